@@ -54,7 +54,7 @@ async def one_payment(till: Polytill, program: Program, ground: Ground) -> tuple
     """Create one payment through the service: the model of all others."""
     [practice] = ground.practices
     await drive(program.port, payments("bulk", [practice], 1), 201)
-    db = await till.desk.opening.practice(practice.id)
+    db = await till.context.opening.practice(practice.id)
     [row] = await db.fetch("SELECT id FROM payments")
     payment = await payment_rows.by_id(db, row["id"])
     assert payment is not None

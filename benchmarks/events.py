@@ -61,26 +61,28 @@ async def _host() -> AsyncIterator[tuple[Host, str]]:
 
 async def _happen(till: Polytill, practice_id: int, count: int, mark: str) -> list[str]:
     made = [f"{mark}-{practice_id}-{number}" for number in range(count)]
-    async with till.desk.owner.transaction() as tx:
+    async with till.context.owner.transaction() as tx:
         for name in made:
-            event = Event(name, practice_id, Environment.sandbox, "payment.succeeded", name, {}, till.desk.world.now())
-            position = await events.feed(tx, event, till.desk.owner.engine.dialect)
+            event = Event(
+                name, practice_id, Environment.sandbox, "payment.succeeded", name, {}, till.context.world.now()
+            )
+            position = await events.feed(tx, event, till.context.owner.engine.dialect)
             assert position is not None
-            event_deliveries.plan(tx, replace(event, position=position), till.desk.shared_after(-1))
+            event_deliveries.plan(tx, replace(event, position=position), till.context.shared_after(-1))
     return made
 
 
 async def _measure(settings: Any, count: int) -> dict[str, float]:
     """One worker: the events of one practice, then single events of another practice beside one that hangs."""
     async with opened(settings, []) as till, _host() as (host, url):
-        await set_destination(till.desk, url, "bench")
+        await set_destination(till.context, url, "bench")
         await _happen(till, QUIET, count, "rate")
         began_s = time.monotonic()
-        await event_delivery.deliver(till.desk)
+        await event_delivery.deliver(till.context)
         took_s = time.monotonic() - began_s
         host.hangs = True
         await _happen(till, HANGING, 10 * count, "hanging")
-        worker, lags = event_delivery.Deliveries(till.desk), []
+        worker, lags = event_delivery.Deliveries(till.context), []
         async with beside(_work(worker, till)):
             await asyncio.sleep(1.0)
             for number in range(LAGS):
@@ -96,8 +98,8 @@ async def _measure(settings: Any, count: int) -> dict[str, float]:
 
 async def _work(worker: event_delivery.Deliveries, till: Polytill) -> None:
     while True:
-        await event_delivery.turn(worker, till.desk)
-        await asyncio.sleep(till.desk.settings.sweep_interval_s / 2)
+        await event_delivery.turn(worker, till.context)
+        await asyncio.sleep(till.context.settings.sweep_interval_s / 2)
 
 
 def deliveries(size: Size) -> Result:

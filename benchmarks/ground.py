@@ -99,10 +99,10 @@ async def prepare(folder: Path, postgres_url: str | None, provider_port: int, pr
     opened = ground.opened_settings()
     await migrate_owner(opened)
     async with Polytill.open(opened) as till:
-        await catalog.seed(till.desk)
+        await catalog.seed(till.context)
         base = {"api_base_url": provider, "sandbox_api_base_url": provider}
         for code in ("paystack", "flutterwave"):
-            await catalog.change(till.desk, code, base, None, "benchmark")
+            await catalog.change(till.context, code, base, None, "benchmark")
         for number in range(practices):
             entry, key = await till.create_practice(f"Practice {number + 1}", "NGN")
             saved = await _configure(till, entry.id)
@@ -121,7 +121,7 @@ async def _configure(till: Polytill, practice_id: int) -> Configuration:
         provider_configs.Wish("paystack", keys=paystack, is_default=True, **more),
     )
     for wish in wishes:
-        saved, _ = await provider_configs.configure(till.desk, practice_id, wish, "benchmark")
+        saved, _ = await provider_configs.configure(till.context, practice_id, wish, "benchmark")
     return saved
 
 

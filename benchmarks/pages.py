@@ -21,7 +21,7 @@ from benchmarks.results import Aim, Result
 from polytill.app import Polytill
 from polytill.domain.states import Environment
 from polytill.flows.admin import provider_configs, staff
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.payments.create import PaymentRequest
 from polytill.flows.payments.payment_links import LinkWish, create_link, link_token
 from polytill.storage import cases
@@ -124,10 +124,10 @@ async def _fill(ground: Ground, program: Program, size: Size) -> tuple[dict[str,
     if others:
         await drive(program.port, payments("pages", others, EACH_OTHER * len(others)), 201)
     async with Polytill.open(ground.opened_settings()) as till:
-        db = await till.desk.opening.practice(practice[0].id)
+        db = await till.context.opening.practice(practice[0].id)
         await _spread(db)
-        doors: dict[str, StaffDb] = {"/owner": till.desk.owner, f"/practice/{db.practice_id}": db}
-        cookies = {door: await _signed_in(till.desk, door, people) for door, people in doors.items()}
+        doors: dict[str, StaffDb] = {"/owner": till.context.owner, f"/practice/{db.practice_id}": db}
+        cookies = {door: await _signed_in(till.context, door, people) for door, people in doors.items()}
         values = await _names(till, db, paid[-1])
     return cookies, values
 
@@ -151,28 +151,28 @@ async def _spread(db: PracticeDb) -> None:
         await db.commit(unit)
 
 
-async def _signed_in(desk: Desk, door: str, db: StaffDb) -> str:
-    link = await staff.invite(desk, db, EMAIL, "Bench", "admin", "benchmark")
-    session = await staff.choose_password(desk, db, link.rpartition("/")[2], PASSWORD)
+async def _signed_in(context: Context, door: str, db: StaffDb) -> str:
+    link = await staff.invite(context, db, EMAIL, "Bench", "admin", "benchmark")
+    session = await staff.choose_password(context, db, link.rpartition("/")[2], PASSWORD)
     return f"{cookie_name(door)}={session.token.reveal()}"
 
 
 async def _names(till: Polytill, db: PracticeDb, paid: dict[str, Any]) -> dict[str, str]:
     """The values of the names in addresses. Creates a payment at the desk and a payment link."""
-    desk = till.desk
+    context = till.context
     wish = provider_configs.Wish(
         "manual", environment=Environment.sandbox, is_enabled=True, supported_currencies=["NGN"]
     )
-    await provider_configs.configure(desk, db.practice_id, wish, "benchmark")
+    await provider_configs.configure(context, db.practice_id, wish, "benchmark")
     at_desk = await till.pay(db.practice_id, PaymentRequest(750_000, "NGN", "bench", "hash", provider_code="manual"))
-    link = await create_link(desk, db.practice_id, LinkWish(500_000, "NGN", "Deposit"), "benchmark")
+    link = await create_link(context, db.practice_id, LinkWish(500_000, "NGN", "Deposit"), "benchmark")
     opened = await cases.listed(db, "open", None, None, 1)
     return {
         "practice_id": str(db.practice_id),
         "payment_id": paid["id"],
         "client_token": paid["clientToken"],
         "at_desk": at_desk.payment.id,
-        "link_token": link_token(desk, link),
+        "link_token": link_token(context, link),
         "case_id": opened[0].id,
         "code": "paystack",
         "person_id": "1",

@@ -198,8 +198,8 @@ class House:
         ours = twice = 0
         async with Polytill.open(Settings(_env_file=None, **self.settings)) as till:  # type: ignore[call-arg]
             for practice_id, _, secret in self.practices:
-                db = await till.desk.opening.practice(practice_id)
-                balances = (await ledger.balances(db, Environment.sandbox)).get("NGN", {})
+                practice = await till.context.practice(practice_id)
+                balances = (await ledger.balances(practice.db, Environment.sandbox)).get("NGN", {})
                 ours -= sum(balances.get(name, 0) for name in ("payments", "excess", "refunds"))
                 twice += balances.get("excess", 0) != 0
                 assert any(tx["account"] == secret for tx in held) or not self.acknowledged
@@ -231,10 +231,12 @@ async def house(folder: Path, owner: PostgresServer, first: PostgresServer, seco
     async with aiohttp.ClientSession(timeout=timeout) as http:
         made = House(folder, settings, str(settings["public_url"]), f"{simulator.url}/_network", http)
         async with Polytill.open(opened) as till:
-            await catalog.seed(till.desk, list(PROVIDERS))
+            await catalog.seed(till.context, list(PROVIDERS))
             for code in PROVIDERS:
                 base = simulator.url + BASES[code]
-                await catalog.change(till.desk, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "x")
+                await catalog.change(
+                    till.context, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "x"
+                )
                 await _practice(till, made, code)
         supervisor = asyncio.create_task(made.supervise())
         try:
@@ -258,8 +260,8 @@ async def _practice(till: Polytill, made: House, code: str) -> None:
     wish = provider_configs.Wish(
         code, Environment.sandbox, keys, is_enabled=True, is_default=True, supported_currencies=["NGN"]
     )
-    saved, _ = await provider_configs.configure(till.desk, entry.id, wish, "survival")
-    hook = hook_url(till.desk, saved.hook_token)
+    saved, _ = await provider_configs.configure(till.context, entry.id, wish, "survival")
+    hook = hook_url(till.context, saved.hook_token)
     body = {"provider": code, "account": account, "url": hook, "secret": signed_with}
     async with made.http.post(f"{made.network}/webhooks", json=body) as answer:
         assert answer.status < 300

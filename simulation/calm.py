@@ -74,7 +74,7 @@ async def _compare(h: History) -> None:
     for practice in h.plan.profiles:
         h.count("host.compare")
         try:
-            await compare(life.desk, practice)
+            await compare(life.context, practice)
         except Exception as error:
             h.unexpected(f"a comparison ended in {type(error).__name__}: {error}")
 
@@ -92,7 +92,7 @@ async def _a_person_decides(h: History) -> bool:
                 h.count("person.knows_the_account")
                 asked = True
                 try:
-                    await resolve.same_account(life.desk, practice, case["id"], "The provider says so.", "operator")
+                    await resolve.same_account(life.context, practice, case["id"], "The provider says so.", "operator")
                 except Conflict:  # ended together with another case
                     h.tell(f"the case {case['id']} had ended")
     return asked
@@ -114,7 +114,7 @@ async def _called_off(h: History) -> bool:
             if is_open and case["subject"] in lost and life is not None:
                 h.count("person.calls_off")
                 decided = True
-                await resolve.call_off(life.desk, practice, case["id"], "It is not on the statement.", "operator")
+                await resolve.call_off(life.context, practice, case["id"], "It is not on the statement.", "operator")
     return decided
 
 

@@ -112,6 +112,6 @@ class _Director(Host):
         wish = Wish(merchant.provider, merchant.environment, keys)
         done = await self.ask(
             f"new keys for practice {merchant.practice} at {merchant.provider}",
-            lambda desk: provider_configs.configure(desk, merchant.practice, wish, "host", True),
+            lambda context: provider_configs.configure(context, merchant.practice, wish, "host", True),
         )
         return done is not None

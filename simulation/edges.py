@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from polytill.domain.errors import CallerError
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.payments.create import Taken
 from polytill.flows.recovery import checkout
 from polytill.flows.refunds.create import create_refund
@@ -63,10 +63,10 @@ class Edges(Host):
         self.h.count("edge.tries_again" if typed is None else "edge.corrects_data")
         before = await self._attempts(practice, payment_id)
 
-        async def act(desk: Desk) -> Taken:
+        async def act(context: Context) -> Taken:
             if typed is None:
-                return await checkout.try_again(desk, practice, payment_id)
-            return await checkout.correct(desk, practice, payment_id, typed)
+                return await checkout.try_again(context, practice, payment_id)
+            return await checkout.correct(context, practice, payment_id, typed)
 
         answer = await self.ask(f"try {payment_id} again", act)
         if isinstance(answer, CallerError):
@@ -134,7 +134,7 @@ class Edges(Host):
         free = tx.refundable - sum(told()) if told() else None
         answer = await self.ask(
             f"refund all of {payment_id}, which is disputed",
-            lambda desk: create_refund(desk, practice, payment_id, None, None, key, key, "host"),
+            lambda context: create_refund(context, practice, payment_id, None, None, key, key, "host"),
         )
         if isinstance(answer, tuple) and free is not None and told() and answer[0].amount > max(0, free):
             self.h.problem(f"{answer[0].amount} of {payment_id} was refunded, although only {free} is not disputed")
@@ -170,8 +170,8 @@ class Edges(Host):
             accepts = self.chance.random() < 0.5
             self.h.count("edge.refund_duplicate")
 
-            async def act(desk: Desk, name: str = case["id"], accepts: bool = accepts) -> object:
-                return await resolve.refund_excess(desk, practice, name, "staff", accepts)
+            async def act(context: Context, name: str = case["id"], accepts: bool = accepts) -> object:
+                return await resolve.refund_excess(context, practice, name, "staff", accepts)
 
             answer = await self.ask(f"refund the duplicate {case['subject']}", act)
             if isinstance(answer, CallerError):

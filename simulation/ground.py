@@ -23,7 +23,7 @@ from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.practices import create_practice
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
@@ -131,7 +131,7 @@ def settings_for(folder: Path, owner_database_url: str, practice_databases: str)
     )
 
 
-async def fill_catalog(desk: Desk) -> None:
+async def fill_catalog(context: Context) -> None:
     """Add the simulator's providers to the catalog."""
     for code, path in PATHS.items():
         given = {
@@ -140,10 +140,10 @@ async def fill_catalog(desk: Desk) -> None:
             "api_base_url": SIMULATOR + path,
             "sandbox_api_base_url": SIMULATOR + path,
         }
-        await catalog.add(desk, given, list(currencies_of(code)), "world")
+        await catalog.add(context, given, list(currencies_of(code)), "world")
 
 
-async def set_up(desk: Desk, number: int, profile: Profile) -> dict[str, str]:
+async def set_up(context: Context, number: int, profile: Profile) -> dict[str, str]:
     """Create a practice's configurations. Returns the tokens of its hooks by provider."""
     tokens = {}
     for place, code in enumerate(profile.providers):
@@ -155,11 +155,11 @@ async def set_up(desk: Desk, number: int, profile: Profile) -> dict[str, str]:
             supported_currencies=list(currencies_of(code)),
             priority=10 - place,
         )
-        saved, _ = await provider_configs.configure(desk, number, wish, "world")
+        saved, _ = await provider_configs.configure(context, number, wish, "world")
         tokens[code] = saved.hook_token
         if profile.sandbox_beside:
             beside = keys_of(number, code, Environment.sandbox)
-            await provider_configs.prepare_credentials(desk, number, code, Environment.sandbox, beside, "world")
+            await provider_configs.prepare_credentials(context, number, code, Environment.sandbox, beside, "world")
     return tokens
 
 
@@ -184,27 +184,27 @@ class Ground:
             number: self._bytes(folder / "made" / "practices" / f"{name}.db") for number, name in self.names.items()
         }
 
-    def _desk(self, world: World) -> Desk:
+    def _desk(self, world: World) -> Context:
         made = self.folder / "made"
         owner = OwnerDb(SqliteEngine(made / "owner.db", inline_hop))
         opening = Opening(owner, self.ring, str(made / "practices"), 2, world, inline_hop)
-        return Desk(self.settings, world, self.ring, owner, opening, Registry(), Http(NoNetwork()))
+        return Context(self.settings, world, self.ring, owner, opening, Registry(), Http(NoNetwork()))
 
     async def _make(self, world: World) -> None:
         await create_owner(self.settings.owner_database_url.get_secret_value())
-        desk = self._desk(world)
-        await migrating.migrate(desk.owner, "owner")
-        await fill_catalog(desk)
+        context = self._desk(world)
+        await migrating.migrate(context.owner, "owner")
+        await fill_catalog(context)
         for number in range(1, PRACTICES + 1):
-            entry, _ = await create_practice(desk, f"Practice {number}", "NGN", "default", "world")
+            entry, _ = await create_practice(context, f"Practice {number}", "NGN", "default", "world")
             assert entry.id == number
-            found = await practices.by_id(desk.owner, number)
+            found = await practices.by_id(context.owner, number)
             assert found is not None
             self.names[number] = found.database_name
-            await desk.owner.engine.close()
+            await context.owner.engine.close()
             self.owners[number] = self._bytes(self.folder / "made" / "owner.db")
-        await desk.opening.close()
-        await desk.owner.engine.close()
+        await context.opening.close()
+        await context.owner.engine.close()
 
     def _bytes(self, path: Path) -> bytes:
         # Closing the last connection has written everything into the file itself.
@@ -221,12 +221,12 @@ class Ground:
     async def _configured(self, number: int, profile: Profile) -> bytes:
         # Its own randomness, so that the result does not depend on which history needs it first.
         chance = random.Random(f"{number} {profile.name}")
-        desk = self._desk(World(lambda: EPOCH_S - 3600, chance.randbytes))
+        context = self._desk(World(lambda: EPOCH_S - 3600, chance.randbytes))
         path = self.folder / "made" / "practices" / f"{self.names[number]}.db"
         path.write_bytes(self.pristine[number])
-        self.tokens[number, profile] = await set_up(desk, number, profile)
-        await desk.opening.close()
-        await desk.owner.engine.close()
+        self.tokens[number, profile] = await set_up(context, number, profile)
+        await context.opening.close()
+        await context.owner.engine.close()
         return self._bytes(path)
 
     def lay(self, profiles: dict[int, Profile]) -> Mapping[str, KeptDatabase]:

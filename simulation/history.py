@@ -162,9 +162,9 @@ class History:
 
     async def sweep(self, life: Life) -> None:
         """One sweep of a node."""
-        till = Polytill(life.desk)
+        till = Polytill(life.context)
         try:
-            await lease.renew(life.desk)
+            await lease.renew(life.context)
             await till.sweep(everyone=not life.swept)
             life.swept = True
         except NodeDied:

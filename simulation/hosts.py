@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from polytill.domain.errors import CallerError, NotNow, PolytillError
 from polytill.domain.states import AttemptState
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.payments import capture_cancel
 from polytill.flows.payments.create import Taken
 from polytill.flows.recovery import lookup
@@ -19,7 +19,7 @@ from simulation.deaths import Cut
 if TYPE_CHECKING:
     from simulation.history import History
 
-Act = Callable[[Desk], Coroutine[Any, Any, Any]]
+Act = Callable[[Context], Coroutine[Any, Any, Any]]
 TRIES = 9
 USUAL_REFUND = 50_00  # the amount that the host and the provider refund repeatedly
 
@@ -81,7 +81,7 @@ class Host:
     async def look(self, practice: int, payment_id: str) -> Taken | None:
         """Read the current state of a payment."""
         self.h.count("host.confirm")
-        answer = await self.ask(f"confirm {payment_id}", lambda desk: lookup.confirm(desk, practice, payment_id))
+        answer = await self.ask(f"confirm {payment_id}", lambda context: lookup.confirm(context, practice, payment_id))
         if isinstance(answer, Taken):
             self.hand(answer)
             return answer
@@ -92,7 +92,8 @@ class Host:
         self.h.count("host.cancel")
         key = self.fresh("cancel")
         await self.ask(
-            f"cancel {payment_id}", lambda desk: capture_cancel.cancel(desk, practice, payment_id, key, key, "host")
+            f"cancel {payment_id}",
+            lambda context: capture_cancel.cancel(context, practice, payment_id, key, key, "host"),
         )
 
     async def capture(self, practice: int, payment_id: str, amount: int | None) -> None:
@@ -101,7 +102,9 @@ class Host:
         key = self.fresh("capture")
         await self.ask(
             f"capture {payment_id} {amount or 'all'}",
-            lambda desk: capture_cancel.capture(desk, practice, payment_id, amount, key, f"{key} {amount}", "host"),
+            lambda context: capture_cancel.capture(
+                context, practice, payment_id, amount, key, f"{key} {amount}", "host"
+            ),
         )
 
     async def refund(self, practice: int, payment_id: str, accepts: bool = False) -> None:
@@ -115,7 +118,9 @@ class Host:
         async def once() -> Any:
             return await self.ask(
                 f"refund {key} {amount or 'all'} of {payment_id}",
-                lambda desk: create_refund(desk, practice, payment_id, amount, None, key, f"{amount}", "host", accepts),
+                lambda context: create_refund(
+                    context, practice, payment_id, amount, None, key, f"{amount}", "host", accepts
+                ),
             )
 
         answers = [await task for task in [h.loop.create_task(once()) for _ in range(chance.choice((1, 1, 1, 2)))]]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from polytill.domain.clock import World
 from polytill.domain.errors import NotNow
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
 from polytill.storage.clusters import Cluster
@@ -86,7 +86,7 @@ class Life:
         opening = Opening(owner, ground.ring, "nowhere", 2, world, partial(self.hop, ""))
         opening._clusters["default"] = _Cluster(kept, self)
         http = Http(Wire(history, self))
-        self.desk = Desk(ground.settings, world, ground.ring, owner, opening, Registry(), http)
+        self.context = Context(ground.settings, world, ground.ring, owner, opening, Registry(), http)
 
     def check(self) -> None:
         """Raise ``NodeDied`` if the node has crashed."""
@@ -151,11 +151,11 @@ class Life:
         task.add_done_callback(lambda ended: self.tasks.pop(ended, None))
         return task
 
-    async def serve(self, act: Callable[[Desk], Coroutine[Any, Any, Any]], patience_s: float) -> Any:
+    async def serve(self, act: Callable[[Context], Coroutine[Any, Any, Any]], patience_s: float) -> Any:
         """Send this node a request, as a client would. ``Cut`` if it crashes or takes longer than the limit."""
         if not self.alive:
             raise Cut("nobody there")
-        task = self.start(act(self.desk))
+        task = self.start(act(self.context))
         await asyncio.wait((task, self.died), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             if self.alive:

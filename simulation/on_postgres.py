@@ -19,7 +19,7 @@ import asyncpg
 from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
 from polytill.flows.admin.practices import create_practice
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
 from polytill.storage import migrating, practices
@@ -190,32 +190,32 @@ class PostgresGround(Ground):
         with self._real.waiting():
             run(self.loop, work)
 
-    async def _open(self, world: World) -> Desk:
+    async def _open(self, world: World) -> Context:
         owner = await open_owner(self.settings.owner_database_url.get_secret_value(), CONNECTIONS)
         opening = Opening(owner, self.ring, self._server_url, CONNECTIONS, world, inline_hop)
-        return Desk(self.settings, world, self.ring, owner, opening, Registry(), Http(NoNetwork()))
+        return Context(self.settings, world, self.ring, owner, opening, Registry(), Http(NoNetwork()))
 
     async def _make(self, world: World) -> None:
         await create_owner(self.settings.owner_database_url.get_secret_value())
-        desk = await self._open(world)
-        await migrating.migrate(desk.owner, "owner")
-        await fill_catalog(desk)
+        context = await self._open(world)
+        await migrating.migrate(context.owner, "owner")
+        await fill_catalog(context)
         for number in range(1, PRACTICES + 1):
-            entry, _ = await create_practice(desk, f"Practice {number}", "NGN", "default", "world")
+            entry, _ = await create_practice(context, f"Practice {number}", "NGN", "default", "world")
             assert entry.id == number
-            found = await practices.by_id(desk.owner, number)
+            found = await practices.by_id(context.owner, number)
             assert found is not None
             self.names[number] = found.database_name
-        await self._close(desk)
+        await self._close(context)
 
-    async def _close(self, desk: Desk) -> None:
-        await desk.opening.close()
-        await desk.owner.engine.close()
+    async def _close(self, context: Context) -> None:
+        await context.opening.close()
+        await context.owner.engine.close()
 
     async def _prepare(self, number: int, profile: Profile) -> None:
-        desk = await self._open(World(lambda: EPOCH_S - 3600, random.Random(f"{number} {profile.name}").randbytes))
-        self.tokens[number, profile] = await set_up(desk, number, profile)
-        await self._close(desk)
+        context = await self._open(World(lambda: EPOCH_S - 3600, random.Random(f"{number} {profile.name}").randbytes))
+        self.tokens[number, profile] = await set_up(context, number, profile)
+        await self._close(context)
 
     def lay(self, profiles: dict[int, Profile]) -> Mapping[str, KeptDatabase]:
         """The databases of one history in their initial state."""

@@ -10,6 +10,7 @@ from polytill.domain.errors import Duplicate
 from polytill.domain.ids import new_id
 from polytill.domain.states import ATTEMPT_NEXT, REFUND_NEXT, AttemptState, PaymentStatus, RefundState
 from polytill.flows import provider_calls
+from polytill.flows.context import Practice
 from polytill.flows.payments import create as create_payments
 from polytill.flows.payments import decide as payments_decide
 from polytill.flows.payments import settle
@@ -53,22 +54,22 @@ def attempt_written_after_the_call() -> list[Swap]:
             return []
         return await commit(self, unit)
 
-    async def call_first(desk: Any, db: PracticeDb, *rest: Any) -> Outcome:
-        outcome = await start(desk, db, *rest)
+    async def call_first(practice: Practice, *rest: Any) -> Outcome:
+        outcome = await start(practice, *rest)
         if steps := _late.get():
-            write = db.engine.commit
+            write = practice.db.engine.commit
             await write(steps)
             _late.set(None)
         return outcome
 
-    async def one_payment(desk: Any, practice_id: int, request: Any, actor: str) -> Any:
+    async def one_payment(context: Any, practice_id: int, request: Any, actor: str) -> Any:
         try:
-            return await create(desk, practice_id, request, actor)
+            return await create(context, practice_id, request, actor)
         except Duplicate:  # found only after the call
-            db = await desk.opening.practice(practice_id)
-            known = await payments.by_key(db, request.idempotency_key)
+            practice = await context.practice(practice_id)
+            known = await payments.by_key(practice.db, request.idempotency_key)
             assert known is not None
-            return create_payments.Taken(known, await attempts.of_payment(db, known.id), replayed=True)
+            return create_payments.Taken(known, await attempts.of_payment(practice.db, known.id), replayed=True)
 
     return [
         (PracticeDb, "commit", keep_back),
@@ -82,11 +83,11 @@ def payment_repeated_after_unknown() -> list[Swap]:
     """A lost answer causes another attempt under a new reference at once."""
     start = create_payments.start
 
-    async def again(desk: Any, db: Any, merchant: Any, payment: Any, attempt: Any, configuration: Any) -> Outcome:
-        outcome = await start(desk, db, merchant, payment, attempt, configuration)
+    async def again(practice: Practice, merchant: Any, payment: Any, attempt: Any, configuration: Any) -> Outcome:
+        outcome = await start(practice, merchant, payment, attempt, configuration)
         if isinstance(outcome, Unknown):
-            fresh = replace(attempt, id=new_id(desk.world))
-            outcome = await start(desk, db, merchant, payment, fresh, configuration)
+            fresh = replace(attempt, id=new_id(practice.context.world))
+            outcome = await start(practice, merchant, payment, fresh, configuration)
         return outcome
 
     return [(create_payments, "start", again)]
@@ -125,9 +126,9 @@ def idempotency_key_ignored() -> list[Swap]:
     """Every request creates a payment."""
     create = create_payments.create_payment
 
-    async def always_new(desk: Any, practice_id: int, request: Any, actor: str) -> Any:
-        key = f"{request.idempotency_key}-{desk.world.random_bytes(4).hex()}"
-        return await create(desk, practice_id, replace(request, idempotency_key=key), actor)
+    async def always_new(context: Any, practice_id: int, request: Any, actor: str) -> Any:
+        key = f"{request.idempotency_key}-{context.world.random_bytes(4).hex()}"
+        return await create(context, practice_id, replace(request, idempotency_key=key), actor)
 
     return [(create_payments, "create_payment", always_new)]
 
@@ -156,11 +157,11 @@ def refund_repeated_after_unknown() -> list[Swap]:
     """A lost answer to a refund causes another refund."""
     call_for = provider_calls.call_for
 
-    async def again(desk: Any, db: Any, attempt: Any, verb: str, params: Any) -> Outcome:
-        outcome = await call_for(desk, db, attempt, verb, params)
+    async def again(practice: Practice, attempt: Any, verb: str, params: Any) -> Outcome:
+        outcome = await call_for(practice, attempt, verb, params)
         if verb == "refund_payment" and isinstance(outcome, Unknown):
-            fresh = replace(params, reference=new_id(desk.world))
-            outcome = await call_for(desk, db, attempt, verb, fresh)
+            fresh = replace(params, reference=new_id(practice.context.world))
+            outcome = await call_for(practice, attempt, verb, fresh)
         return outcome
 
     return [(create_refunds, "call_for", again)]
@@ -290,9 +291,9 @@ def sandbox_counted_as_live() -> list[Swap]:
     """A test card pays a production payment."""
     apply = receive._apply
 
-    async def blind(desk: Any, db: Any, configuration: Any, event: Any, result: Any) -> None:
+    async def blind(practice: Practice, configuration: Any, event: Any, result: Any) -> None:
         event.environment = configuration.environment
-        await apply(desk, db, configuration, event, replace(result, environment=None))
+        await apply(practice, configuration, event, replace(result, environment=None))
 
     return [(receive, "_apply", blind)]
 
@@ -302,9 +303,9 @@ def hints_believed() -> list[Swap]:
     """The content of an unsigned webhook is booked without a lookup."""
     apply = receive._apply
 
-    async def trusting(desk: Any, db: Any, configuration: Any, event: Any, result: Any) -> None:
+    async def trusting(practice: Practice, configuration: Any, event: Any, result: Any) -> None:
         of_payments = all(isinstance(fact, PaymentFact) for fact in result.facts)
-        await apply(desk, db, configuration, event, replace(result, must_fetch=result.must_fetch and not of_payments))
+        await apply(practice, configuration, event, replace(result, must_fetch=result.must_fetch and not of_payments))
 
     return [(receive, "_apply", trusting)]
 
@@ -320,9 +321,9 @@ def settled_in_another_practice() -> list[Swap]:
     """A webhook is verified for one practice, and applied in the open database of another."""
     apply = receive._apply
 
-    async def elsewhere(desk: Any, db: PracticeDb, *rest: Any) -> None:
-        others = [number for number in desk.opening.opened() if number != db.practice_id]
-        await apply(desk, await desk.opening.practice(others[0]) if others else db, *rest)
+    async def elsewhere(practice: Practice, *rest: Any) -> None:
+        others = [number for number in practice.context.opening.opened() if number != practice.id]
+        await apply(await practice.context.practice(others[0]) if others else practice, *rest)
 
     return [(receive, "_apply", elsewhere)]
 
@@ -342,14 +343,14 @@ def dashboard_refund_ignored() -> list[Swap]:
     """A refund from the provider's dashboard is ignored."""
     apply = settle_refunds.apply_refund_fact
 
-    async def only_ours(desk: Any, db: Any, payment: Any, attempt: Any, fact: Any, also: Any) -> list[Any]:
-        known = await refunds.of_payment(db, payment.id)
+    async def only_ours(practice: Practice, payment: Any, attempt: Any, fact: Any, also: Any) -> list[Any]:
+        known = await refunds.of_payment(practice.db, payment.id)
         if fact.amount is None or not settle_refunds._matching(known, attempt, fact):
             unit = Unit()
             also(unit)
-            await db.commit(unit)
+            await practice.db.commit(unit)
             return []
-        return await apply(desk, db, payment, attempt, fact, also)
+        return await apply(practice, payment, attempt, fact, also)
 
     return [(webhook_refunds, "apply_refund_fact", only_ours)]
 
@@ -362,8 +363,8 @@ def provider_key_for_every_call() -> list[Swap]:
     """A lookup that repeats the call uses another key: the provider makes a second payment."""
     params = create_payments.create_params
 
-    def under_another(desk: Any, *rest: Any) -> Any:
-        return replace(params(desk, *rest), reference=new_id(desk.world))
+    def under_another(context: Any, *rest: Any) -> Any:
+        return replace(params(context, *rest), reference=new_id(context.world))
 
     return [(lookup, "create_params", under_another)]
 
@@ -380,7 +381,7 @@ def crash_loses_the_attempt() -> list[Swap]:
 
 
 def _not_sent(worth: Any) -> Any:
-    return lambda desk, payment, attempt: attempt.state is not AttemptState.sent and worth(desk, payment, attempt)
+    return lambda context, payment, attempt: attempt.state is not AttemptState.sent and worth(context, payment, attempt)
 
 
 @bug
@@ -394,9 +395,9 @@ def old_keys_only() -> list[Swap]:
     """After a rotation, lookups of older payments use keys that have ended."""
     call_with = provider_calls.call_with
 
-    async def with_its_own(desk: Any, db: Any, configuration: Any, attempt: Any, *rest: Any) -> Outcome:
+    async def with_its_own(practice: Practice, configuration: Any, attempt: Any, *rest: Any) -> Outcome:
         only = configuration.credentials(attempt.credential_version) or configuration.active
-        return await call_with(desk, db, replace(configuration, active=only, others=[]), attempt, *rest)
+        return await call_with(practice, replace(configuration, active=only, others=[]), attempt, *rest)
 
     return [(provider_calls, "call_with", with_its_own)]
 
@@ -406,10 +407,10 @@ def newest_keys_only() -> list[Swap]:
     """Lookups of payments in an account that the practice has left use its new account."""
     call_with = provider_calls.call_with
 
-    async def with_the_newest(desk: Any, db: Any, configuration: Any, attempt: Any, *rest: Any) -> Outcome:
+    async def with_the_newest(practice: Practice, configuration: Any, attempt: Any, *rest: Any) -> Outcome:
         newest = configuration.newest(attempt.environment)
         attempt = replace(attempt, credential_version=newest.version)
-        return await call_with(desk, db, replace(configuration, active=newest, others=[]), attempt, *rest)
+        return await call_with(practice, replace(configuration, active=newest, others=[]), attempt, *rest)
 
     return [(provider_calls, "call_with", with_the_newest)]
 

@@ -86,8 +86,8 @@ def escalation_ignored() -> list[Swap]:
     """An inquiry that became a chargeback stays an inquiry."""
     make = settle_disputes._dispute
 
-    def stays(desk: Any, payment: Any, attempt: Any, before: Any, fact: DisputeFact) -> Any:
-        found = make(desk, payment, attempt, before, fact)
+    def stays(context: Any, payment: Any, attempt: Any, before: Any, fact: DisputeFact) -> Any:
+        found = make(context, payment, attempt, before, fact)
         return replace(found, kind=before.kind) if before is not None else found
 
     return [(settle_disputes, "_dispute", stays)]

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from polytill.domain.errors import CallerError
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.review import staff_decisions
 from polytill.simulator.books import Transaction
 from simulation import oracle
@@ -89,8 +89,10 @@ class Staff(Host):
             self.h.told_only += [tx.id for tx in held]
         said = ("payment", True, named)
 
-        async def act(desk: Desk) -> object:
-            return await staff_decisions.mark_paid(desk, practice, case["id"], named, attempt["amount"], NOTE, "staff")
+        async def act(context: Context) -> object:
+            return await staff_decisions.mark_paid(
+                context, practice, case["id"], named, attempt["amount"], NOTE, "staff"
+            )
 
         await self._say(case, attempt["id"], said, f"mark {attempt['id']} as paid by {named}", act)
 
@@ -108,8 +110,8 @@ class Staff(Host):
     async def _refused(self, practice: int, case: Row, attempt: Row, why: str, named: str, amount: int) -> None:
         """A transaction that cannot have paid the attempt is rejected."""
 
-        async def act(desk: Desk) -> object:
-            return await staff_decisions.mark_paid(desk, practice, case["id"], named, amount, NOTE, "staff")
+        async def act(context: Context) -> object:
+            return await staff_decisions.mark_paid(context, practice, case["id"], named, amount, NOTE, "staff")
 
         answer = await self.ask(f"mark {attempt['id']} as paid by {named}: {why}", act)
         self.h.count("staff.refused")
@@ -165,8 +167,8 @@ class Staff(Host):
         both = [says, not says] if chance.random() < 0.15 else [says]
 
         async def one(is_done: bool) -> None:
-            async def act(desk: Desk) -> object:
-                return await staff_decisions.decide(desk, practice, case["id"], is_done, NOTE, "staff")
+            async def act(context: Context) -> object:
+                return await staff_decisions.decide(context, practice, case["id"], is_done, NOTE, "staff")
 
             told = f"decide that {what} {row['id']} was {'' if is_done else 'not '}done"
             await self._say(case, row["id"], (what, is_done, None), told, act)

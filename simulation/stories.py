@@ -61,7 +61,7 @@ class Story(Edges):
         asked = f"create {body.idempotency_key} {body.amount} {body.currency} at practice {practice}"
 
         async def once() -> Any:
-            answer = await self.ask(asked, lambda desk: create_payment(desk, practice, body, "host"))
+            answer = await self.ask(asked, lambda context: create_payment(context, practice, body, "host"))
             if isinstance(answer, Taken):
                 self._same(practice, body, answer)
                 self.hand(answer)
@@ -92,7 +92,7 @@ class Story(Edges):
         )
         answer = await self.ask(
             f"create {body.idempotency_key} with another body",
-            lambda desk: create_payment(desk, practice, other, "host"),
+            lambda context: create_payment(context, practice, other, "host"),
         )
         if answer is not None and not isinstance(answer, Conflict):
             self.h.problem(f"the key {body.idempotency_key} with another body was not refused")

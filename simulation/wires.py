@@ -91,7 +91,7 @@ async def deliver(
     if life is None:
         return None
     try:
-        await life.serve(lambda desk: receive.receive(desk, token, headers, body, reference), 15.0)
+        await life.serve(lambda context: receive.receive(context, token, headers, body, reference), 15.0)
     except Cut:
         return None
     except NotFound:

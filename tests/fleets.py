@@ -42,5 +42,5 @@ async def mend(till: Polytill, practice_id: int) -> None:
 
 async def anyhow(till: Polytill, practice_id: int, sql: str) -> None:
     """A statement in a practice's database, at whatever schema it is."""
-    async with till.desk.opening.at_any_schema(practice_id) as db:
+    async with till.context.opening.at_any_schema(practice_id) as db:
         await db.fetch(sql)

@@ -87,12 +87,12 @@ async def opened(settings: Settings, codes: list[str] | None = None, **options: 
     made: list[str] = []
     try:
         async with Polytill.open(settings, **options) as till:
-            await catalog.seed(till.desk, codes)
+            await catalog.seed(till.context, codes)
             try:
                 yield till
             finally:
                 with contextlib.suppress(PolytillError):
-                    made = [entry.database_name for entry in await practices.listed(till.desk.owner, limit=1000)]
+                    made = [entry.database_name for entry in await practices.listed(till.context.owner, limit=1000)]
     finally:
         await _drop(settings, made)
 
@@ -221,10 +221,10 @@ async def running(
         **options,
     )
     async with opened(settings, codes, world=world) as till, aiohttp.ClientSession() as http:
-        for code in BASES.keys() & await till.desk.catalog():
+        for code in BASES.keys() & await till.context.catalog():
             base = simulator.url + BASES[code]
-            await catalog.change(till.desk, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "test")
-        owner_key = await create_key(till.desk, "owner", None, "test", None, "test")
+            await catalog.change(till.context, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "test")
+        owner_key = await create_key(till.context, "owner", None, "test", None, "test")
         app = make_app(till, sweeping=False)
         config = uvicorn.Config(app, log_level="warning", lifespan="on", access_log=False)
         server = uvicorn.Server(config)

@@ -27,6 +27,7 @@ from benchmarks.programs.stand_in import initialized
 from benchmarks.wire import Line, Served
 from polytill.app import Polytill
 from polytill.domain.clock import World
+from polytill.flows.context import Practice as OpenPractice
 from polytill.flows.payments.create import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.storage.units import Step, as_one_statement, json_text
@@ -113,7 +114,7 @@ class Floor:
         async with Polytill.open(
             self._ground.opened_settings(), world=World(time_s=lambda: moment), transport=transport
         ) as till:
-            db = await till.desk.opening.practice(practice.id)
+            db = await till.context.opening.practice(practice.id)
             recorder = Recorder(db.engine)
             db.engine = recorder
             for number in (1, 2):
@@ -132,7 +133,7 @@ class Floor:
                     return_url=body["returnUrl"],
                 )
                 taken = await till.pay(practice.id, request, actor="key:1")
-            answer = bytes(views.answer(views.payment_view(till.desk, db, taken)).body)
+            answer = bytes(views.answer(views.payment_view(OpenPractice(till.context, db), taken)).body)
         assert len(recorder.units) == 2
         payment, attempt = taken.payment.id, taken.attempts[-1].id
         known = {

@@ -21,7 +21,7 @@ from polytill.flows import key_ring, lease, presence
 from polytill.flows.admin import fleet
 from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, log
 from polytill.flows.payments import capture_cancel
 from polytill.flows.payments.create import PaymentRequest, Taken, create_payment
 from polytill.flows.recovery import lookup
@@ -39,10 +39,10 @@ from polytill.storage.sqlite import Hop, thread_hop
 
 
 class Polytill:
-    """One opened installation. Flows need its ``desk``; the methods are the common operations."""
+    """One opened installation. Flows need its ``context``; the methods are the common operations."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, context: Context) -> None:
+        self.context = context
         self._migration: asyncio.Task[None] | None = None
 
     @classmethod
@@ -70,9 +70,9 @@ class Polytill:
             if (why := await migrating.why_not_opened(owner)) is not None:
                 raise OperatorError(why)
             await key_ring.check(owner, ring)
-            desk = Desk(settings, world, ring, owner, opening, Registry(settings.handler_modules), http)
-            desk.host_transport = to_host
-            till = cls(desk)
+            context = Context(settings, world, ring, owner, opening, Registry(settings.handler_modules), http)
+            context.host_transport = to_host
+            till = cls(context)
             till._report_plug_ins()
             await till.watch_clock()  # before this process writes its first lease
             try:
@@ -87,7 +87,7 @@ class Polytill:
             await owner.engine.close()
 
     def _report_plug_ins(self) -> None:
-        for one in self.desk.registry.plug_ins():
+        for one in self.context.registry.plug_ins():
             if one.refused:
                 log.error("plug_in_refused", code=one.code, distribution=one.distribution, reason=one.refused)
             else:
@@ -111,16 +111,16 @@ class Polytill:
         practice.
         """
         return await admin_practices.create_practice(
-            self.desk, name, currency, cluster, actor, country=country, time_zone=time_zone, external_id=external_id
+            self.context, name, currency, cluster, actor, country=country, time_zone=time_zone, external_id=external_id
         )
 
     async def pay(self, practice_id: int, request: PaymentRequest, *, actor: str = "embedded") -> Taken:
         """Create a payment."""
-        return await create_payment(self.desk, practice_id, request, actor)
+        return await create_payment(self.context, practice_id, request, actor)
 
     async def confirm(self, practice_id: int, payment_id: str) -> Taken:
         """Look up a payment at its provider now, and settle by the answer."""
-        return await lookup.confirm(self.desk, practice_id, payment_id)
+        return await lookup.confirm(self.context, practice_id, payment_id)
 
     async def refund(
         self,
@@ -138,27 +138,27 @@ class Polytill:
         lost, the customer is paid twice."""
         request_hash = f"{payment_id}:{amount}:{reason}"
         made, _ = await create_refund(
-            self.desk, practice_id, payment_id, amount, reason, key, request_hash, actor, accept_dispute_risk
+            self.context, practice_id, payment_id, amount, reason, key, request_hash, actor, accept_dispute_risk
         )
         return made
 
     async def capture(self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None) -> Taken:
         """Capture an authorized payment, in full or an amount in minor units."""
         return await capture_cancel.capture(
-            self.desk, practice_id, payment_id, amount, key, f"{payment_id}:{amount}", "embedded"
+            self.context, practice_id, payment_id, amount, key, f"{payment_id}:{amount}", "embedded"
         )
 
     async def sweep(self, everyone: bool = False) -> int:
         """Sweep the practices that hold a lease, or every practice, once, and deliver events. Return the number of
         processed items."""
-        done = await claims.sweep(self.desk, everyone) + await event_delivery.deliver(self.desk)
+        done = await claims.sweep(self.context, everyone) + await event_delivery.deliver(self.context)
         self._tell_clock()
         return done
 
     async def migrate_fleet(self, actor: str) -> bool:
         """Start the migration of every practice to the current schema in the background. False if one is running
         already."""
-        run = await fleet.begin(self.desk, actor)
+        run = await fleet.begin(self.context, actor)
         if run is None:
             return False
         await self._stop_migrating()  # an earlier run of this process, whose claim has expired
@@ -168,7 +168,7 @@ class Polytill:
 
     async def _migrate(self, run: str, actor: str) -> None:
         try:
-            await fleet.carry_out(self.desk, run, actor)
+            await fleet.carry_out(self.context, run, actor)
         except Exception as error:
             log.error("fleet_migration_stopped", error=type(error).__name__)
 
@@ -181,32 +181,32 @@ class Polytill:
     async def watch_clock(self) -> None:
         """Compare our clock with the clock of the owner database's server, if it is time to, and log a difference."""
         with suppress(NotNow):  # other work reports that the database is away
-            await claims.keep_time(self.desk)
+            await claims.keep_time(self.context)
         self._tell_clock()
 
     async def _learn_time(self) -> None:
-        await claims.keep_time(self.desk)
+        await claims.keep_time(self.context)
         self._tell_clock()
 
     def _tell_clock(self) -> None:
-        desk = self.desk
-        ahead_s = desk.server_clock.to_say(desk.world)
+        context = self.context
+        ahead_s = context.server_clock.to_say(context.world)
         if ahead_s is not None:
             log.warning("clock_differs", seconds=round(ahead_s, 1))
 
     async def learn(self) -> None:
         """Read everything that practices need from the owner database, if it has changed, to serve them while it is
         away."""
-        await self.desk.opening.learn()
-        await self.desk.catalog()
+        await self.context.opening.learn()
+        await self.context.catalog()
 
     async def renew_for_ever(self, kind: str = "serve", runs_worker: bool = False) -> None:
         """Renew the leases of this process, its announcement, its copy of the directory and its clock, and close idle
         connections, until it is canceled."""
-        idle, clock = self._repeat("idle", self.desk.opening.close_idle), self._repeat("clock", self.watch_clock)
-        backlog = self._repeat("backlog", partial(read_backlog, self.desk), pause_s=BACKLOG_EVERY_S)
-        here = presence.Presence(self.desk, kind, runs_worker)
-        self.desk.health.lifespan_runs = True
+        idle, clock = self._repeat("idle", self.context.opening.close_idle), self._repeat("clock", self.watch_clock)
+        backlog = self._repeat("backlog", partial(read_backlog, self.context), pause_s=BACKLOG_EVERY_S)
+        here = presence.Presence(self.context, kind, runs_worker)
+        self.context.health.lifespan_runs = True
         known = self._repeat("directory", self.learn)
         async with (
             beside(idle),
@@ -216,22 +216,22 @@ class Polytill:
             beside(self._repeat("presence", here.beat)),
         ):
             try:
-                await self._repeat("leases", partial(lease.renew, self.desk))
+                await self._repeat("leases", partial(lease.renew, self.context))
             finally:
                 await here.leave()
 
     async def visit_for_ever(self) -> None:
         """Run a worker until it is canceled: sweeps of practices and event deliveries."""
-        going, sending = claims.Rounds(self.desk), event_delivery.Deliveries(self.desk)
+        going, sending = claims.Rounds(self.context), event_delivery.Deliveries(self.context)
         log.info("worker_started", worker=going.worker)
         # Before the clock decides the first claim. While the server is away, nothing can be claimed either.
         await self._repeat("clock", self._learn_time, once=True)
-        await self._repeat("everyone", partial(claims.hold_everyone, self.desk), once=True)
+        await self._repeat("everyone", partial(claims.hold_everyone, self.context), once=True)
         try:
-            lapsed = self._repeat("lapsed", claims.Lapsed(self.desk).look)
-            deliveries = self._repeat("deliveries", partial(event_delivery.turn, sending, self.desk))
+            lapsed = self._repeat("lapsed", claims.Lapsed(self.context).look)
+            deliveries = self._repeat("deliveries", partial(event_delivery.turn, sending, self.context))
             async with beside(lapsed), beside(deliveries):
-                await self._repeat("rounds", partial(claims.turn, going, self.desk))
+                await self._repeat("rounds", partial(claims.turn, going, self.context))
         finally:
             for worker in (going, sending):
                 with suppress(PolytillError):  # the claims expire
@@ -254,7 +254,7 @@ class Polytill:
                 log.warning("worker_waits", work=name, reason="database_unavailable")
             except Exception as error:
                 log.error("worker_failed", work=name, error=type(error).__name__, places=places(error))
-            await asyncio.sleep(self.desk.settings.sweep_interval_s / 2 if pause_s is None else pause_s)
+            await asyncio.sleep(self.context.settings.sweep_interval_s / 2 if pause_s is None else pause_s)
 
 
 @asynccontextmanager

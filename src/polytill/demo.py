@@ -197,7 +197,7 @@ async def run(console: Console, folder: Path, port: int, once: bool, resume: boo
         await migrate_owner(settings)
         async with Polytill.open(settings) as till:
             demo = Demo(till, settings.public_url, simulator_url, http)
-            till.desk.on_configured = demo.register_hook
+            till.context.on_configured = demo.register_hook
             await _point_at_simulator(demo)
             async with _serving(till, listening) as serving:
                 if resume:
@@ -215,22 +215,22 @@ async def run(console: Console, folder: Path, port: int, once: bool, resume: boo
 
 
 async def _point_at_simulator(demo: Demo) -> None:
-    desk = demo.till.desk
-    await catalog.seed(desk, actor="demo")
+    context = demo.till.context
+    await catalog.seed(context, actor="demo")
     for code, path in PATHS.items():
         base = demo.simulator_url + path
-        await catalog.change(desk, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "demo")
+        await catalog.change(context, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "demo")
 
 
 async def _resume(demo: Demo, folder: Path) -> None:
     held = json.loads((folder / "demo.json").read_text())
     demo.owner_key, demo.practices, demo.people = held["ownerKey"], held["practices"], held["people"]
     _write(demo, folder)
-    desk = demo.till.desk
-    entries = await desk.catalog()
-    for practice in await practices.listed(desk.owner):
-        db = await desk.opening.practice(practice.id)
-        for configuration in (await desk.configured(db)).configurations.values():
+    context = demo.till.context
+    entries = await context.catalog()
+    for practice in await practices.listed(context.owner):
+        db = await context.opening.practice(practice.id)
+        for configuration in (await context.configured(db)).configurations.values():
             if configuration.provider_code in entries:
                 await demo.register_hook(db, entries[configuration.provider_code], configuration)
 
@@ -263,7 +263,7 @@ def made_up_keys(code: str) -> dict[str, str]:
 
 
 async def _seed(demo: Demo, folder: Path, console: Console) -> None:
-    demo.owner_key = await create_key(demo.till.desk, "owner", None, "demo", None, "demo")
+    demo.owner_key = await create_key(demo.till.context, "owner", None, "demo", None, "demo")
     for name, currency in PRACTICES:
         with console.status(f"Onboarding {name} …"):
             made = await demo.call(
@@ -286,15 +286,15 @@ async def _seed(demo: Demo, folder: Path, console: Console) -> None:
 
 async def _invite(demo: Demo) -> None:
     """Invite one admin of the owner, and one of the first practice, each with a generated password."""
-    desk, first = demo.till.desk, demo.practices[0]
+    context, first = demo.till.context, demo.practices[0]
     staff_of = (
-        ("owner", desk.owner, "Olu Owner"),
-        ("practice", await desk.opening.practice(first["id"]), "Pat Practice"),
+        ("owner", context.owner, "Olu Owner"),
+        ("practice", await context.opening.practice(first["id"]), "Pat Practice"),
     )
     for who, db, name in staff_of:
         email, password = f"{who}@example.com", secrets.token_urlsafe(12)
-        link = await staff.invite(desk, db, email, name, "admin", "demo")
-        await staff.choose_password(desk, db, link.rpartition("/")[2], password)
+        link = await staff.invite(context, db, email, name, "admin", "demo")
+        await staff.choose_password(context, db, link.rpartition("/")[2], password)
         address = demo.url + staff.door_of(db)
         demo.people.append({"email": email, "password": password, "role": f"{who} admin", "url": address})
 

@@ -9,7 +9,7 @@ from polytill.app import Polytill
 from polytill.domain.errors import PolytillError
 from polytill.domain.sealing import KeyRing
 from polytill.flows.admin.event_destination import FAILING, read_backlog
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.provider_calls import handler_class
 from polytill.flows.worker.claims import CLAIM_S
 from polytill.providers.http import may_receive_keys
@@ -40,15 +40,15 @@ async def examine(settings: Settings) -> list[Finding]:
         return [*findings, Finding(True, error.detail)]
     try:
         async with Polytill.open(settings) as till:
-            findings += await _catalog(till.desk)
-            findings += _plug_ins(till.desk)
-            findings += await _practices(till.desk)
-            findings += await _clock(till.desk)
-            findings += await _work(till.desk)
-            findings += await _events(till.desk)
-            findings += await _connections(till.desk)
-            findings += await _nodes(till.desk)
-            findings += await _files(till.desk)
+            findings += await _catalog(till.context)
+            findings += _plug_ins(till.context)
+            findings += await _practices(till.context)
+            findings += await _clock(till.context)
+            findings += await _work(till.context)
+            findings += await _events(till.context)
+            findings += await _connections(till.context)
+            findings += await _nodes(till.context)
+            findings += await _files(till.context)
     except PolytillError as error:
         findings.append(Finding(True, error.detail))
     return findings
@@ -75,40 +75,40 @@ def _settings(settings: Settings) -> list[Finding]:
     return findings
 
 
-async def _catalog(desk: Desk) -> list[Finding]:
+async def _catalog(context: Context) -> list[Finding]:
     findings = []
-    catalog = await desk.catalog()
+    catalog = await context.catalog()
     if not catalog:
         findings.append(Finding(True, "The catalog is empty. Run `polytill catalog add stripe paystack flutterwave`."))
     for entry in catalog.values():
         if entry.status == "inactive":
             continue
         try:
-            handler = handler_class(desk, entry)
+            handler = handler_class(context, entry)
         except HandlerMissing as error:
             findings.append(Finding(True, f"{entry.name} is {entry.status}, but: {error}"))
             continue
         for environment in ("sandbox", "production"):
             url = entry.base_url(environment) or handler.catalog.api_base_url
-            if not may_receive_keys(url, handler.hosts, desk.settings.allowed_provider_origins):
+            if not may_receive_keys(url, handler.hosts, context.settings.allowed_provider_origins):
                 findings.append(Finding(True, f"{entry.name}'s {environment} address must not receive keys: {url}"))
     return findings
 
 
-def _plug_ins(desk: Desk) -> list[Finding]:
+def _plug_ins(context: Context) -> list[Finding]:
     """Return a finding for each installed plug-in: that it is loaded, or why it was rejected."""
     return [
         Finding(True, f"The plug-in {one.code} ({one.distribution or one.path}) was rejected: {one.refused}")
         if one.refused
         else Finding(False, f"The plug-in {one.code} ({one.distribution or one.path}) is loaded from {one.path}.")
-        for one in desk.registry.plug_ins()
+        for one in context.registry.plug_ins()
     ]
 
 
-async def _practices(desk: Desk) -> list[Finding]:
+async def _practices(context: Context) -> list[Finding]:
     findings = []
     head = migrating.head("practice")
-    for entry in await practices.listed(desk.owner, limit=1_000_000):
+    for entry in await practices.listed(context.owner, limit=1_000_000):
         if entry.state == "provisioning":
             findings.append(
                 Finding(True, f"Practice {entry.id} was not created completely. Its database is {entry.database_name}.")
@@ -119,16 +119,16 @@ async def _practices(desk: Desk) -> list[Finding]:
             )
         else:
             try:
-                await desk.opening.practice(entry.id)
+                await context.opening.practice(entry.id)
             except PolytillError as error:
                 findings.append(Finding(True, f"Practice {entry.id} cannot be opened: {error.detail}"))
     return findings
 
 
-async def _clock(desk: Desk) -> list[Finding]:
-    await desk.server_clock.ask(desk.owner, desk.world)
-    ahead_s = desk.server_clock.ahead_s(desk.world)
-    if ahead_s is None or not desk.server_clock.surely_ahead_s(desk.world):
+async def _clock(context: Context) -> list[Finding]:
+    await context.server_clock.ask(context.owner, context.world)
+    ahead_s = context.server_clock.ahead_s(context.world)
+    if ahead_s is None or not context.server_clock.surely_ahead_s(context.world):
         return []
     which = "ahead of" if ahead_s > 0 else "behind"
     sentence = (
@@ -138,16 +138,16 @@ async def _clock(desk: Desk) -> list[Finding]:
     return [Finding(abs(ahead_s) > CLAIM_S, sentence)]
 
 
-async def _work(desk: Desk) -> list[Finding]:
-    waiting = await leases.overdue(desk.owner, desk.shared_after(-LATE_S), desk.shared_after(0))
+async def _work(context: Context) -> list[Finding]:
+    waiting = await leases.overdue(context.owner, context.shared_after(-LATE_S), context.shared_after(0))
     if not waiting:
         return []
     who = "1 practice has" if waiting == 1 else f"{waiting} practices have"
     return [Finding(True, f"{who} waited for more than two minutes. Check that a worker runs (`polytill worker`).")]
 
 
-async def _events(desk: Desk) -> list[Finding]:
-    backlog = await read_backlog(desk)
+async def _events(context: Context) -> list[Finding]:
+    backlog = await read_backlog(context)
     findings = []
     if backlog.abandoned:
         what = "1 event was" if backlog.abandoned == 1 else f"{backlog.abandoned} events were"
@@ -157,27 +157,27 @@ async def _events(desk: Desk) -> list[Finding]:
         )
         findings.append(Finding(True, sentence))
     since = backlog.retrying_since
-    if since is not None and desk.world.now() - since > FAILING:
-        hours = int((desk.world.now() - since).total_seconds() // 3600)
+    if since is not None and context.world.now() - since > FAILING:
+        hours = int((context.world.now() - since).total_seconds() // 3600)
         what = "1 event waits" if backlog.retrying == 1 else f"{backlog.retrying} events wait"
         sentence = f"The event destination has not accepted an event for more than {hours} h: {what} for another try."
         findings.append(Finding(True, sentence))
     return findings
 
 
-async def _connections(desk: Desk) -> list[Finding]:
+async def _connections(context: Context) -> list[Finding]:
     """Find servers that one process alone could fill. The number of processes is not known here."""
     findings = []
-    owners_place = _place(desk.settings.owner_database_url.get_secret_value())
-    for name in ("default", *(row.name for row in await practices.clusters(desk.owner))):
+    owners_place = _place(context.settings.owner_database_url.get_secret_value())
+    for name in ("default", *(row.name for row in await practices.clusters(context.owner))):
         try:
-            cluster = await desk.opening.cluster(name)
+            cluster = await context.opening.cluster(name)
             await cluster.check()
             room = await cluster.room()
         except PolytillError as error:
             findings.append(Finding(True, f"No practice can be created on the cluster {name}: {error.detail}"))
             continue
-        ours = desk.settings.database_connections + OWNER_CONNECTIONS * (_place(cluster.location) == owners_place)
+        ours = context.settings.database_connections + OWNER_CONNECTIONS * (_place(cluster.location) == owners_place)
         if room is not None and ours > room:
             sentence = (
                 f"The server of the cluster {name} accepts {room} connections, and each polytill process opens up to {ours}."
@@ -187,27 +187,27 @@ async def _connections(desk: Desk) -> list[Finding]:
     return findings
 
 
-async def _nodes(desk: Desk) -> list[Finding]:
-    live = await nodes.live(desk.owner, desk.shared_after(0))
+async def _nodes(context: Context) -> list[Finding]:
+    live = await nodes.live(context.owner, context.shared_after(0))
     if live and not any(node.runs_worker for node in live):
         return [Finding(True, "No worker runs. Start `polytill worker`.")]
     return []
 
 
-async def _files(desk: Desk) -> list[Finding]:
+async def _files(context: Context) -> list[Finding]:
     findings = []
-    place = desk.settings.practice_databases.get_secret_value()
+    place = context.settings.practice_databases.get_secret_value()
     if files.is_full(place):
         findings.append(Finding(True, "The disk of the practices' SQLite files is full. Free some space."))
     limit = files.raise_limit()
     if is_postgres(place):
-        if desk.settings.database_connections + OWNER_CONNECTIONS > limit // 2:
+        if context.settings.database_connections + OWNER_CONNECTIONS > limit // 2:
             sentence = (
                 f"{limit} files may be open (ulimit -n), and connections may need more than half: raise the limit."
             )
             findings.append(Finding(False, sentence))
     else:
-        count = len(await practices.listed(desk.owner, limit=1_000_000))
+        count = len(await practices.listed(context.owner, limit=1_000_000))
         if count > files.sqlite_files() and files.sqlite_files() < files.MOST_FILES:
             sentence = (
                 f"{files.sqlite_files()} of {count} practices can be open at once, because {limit} files may be open"

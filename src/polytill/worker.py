@@ -47,11 +47,11 @@ async def jobs(till: Polytill) -> AsyncIterator[None]:
     # Imported here: 37 MB and nine threads, which a service without an embedded worker saves.
     from dbos import DBOS, DBOSPortableJSONSerializer
 
-    kept = durable.system_database(till.desk.settings.owner_database_url.get_secret_value())
+    kept = durable.system_database(till.context.settings.owner_database_url.get_secret_value())
     DBOS(
         config={
             "name": "polytill",
-            "executor_id": f"{platform.node()}-{os.getpid()}-{till.desk.world.random_bytes(4).hex()}",
+            "executor_id": f"{platform.node()}-{os.getpid()}-{till.context.world.random_bytes(4).hex()}",
             "application_version": APPLICATION_VERSION,
             "serializer": DBOSPortableJSONSerializer(),
             "use_listen_notify": False,
@@ -78,14 +78,14 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
     """
     from dbos import DBOS, SetWorkflowID
 
-    desk = till.desk
+    context = till.context
 
     def do(work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, loop).result()
 
     @DBOS.workflow(name="compare_practice")
     def compare_practice(practice_id: int) -> int:
-        return do(compare(desk, practice_id))
+        return do(compare(context, practice_id))
 
     def enqueue(practice_ids: list[int], at: Any) -> None:
         for practice_id in practice_ids:
@@ -94,15 +94,15 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
 
     @DBOS.workflow(name="compare_busy")
     def compare_busy(at: Any, _: Any) -> None:
-        enqueue(list(do(leases.all_held(desk.owner))), at)
+        enqueue(list(do(leases.all_held(context.owner))), at)
 
     @DBOS.workflow(name="compare_all")
     def compare_all(at: Any, _: Any) -> None:
-        enqueue([entry.id for entry in do(practices.listed(desk.owner, limit=1_000_000))], at)
+        enqueue([entry.id for entry in do(practices.listed(context.owner, limit=1_000_000))], at)
 
     @DBOS.workflow(name="visit_everyone")
     def visit_everyone(_: Any, __: Any) -> None:
-        do(claims.hold_everyone(desk))
+        do(claims.hold_everyone(context))
 
     @DBOS.workflow(name="clean_up")
     def clean_up(at: Any, _: Any) -> None:

@@ -189,9 +189,9 @@ class Scenes:
         called_off = await self._make(clinic, "canceled")
         await clinic.call("POST", f"/payments/{called_off['id']}/cancel", idempotency=fresh())
         late = await self._make(clinic, "expired")
-        desk = self.house.till.desk
+        context = self.house.till.context
         self.clock.advance(90_000)
-        await lookup.expire(desk, *await find(desk, clinic.id, late["id"]))
+        await lookup.expire(context, *await find(context, clinic.id, late["id"]))
         self.clock.offset_s = 0
         await self._fail_for_good(clinic)
 

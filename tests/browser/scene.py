@@ -72,7 +72,7 @@ async def stage(house: Installation, clock: Clock) -> Practice:
     await clinic.create(210_000, customer={"email": "wole@example.com", "name": "Wole Soyinka"}, description="Check-up")
     await house.practice("Boston Dental", "USD")
     await house.practice("Nairobi Eye Centre", "KES")
-    await person(house, house.till.desk.owner, "olu@example.com", name="Olu Owner")
+    await person(house, house.till.context.owner, "olu@example.com", name="Olu Owner")
     await person(house, await clinic.db, "pat@example.com", name="Pat Practice")
     await house.till.sweep()
     return clinic

@@ -24,13 +24,13 @@ async def house(tmp_path: Path) -> AsyncIterator[Installation]:
     async with running(tmp_path) as found:
         for name in NAMES:
             await found.practice(name, "NGN")
-        await person(found, found.till.desk.owner, "olu@example.com", name="Olu Owner")
+        await person(found, found.till.context.owner, "olu@example.com", name="Olu Owner")
         yield found
 
 
 @pytest.mark.parametrize("size", ["desk", "phone"])
 async def test_migrating_all_practices(house: Installation, size: str, tmp_path: Path) -> None:
-    desk = house.till.desk
+    context = house.till.context
     with a_newer_schema():
         await break_it(house.till, 2)
         async with chromium() as browser, visit(house, browser, size, tmp_path) as seen:
@@ -40,23 +40,23 @@ async def test_migrating_all_practices(house: Installation, size: str, tmp_path:
             await expect(page.get_by_role("heading", name=said("fleet.behind", n=5, of="5"))).to_be_visible()
             await seen.look("owner-fleet-behind")
             # Another process begins, and the page follows what it does.
-            run = await fleet.begin(desk, "elsewhere")
+            run = await fleet.begin(context, "elsewhere")
             assert run is not None
             await page.get_by_role("button", name=said("fleet.begin")).click()
             await expect(page.locator("[data-done=migration_goes_on]")).to_be_visible()
             for done in (1, 3):
-                await migrate_practice(desk, done, "elsewhere")
+                await migrate_practice(context, done, "elsewhere")
             await expect(page.get_by_text(said("fleet.progress", n="2", of="5", failed="0"))).to_be_visible()
             await expect(page.get_by_text(said("practices.behind"), exact=True)).to_have_count(3)
             await seen.look("owner-fleet")
-            await fleet.carry_out(desk, run, "elsewhere")
+            await fleet.carry_out(context, run, "elsewhere")
             await expect(page.get_by_text("the step after practice_0")).to_be_visible()
             await seen.look("owner-fleet-failed")
             await mend(house.till, 2)
             await page.get_by_role("button", name=said("fleet.again")).click()
             await expect(page.locator("[data-done=migration_begun]")).to_be_visible()
             await expect(page.locator("#fleet-title")).to_have_count(0)
-            assert all([(await desk.opening.entry(n)).schema_version.endswith("9999") for n in range(1, 6)])
+            assert all([(await context.opening.entry(n)).schema_version.endswith("9999") for n in range(1, 6)])
 
 
 async def test_watching_without_a_script(house: Installation, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from polytill.storage.units import Unit
 
 async def sentences(till: Polytill) -> list[str]:
     """What is bad."""
-    return [found.sentence for found in await examine(till.desk.settings) if found.bad]
+    return [found.sentence for found in await examine(till.context.settings) if found.bad]
 
 
 async def test_a_fresh_installation_has_nothing_bad(till: Polytill) -> None:
@@ -27,9 +27,9 @@ async def test_a_fresh_installation_has_nothing_bad(till: Polytill) -> None:
 
 async def test_work_that_nobody_does_is_said(till: Polytill) -> None:
     entry, _ = await till.create_practice("Clinic", "NGN")
-    world, unit = till.desk.world, Unit()
+    world, unit = till.context.world, Unit()
     leases.hold(unit, entry.id, world.after(LEASE_S), world.after(-LATE_S - 1))
-    await till.desk.owner.commit(unit)
+    await till.context.owner.commit(unit)
     [said] = await sentences(till)
     assert said.startswith("1 practice has waited")
     assert "polytill worker" in said
@@ -45,7 +45,7 @@ async def test_a_clock_that_is_wrong_beside_the_database_servers_is_said(
         return time.time() - ahead_s
 
     monkeypatch.setattr(OwnerDb, "server_time_s", shown)
-    found = [one for one in await examine(till.desk.settings) if "clock" in one.sentence]
+    found = [one for one in await examine(till.context.settings) if "clock" in one.sentence]
     assert [one.bad for one in found] == ([is_bad] if is_said else [])
     assert all(f"{abs(ahead_s)}.0 seconds {'ahead of' if ahead_s > 0 else 'behind'}" in one.sentence for one in found)
 
@@ -54,16 +54,16 @@ async def test_a_half_made_practice_is_said(till: Polytill) -> None:
     entry, _ = await till.create_practice("Clinic", "NGN")
     unit = Unit()
     unit.add("UPDATE practices SET state = 'provisioning' WHERE id = $1", entry.id)
-    await till.desk.owner.commit(unit)
+    await till.context.owner.commit(unit)
     [said] = await sentences(till)
     assert entry.database_name in said
 
 
 async def test_a_server_that_one_process_could_fill_is_said(till: Polytill) -> None:
-    on_server = is_postgres(till.desk.settings.practice_databases.get_secret_value())
+    on_server = is_postgres(till.context.settings.practice_databases.get_secret_value())
 
     async def said(connections: int) -> list[str]:
-        changed = till.desk.settings.model_copy(update={"database_connections": connections})
+        changed = till.context.settings.model_copy(update={"database_connections": connections})
         return [found.sentence for found in await examine(changed) if "max_connections" in found.sentence]
 
     assert await said(250) == []

@@ -39,24 +39,25 @@ async def test_practices_arrive_with_their_keys_sealed_and_once(till: Polytill) 
         },
         {"id": there.id, "paymentProviders": {"stripe": TEST_KEYS["stripe"]}},
     )
-    arrivals = await import_legacy.plan(till.desk, given)
-    first, second = [await import_legacy.bring(till.desk, arrival, "test") for arrival in arrivals]
+    arrivals = await import_legacy.plan(till.context, given)
+    first, second = [await import_legacy.bring(till.context, arrival, "test") for arrival in arrivals]
     assert (first.added, first.kept, first.key is not None) == (["paystack", "flutterwave"], [], True)
     assert (second.practice_id, second.added, second.key) == (there.id, ["stripe"], None)
-    db = await till.desk.opening.practice(first.practice_id)
-    held = await provider_configs.all_of(db)
+    practice = await till.context.practice(first.practice_id)
+    held = await provider_configs.all_of(practice.db)
     assert (held["paystack"].environment, held["flutterwave"].environment) == (
         Environment.production,
         Environment.sandbox,
     )
     assert (held["paystack"].is_enabled, held["paystack"].is_default) == (True, True)
-    rows = [dict(row) for row in await db.fetch("SELECT * FROM practice_payment_providers")]
+    rows = [dict(row) for row in await practice.db.fetch("SELECT * FROM practice_payment_providers")]
     assert LIVE["secretKey"] not in repr(rows)
     again = [
-        await import_legacy.bring(till.desk, arrival, "test") for arrival in await import_legacy.plan(till.desk, given)
+        await import_legacy.bring(till.context, arrival, "test")
+        for arrival in await import_legacy.plan(till.context, given)
     ]
     assert [(one.added, one.key) for one in again] == [([], None), ([], None)]
-    assert len(await practices.listed(till.desk.owner)) == 2
+    assert len(await practices.listed(till.context.owner)) == 2
 
 
 async def test_a_default_that_is_there_stays(till: Polytill) -> None:
@@ -64,7 +65,7 @@ async def test_a_default_that_is_there_stays(till: Polytill) -> None:
     key = TEST_KEYS["flutterwave"]
     keys = credentials.Keys(key["publicKey"], Secret(key["secretKey"]), Secret(key["webhookSecret"]))
     wish = configuring.Wish("flutterwave", Environment.sandbox, keys, True, True, ["NGN"])
-    await configuring.configure(till.desk, there.id, wish, "staff")
+    await configuring.configure(till.context, there.id, wish, "staff")
     given = file_of(
         {
             "id": there.id,
@@ -74,16 +75,16 @@ async def test_a_default_that_is_there_stays(till: Polytill) -> None:
             },
         }
     )
-    [arrival] = await import_legacy.plan(till.desk, given)
-    done = await import_legacy.bring(till.desk, arrival, "test")
-    db = await till.desk.opening.practice(there.id)
-    held = await provider_configs.all_of(db)
+    [arrival] = await import_legacy.plan(till.context, given)
+    done = await import_legacy.bring(till.context, arrival, "test")
+    practice = await till.context.practice(there.id)
+    held = await provider_configs.all_of(practice.db)
     assert {code: one.is_default for code, one in held.items()} == {
         "flutterwave": True,
         "paystack": False,
         "stripe": True,
     }
-    defaults = await provider_configs.defaults(db)
+    defaults = await provider_configs.defaults(practice.db)
     assert defaults[Environment.sandbox, "NGN"] == held["flutterwave"].id
     assert (done.added, done.not_default) == (["paystack", "stripe"], ["paystack"])
 
@@ -109,13 +110,13 @@ async def test_a_default_that_is_there_stays(till: Polytill) -> None:
 async def test_one_wrong_entry_and_nothing_is_written(till: Polytill, entry: dict[str, Any], pointer: str) -> None:
     good = {"externalId": "good", "name": "Good", "defaultCurrency": "NGN", "paymentProviders": {"paystack": LIVE}}
     with pytest.raises(Invalid) as found:
-        await import_legacy.plan(till.desk, file_of(good, entry))
+        await import_legacy.plan(till.context, file_of(good, entry))
     assert pointer in [error.pointer for error in found.value.errors]
     assert "sk_what" not in repr([error.detail for error in found.value.errors])
-    assert await practices.listed(till.desk.owner) == []
+    assert await practices.listed(till.context.owner) == []
 
 
 @pytest.mark.parametrize("file", [b"", b"{", b"{}", b"[1]", b"\xff\xfe", b'[{"id": 1e400}]'])
 async def test_a_file_that_is_none(till: Polytill, file: bytes) -> None:
     with pytest.raises(Invalid):
-        await import_legacy.plan(till.desk, file)
+        await import_legacy.plan(till.context, file)

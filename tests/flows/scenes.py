@@ -81,8 +81,8 @@ class Scene:
     events: int = field(default=0)
 
     @property
-    def desk(self) -> Any:
-        return self.till.desk
+    def context(self) -> Any:
+        return self.till.context
 
     async def configure(self, code: str = "scripted", given: Keys | None = None, **more: Any) -> Configuration:
         """Configure a provider, in the sandbox unless told otherwise."""
@@ -90,7 +90,7 @@ class Scene:
         environment = wish.pop("environment", Environment.sandbox)
         patch = wish.pop("patch", False)
         saved, _ = await provider_configs.configure(
-            self.desk, self.practice_id, Wish(code, environment, given or keys(), **wish), "test", patch
+            self.context, self.practice_id, Wish(code, environment, given or keys(), **wish), "test", patch
         )
         return saved
 
@@ -128,7 +128,7 @@ class Scene:
         self.events += 1
         result = WebhookResult("event", more.pop("dedupe_key", f"event-{self.events}"), "apply", facts=facts, **more)
         body = to_json({"event": put(result), "named": [fact.provider_transaction_id for fact in facts]})
-        return await receive.receive(self.desk, configuration.hook_token, {"x-secret": secret}, body)
+        return await receive.receive(self.context, configuration.hook_token, {"x-secret": secret}, body)
 
     async def cases(self) -> list[str]:
         """The kinds of what waits for a person."""
@@ -183,9 +183,9 @@ async def scene(folder: Path, engine_url: str | None) -> AsyncIterator[Scene]:
                 "integration_type": "custom",
                 "handler_module": f"{handler.__module__}.{handler.__name__}",
             }
-            await catalog.add(till.desk, given, None, "test")
+            await catalog.add(till.context, given, None, "test")
         entry, _ = await till.create_practice("Clinic", "NGN")
-        made = Scene(till, wire, clock, entry.id, await till.desk.opening.practice(entry.id))
+        made = Scene(till, wire, clock, entry.id, await till.context.opening.practice(entry.id))
         yield made
         await made.books_agree()
         assert wire.problems == []

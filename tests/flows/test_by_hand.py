@@ -32,7 +32,7 @@ async def clinic(till: Polytill, config: dict[str, str] | None = None) -> int:
         is_enabled=True,
         supported_currencies=["NGN"],
     )
-    await provider_configs.configure(till.desk, practice.id, wish, "test")
+    await provider_configs.configure(till.context, practice.id, wish, "test")
     return practice.id
 
 
@@ -41,7 +41,7 @@ async def asked(till: Polytill, practice_id: int, method: str | None = None, key
 
 
 async def confirmed(till: Polytill, practice_id: int, payment_id: str, amount: int = 500_000) -> Taken:
-    return await confirm_by_hand(till.desk, practice_id, payment_id, amount, "Counted it", "R-17", "key:7")
+    return await confirm_by_hand(till.context, practice_id, payment_id, amount, "Counted it", "R-17", "key:7")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ async def test_the_payer_is_told_how(
     practice_id = await clinic(till, config)
     taken = await asked(till, practice_id, method)
     assert taken.payment.status.value == "requires_action"
-    action = open_action(await till.desk.opening.practice(practice_id), taken.attempts[0])
+    action = open_action(await till.context.opening.practice(practice_id), taken.attempts[0])
     assert action is not None
     assert (action.kind, action.url, action.provider_token, action.wants) == ("instructions", None, None, None)
     told, offline = action.instructions, action.offline
@@ -81,10 +81,10 @@ async def test_staff_confirm_it_once(till: Polytill) -> None:
     for one in (found, again):
         assert (one.payment.status.value, one.payment.amount_captured) == ("succeeded", 500_000)
     assert found.payment.provider_fee == 0
-    db = await till.desk.opening.practice(practice_id)
-    lines = await ledger.of_payment(db, payment.id)
+    practice = await till.context.practice(practice_id)
+    lines = await ledger.of_payment(practice.db, payment.id)
     assert sorted(line["amount"] for line in lines) == [-500_000, 500_000]
-    kept = [line for line in await audit.listed(db, limit=50) if line["action"] == "payment.confirmed_by_hand"]
+    kept = [line for line in await audit.listed(practice.db, limit=50) if line["action"] == "payment.confirmed_by_hand"]
     assert len(kept) == 1
     assert kept[0]["actor"] == "key:7"
     assert "Counted it" in str(kept[0])
@@ -95,19 +95,19 @@ async def test_two_people_at_once_book_it_once(till: Polytill) -> None:
     practice_id = await clinic(till)
     payment = (await asked(till, practice_id)).payment
     await asyncio.gather(*(confirmed(till, practice_id, payment.id) for _ in range(4)))
-    db = await till.desk.opening.practice(practice_id)
-    assert len(await ledger.of_payment(db, payment.id)) == 2
-    actions = [line["action"] for line in await audit.listed(db, limit=50)]
+    practice = await till.context.practice(practice_id)
+    assert len(await ledger.of_payment(practice.db, payment.id)) == 2
+    actions = [line["action"] for line in await audit.listed(practice.db, limit=50)]
     assert actions.count("payment.confirmed_by_hand") == 1, "one person's word booked it, and that is on record"
 
 
 async def test_asking_pays_nothing(till: Polytill) -> None:
     practice_id = await clinic(till)
     payment = (await asked(till, practice_id)).payment
-    found = await lookup.confirm(till.desk, practice_id, payment.id)
+    found = await lookup.confirm(till.context, practice_id, payment.id)
     assert (found.payment.status.value, found.payment.amount_captured) == ("requires_action", 0)
-    db = await till.desk.opening.practice(practice_id)
-    assert open_action(db, found.attempts[0]) is not None, "the payer can still read how to pay"
+    practice = await till.context.practice(practice_id)
+    assert open_action(practice.db, found.attempts[0]) is not None, "the payer can still read how to pay"
 
 
 async def test_another_amount_settles_nothing(till: Polytill) -> None:
@@ -117,8 +117,8 @@ async def test_another_amount_settles_nothing(till: Polytill) -> None:
         with pytest.raises(Invalid):
             await confirmed(till, practice_id, payment.id, amount)
     with pytest.raises(Invalid):
-        await confirm_by_hand(till.desk, practice_id, payment.id, 500_000, "  ", None, "key:7")
-    assert (await lookup.confirm(till.desk, practice_id, payment.id)).payment.amount_captured == 0
+        await confirm_by_hand(till.context, practice_id, payment.id, 500_000, "  ", None, "key:7")
+    assert (await lookup.confirm(till.context, practice_id, payment.id)).payment.amount_captured == 0
 
 
 async def test_a_refund_is_staffs_word_too(till: Polytill) -> None:
@@ -135,8 +135,8 @@ async def test_what_a_provider_knows_is_not_confirmed_by_hand(till: Polytill) ->
     practice, _ = await till.create_practice("Clinic", "NGN")
     keys = Keys("pk_test_0123456789", Secret("sk_test_0123456789abcdef0123456789"))
     wish = Wish("paystack", Environment.sandbox, keys, is_enabled=True, supported_currencies=["NGN"])
-    await provider_configs.configure(till.desk, practice.id, wish, "test")
-    till.desk.http.transport = Unreachable()
+    await provider_configs.configure(till.context, practice.id, wish, "test")
+    till.context.http.transport = Unreachable()
     request = PaymentRequest(500_000, "NGN", "k", "body", customer=Customer("ada@example.com"))
     payment = (await till.pay(practice.id, request)).payment
     with pytest.raises(Conflict) as caught:

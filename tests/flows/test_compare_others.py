@@ -60,7 +60,7 @@ def lists(monkeypatch: pytest.MonkeyPatch) -> Lists:
 async def run(scene: Scene, seconds: float = HOUR) -> int:
     """Time passes, and the comparison runs."""
     scene.clock.at_s += seconds
-    return await compare(scene.desk, scene.practice_id)
+    return await compare(scene.context, scene.practice_id)
 
 
 async def given_back(scene: Scene, payment: Any) -> list[tuple[str, str, str | None]]:

@@ -97,7 +97,7 @@ async def test_what_cannot_be_configured(scene: Scene) -> None:
         await scene.configure(supported_currencies=["GHS"])
     assert [error.reason for error in refused.value.errors] == ["no_such_currency"]
     for status in ("deprecated", "inactive"):
-        await catalog.change(scene.desk, "scripted", {"status": status}, None, "test")
+        await catalog.change(scene.context, "scripted", {"status": status}, None, "test")
         with pytest.raises(Invalid) as refused:
             await scene.configure()
         assert refused.value.code == "catalog_status"
@@ -105,11 +105,11 @@ async def test_what_cannot_be_configured(scene: Scene) -> None:
 
 async def test_one_that_is_there_can_be_changed_when_deprecated(scene: Scene) -> None:
     await scene.configure()
-    await catalog.deprecate(scene.desk, "scripted", "test")
+    await catalog.deprecate(scene.context, "scripted", "test")
     await scene.configure(patch=True, given=Keys(), priority=5)
     scene.wire.says("create", LINK)
     assert (await scene.pay()).payment.status is PaymentStatus.requires_action
-    await catalog.change(scene.desk, "scripted", {"status": "inactive"}, None, "test")
+    await catalog.change(scene.context, "scripted", {"status": "inactive"}, None, "test")
     with pytest.raises(Invalid, match="No configured provider"):
         await scene.pay()
 
@@ -133,7 +133,7 @@ async def test_a_new_default_moves_the_old_one(scene: Scene) -> None:
     assert await provider_configs.defaults(scene.db) == {(SANDBOX, "NGN"): second.id}
     flags = {c.id: c.is_default for c in (await provider_configs.all_of(scene.db)).values()}
     assert flags == {first.id: False, second.id: True}
-    await configuring.remove(scene.desk, scene.practice_id, "other", "test")
+    await configuring.remove(scene.context, scene.practice_id, "other", "test")
     assert await provider_configs.defaults(scene.db) == {}
 
 
@@ -195,7 +195,7 @@ async def test_keys_saved_while_the_old_ones_are_being_tested_stay(scene: Scene)
         return CredentialTest(True, "Fine.")
 
     scene.wire.says("test", slow)
-    testing = asyncio.create_task(configuring.test_configuration(scene.desk, scene.practice_id, "scripted", "test"))
+    testing = asyncio.create_task(configuring.test_configuration(scene.context, scene.practice_id, "scripted", "test"))
     await asked.wait()
     await scene.configure(given=keys("2"), patch=True, priority=9)
     go_on.set()
@@ -213,11 +213,12 @@ async def test_testing_says_when_and_of_which_environment(scene: Scene) -> None:
         "test", CredentialTest(True, "Fine.", SANDBOX), CredentialTest(True, "Fine.", LIVE), RuntimeError("x")
     )
     results = [
-        (await configuring.test_configuration(scene.desk, scene.practice_id, "scripted", "test"))[0] for _ in range(3)
+        (await configuring.test_configuration(scene.context, scene.practice_id, "scripted", "test"))[0]
+        for _ in range(3)
     ]
     assert [result.ok for result in results] == [True, False, False]
     assert "production" in results[1].detail
-    assert (await stored(scene)).last_tested_at == scene.till.desk.world.now()
+    assert (await stored(scene)).last_tested_at == scene.till.context.world.now()
 
 
 # ── Environments ──
@@ -227,12 +228,12 @@ async def test_switching_the_environment_and_back(scene: Scene) -> None:
     await scene.configure()
     payment = await scene.succeeded()
     with pytest.raises(Conflict) as refused:
-        await configuring.activate(scene.desk, scene.practice_id, "scripted", LIVE, "test")
+        await configuring.activate(scene.context, scene.practice_id, "scripted", LIVE, "test")
     assert refused.value.code == "no_credentials"
-    await configuring.prepare_credentials(scene.desk, scene.practice_id, "scripted", LIVE, keys("9", "live"), "test")
+    await configuring.prepare_credentials(scene.context, scene.practice_id, "scripted", LIVE, keys("9", "live"), "test")
     assert (await stored(scene)).environment is SANDBOX
     scene.wire.says("test", CredentialTest(True, "Fine.", LIVE))  # live keys are tested before the switch
-    await configuring.activate(scene.desk, scene.practice_id, "scripted", LIVE, "test")
+    await configuring.activate(scene.context, scene.practice_id, "scripted", LIVE, "test")
     scene.wire.says("create", LINK)
     live = (await scene.pay()).payment
     assert (live.environment, scene.wire.of("create")[-1].key) == (LIVE, "sk_live_9")
@@ -241,7 +242,7 @@ async def test_switching_the_environment_and_back(scene: Scene) -> None:
     await scene.till.refund(scene.practice_id, payment.id, key="one", amount=100)
     assert scene.wire.of("refund")[-1].key == "sk_test_1"
     assert {tuple(r) for r in await plain(scene.db, "SELECT environment FROM refunds")} == {("sandbox",)}
-    await configuring.activate(scene.desk, scene.practice_id, "scripted", SANDBOX, "test")
+    await configuring.activate(scene.context, scene.practice_id, "scripted", SANDBOX, "test")
     scene.wire.says("create", LINK)
     assert (await scene.pay()).payment.environment is SANDBOX
     assert opened(scene, (await stored(scene)).active).secret_key == Secret("sk_test_1")
@@ -249,20 +250,20 @@ async def test_switching_the_environment_and_back(scene: Scene) -> None:
 
 async def test_defaults_are_kept_apart_by_environment(scene: Scene) -> None:
     saved = await scene.configure(is_default=True)
-    await configuring.prepare_credentials(scene.desk, scene.practice_id, "scripted", LIVE, keys("9", "live"), "test")
+    await configuring.prepare_credentials(scene.context, scene.practice_id, "scripted", LIVE, keys("9", "live"), "test")
     scene.wire.says("test", CredentialTest(True, "Fine.", LIVE))
-    await configuring.activate(scene.desk, scene.practice_id, "scripted", LIVE, "test")
+    await configuring.activate(scene.context, scene.practice_id, "scripted", LIVE, "test")
     assert await provider_configs.defaults(scene.db) == {(LIVE, "NGN"): saved.id}
 
 
 async def test_deleting_keeps_the_way_back(scene: Scene) -> None:
     configuration = await scene.configure(is_default=True)
     payment = await scene.succeeded()
-    await configuring.remove(scene.desk, scene.practice_id, "scripted", "test")
+    await configuring.remove(scene.context, scene.practice_id, "scripted", "test")
     with pytest.raises(Invalid):
         await scene.pay()
     with pytest.raises(NotFound):
-        await configuring.existing_configuration(scene.desk, scene.practice_id, "scripted")
+        await configuring.existing_configuration(scene.context, scene.practice_id, "scripted")
     scene.wire.says("refund", paid(100, transaction="r1"))
     assert (await scene.till.refund(scene.practice_id, payment.id, key="one", amount=100)).state == "succeeded"
     assert await scene.delivery(configuration) is not None
@@ -295,6 +296,6 @@ async def test_two_who_save_at_once(scene: Scene) -> None:
 
 async def test_a_wish_alone(scene: Scene) -> None:
     wish = Wish("scripted", keys=keys())
-    saved, fresh = await configuring.configure(scene.desk, scene.practice_id, wish, "test")
+    saved, fresh = await configuring.configure(scene.context, scene.practice_id, wish, "test")
     assert (fresh, saved.is_enabled, saved.environment) == (True, False, SANDBOX)
     assert saved.supported_currencies == ["NGN", "USD"]

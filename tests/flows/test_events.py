@@ -86,9 +86,9 @@ async def test_a_success_reaches_the_platform_once_signed(installation: Installa
 
 
 async def _due_now(installation: Installation) -> None:
-    owner = installation.till.desk.owner
+    owner = installation.till.context.owner
     async with owner.transaction() as tx:
-        tx.add("UPDATE event_deliveries SET next_try_at = $1", installation.till.desk.world.after(-1))
+        tx.add("UPDATE event_deliveries SET next_try_at = $1", installation.till.context.world.after(-1))
 
 
 async def test_a_payments_events_keep_their_order(installation: Installation, platform: Platform) -> None:
@@ -158,7 +158,7 @@ async def test_a_destination_must_be_https(installation: Installation, url: str)
 async def test_no_payment_without_a_lease(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     practice_id, key = await installation.practice("Clinic", "NGN")
     await installation.configure(practice_id, key, "paystack", ["NGN"])
-    desk = installation.till.desk
+    context = installation.till.context
 
     async def down(*_: object) -> None:
         raise NotNow
@@ -166,13 +166,13 @@ async def test_no_payment_without_a_lease(installation: Installation, monkeypatc
     monkeypatch.setattr(lease, "_write", down)
     # Nor does an announcement of this process count as one.
     monkeypatch.setattr(presence, "LEASE_S", float("-inf"))
-    desk.announced_until_s = float("-inf")
+    context.announced_until_s = float("-inf")
     body = {"amount": 500_000, "currency": "NGN", "customer": {"email": "ada@example.com"}}
     path = f"/api/practices/{practice_id}/payments"
     refused = await installation.call("POST", path, key, body, idempotency="one")
     assert (refused.status, refused.body["code"]) == (503, "no_lease")
     assert "Retry-After" in refused.headers
-    assert await payments.by_key(await desk.opening.practice(practice_id), "one") is None
+    assert await payments.by_key(await context.opening.practice(practice_id), "one") is None
     monkeypatch.undo()
     assert (await installation.call("POST", path, key, body, idempotency="one")).status == 201
     # While the lease lasts, the owner database is not needed for it.
@@ -183,19 +183,19 @@ async def test_no_payment_without_a_lease(installation: Installation, monkeypatc
 async def test_a_lapsed_lease_ends_only_when_nothing_is_open(installation: Installation) -> None:
     practice_id, key = await installation.practice("Clinic", "NGN")
     await installation.configure(practice_id, key, "paystack", ["NGN"])
-    desk = installation.till.desk
+    context = installation.till.context
     await _paid(installation, practice_id, key, "one")
-    lapsed = desk.world.after(-sweep.GRACE_S - 1)
+    lapsed = context.world.after(-sweep.GRACE_S - 1)
     body = {"amount": 500_000, "currency": "NGN", "customer": {"email": "ada@example.com"}}
     path = f"/api/practices/{practice_id}/payments"
     waiting = await installation.call("POST", path, key, body, idempotency="two")
-    async with desk.owner.transaction() as tx:
+    async with context.owner.transaction() as tx:
         tx.add("UPDATE practice_leases SET lease_until = $1", lapsed)
-    await sweep.visit(desk, practice_id, lapsed)
-    assert practice_id in await leases.all_held(desk.owner), "a payer still holds a link here"
+    await sweep.visit(context, practice_id, lapsed)
+    assert practice_id in await leases.all_held(context.owner), "a payer still holds a link here"
     await installation.call("POST", f"{path}/{waiting.body['id']}/cancel", key, {}, idempotency="off")
-    db = await desk.opening.practice(practice_id)
-    async with db.transaction() as tx:
+    practice = await context.practice(practice_id)
+    async with practice.db.transaction() as tx:
         tx.add("UPDATE payment_attempts SET next_lookup_at = NULL")
-    await sweep.visit(desk, practice_id, lapsed)
-    assert practice_id not in await leases.all_held(desk.owner)
+    await sweep.visit(context, practice_id, lapsed)
+    assert practice_id not in await leases.all_held(context.owner)

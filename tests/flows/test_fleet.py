@@ -41,7 +41,7 @@ def newer(till: Polytill) -> Iterator[None]:
 
 
 async def seen(till: Polytill) -> Fleet:
-    return await read_fleet(till.desk.owner, migrating.head("practice"), till.desk.world.now())
+    return await read_fleet(till.context.owner, migrating.head("practice"), till.context.world.now())
 
 
 async def test_nothing_is_behind(till: Polytill) -> None:
@@ -50,14 +50,14 @@ async def test_nothing_is_behind(till: Polytill) -> None:
 
 
 async def test_a_broken_practice_stops_none_of_the_others(till: Polytill, newer: None) -> None:
-    desk = till.desk
+    context = till.context
     await break_it(till, 2)
     await anyhow(till, 3, "UPDATE alembic_version SET version_num = 'practice_4711'")
     assert (await seen(till)).behind == PRACTICES
-    run = await fleet.begin(desk, "test")
+    run = await fleet.begin(context, "test")
     assert run is not None
     assert (await seen(till)).running
-    await fleet.carry_out(desk, run, "test")
+    await fleet.carry_out(context, run, "test")
     found = await seen(till)
     assert (found.behind, found.done, found.running, found.stopped) == (2, 2, False, False)
     assert [one.practice_id for one in found.failures] == [2, 3]
@@ -66,19 +66,19 @@ async def test_a_broken_practice_stops_none_of_the_others(till: Polytill, newer:
     assert "the step after practice_0" in refused.detail
     assert "practice_4711, which this version of polytill does not know" in not_known.detail
     for practice_id in (1, 4):
-        assert (await desk.opening.entry(practice_id)).schema_version == NEWER
-        assert await (await desk.opening.practice(practice_id)).fetch("SELECT id FROM added") == []
-    ended = (await audit.listed(desk.owner))[0]
+        assert (await context.opening.entry(practice_id)).schema_version == NEWER
+        assert await (await context.opening.practice(practice_id)).fetch("SELECT id FROM added") == []
+    ended = (await audit.listed(context.owner))[0]
     assert (ended["action"], ended["detail"]) == ("fleet.migration_ended", {"practices": 4, "failed": 2})
 
 
 async def test_it_runs_once_at_a_time_and_again_once_mended(till: Polytill, newer: None) -> None:
-    desk = till.desk
+    context = till.context
     await break_it(till, 2)
-    begun = await asyncio.gather(*(fleet.begin(desk, f"owner {n}") for n in range(4)))
+    begun = await asyncio.gather(*(fleet.begin(context, f"owner {n}") for n in range(4)))
     runs = [run for run in begun if run is not None]
     assert len(runs) == 1  # four pressed the button
-    await fleet.carry_out(desk, runs[0], "test")
+    await fleet.carry_out(context, runs[0], "test")
     assert len((await seen(till)).failures) == 1
     await mend(till, 2)
     assert await till.migrate_fleet("test")
@@ -89,11 +89,11 @@ async def test_it_runs_once_at_a_time_and_again_once_mended(till: Polytill, newe
 
 
 async def test_a_process_that_died_is_followed_by_another(till: Polytill, newer: None, clock: Clock) -> None:
-    desk = till.desk
-    lost = await fleet.begin(desk, "the first")
+    context = till.context
+    lost = await fleet.begin(context, "the first")
     assert lost is not None
-    await migrate_practice(desk, 1, "the first")  # and then its process dies
-    assert await fleet.begin(desk, "too early") is None
+    await migrate_practice(context, 1, "the first")  # and then its process dies
+    assert await fleet.begin(context, "too early") is None
     clock.advance(fleet.CLAIM_S + 1)
     stopped = await seen(till)
     assert (stopped.stopped, stopped.running, stopped.done, stopped.behind) == (True, False, 1, 3)

@@ -12,6 +12,7 @@ import pytest
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.flows.context import Practice
 from polytill.flows.next_action import open_action
 from polytill.flows.payments.settle import settle
 from polytill.flows.recovery import checkout, lookup
@@ -179,7 +180,7 @@ async def test_a_lost_link_is_followed_by_a_new_one(scene: Scene, answer: Any) -
     # And if somebody should pay the first one after all, that is a fact.
     scene.wire.always("confirm", LINK)
     scene.wire.says("confirm", paid(transaction="tx-late"))
-    await lookup.refresh(scene.desk, scene.db, await scene.payment(taken.payment.id), first)
+    await lookup.refresh(Practice(scene.context, scene.db), await scene.payment(taken.payment.id), first)
     assert (await scene.payment(taken.payment.id)).status is P.succeeded
 
 
@@ -225,8 +226,8 @@ async def test_after_the_horizon_it_does(scene: Scene) -> None:
 
 async def test_with_a_long_time_limit_the_horizon_is_later(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A verb that makes several requests may send its last one long after the horizon that its handler declares."""
-    patient = scene.desk.settings.model_copy(update={"provider_timeout_s": 100.0})
-    monkeypatch.setattr(scene.desk, "settings", patient)
+    patient = scene.context.settings.model_copy(update={"provider_timeout_s": 100.0})
+    monkeypatch.setattr(scene.context, "settings", patient)
     taken = await lost(scene, "mover")
     scene.wire.always("lookup", NotSent(Reason.not_found))
     scene.wire.says("create", paid())
@@ -257,7 +258,9 @@ async def test_a_clock_that_jumps_proves_nothing(
 
     scene.wire.always(verb, NotSent(Reason.not_found))
     ahead = [0.0]
-    monkeypatch.setattr(scene.desk, "world", replace(scene.desk.world, time_s=lambda: scene.clock.at_s + ahead[0]))
+    monkeypatch.setattr(
+        scene.context, "world", replace(scene.context.world, time_s=lambda: scene.clock.at_s + ahead[0])
+    )
     await scene.later(5)
     ahead[0] = jump
     for _ in range(3):
@@ -375,7 +378,9 @@ async def test_a_fee_that_two_learn_at_once_is_booked_once(scene: Scene) -> None
     scene.wire.says("create", paid(fee=None))
     taken = await scene.pay()
     for _ in range(2):
-        await settle(scene.desk, scene.db, replace(taken.payment), taken.attempts[0], paid(fee=15), "lookup")
+        await settle(
+            Practice(scene.context, scene.db), replace(taken.payment), taken.attempts[0], paid(fee=15), "lookup"
+        )
     assert (await scene.payment(taken.payment.id)).provider_fee == 15
     rows = await scene.db.fetch("SELECT SUM(amount) AS total FROM ledger_lines WHERE account = 'fees'")
     assert [row["total"] for row in rows] == [15]
@@ -397,10 +402,10 @@ async def test_one_that_cannot_be_looked_up_does_not_hold_up_the_others(
     second = await scene.pay()
     real = lookup.refresh
 
-    async def broken(desk: Any, db: Any, payment: Any, attempt: Any, source: str = "lookup") -> Any:
+    async def broken(practice: Practice, payment: Any, attempt: Any, source: str = "lookup") -> Any:
         if payment.id == first.payment.id:
             raise RuntimeError("a mistake of ours")
-        return await real(desk, db, payment, attempt, source)
+        return await real(practice, payment, attempt, source)
 
     monkeypatch.setattr(lookup, "refresh", broken)
     scene.wire.says("lookup", paid())
@@ -414,7 +419,7 @@ async def test_the_same_mismatch_is_told_once(scene: Scene) -> None:
     taken = await scene.pay()
     scene.wire.always("confirm", paid(900))
     for _ in range(3):
-        await lookup.confirm(scene.desk, scene.practice_id, taken.payment.id)
+        await lookup.confirm(scene.context, scene.practice_id, taken.payment.id)
     assert await scene.cases() == ["amount_mismatch"]
     assert len(await plain(scene.db, "SELECT id FROM events WHERE type = 'payment.amount_mismatch'")) == 1
 
@@ -424,13 +429,13 @@ async def test_a_payers_visits_ask_a_bounded_number_of_times(scene: Scene) -> No
     scene.wire.says("create", LINK, LINK)
     taken, other = await scene.pay(), await scene.pay()
     scene.wire.always("confirm", LINK)
-    seen = [(await checkout.come_back(scene.desk, taken)).unanswered for _ in range(12)]
+    seen = [(await checkout.come_back(scene.context, taken)).unanswered for _ in range(12)]
     assert seen == [False] * 5 + [True] * 7
     assert len(scene.wire.of("confirm")) == 5
-    assert not (await checkout.come_back(scene.desk, other)).unanswered, "another payment's payer is heard"
+    assert not (await checkout.come_back(scene.context, other)).unanswered, "another payment's payer is heard"
     scene.clock.at_s += 10
     scene.wire.says("confirm", paid())
-    assert (await checkout.come_back(scene.desk, taken)).payment.status is P.succeeded
+    assert (await checkout.come_back(scene.context, taken)).payment.status is P.succeeded
 
 
 async def test_what_cannot_be_expired_keeps_nobody_waiting(scene: Scene) -> None:
@@ -443,9 +448,9 @@ async def test_what_cannot_be_expired_keeps_nobody_waiting(scene: Scene) -> None
     scene.clock.at_s += 40 * 24 * 3600
     visited = []
     for _ in range(2):
-        for payment in await payments.unpaid_past_expiry(scene.db, scene.desk.world.now(), limit=2):
+        for payment in await payments.unpaid_past_expiry(scene.db, scene.context.world.now(), limit=2):
             visited.append(payment.id)
-            await lookup.expire(scene.desk, scene.db, payment)
+            await lookup.expire(Practice(scene.context, scene.db), payment)
         scene.clock.at_s += 1
     assert sorted(visited) == sorted(made[2:])
 
@@ -455,7 +460,7 @@ async def test_what_cannot_be_expired_keeps_nobody_waiting(scene: Scene) -> None
 
 async def everything_about(scene: Scene, unfinished: Any, held_one: Any, won: Any) -> None:
     """Whatever asks a provider about something that is there already."""
-    await lookup.confirm(scene.desk, scene.practice_id, unfinished.payment.id)
+    await lookup.confirm(scene.context, scene.practice_id, unfinished.payment.id)
     await scene.till.refund(scene.practice_id, won.id, key="back", amount=100)
     await scene.till.capture(scene.practice_id, held_one.payment.id, key="take")
 
@@ -467,10 +472,10 @@ async def three(scene: Scene) -> tuple[Any, Any, Any]:
 
 
 async def test_a_configuration_that_another_node_has_just_made_is_read(scene: Scene) -> None:
-    before = await scene.desk.configured(scene.db)
+    before = await scene.context.configured(scene.db)
     await scene.configure()
     all_three = await three(scene)
-    scene.desk._snapshots[scene.practice_id] = replace(before, read_at_s=scene.clock.at_s)
+    scene.context._snapshots[scene.practice_id] = replace(before, read_at_s=scene.clock.at_s)
     scene.wire.says("confirm", paid())
     scene.wire.says("refund", paid(100, transaction="re-1"))
     scene.wire.says("capture", paid())
@@ -490,10 +495,10 @@ async def test_without_its_configuration_nothing_is_known_and_nothing_breaks(
 
     with monkeypatch.context() as gone:
         gone.setattr("polytill.storage.provider_configs.all_of", none_of)
-        scene.desk.forget(scene.practice_id)
+        scene.context.forget(scene.practice_id)
         await everything_about(scene, unfinished, held_one, won)
         await scene.later(90_000)
-    scene.desk.forget(scene.practice_id)
+    scene.context.forget(scene.practice_id)
     assert (await scene.payment(held_one.payment.id)).status is P.authorized
     assert [r.state for r in await refunds.of_payment(scene.db, won.id)] == ["not_sent"]
     scene.wire.says("confirm", paid())
@@ -535,13 +540,13 @@ async def test_another_accounts_not_found_proves_nothing(scene: Scene) -> None:
 async def test_keys_that_another_node_has_just_made_are_read_anew(scene: Scene) -> None:
     """An attempt is asked about with its own keys, also by a node that remembers those before (world seed 8090645)."""
     await scene.configure("mover")
-    before = await scene.desk.configured(scene.db)
+    before = await scene.context.configured(scene.db)
     await scene.configure("mover", keys("2"))
     scene.wire.says("create", LOST)
     taken = await scene.pay()
-    scene.desk._snapshots[scene.practice_id] = replace(before, read_at_s=scene.desk.world.time_s())
+    scene.context._snapshots[scene.practice_id] = replace(before, read_at_s=scene.context.world.time_s())
     scene.wire.says("lookup", paid())
-    await lookup.confirm(scene.desk, scene.practice_id, taken.payment.id)
+    await lookup.confirm(scene.context, scene.practice_id, taken.payment.id)
     assert [call.key for call in scene.wire.of("lookup")] == ["sk_test_2"]
     assert (await scene.payment(taken.payment.id)).status is P.succeeded
 
@@ -589,9 +594,11 @@ async def test_a_person_knows_that_the_keys_are_one_accounts(scene: Scene) -> No
     assert await scene.cases() == ["other_account", "other_account"]
     [case, other] = await cases.listed(scene.db)
     with pytest.raises(Invalid):
-        await resolve.same_account(scene.desk, scene.practice_id, case.id, " ", "ada")
+        await resolve.same_account(scene.context, scene.practice_id, case.id, " ", "ada")
     scene.wire.always("create", REFUSED)
-    found = await resolve.same_account(scene.desk, scene.practice_id, case.id, "Asked the provider: one account", "ada")
+    found = await resolve.same_account(
+        scene.context, scene.practice_id, case.id, "Asked the provider: one account", "ada"
+    )
     assert (found.case.state, found.case.detail["resolution"]["note"]) == (
         "resolved",
         "Asked the provider: one account",
@@ -601,7 +608,7 @@ async def test_a_person_knows_that_the_keys_are_one_accounts(scene: Scene) -> No
     for taken in both:
         assert (await scene.attempts(taken.payment.id))[0].state is A.not_sent
     with pytest.raises(Conflict) as caught:
-        await resolve.same_account(scene.desk, scene.practice_id, other.id, "again", "ada")
+        await resolve.same_account(scene.context, scene.practice_id, other.id, "again", "ada")
     assert caught.value.code == "case_resolved"
 
 
@@ -690,11 +697,11 @@ async def test_who_paid_another_amount_is_not_told_to_have_paid_nothing(scene: S
     payment = (await scene.pay()).payment
     scene.wire.always("confirm", paid(900))
     for _ in range(3):
-        await scene.later(scene.desk.settings.payment_expires_s)
+        await scene.later(scene.context.settings.payment_expires_s)
     assert (await scene.payment(payment.id)).status is P.requires_action
     assert await plain(scene.db, "SELECT type FROM events") == [("payment.amount_mismatch",)]
     [case] = await cases.listed(scene.db)
-    await resolve.put_away(scene.desk, scene.practice_id, case.id, "Given back at the provider.", "staff")
+    await resolve.put_away(scene.context, scene.practice_id, case.id, "Given back at the provider.", "staff")
     asked = len(scene.wire.of("confirm"))
     for _ in range(10):
         await scene.later(1)
@@ -710,7 +717,7 @@ async def test_a_link_that_cannot_be_closed_now_is_tried_again_with_pauses(scene
     payment = (await scene.pay()).payment
     scene.wire.always("confirm", NeedsAction(None))
     scene.wire.always("cancel", LOST)
-    await scene.later(scene.desk.settings.payment_expires_s)
+    await scene.later(scene.context.settings.payment_expires_s)
     assert len(scene.wire.of("cancel")) == 1, "as soon as its time is over"
     for _ in range(10):
         await scene.later(1)
@@ -727,7 +734,7 @@ async def test_a_link_that_nobody_was_asked_to_close_is_closed_later(scene: Scen
     payment = (await scene.pay()).payment
     scene.wire.always("confirm", NeedsAction(None))
     scene.wire.always("cancel", NotSent(reason))
-    await scene.later(scene.desk.settings.payment_expires_s)
+    await scene.later(scene.context.settings.payment_expires_s)
     assert (await scene.payment(payment.id)).status is P.requires_action
     scene.wire.always("cancel", Declined(Reason.canceled, True, "closed", None))
     await scene.later(3600)
@@ -740,7 +747,7 @@ async def test_a_link_is_closed_when_its_time_is_over_and_not_when_it_would_be_a
     payment = (await scene.pay()).payment
     scene.wire.always("confirm", NeedsAction(None))
     scene.wire.always("cancel", NotSent(Reason.invalid_state, NOTHING_TO_CLOSE))
-    left_s = scene.desk.settings.payment_expires_s
+    left_s = scene.context.settings.payment_expires_s
     while left_s > 100:  # by then it is asked about once in an hour
         await scene.later(min(left_s - 100, 3600))
         left_s -= min(left_s - 100, 3600)
@@ -774,8 +781,8 @@ async def test_each_provider_has_its_own_turn(scene: Scene) -> None:
     """However much waits at one that does not answer, what waits at another is among what is looked at."""
     for number, code in enumerate(["scripted", "scripted", "scripted", "other"]):
         await _everything_waits_at(scene, code, number)
-    scene.clock.at_s += scene.desk.settings.payment_expires_s
-    db, now = scene.db, scene.desk.world.now()
+    scene.clock.at_s += scene.context.settings.payment_expires_s
+    db, now = scene.db, scene.context.world.now()
 
     async def provider_of(attempt_id: str) -> str | None:
         attempt = await storage_attempts.by_id(db, attempt_id)
@@ -796,8 +803,8 @@ async def test_a_provider_that_keeps_us_waiting_does_not_hold_up_another(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor the host's events: one visit asks it once."""
-    hasty = scene.desk.settings.model_copy(update={"provider_timeout_s": 0.4})
-    monkeypatch.setattr(scene.desk, "settings", hasty)
+    hasty = scene.context.settings.model_copy(update={"provider_timeout_s": 0.4})
+    monkeypatch.setattr(scene.context, "settings", hasty)
     await scene.configure()
     for _ in range(4):
         await lost(scene)
@@ -823,7 +830,7 @@ async def test_what_a_provider_has_told_us_does_not_wait_for_what_it_is_asked(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And of what it is asked, each kind has its turn, however slow the others are."""
-    hasty = scene.desk.settings.model_copy(update={"provider_timeout_s": 0.2})
+    hasty = scene.context.settings.model_copy(update={"provider_timeout_s": 0.2})
     configuration = await scene.configure()
     scene.wire.says("create", LINK)
     told = await scene.pay()
@@ -839,7 +846,7 @@ async def test_what_a_provider_has_told_us_does_not_wait_for_what_it_is_asked(
     with monkeypatch.context() as dying:
         dying.setattr(receive, "_apply", dies)
         await scene.delivery(configuration, PaymentFact(paid(transaction="tx-t"), told.attempts[0].id, "tx-t"))
-    monkeypatch.setattr(scene.desk, "settings", hasty)
+    monkeypatch.setattr(scene.context, "settings", hasty)
 
     async def silent(_: Any) -> Unknown:
         await asyncio.sleep(0.15)
@@ -871,7 +878,7 @@ async def test_what_a_clock_of_another_year_has_put_off_is_asked_about_all_the_s
     async def put_off(seconds: float) -> None:
         unit = Unit()
         for table in ("payment_attempts", "refunds", "payment_operations"):
-            then = scene.desk.world.after(seconds)
+            then = scene.context.world.after(seconds)
             unit.add(f"UPDATE {table} SET next_lookup_at = $1 WHERE next_lookup_at IS NOT NULL", then)
         await scene.db.commit(unit)
 
@@ -896,7 +903,7 @@ async def test_a_further_transaction_that_does_not_fit_is_news(scene: Scene) -> 
     scene.wire.always("confirm", paid(900, transaction="tx-1"))
     await scene.later(70)
     [case] = await cases.listed(scene.db)
-    await resolve.put_away(scene.desk, scene.practice_id, case.id, "Given back by hand.", "ada")
+    await resolve.put_away(scene.context, scene.practice_id, case.id, "Given back by hand.", "ada")
     await scene.later(3600)
     assert await scene.cases() == []
     scene.wire.always("confirm", paid(800, transaction="tx-2"))

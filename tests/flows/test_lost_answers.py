@@ -122,7 +122,7 @@ async def practice(
         webhook = given.get("webhookSecret")
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), Secret(webhook) if webhook else None)
         wish = Wish(code, Environment.sandbox, keys, is_enabled=True, supported_currencies=[currency])
-        await provider_configs.configure(till.desk, entry.id, wish, "test")
+        await provider_configs.configure(till.context, entry.id, wish, "test")
         yield till, clock, entry.id
 
 
@@ -140,7 +140,7 @@ async def test_a_lost_answer(tmp_path: Path, engine_url: str | None, code: str, 
         assert taken.replayed
         assert taken.payment.status is PaymentStatus.requires_action
         current = taken.attempts[-1]
-        action = open_action(await till.desk.opening.practice(practice_id), current)
+        action = open_action(await till.context.opening.practice(practice_id), current)
         assert action is not None, "the payer can pay"
         first, second = provider.creates()
         if code == "stripe":

@@ -11,6 +11,7 @@ import pytest
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.flows.context import Practice
 from polytill.flows.payments import capture_cancel
 from polytill.flows.payments.create import Taken
 from polytill.providers.contract import PaymentFact
@@ -37,7 +38,7 @@ async def capture(scene: Scene, payment: Payment, amount: int | None = None, key
 
 
 async def cancel(scene: Scene, payment: Payment, key: str = "stop") -> Taken:
-    return await capture_cancel.cancel(scene.desk, scene.practice_id, payment.id, key, "body", "test")
+    return await capture_cancel.cancel(scene.context, scene.practice_id, payment.id, key, "body", "test")
 
 
 @pytest.mark.parametrize("amount", [None, 1000, 400, 1])
@@ -181,7 +182,7 @@ async def test_a_worker_looks_while_the_call_is_under_way(scene: Scene, told: An
 
     async def slow(_: object) -> object:
         [operation] = await refunds.open_operations(scene.db, payment.id)
-        await capture_cancel.refresh(scene.desk, scene.db, operation)
+        await capture_cancel.refresh(Practice(scene.context, scene.db), operation)
         return CANCELED
 
     scene.wire.says("cancel", slow)

@@ -38,7 +38,7 @@ async def test_an_excess_is_given_back_in_one_step(scene: Scene) -> None:
     case = await paid_twice(scene)
     assert await excess_held(scene) == 1000
     scene.wire.says("refund", paid(transaction="re-1"))
-    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     assert await excess_held(scene) == 0
     assert found.case.state == "resolved"
     assert (found.case.resolved_by, found.case.detail["resolution"]["refund"]) == ("ada", found.refunds[0].id)
@@ -58,7 +58,7 @@ async def test_an_ordinary_refund_leaves_the_excess_alone(scene: Scene) -> None:
     case = await paid_twice(scene)
     scene.wire.says("refund", paid(400, transaction="re-1"), paid(transaction="re-2"))
     await scene.till.refund(scene.practice_id, str(case.payment_id), key="r", amount=400)
-    await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     asked = [call.params.provider_transaction_id for call in scene.wire.of("refund")]
     assert asked == ["tx-b", "tx-a"], "what the payment has captured is given back from where it was captured"
 
@@ -66,7 +66,7 @@ async def test_an_ordinary_refund_leaves_the_excess_alone(scene: Scene) -> None:
 async def dashboard(scene: Scene, case: OperatorCase, fact: RefundFact) -> None:
     """News of a refund that was made at the provider, of the second success."""
     [attempt] = [one for one in await scene.attempts(str(case.payment_id)) if one.id == case.subject]
-    snapshot = await scene.desk.configured(scene.db)
+    snapshot = await scene.context.configured(scene.db)
     await scene.delivery(snapshot.configurations[attempt.provider_code], replace(fact, payment_reference=attempt.id))
 
 
@@ -85,7 +85,7 @@ async def test_an_excess_given_back_at_the_provider_leaves_the_payment_alone(sce
     assert await excess_held(scene) == 0
     assert await cases.listed(scene.db) == [], "nobody has to decide any more"
     with pytest.raises(Conflict) as caught:
-        await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+        await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     assert caught.value.code == "case_resolved"
 
 
@@ -106,7 +106,7 @@ async def test_what_is_left_of_an_excess_is_given_back(scene: Scene) -> None:
     case = await paid_twice(scene)
     await dashboard(scene, case, RefundFact("succeeded", None, "dash-1", amount=Money(300, "NGN")))
     scene.wire.says("refund", paid(700, transaction="re-1"))
-    await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     [call] = scene.wire.of("refund")
     assert (call.params.amount, call.params.full) == (Money(700, "NGN"), False)
     assert await excess_held(scene) == 0
@@ -122,7 +122,7 @@ async def test_two_clicks_are_one_refund(scene: Scene) -> None:
     case = await paid_twice(scene)
     scene.wire.says("refund", paid(transaction="re-1"))
     done = await asyncio.gather(
-        *(resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada") for _ in range(5)),
+        *(resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada") for _ in range(5)),
         return_exceptions=True,
     )
     assert sum(isinstance(one, resolve.Evidence) for one in done) == 1, done
@@ -133,9 +133,9 @@ async def test_two_clicks_are_one_refund(scene: Scene) -> None:
 async def test_a_refused_refund_leaves_the_case_open_to_be_tried_again(scene: Scene) -> None:
     case = await paid_twice(scene)
     scene.wire.says("refund", REFUSED, paid(transaction="re-2"))
-    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     assert (found.case.state, found.refunds[0].state) == ("open", RefundState.declined)
-    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     assert found.case.state == "resolved"
     states = [r.state for r in await refunds.of_payment(scene.db, str(case.payment_id))]
     assert sorted(states) == ["declined", "succeeded"]
@@ -144,13 +144,13 @@ async def test_a_refused_refund_leaves_the_case_open_to_be_tried_again(scene: Sc
 async def test_a_case_is_put_away_with_a_note_and_once(scene: Scene) -> None:
     case = await paid_twice(scene)
     with pytest.raises(Invalid):
-        await resolve.put_away(scene.desk, scene.practice_id, case.id, "  ", "ada")
-    found = await resolve.put_away(scene.desk, scene.practice_id, case.id, "Given back in cash, receipt 7", "ada")
+        await resolve.put_away(scene.context, scene.practice_id, case.id, "  ", "ada")
+    found = await resolve.put_away(scene.context, scene.practice_id, case.id, "Given back in cash, receipt 7", "ada")
     assert found.case.detail["resolution"] == {"action": "handled", "note": "Given back in cash, receipt 7"}
     assert found.case.detail["attempt"] == case.subject, "what was seen is kept"
     for way in (resolve.refund_excess, resolve.look_up):
         with pytest.raises(Conflict) as refused:
-            await way(scene.desk, scene.practice_id, case.id, "ada")
+            await way(scene.context, scene.practice_id, case.id, "ada")
         assert refused.value.code == "case_resolved"
     assert scene.wire.of("refund") == []
 
@@ -163,7 +163,7 @@ async def test_looking_up_settles_and_leaves_the_case_to_the_person(scene: Scene
     [case] = await cases.listed(scene.db)
     assert case.kind == "amount_mismatch"
     scene.wire.says("confirm", paid(1000))
-    found = await resolve.look_up(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.look_up(scene.context, scene.practice_id, case.id, "ada")
     assert found.payment is not None
     assert (found.payment.status, found.case.state) == ("succeeded", "open")
     assert len(found.attempts) == 1
@@ -173,21 +173,21 @@ async def test_only_an_excess_is_given_back_and_only_a_case_is_found(scene: Scen
     configuration = await scene.configure()
     await scene.delivery(configuration, PaymentFact(paid(), "nobody"), dedupe_key="n")
     with pytest.raises(NotFound):
-        await resolve.evidence(scene.desk, scene.practice_id, "nothing")
+        await resolve.evidence(scene.context, scene.practice_id, "nothing")
     scene.wire.says("create", LINK)
     taken = await scene.pay()
     await scene.delivery(configuration, PaymentFact(paid(900), taken.attempts[0].id))
     [case] = await cases.listed(scene.db)
     with pytest.raises(Conflict):
-        await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+        await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
 
 
 async def test_the_platform_sees_where_cases_are(scene: Scene) -> None:
     case = await paid_twice(scene)
-    found, following = await resolve.across(scene.desk, 0)
+    found, following = await resolve.across(scene.context, 0)
     assert [(practice_id, one.id) for practice_id, one in found] == [(scene.practice_id, case.id)]
     assert following is None
-    assert await resolve.across(scene.desk, scene.practice_id) == ([], None)
+    assert await resolve.across(scene.context, scene.practice_id) == ([], None)
 
 
 # ── An excess that has not gone back in the end, and one that the bank took back ──
@@ -204,17 +204,17 @@ async def test_the_platform_sees_where_cases_are(scene: Scene) -> None:
 async def test_an_excess_whose_refund_comes_to_nothing_waits_on(scene: Scene, first: Outcome, then: Outcome) -> None:
     case = await paid_twice(scene)
     scene.wire.says("refund", first)
-    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     assert found.case.state == "open", "nothing has gone back yet"
     with pytest.raises(Conflict) as refused:
-        await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+        await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     assert refused.value.code == "already_refunded"
     scene.wire.always("lookup_refund", then)
     for _ in range(10):
         await scene.later(200)
     assert await scene.cases() == ["excess"]
     scene.wire.says("refund", paid(transaction="re-2"))
-    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     assert (found.case.state, found.case.resolved_by) == ("resolved", "ada")
     assert await excess_held(scene) == 0
     await scene.books_agree()
@@ -223,16 +223,16 @@ async def test_an_excess_whose_refund_comes_to_nothing_waits_on(scene: Scene, fi
 async def test_an_excess_whose_refund_comes_back_waits_again(scene: Scene) -> None:
     case = await paid_twice(scene)
     scene.wire.says("refund", paid(transaction="re-1"))
-    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     assert found.case.state == "resolved"
     scene.wire.always("lookup_refund", Declined(Reason.declined, True, "failed", None, "re-1"))
     fact = RefundFact("failed", found.refunds[0].id, "re-1", amount=Money(1000, "NGN"))
     await dashboard(scene, case, fact)
     assert await scene.cases() == ["excess", "refund_failed"]
-    fresh = await resolve.evidence(scene.desk, scene.practice_id, case.id)
+    fresh = await resolve.evidence(scene.context, scene.practice_id, case.id)
     assert fresh.case.detail["ended_before"]["refund"] == found.refunds[0].id
     scene.wire.says("refund", paid(transaction="re-2"))
-    await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     assert await scene.cases() == ["refund_failed"]
     assert await excess_held(scene) == 0
 
@@ -244,7 +244,7 @@ async def test_a_lost_dispute_about_a_second_success_costs_the_payment_nothing(
 ) -> None:
     case = await paid_twice(scene)
     [attempt] = [one for one in await scene.attempts(str(case.payment_id)) if one.id == case.subject]
-    configuration = (await scene.desk.configured(scene.db)).configurations[attempt.provider_code]
+    configuration = (await scene.context.configured(scene.db)).configurations[attempt.provider_code]
     lost = DisputeFact("lost", "lost", "d1", payment_reference=attempt.id, amount=Money(amount, "NGN"))
     for _ in range(2):
         await scene.delivery(configuration, lost)
@@ -260,11 +260,11 @@ async def test_a_lost_dispute_about_a_second_success_costs_the_payment_nothing(
     if amount == 1000:
         assert await scene.cases() == ["dispute_lost"]
         with pytest.raises(Conflict) as refused:
-            await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+            await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
         assert refused.value.code == "case_resolved"
     else:
         scene.wire.says("refund", paid(600, transaction="re-1"))
-        await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+        await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
         assert scene.wire.of("refund")[-1].params.amount == Money(600, "NGN")
         assert await scene.cases() == ["dispute_lost"]
         assert await excess_held(scene) == 0
@@ -335,7 +335,7 @@ async def test_of_two_second_successes_only_the_one_that_was_disputed_is_lost(sc
     assert case.subject == attempts["tx-3"].id, "the other one has ended"
     await bank_takes(scene, configuration, payment_id, "tx-1", 300)
     scene.wire.says("refund", paid(transaction="re-1"))
-    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     assert found.case.state == "resolved"
     [call] = scene.wire.of("refund")
     assert (call.params.provider_transaction_id, call.params.amount) == ("tx-3", Money(1000, "NGN"))

@@ -32,8 +32,8 @@ from tests.storage.making import plain
 
 async def second_look(scene: Scene) -> Any:
     """The practice's database over a connection of its own: only what is committed can be seen through it."""
-    location = scene.desk.settings.practice_databases.get_secret_value()
-    entry = await scene.desk.opening.entry(scene.practice_id)
+    location = scene.context.settings.practice_databases.get_secret_value()
+    entry = await scene.context.opening.entry(scene.practice_id)
     on_server = location.startswith("postgresql://")
     url = f"{location}/{entry.database_name}" if on_server else f"sqlite:///{location}/{entry.database_name}.db"
     return await open_owner(url, 2)
@@ -79,13 +79,13 @@ async def test_no_route_by_what_another_node_has_changed(scene: Scene) -> None:
     await scene.configure(is_default=True)
     scene.wire.says("create", LINK)
     assert (await scene.pay()).payment.provider_code == "scripted"  # now they are remembered
-    async with Polytill.open(scene.desk.settings, world=scene.desk.world, transport=scene.wire) as elsewhere:
+    async with Polytill.open(scene.context.settings, world=scene.context.world, transport=scene.wire) as elsewhere:
         for wish in (
             Wish("other", Environment.sandbox, keys("2"), is_enabled=True, supported_currencies=["NGN"]),
             Wish("scripted", Environment.sandbox, keys("1"), is_enabled=False),
         ):
             await provider_configs.configure(
-                elsewhere.desk, scene.practice_id, wish, "test", wish.provider_code == "scripted"
+                elsewhere.context, scene.practice_id, wish, "test", wish.provider_code == "scripted"
             )
     scene.wire.says("create", LINK)
     taken = await scene.pay()
@@ -206,7 +206,7 @@ async def test_a_suspended_practice(scene: Scene) -> None:
     await scene.configure()
     scene.wire.says("create", LINK)
     before = await scene.pay("before")
-    await change_practice(scene.desk, scene.practice_id, None, None, "suspended", "test")
+    await change_practice(scene.context, scene.practice_id, None, None, "suspended", "test")
     with pytest.raises(Forbidden):
         await scene.pay("after")
     assert (await scene.pay("before")).payment == before.payment
@@ -216,12 +216,12 @@ async def test_a_suspended_practice(scene: Scene) -> None:
 async def test_keys_go_nowhere_else(scene: Scene, base: str) -> None:
     await scene.configure()
     with pytest.raises(Invalid) as refused:
-        await catalog.change(scene.desk, "scripted", {"sandbox_api_base_url": base}, None, "test")
+        await catalog.change(scene.context, "scripted", {"sandbox_api_base_url": base}, None, "test")
     assert [error.pointer for error in refused.value.errors] == ["/sandboxApiBaseUrl"]
     # Even if the row itself was altered.
-    async with scene.desk.owner.transaction() as tx:
+    async with scene.context.owner.transaction() as tx:
         await tx.fetch("UPDATE payment_providers SET sandbox_api_base_url = $1 WHERE code = 'scripted'", base)
-    scene.desk.forget_catalog()
+    scene.context.forget_catalog()
     taken = await scene.pay()
     assert (taken.attempts[0].state, taken.attempts[0].raw_code) == (AttemptState.not_sent, "host_not_allowed")
     assert scene.wire.calls == []
@@ -253,7 +253,7 @@ async def test_a_key_that_the_provider_quotes_is_not_kept(scene: Scene, said: An
 async def test_a_key_that_the_provider_quotes_in_a_test_is_not_told(scene: Scene) -> None:
     await scene.configure(given=replace(keys(), config={"pin": "4711-secret"}))
     scene.wire.says("test", CredentialTest(False, ECHO))
-    result, _ = await provider_configs.test_configuration(scene.desk, scene.practice_id, "scripted", "test")
+    result, _ = await provider_configs.test_configuration(scene.context, scene.practice_id, "scripted", "test")
     assert "4711" not in result.detail
     assert "sk_test" not in result.detail
 
@@ -373,7 +373,7 @@ async def test_a_verb_without_an_end_takes_no_practice_away(scene: Scene, monkey
     assert (attempt.state, attempt.reason, attempt.raw_code) == (AttemptState.unknown, "timeout", "no_end")
     scene.wire.says("test", has_no_end)
     async with asyncio.timeout(20):
-        result, _ = await provider_configs.test_configuration(scene.desk, scene.practice_id, "scripted", "test")
+        result, _ = await provider_configs.test_configuration(scene.context, scene.practice_id, "scripted", "test")
     assert not result.ok
 
 

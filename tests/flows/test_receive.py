@@ -61,10 +61,10 @@ async def test_an_unverified_one_writes_nothing_and_asks_nobody(scene: Scene, se
 
 async def test_an_address_that_nobody_gave_out(scene: Scene) -> None:
     configuration, _ = await waiting(scene)
-    made_up = receive.new_hook_token(scene.desk, scene.practice_id)
+    made_up = receive.new_hook_token(scene.context, scene.practice_id)
     for token in ("", "nonsense", "a" * 40, configuration.hook_token[:-1], made_up):
         with pytest.raises(NotFound):
-            await receive.receive(scene.desk, token, {"x-secret": "wh_test1"}, b"{}")
+            await receive.receive(scene.context, token, {"x-secret": "wh_test1"}, b"{}")
     assert await count(scene) == 0
 
 
@@ -105,10 +105,10 @@ async def test_an_unknown_reference_is_parked_and_can_be_replayed(scene: Scene) 
     assert (stored.state, stored.reason) == (EventState.parked, "unknown_reference")
     async with scene.db.transaction() as tx:
         await tx.fetch("UPDATE payment_attempts SET provider_transaction_id = 'tx-9'")
-    assert (await receive.replay(scene.desk, scene.practice_id, event.id)).state is EventState.applied
+    assert (await receive.replay(scene.context, scene.practice_id, event.id)).state is EventState.applied
     assert (await scene.payment(taken.payment.id)).status is P.succeeded
     with pytest.raises(NotFound):
-        await receive.replay(scene.desk, scene.practice_id, "nothing")
+        await receive.replay(scene.context, scene.practice_id, "nothing")
 
 
 async def test_a_delivery_that_overtakes_the_answer_that_names_it_is_applied_in_the_end(scene: Scene) -> None:
@@ -143,14 +143,14 @@ async def test_a_live_delivery_never_settles_a_sandbox_payment(scene: Scene) -> 
     assert (stored.state, stored.reason) == (EventState.parked, "environment_mismatch")
     # Nor one that the live secret admits.
     await provider_configs.prepare_credentials(
-        scene.desk, scene.practice_id, "scripted", Environment.production, keys("9", "live"), "test"
+        scene.context, scene.practice_id, "scripted", Environment.production, keys("9", "live"), "test"
     )
     event = await scene.delivery(configuration, fact(taken, paid()), secret="wh_live9")
     assert event is not None
     stored = await webhook_events.by_id(scene.db, event.id)
     assert stored is not None
     assert (stored.environment, stored.state) == (Environment.production, EventState.parked)
-    assert (await receive.replay(scene.desk, scene.practice_id, event.id)).state is EventState.parked
+    assert (await receive.replay(scene.context, scene.practice_id, event.id)).state is EventState.parked
     assert (await scene.payment(taken.payment.id)).status is P.requires_action
 
 
@@ -340,15 +340,15 @@ async def test_news_of_a_refund_before_the_payments_own(scene: Scene) -> None:
 
 async def test_what_cannot_be_read_is_kept_parked(scene: Scene) -> None:
     configuration, _ = await waiting(scene)
-    event = await receive.receive(scene.desk, configuration.hook_token, {"x-secret": "wh_test1"}, b"\xff not json")
+    event = await receive.receive(scene.context, configuration.hook_token, {"x-secret": "wh_test1"}, b"\xff not json")
     assert event is not None
     stored = await webhook_events.by_id(scene.db, event.id)
     assert stored is not None
     assert stored.state is EventState.parked
     assert (stored.reason, stored.body) == ("unreadable: not JSON", None)
-    replayed = await receive.replay(scene.desk, scene.practice_id, event.id)
+    replayed = await receive.replay(scene.context, scene.practice_id, event.id)
     assert (replayed.state, replayed.reason) == (EventState.parked, "unreadable: not JSON")
-    again = await receive.receive(scene.desk, configuration.hook_token, {"x-secret": "wh_test1"}, b"\xff not json")
+    again = await receive.receive(scene.context, configuration.hook_token, {"x-secret": "wh_test1"}, b"\xff not json")
     assert again is not None
     assert again.id == event.id
 
@@ -368,10 +368,10 @@ async def test_what_cannot_be_read_yet_is_kept_without_its_secrets_and_replayed(
 
         patch.setattr(Scripted, "redacted", frozenset({"client_token"}))
         patch.setattr(Scripted, "process_webhook", unreadable)
-        event = await receive.receive(scene.desk, configuration.hook_token, {"x-secret": "wh_test1"}, body)
+        event = await receive.receive(scene.context, configuration.hook_token, {"x-secret": "wh_test1"}, body)
         assert event is not None
         if not reads_later:
-            await receive.replay(scene.desk, scene.practice_id, event.id)
+            await receive.replay(scene.context, scene.practice_id, event.id)
     [stored] = await webhook_events.listed(scene.db)
     assert (stored.state, stored.reason, stored.must_fetch) == (EventState.parked, "unreadable: InvalidAmount", False)
     assert stored.body["data"] == [{"client_token": REMOVED, "amount": 1000}]
@@ -379,7 +379,7 @@ async def test_what_cannot_be_read_yet_is_kept_without_its_secrets_and_replayed(
     assert ["InvalidAmount" in row[0] for row in told] == [True], "the platform hears of it once"
     assert (await scene.payment(taken.payment.id)).status is P.requires_action
     if reads_later:
-        assert (await receive.replay(scene.desk, scene.practice_id, stored.id)).state is EventState.applied
+        assert (await receive.replay(scene.context, scene.practice_id, stored.id)).state is EventState.applied
         assert (await scene.payment(taken.payment.id)).status is P.succeeded
 
 

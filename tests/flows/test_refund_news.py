@@ -10,6 +10,7 @@ import pytest
 
 from polytill.domain.money import Money
 from polytill.domain.states import EventState, RefundState
+from polytill.flows.context import Practice
 from polytill.flows.refunds import create as refunding
 from polytill.flows.webhooks import receive
 from polytill.providers.contained import ProcessStopped
@@ -81,7 +82,7 @@ async def test_not_sent_proves_nothing_once_another_has_asked(scene: Scene) -> N
         refund = await refunds.by_id(scene.db, params.reference)
         assert refund is not None
         scene.wire.says("lookup_refund", Unknown(Reason.timeout))
-        asked.append((await refunding.refresh(scene.desk, scene.db, refund)).state.value)
+        asked.append((await refunding.refresh(Practice(scene.context, scene.db), refund)).state.value)
         return NotSent(Reason.rate_limited)
 
     scene.wire.says("refund", meanwhile)
@@ -235,7 +236,7 @@ async def test_news_in_another_currency_is_put_before_a_person(scene: Scene, tol
         event = await scene.delivery(configuration, fact, dedupe_key=f"event-{number}")
         assert event is not None
         assert (event.state, event.reason) == (EventState.parked, "currency_mismatch")
-        await receive.replay(scene.desk, scene.practice_id, event.id)
+        await receive.replay(scene.context, scene.practice_id, event.id)
     fresh = await scene.payment(payment.id)
     assert (fresh.amount_refunded, fresh.amount_lost, fresh.refund_reserved) == (300, 0, 0)
     assert await states(scene, payment) == [("api", "succeeded", 300)]

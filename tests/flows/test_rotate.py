@@ -38,33 +38,33 @@ async def _made(till: Polytill) -> tuple[int, str]:
         True,
         supported_currencies=["NGN"],
     )
-    saved, _ = await provider_configs.configure(till.desk, entry.id, wish, "test", False)
+    saved, _ = await provider_configs.configure(till.context, entry.id, wish, "test", False)
     await _add_cluster(till, "moon", "postgresql://u:pw@moon.example/x")
     for _ in range(2):  # the one that was replaced still signs
-        await event_destination.set_destination(till.desk, "https://platform.example/events", "test")
+        await event_destination.set_destination(till.context, "https://platform.example/events", "test")
     return entry.id, saved.hook_token
 
 
 async def _add_cluster(till: Polytill, name: str, url: str) -> None:
     """A registered server that nobody can reach: what the API would not save."""
-    sealed = till.desk.opening.seal_owners(Secret(url), Place("clusters", name, "sealed_url"))
+    sealed = till.context.opening.seal_owners(Secret(url), Place("clusters", name, "sealed_url"))
     unit = Unit()
-    practices.add_cluster(unit, name, sealed, till.desk.world.now())
-    await till.desk.owner.commit(unit)
+    practices.add_cluster(unit, name, sealed, till.context.world.now())
+    await till.context.owner.commit(unit)
 
 
 async def _opens(till: Polytill, practice_id: int) -> None:
     """Everything that is sealed opens."""
-    db = await till.desk.opening.practice(practice_id)
-    active = (await all_of(db))["paystack"].active
-    secret = open_credentials(db.data_key, "paystack", active).secret_key
+    practice = await till.context.practice(practice_id)
+    active = (await all_of(practice.db))["paystack"].active
+    secret = open_credentials(practice.db.data_key, "paystack", active).secret_key
     assert secret is not None
     assert secret.reveal() == SECRET
-    [(name, sealed)] = (await practices.sealed_urls(till.desk.owner)).items()
-    assert "pw@moon" in till.desk.opening.open_owners(sealed, Place("clusters", name, "sealed_url")).reveal()
-    to = await event_destination.current(till.desk)
+    [(name, sealed)] = (await practices.sealed_urls(till.context.owner)).items()
+    assert "pw@moon" in till.context.opening.open_owners(sealed, Place("clusters", name, "sealed_url")).reveal()
+    to = await event_destination.current(till.context)
     assert to is not None
-    current, previous = event_destination.secrets_of(till.desk, to)
+    current, previous = event_destination.secrets_of(till.context, to)
     assert current.reveal().startswith("whsec_")
     assert previous.reveal().startswith("whsec_")
 
@@ -75,18 +75,18 @@ async def test_a_new_key_takes_over(tmp_path: Path, engine_url: str | None) -> N
         practice_id, token = await _made(old)
         assert KeyRing.read(settings.keyring).extended(settings.keyring, World()) == "k2"
         async with Polytill.open(settings) as ready:  # the new key opens, and does not wrap yet
-            assert ready.desk.ring.ids == ["k1", "k2"]
+            assert ready.context.ring.ids == ["k1", "k2"]
             await _opens(ready, practice_id)
-            assert await key_rotation.rotate(ready.desk, "test") == (0, 1)
+            assert await key_rotation.rotate(ready.context, "test") == (0, 1)
             KeyRing.read(settings.keyring).led_by("k2", settings.keyring)
             async with Polytill.open(settings) as new:
                 await _opens(new, practice_id)
-                assert await key_rotation.rotate(new.desk, "test") == (1, 1)
-                assert await key_rotation.rotate(new.desk, "test") == (0, 1)
+                assert await key_rotation.rotate(new.context, "test") == (1, 1)
+                assert await key_rotation.rotate(new.context, "test") == (0, 1)
                 await _opens(new, practice_id)
                 await _an_address_stays(new, practice_id, token)
                 [row] = await plain(
-                    new.desk.owner, "SELECT COUNT(*) FROM audit_log WHERE action = 'practice.key_rewrapped'"
+                    new.context.owner, "SELECT COUNT(*) FROM audit_log WHERE action = 'practice.key_rewrapped'"
                 )
                 assert row == (1,)
             await _opens(ready, practice_id)  # a node that has not been restarted since
@@ -96,7 +96,7 @@ async def test_a_new_key_takes_over(tmp_path: Path, engine_url: str | None) -> N
 
 
 async def _an_address_stays(till: Polytill, practice_id: int, token: str) -> None:
-    found = read_address(HOOK, token, till.desk.ring.derived("addresses"))
+    found = read_address(HOOK, token, till.context.ring.derived("addresses"))
     assert found is not None
     assert found[0] == practice_id
 
@@ -108,10 +108,10 @@ async def test_which_key_is_needed_afterwards(tmp_path: Path, kept: str, opens: 
         practice_id, _ = await _made(old)
     KeyRing.read(settings.keyring).extended(settings.keyring, World())
     async with Polytill.open(settings) as till:
-        await key_ring.put_to_use(till.desk, "k2", "test")
-        till.desk.ring.led_by("k2", settings.keyring)
-        till.desk.ring.refresh()
-        await key_rotation.rotate(till.desk, "test")
+        await key_ring.put_to_use(till.context, "k2", "test")
+        till.context.ring.led_by("k2", settings.keyring)
+        till.context.ring.refresh()
+        await key_rotation.rotate(till.context, "test")
     only = next(line for line in settings.keyring.read_text().splitlines() if line.startswith(kept))
     settings.keyring.write_text(only + "\n")
     with pytest.raises(KeyRingDiffers):  # addresses that are in the world were made with the older key

@@ -24,34 +24,34 @@ from tests.flows.scenes import Scene, paid
 
 async def held(scene: Scene) -> dict[int, datetime]:
     """The scene's practice holds a lease, as one does that takes payments."""
-    await lease.ensure(scene.desk, scene.practice_id)
-    return await leases.all_held(scene.desk.owner)
+    await lease.ensure(scene.context, scene.practice_id)
+    return await leases.all_held(scene.context.owner)
 
 
 async def test_nobody_counts_on_a_lease_longer_than_it_was_written_for(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = scene.desk.owner.commit
+    commit = scene.context.owner.commit
 
     async def slow(unit: Any) -> Any:
         scene.clock.at_s += 20
         return await commit(unit)
 
-    monkeypatch.setattr(scene.desk.owner, "commit", slow)
+    monkeypatch.setattr(scene.context.owner, "commit", slow)
     until = (await held(scene))[scene.practice_id]
-    assert scene.desk.leased_until_s[scene.practice_id] <= until.timestamp()
+    assert scene.context.leased_until_s[scene.practice_id] <= until.timestamp()
 
 
 async def test_two_workers_never_hold_one_practice(scene: Scene) -> None:
     await held(scene)
-    workers = [Rounds(scene.desk) for _ in range(8)]
+    workers = [Rounds(scene.context) for _ in range(8)]
     claimed = await asyncio.gather(*(worker.claim(WHENEVER, 10) for worker in workers))
     assert sorted(len(one) for one in claimed) == [0] * 7 + [1]
 
 
 async def test_a_claim_ends_with_its_dead_worker_and_not_before(scene: Scene) -> None:
     await held(scene)
-    dead, other = Rounds(scene.desk), Rounds(scene.desk)
+    dead, other = Rounds(scene.context), Rounds(scene.context)
     assert list(await dead.claim(WHENEVER, 10)) == [scene.practice_id]
     scene.clock.at_s += CLAIM_S - 1
     assert await other.claim(WHENEVER, 10) == {}
@@ -67,7 +67,7 @@ async def test_a_claim_is_kept_while_its_visit_lasts(scene: Scene, monkeypatch: 
         return 1
 
     monkeypatch.setattr(claims, "visit", visit)
-    mine, other = Rounds(scene.desk), Rounds(scene.desk)
+    mine, other = Rounds(scene.context), Rounds(scene.context)
     for practice_id, until in (await held(scene)).items():
         assert practice_id in await mine.claim(WHENEVER, 1)
         mine.begin(practice_id, until)
@@ -78,8 +78,8 @@ async def test_a_claim_is_kept_while_its_visit_lasts(scene: Scene, monkeypatch: 
     lasting.set()
     await mine.pause(10)
     assert await mine.turn() == 1
-    assert await other.claim(scene.desk.world.now(), 1) == {}, "it is not due at once"
-    assert list(await other.claim(scene.desk.world.after(60), 1)) == [scene.practice_id]
+    assert await other.claim(scene.context.world.now(), 1) == {}, "it is not due at once"
+    assert list(await other.claim(scene.context.world.after(60), 1)) == [scene.practice_id]
 
 
 async def test_a_visit_whose_claim_was_taken_over_is_stopped(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ async def test_a_visit_whose_claim_was_taken_over_is_stopped(scene: Scene, monke
         return 0
 
     monkeypatch.setattr(claims, "visit", visit)
-    mine, other = Rounds(scene.desk), Rounds(scene.desk)
+    mine, other = Rounds(scene.context), Rounds(scene.context)
     for practice_id, until in (await held(scene)).items():
         await mine.claim(WHENEVER, 1)
         mine.begin(practice_id, until)
@@ -106,24 +106,24 @@ async def test_a_visit_whose_claim_was_taken_over_is_stopped(scene: Scene, monke
     assert stopped == [True]
     await mine.turn()
     scene.clock.at_s += 1
-    assert await Rounds(scene.desk).claim(WHENEVER, 1) == {}, "the other's claim was left alone"
+    assert await Rounds(scene.context).claim(WHENEVER, 1) == {}, "the other's claim was left alone"
 
 
 async def test_a_practice_that_was_forgotten_is_visited_with_everyone(scene: Scene) -> None:
-    assert await leases.all_held(scene.desk.owner) == {}
-    await claims.hold_everyone(scene.desk)
-    assert list(await leases.all_held(scene.desk.owner)) == [scene.practice_id]
+    assert await leases.all_held(scene.context.owner) == {}
+    await claims.hold_everyone(scene.context)
+    assert list(await leases.all_held(scene.context.owner)) == [scene.practice_id]
     scene.clock.at_s += 1
     await scene.till.sweep()
-    assert await leases.all_held(scene.desk.owner) == {}, "nothing is open there, so the lease is ended"
+    assert await leases.all_held(scene.context.owner) == {}, "nothing is open there, so the lease is ended"
 
 
 async def test_one_sweep_keeps_all_that_it_has_claimed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many short visits there are; and what another worker has taken over all the same is left to it."""
     for number in range(5):
         await scene.till.create_practice(f"Clinic {number}", "NGN")
-    await claims.hold_everyone(scene.desk)
-    other, visited, taken_over = Rounds(scene.desk), [], []
+    await claims.hold_everyone(scene.context)
+    other, visited, taken_over = Rounds(scene.context), [], []
 
     async def visit(_: object, practice_id: int, __: object) -> int:
         visited.append(practice_id)
@@ -136,8 +136,8 @@ async def test_one_sweep_keeps_all_that_it_has_claimed(scene: Scene, monkeypatch
         return 0
 
     monkeypatch.setattr(claims, "visit", visit)
-    await claims.sweep(scene.desk)
-    everyone = set(await leases.all_held(scene.desk.owner))
+    await claims.sweep(scene.context)
+    everyone = set(await leases.all_held(scene.context.owner))
     assert len(visited) == 5
     assert taken_over == [set(), set(), set(), set(), everyone - set(visited)]
 
@@ -148,7 +148,7 @@ async def test_a_lease_lasts_a_little_longer_than_anybody_counts_on_it(scene: Sc
     for more_s, kept in ((lease.LEASE_S + 1, True), (GRACE_S, False)):
         scene.clock.at_s += more_s
         await scene.till.sweep()
-        assert (scene.practice_id in await leases.all_held(scene.desk.owner)) is kept
+        assert (scene.practice_id in await leases.all_held(scene.context.owner)) is kept
 
 
 async def test_what_cannot_be_told_keeps_nothing_from_being_found_out(
@@ -168,26 +168,26 @@ async def test_what_cannot_be_told_keeps_nothing_from_being_found_out(
 
 async def test_leaving_gives_the_claims_back(scene: Scene) -> None:
     await held(scene)
-    leaving = Rounds(scene.desk)
+    leaving = Rounds(scene.context)
     await leaving.claim(WHENEVER, 10)
     await leaving.leave()
-    assert list(await Rounds(scene.desk).claim(WHENEVER, 10)) == [scene.practice_id]
+    assert list(await Rounds(scene.context).claim(WHENEVER, 10)) == [scene.practice_id]
 
 
 async def test_a_worker_whose_hands_were_full_can_still_ask_providers(scene: Scene) -> None:
     await held(scene)
-    assert await Rounds(scene.desk).claim(WHENEVER, 0) == {}
+    assert await Rounds(scene.context).claim(WHENEVER, 0) == {}
     assert not work_is_open(), "every visit that is begun after this would refuse to call a provider"
 
 
 async def _many_practices(scene: Scene, monkeypatch: pytest.MonkeyPatch, number: int, hands: int) -> Rounds:
     """So many practices are due, and their worker has so many hands."""
-    few = scene.desk.settings.model_copy(update={"worker_visits": hands})
-    monkeypatch.setattr(scene.desk, "settings", few)
+    few = scene.context.settings.model_copy(update={"worker_visits": hands})
+    monkeypatch.setattr(scene.context, "settings", few)
     for n in range(number - 1):
         await scene.till.create_practice(f"Clinic {n}", "NGN")
-    await claims.hold_everyone(scene.desk)
-    return Rounds(scene.desk)
+    await claims.hold_everyone(scene.context)
+    return Rounds(scene.context)
 
 
 async def test_one_turn_visits_all_that_is_due(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,9 +204,9 @@ async def test_one_turn_visits_all_that_is_due(scene: Scene, monkeypatch: pytest
 
     monkeypatch.setattr(claims, "visit", visit)
     mine = await _many_practices(scene, monkeypatch, 9, hands=2)
-    await claims.turn(mine, scene.desk)
+    await claims.turn(mine, scene.context)
     await mine.pause(10)
-    assert sorted(visited) == sorted(await leases.all_held(scene.desk.owner))
+    assert sorted(visited) == sorted(await leases.all_held(scene.context.owner))
     assert most == 2
 
 
@@ -221,7 +221,7 @@ async def test_a_turn_ends_however_much_is_due(scene: Scene, monkeypatch: pytest
     monkeypatch.setattr(claims, "visit", visit)
     mine = await _many_practices(scene, monkeypatch, 3, hands=1)
     began_s = scene.clock.at_s
-    await asyncio.wait_for(claims.turn(mine, scene.desk), 30)
+    await asyncio.wait_for(claims.turn(mine, scene.context), 30)
     assert claims.LONGEST_TURN_S <= scene.clock.at_s - began_s < 2 * claims.LONGEST_TURN_S
     assert len(visited) > 3
 
@@ -234,7 +234,7 @@ async def test_a_turn_does_not_wait_for_hands_that_stay_full(scene: Scene, monke
     monkeypatch.setattr(claims, "visit", visit)
     mine = await _many_practices(scene, monkeypatch, 3, hands=2)
     for _ in range(2):
-        await asyncio.wait_for(claims.turn(mine, scene.desk), 30)
+        await asyncio.wait_for(claims.turn(mine, scene.context), 30)
         assert mine.under_way == 2
     await mine.leave()
 
@@ -245,7 +245,7 @@ async def test_a_turn_does_not_wait_for_hands_that_stay_full(scene: Scene, monke
 async def _with_a_lost_call(scene: Scene, code: str) -> tuple[Scene, str]:
     """A practice of its own, whose one payment at this provider has lost its answer."""
     entry, _ = await scene.till.create_practice(code, "NGN")
-    own = replace(scene, practice_id=entry.id, db=await scene.desk.opening.practice(entry.id))
+    own = replace(scene, practice_id=entry.id, db=await scene.context.opening.practice(entry.id))
     await own.configure(code)
     scene.wire.says("create", Unknown(Reason.timeout))
     return own, (await own.pay()).payment.id
@@ -259,7 +259,7 @@ async def _go_round_until(mine: Rounds, scene: Scene, met: Callable[[], Awaitabl
     """Let a worker go round until something is so."""
     for _ in range(longest_s):
         scene.clock.at_s += 1
-        await claims.turn(mine, scene.desk)
+        await claims.turn(mine, scene.context)
         await mine.pause(0.02)
         if await met():
             return
@@ -271,7 +271,7 @@ async def test_a_provider_that_hangs_keeps_no_other_practice_waiting(
 ) -> None:
     """Only a few visits wait for it, and those that left it out come again within seconds of its return."""
     hasty = {"worker_visits": 4, "provider_timeout_s": 0.1, "sweep_interval_s": 0.4}
-    monkeypatch.setattr(scene.desk, "settings", scene.desk.settings.model_copy(update=hasty))
+    monkeypatch.setattr(scene.context, "settings", scene.context.settings.model_copy(update=hasty))
     at_it = [await _with_a_lost_call(scene, "scripted") for _ in range(8)]
     healthy, healthy_id = await _with_a_lost_call(scene, "other")
     waiting, let_go, is_back = [0], asyncio.Event(), [False]
@@ -286,7 +286,7 @@ async def test_a_provider_that_hangs_keeps_no_other_practice_waiting(
 
     [theirs] = await healthy.attempts(healthy_id)
     scene.wire.always("lookup", lookup)
-    mine = Rounds(scene.desk)
+    mine = Rounds(scene.context)
 
     async def all_hands_wait() -> bool:
         return waiting[0] == 4
@@ -312,7 +312,7 @@ async def test_hands_that_are_all_kept_waiting_are_replaced_meanwhile(
 ) -> None:
     """A provider that suddenly hangs has all of them before anybody knows, for as long as half its time limit."""
     settings = {"worker_visits": hands, "provider_timeout_s": 20.0, "sweep_interval_s": 0.4}
-    monkeypatch.setattr(scene.desk, "settings", scene.desk.settings.model_copy(update=settings))
+    monkeypatch.setattr(scene.context, "settings", scene.context.settings.model_copy(update=settings))
     for _ in range(2 * hands):
         await _with_a_lost_call(scene, "scripted")
     healthy, healthy_id = await _with_a_lost_call(scene, "other")
@@ -327,7 +327,7 @@ async def test_hands_that_are_all_kept_waiting_are_replaced_meanwhile(
         await asyncio.Event().wait()
 
     scene.wire.always("lookup", lookup)
-    mine, most = Rounds(scene.desk), 0
+    mine, most = Rounds(scene.context), 0
 
     async def known() -> bool:
         nonlocal most
@@ -336,7 +336,7 @@ async def test_hands_that_are_all_kept_waiting_are_replaced_meanwhile(
 
     scene.clock.at_s += 3
     while waiting < hands:  # time stands still for that long
-        await claims.turn(mine, scene.desk)
+        await claims.turn(mine, scene.context)
         await mine.pause(0.02)
     assert not await known()
     await _go_round_until(mine, scene, known, 20)
@@ -382,8 +382,8 @@ A_YEAR_S = 365 * 24 * 3600.0
 
 
 def _wrong_by(scene: Scene, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    world = replace(scene.desk.world, time_s=lambda: scene.clock.at_s + seconds)
-    monkeypatch.setattr(scene.desk, "world", world)
+    world = replace(scene.context.world, time_s=lambda: scene.clock.at_s + seconds)
+    monkeypatch.setattr(scene.context, "world", world)
 
 
 @pytest.mark.parametrize("dies", [True, False], ids=["died", "was set right"])
@@ -393,33 +393,33 @@ async def test_a_worker_of_another_year_keeps_no_practice_from_the_others(
     await held(scene)
     with monkeypatch.context() as meanwhile:
         _wrong_by(scene, meanwhile, A_YEAR_S)
-        wrong = Rounds(scene.desk)
+        wrong = Rounds(scene.context)
         await wrong.claim(WHENEVER, 10)
         if not dies:
-            wrong.begin(scene.practice_id, scene.desk.world.now())
+            wrong.begin(scene.practice_id, scene.context.world.now())
             await wrong.pause(10)
             await wrong.turn()
     scene.clock.at_s += 3600
     await held(scene)
-    other = Rounds(scene.desk)
-    assert await other.claim(WHENEVER if dies else scene.desk.world.now(), 10) == {}
-    await claims.hold_everyone(scene.desk)
-    assert list(await other.claim(scene.desk.world.now(), 10)) == [scene.practice_id]
+    other = Rounds(scene.context)
+    assert await other.claim(WHENEVER if dies else scene.context.world.now(), 10) == {}
+    await claims.hold_everyone(scene.context)
+    assert list(await other.claim(scene.context.world.now(), 10)) == [scene.practice_id]
 
 
 async def test_what_clocks_that_are_right_have_written_stays(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     await held(scene)
     with monkeypatch.context() as meanwhile:
         _wrong_by(scene, meanwhile, 300)
-        mine = Rounds(scene.desk)
+        mine = Rounds(scene.context)
         await mine.claim(WHENEVER, 10)
-    await claims.hold_everyone(scene.desk)
-    assert await Rounds(scene.desk).claim(WHENEVER, 10) == {}
-    mine.begin(scene.practice_id, scene.desk.world.now())
+    await claims.hold_everyone(scene.context)
+    assert await Rounds(scene.context).claim(WHENEVER, 10) == {}
+    mine.begin(scene.practice_id, scene.context.world.now())
     await mine.pause(10)
     await mine.turn()
-    await claims.hold_everyone(scene.desk)
-    assert await Rounds(scene.desk).claim(scene.desk.world.now(), 10) == {}, "it is not due"
+    await claims.hold_everyone(scene.context)
+    assert await Rounds(scene.context).claim(scene.context.world.now(), 10) == {}, "it is not due"
 
 
 async def test_a_worker_whose_own_clock_is_far_behind_ends_no_visit_for_good(
@@ -435,14 +435,14 @@ async def test_a_worker_whose_own_clock_is_far_behind_ends_no_visit_for_good(
 
     monkeypatch.setattr(claims, "visit", visit)
     await held(scene)
-    mine = Rounds(scene.desk)
-    await claims.turn(mine, scene.desk)
+    mine = Rounds(scene.context)
+    await claims.turn(mine, scene.context)
     with monkeypatch.context() as meanwhile:
         _wrong_by(scene, meanwhile, -A_YEAR_S)
-        await claims.hold_everyone(scene.desk)
+        await claims.hold_everyone(scene.context)
     for _ in range(3):
         scene.clock.at_s += PROLONG_S + 1
-        await claims.turn(mine, scene.desk)
+        await claims.turn(mine, scene.context)
         await mine.pause(0.1)
     assert (mine.under_way, len(begun)) == (1, 2)
     await mine.leave()

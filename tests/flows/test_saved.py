@@ -123,7 +123,7 @@ async def test_a_charge_goes_to_its_own_provider_and_no_other(scene: Scene) -> N
     made = await scene.pay(saved_method=method.id)
     assert (made.payment.status, made.payment.provider_code) == ("failed", "scripted")
     assert len(made.attempts) == 1
-    again = await checkout.try_again(scene.desk, scene.practice_id, made.payment.id)
+    again = await checkout.try_again(scene.context, scene.practice_id, made.payment.id)
     assert len(again.attempts) == 1  # its payer never chose to pay here
 
 
@@ -158,11 +158,11 @@ async def test_a_lost_charge_that_went_through_is_found(scene: Scene) -> None:
 async def test_a_removed_method_is_not_charged(scene: Scene) -> None:
     await scene.configure()
     method = await kept(scene)
-    await saving.remove(scene.desk, scene.practice_id, method.id, "test")
+    await saving.remove(scene.context, scene.practice_id, method.id, "test")
     with pytest.raises(Invalid):
         await scene.pay(saved_method=method.id)
     with pytest.raises(NotFound):
-        await saving.remove(scene.desk, scene.practice_id, method.id, "test")
+        await saving.remove(scene.context, scene.practice_id, method.id, "test")
     gone = await saved_methods.by_id(scene.db, method.id)
     assert gone is not None
     assert gone.sealed_token is None
@@ -202,7 +202,7 @@ async def test_a_lost_direct_charge_is_followed_by_none(scene: Scene) -> None:
 
 async def answer(scene: Scene, payment_id: str, **values: str) -> Any:
     given = {name: Secret(value) for name, value in values.items()}
-    return await payment_input.continue_payment(scene.desk, scene.practice_id, payment_id, given, "test")
+    return await payment_input.continue_payment(scene.context, scene.practice_id, payment_id, given, "test")
 
 
 async def test_a_payers_answer_is_passed_on_and_settled(scene: Scene) -> None:
@@ -261,7 +261,7 @@ async def test_what_the_payer_was_asked_for_stands_while_the_charge_is_under_way
     await scene.delivery(configuration, back)
     assert await asked_of_payer(scene, payment_id) == waits.action
     scene.wire.says("cancel", NotSent(Reason.invalid_state, NOTHING_TO_CLOSE))
-    off = await cancel(scene.desk, scene.practice_id, payment_id, "stop", "hash", "test")
+    off = await cancel(scene.context, scene.practice_id, payment_id, "stop", "hash", "test")
     assert off.payment.status == "canceled"
     await scene.delivery(configuration, PaymentFact(paid(transaction="tx-7"), attempt_id, "tx-7"))
     assert (await scene.payment(payment_id)).status == "succeeded"

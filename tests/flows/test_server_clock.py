@@ -21,6 +21,7 @@ from polytill.flows import events as outbox
 from polytill.flows import lease
 from polytill.flows.admin import fleet
 from polytill.flows.admin.event_destination import set_destination
+from polytill.flows.context import Practice
 from polytill.flows.reconciliation.payments import compare
 from polytill.flows.server_clock import ASKED_EVERY_S, LONGEST_QUESTION_S, MARGIN_S, SAID_EVERY_S, ServerClock
 from polytill.flows.worker import claims, event_delivery
@@ -54,8 +55,8 @@ def unasked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> SetWrong:
     """The same before it has asked for the first time."""
 
     def by(seconds: float) -> None:
-        world = replace(scene.desk.world, time_s=lambda: scene.clock.at_s + seconds, servers_tell=True)
-        monkeypatch.setattr(scene.desk, "world", world)
+        world = replace(scene.context.world, time_s=lambda: scene.clock.at_s + seconds, servers_tell=True)
+        monkeypatch.setattr(scene.context, "world", world)
 
     by(0)
     return by
@@ -87,7 +88,7 @@ def visits_noted(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 async def held(scene: Scene) -> None:
     """The scene's practice holds a lease, as one does that takes payments."""
-    await lease.ensure(scene.desk, scene.practice_id)
+    await lease.ensure(scene.context, scene.practice_id)
 
 
 # ── Claims and leases ──
@@ -96,7 +97,7 @@ async def held(scene: Scene) -> None:
 @pytest.mark.parametrize("ahead_s", [MARGIN_S + 1, 60.0, HOUR, 365 * 24 * HOUR])
 async def test_one_that_is_ahead_takes_nothing_over(scene: Scene, wrong: SetWrong, ahead_s: float) -> None:
     await held(scene)
-    mine, other = Rounds(scene.desk), Rounds(scene.desk)
+    mine, other = Rounds(scene.context), Rounds(scene.context)
     assert list(await other.claim(WHENEVER, 10)) == [scene.practice_id]
     scene.clock.at_s += CLAIM_S - MARGIN_S
     wrong(ahead_s)
@@ -108,9 +109,11 @@ async def test_one_that_is_ahead_takes_nothing_over(scene: Scene, wrong: SetWron
 @pytest.mark.parametrize("ahead_s", [60.0, HOUR, -60.0, -HOUR])
 async def test_its_own_claims_end_when_all_others_expect(scene: Scene, wrong: SetWrong, ahead_s: float) -> None:
     await held(scene)
-    mine, other = Rounds(scene.desk), Rounds(scene.desk)
+    mine, other = Rounds(scene.context), Rounds(scene.context)
     wrong(ahead_s)
-    assert list(await mine.claim(scene.desk.shared_after(0), 10)) == [scene.practice_id], "it works, and by their clock"
+    assert list(await mine.claim(scene.context.shared_after(0), 10)) == [scene.practice_id], (
+        "it works, and by their clock"
+    )
     wrong(0)
     scene.clock.at_s += CLAIM_S - 1
     assert await other.claim(WHENEVER, 10) == {}
@@ -130,45 +133,45 @@ async def test_what_it_visits_is_due_again_when_it_should_be(
 
     monkeypatch.setattr(claims, "visit", visit)
     await held(scene)
-    mine, other = Rounds(scene.desk), Rounds(scene.desk)
+    mine, other = Rounds(scene.context), Rounds(scene.context)
     wrong(ahead_s)
     for _ in range(2):
-        await claims.turn(mine, scene.desk)
+        await claims.turn(mine, scene.context)
         await mine.pause(1)
     wrong(0)
-    scene.clock.at_s += scene.desk.settings.sweep_interval_s * claims.QUIET_FACTOR - 1
-    await claims.turn(other, scene.desk)
+    scene.clock.at_s += scene.context.settings.sweep_interval_s * claims.QUIET_FACTOR - 1
+    await claims.turn(other, scene.context)
     assert len(visited) == 1
     scene.clock.at_s += 2
-    await claims.turn(other, scene.desk)
+    await claims.turn(other, scene.context)
     await other.pause(1)
     assert len(visited) == 2
 
 
 async def test_one_that_is_far_behind_ends_no_others_claim(scene: Scene, wrong: SetWrong) -> None:
     await held(scene)
-    await Rounds(scene.desk).claim(WHENEVER, 10)
+    await Rounds(scene.context).claim(WHENEVER, 10)
     wrong(-24 * HOUR)
-    await claims.hold_everyone(scene.desk)
+    await claims.hold_everyone(scene.context)
     wrong(0)
-    assert await Rounds(scene.desk).claim(WHENEVER, 10) == {}
+    assert await Rounds(scene.context).claim(WHENEVER, 10) == {}
 
 
 async def test_one_that_is_ahead_ends_no_lease_that_somebody_counts_on(scene: Scene, wrong: SetWrong) -> None:
     await held(scene)
     wrong(lease.LEASE_S + GRACE_S + 60)
     await scene.till.sweep()
-    assert scene.practice_id in await leases.all_held(scene.desk.owner)
+    assert scene.practice_id in await leases.all_held(scene.context.owner)
     wrong(0)
     scene.clock.at_s += lease.LEASE_S + GRACE_S + 1
     await scene.till.sweep()
-    assert await leases.all_held(scene.desk.owner) == {}
+    assert await leases.all_held(scene.context.owner) == {}
 
 
 async def test_a_lease_is_as_long_as_its_writer_counts_on_it(scene: Scene, wrong: SetWrong) -> None:
     wrong(-HOUR)
     await held(scene)
-    until = (await leases.all_held(scene.desk.owner))[scene.practice_id].timestamp()
+    until = (await leases.all_held(scene.context.owner))[scene.practice_id].timestamp()
     assert until == pytest.approx(scene.clock.at_s + lease.LEASE_S, abs=1)
 
 
@@ -182,18 +185,18 @@ async def test_one_that_is_ahead_sends_no_event_that_another_is_sending(
         await asyncio.Event().wait()  # for ever
 
     async def one_turn() -> None:
-        worker = event_delivery.Deliveries(scene.desk)
+        worker = event_delivery.Deliveries(scene.context)
         await worker.turn()
         await asyncio.sleep(0)
         workers.append(worker)
 
     workers: list[event_delivery.Deliveries] = []
     monkeypatch.setattr(event_delivery.Deliveries, "_send", send)
-    await set_destination(scene.desk, "https://platform.example/events", "test")
+    await set_destination(scene.context, "https://platform.example/events", "test")
     await scene.configure()
     await scene.succeeded()
-    await outbox.forward(scene.desk, scene.db)
-    claim_s = scene.desk.settings.event_timeout_s + event_delivery.CLAIM_MARGIN_S
+    await outbox.forward(Practice(scene.context, scene.db))
+    claim_s = scene.context.settings.event_timeout_s + event_delivery.CLAIM_MARGIN_S
     await one_turn()
     wrong(claim_s + 60)
     await one_turn()
@@ -206,11 +209,11 @@ async def test_one_that_is_ahead_sends_no_event_that_another_is_sending(
 
 
 async def test_one_that_is_ahead_takes_no_migration_over(scene: Scene, wrong: SetWrong) -> None:
-    assert await fleet.begin(scene.desk, "test") is not None
+    assert await fleet.begin(scene.context, "test") is not None
     wrong(HOUR)
-    assert await fleet.begin(scene.desk, "test") is None
+    assert await fleet.begin(scene.context, "test") is None
     scene.clock.at_s += fleet.CLAIM_S + 1
-    assert await fleet.begin(scene.desk, "test") is not None
+    assert await fleet.begin(scene.context, "test") is not None
 
 
 # ── The first answer ──
@@ -230,7 +233,7 @@ async def test_a_worker_goes_by_its_first_answer_however_long_it_took(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await held(scene)
-    other = Rounds(scene.desk)
+    other = Rounds(scene.context)
     assert list(await other.claim(WHENEVER, 10)) == [scene.practice_id]
     server_shows(monkeypatch, slow(scene, LONGEST_QUESTION_S + 0.5), lambda: scene.clock.at_s)
     unasked(scene, monkeypatch)(60)
@@ -238,7 +241,7 @@ async def test_a_worker_goes_by_its_first_answer_however_long_it_took(
     async with beside(scene.till.visit_for_ever()):
         await asyncio.sleep(0.3)
     assert visited == [], "the other one's claim has 13 seconds to go"
-    assert scene.desk.shared_after(0).timestamp() == pytest.approx(scene.clock.at_s, abs=LONGEST_QUESTION_S)
+    assert scene.context.shared_after(0).timestamp() == pytest.approx(scene.clock.at_s, abs=LONGEST_QUESTION_S)
 
 
 async def test_a_worker_claims_nothing_before_its_first_answer(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +251,7 @@ async def test_a_worker_claims_nothing_before_its_first_answer(scene: Scene, mon
     held_everyone: list[float] = []
 
     def hold_all(*_: object) -> None:
-        held_everyone.append(scene.desk.shared_after(0).timestamp() - scene.clock.at_s)
+        held_everyone.append(scene.context.shared_after(0).timestamp() - scene.clock.at_s)
 
     monkeypatch.setattr(leases, "hold_all", hold_all)
     await held(scene)
@@ -276,18 +279,18 @@ async def test_a_more_exact_answer_takes_the_place_of_a_slow_one(scene: Scene, m
     unasked(scene, monkeypatch)
     asked = server_shows(monkeypatch, late, slow(scene, 40), lambda: scene.clock.at_s)
     assert await said(scene) == []
-    assert scene.desk.server_clock.ahead_s(scene.desk.world) == pytest.approx(15)
+    assert scene.context.server_clock.ahead_s(scene.context.world) == pytest.approx(15)
     assert await said(scene) == []
-    assert scene.desk.server_clock.ahead_s(scene.desk.world) == pytest.approx(15), "one that is less exact still"
+    assert scene.context.server_clock.ahead_s(scene.context.world) == pytest.approx(15), "one that is less exact still"
     assert await said(scene) == []
-    assert scene.desk.server_clock.ahead_s(scene.desk.world) == pytest.approx(0)
+    assert scene.context.server_clock.ahead_s(scene.context.world) == pytest.approx(0)
     assert await said(scene) == []
     assert len(asked) == 3
 
 
 async def test_an_embedded_sweep_asks_the_server_now_and_then(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     await held(scene)
-    assert list(await Rounds(scene.desk).claim(WHENEVER, 10)) == [scene.practice_id]
+    assert list(await Rounds(scene.context).claim(WHENEVER, 10)) == [scene.practice_id]
     asked = server_shows(monkeypatch, lambda: scene.clock.at_s)
     unasked(scene, monkeypatch)(60)
     visited = visits_noted(scene, monkeypatch)
@@ -301,8 +304,8 @@ async def test_an_embedded_sweep_asks_the_server_now_and_then(scene: Scene, monk
 
 async def test_who_opens_an_installation_asks_the_server(till: Polytill, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = server_shows(monkeypatch, lambda: time.time() - 60)
-    async with Polytill.open(till.desk.settings) as another:
-        assert another.desk.server_clock.ahead_s(another.desk.world) == pytest.approx(60, abs=2)
+    async with Polytill.open(till.context.settings) as another:
+        assert another.context.server_clock.ahead_s(another.context.world) == pytest.approx(60, abs=2)
     assert len(asked) == 1
 
 
@@ -311,7 +314,7 @@ async def test_a_lease_from_before_the_first_answer_is_written_anew(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, before_renewal: bool
 ) -> None:
     async def until_s() -> float:
-        held_until = await leases.all_held(scene.desk.owner)
+        held_until = await leases.all_held(scene.context.owner)
         return held_until[scene.practice_id].timestamp() - scene.clock.at_s
 
     server_shows(monkeypatch, lambda: scene.clock.at_s)
@@ -323,7 +326,7 @@ async def test_a_lease_from_before_the_first_answer_is_written_anew(
     if before_renewal:
         await scene.succeeded()
     else:
-        await lease.renew(scene.desk)
+        await lease.renew(scene.context)
     assert await until_s() == pytest.approx(lease.LEASE_S)
 
 
@@ -337,7 +340,7 @@ async def test_a_server_that_jumps_back_holds_up_no_visit(scene: Scene, monkeypa
     visited = visits_noted(scene, monkeypatch)
     await scene.till.watch_clock()
     await held(scene)
-    mine = Rounds(scene.desk)
+    mine = Rounds(scene.context)
     for step in range(16):
         if step == 4:
             assert visited
@@ -345,7 +348,7 @@ async def test_a_server_that_jumps_back_holds_up_no_visit(scene: Scene, monkeypa
             off[0] = -540.0
         scene.clock.at_s += ASKED_EVERY_S + 1
         await scene.till.watch_clock()
-        await claims.turn(mine, scene.desk)
+        await claims.turn(mine, scene.context)
         await mine.pause(1)
     assert len(visited) > 5
 
@@ -358,14 +361,14 @@ async def test_a_server_that_jumps_back_ends_no_claim_of_one_at_work(
     unasked(scene, monkeypatch)
     await scene.till.watch_clock()
     await held(scene)
-    mine = Rounds(scene.desk)
+    mine = Rounds(scene.context)
     assert list(await mine.claim(WHENEVER, 10)) == [scene.practice_id]
     off[0] = -540.0
     scene.clock.at_s += ASKED_EVERY_S
     await scene.till.watch_clock()
-    assert await Rounds(scene.desk).claim(WHENEVER, 10) == {}
+    assert await Rounds(scene.context).claim(WHENEVER, 10) == {}
     scene.clock.at_s += CLAIM_S + 1
-    assert list(await Rounds(scene.desk).claim(WHENEVER, 10)) == [scene.practice_id], "the other one is dead"
+    assert list(await Rounds(scene.context).claim(WHENEVER, 10)) == [scene.practice_id], "the other one is dead"
 
 
 async def test_a_server_that_jumps_back_holds_up_no_event(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,16 +376,16 @@ async def test_a_server_that_jumps_back_holds_up_no_event(scene: Scene, monkeypa
     server_shows(monkeypatch, lambda: scene.clock.at_s + off[0])
     unasked(scene, monkeypatch)
     await scene.till.watch_clock()
-    await set_destination(scene.desk, "https://platform.example/events", "test")
+    await set_destination(scene.context, "https://platform.example/events", "test")
     await scene.configure()
     await scene.succeeded()
-    await outbox.forward(scene.desk, scene.db)
+    await outbox.forward(Practice(scene.context, scene.db))
     off[0] = -540.0
     scene.clock.at_s += ASKED_EVERY_S
     await scene.till.watch_clock()
-    [due] = await event_deliveries.listed(scene.desk.owner, "pending", None, None, 10)
+    [due] = await event_deliveries.listed(scene.context.owner, "pending", None, None, 10)
     assert due.next_try_at is not None
-    assert due.next_try_at <= scene.desk.shared_after(0)
+    assert due.next_try_at <= scene.context.shared_after(0)
 
 
 # ── What it does to payments ──
@@ -394,10 +397,10 @@ async def test_one_that_is_ahead_expires_no_checkout_early(scene: Scene, wrong: 
     made = await scene.pay()
     scene.wire.always("confirm", LINK)
     scene.wire.always("cancel", Unknown(Reason.timeout))
-    expires_s = scene.desk.settings.payment_expires_s
+    expires_s = scene.context.settings.payment_expires_s
     scene.clock.at_s += expires_s - 60
     wrong(120)
-    assert await payments.unpaid_past_expiry(scene.db, scene.desk.world.now()), "by its clock it is over"
+    assert await payments.unpaid_past_expiry(scene.db, scene.context.world.now()), "by its clock it is over"
     await scene.till.sweep()
     assert scene.wire.of("cancel") == []
     scene.clock.at_s += 61 + HOUR
@@ -415,7 +418,7 @@ async def test_one_that_is_ahead_calls_nothing_compared_that_is_to_come(
     monkeypatch.setattr(HANDLERS["scripted"], "list_transactions", nothing)
     configuration = await scene.configure()
     wrong(365 * 24 * HOUR)
-    await compare(scene.desk, scene.practice_id)
+    await compare(scene.context, scene.practice_id)
     until = await listings.kept(scene.db, configuration.id, configuration.environment)
     assert until is not None
     assert until.timestamp() < scene.clock.at_s
@@ -458,7 +461,7 @@ async def test_while_the_server_is_away_its_clock_goes_on(
     scene.clock.at_s += HOUR
     wrong(60)
     assert await said(scene) == [60]
-    assert scene.desk.shared_after(0).timestamp() == pytest.approx(scene.clock.at_s)
+    assert scene.context.shared_after(0).timestamp() == pytest.approx(scene.clock.at_s)
 
 
 async def test_an_answer_that_took_long_is_not_believed(
@@ -472,7 +475,7 @@ async def test_an_answer_that_took_long_is_not_believed(
     monkeypatch.setattr(OwnerDb, "server_time_s", slow)
     scene.clock.at_s += ASKED_EVERY_S
     assert await said(scene) == []
-    assert scene.desk.shared_after(0).timestamp() == pytest.approx(scene.clock.at_s)
+    assert scene.context.shared_after(0).timestamp() == pytest.approx(scene.clock.at_s)
 
 
 async def test_a_server_that_is_asked_again_is_believed_again(
@@ -487,15 +490,15 @@ async def test_a_server_that_is_asked_again_is_believed_again(
     assert await said(scene) == []
     scene.clock.at_s += ASKED_EVERY_S
     assert await said(scene) == [-HOUR]
-    assert scene.desk.surely_past(0) == scene.desk.world.now()
+    assert scene.context.surely_past(0) == scene.context.world.now()
 
 
 async def test_a_file_has_no_clock_and_a_server_has(till: Polytill) -> None:
-    shown_s = await till.desk.owner.server_time_s()
-    if till.desk.owner.engine.dialect == "sqlite":
+    shown_s = await till.context.owner.server_time_s()
+    if till.context.owner.engine.dialect == "sqlite":
         assert shown_s is None
         await till.watch_clock()
-        assert till.desk.server_clock.ahead_s(till.desk.world) is None
+        assert till.context.server_clock.ahead_s(till.context.world) is None
     else:
         assert shown_s is not None
         assert abs(shown_s - time.time()) < MARGIN_S
@@ -508,7 +511,7 @@ async def test_whoever_serves_or_works_looks_at_its_clock(
     async def behind(_: OwnerDb) -> float:
         return time.time() - 60
 
-    monkeypatch.setattr(till.desk, "server_clock", ServerClock())
+    monkeypatch.setattr(till.context, "server_clock", ServerClock())
     monkeypatch.setattr(OwnerDb, "server_time_s", behind)
     with capture_logs() as logs:
         async with beside(getattr(till, life)()):

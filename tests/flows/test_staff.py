@@ -33,30 +33,30 @@ async def till(tmp_path: Path, engine_url: str | None, clock: Clock) -> AsyncIte
 @pytest.fixture(params=["owner", "practice"])
 async def db(till: Polytill, request: pytest.FixtureRequest) -> StaffDb:
     if request.param == "owner":
-        return till.desk.owner
-    entry, _ = await create_practice(till.desk, "Clinic", "NGN", "default", "test")
-    return await till.desk.opening.practice(entry.id)
+        return till.context.owner
+    entry, _ = await create_practice(till.context, "Clinic", "NGN", "default", "test")
+    return await till.context.opening.practice(entry.id)
 
 
 async def _person(till: Polytill, db: StaffDb, email: str = "ada@example.com", role: str = "admin") -> staff.SignedIn:
-    link = await staff.invite(till.desk, db, email, "Ada", role, "test")
-    return await staff.choose_password(till.desk, db, link.rpartition("/")[2], PASSWORD)
+    link = await staff.invite(till.context, db, email, "Ada", role, "test")
+    return await staff.choose_password(till.context, db, link.rpartition("/")[2], PASSWORD)
 
 
 async def _session(till: Polytill, db: StaffDb, signed_in: staff.SignedIn) -> rows.Session | None:
-    return await staff.session_of(till.desk, db, signed_in.token.reveal())
+    return await staff.session_of(till.context, db, signed_in.token.reveal())
 
 
 async def test_invited_then_signed_in(till: Polytill, db: StaffDb) -> None:
-    link = await staff.invite(till.desk, db, " Ada@Example.com ", "Ada", "viewer", "test")
-    assert link.startswith(f"{till.desk.settings.public_url}{staff.door_of(db)}/welcome/")
+    link = await staff.invite(till.context, db, " Ada@Example.com ", "Ada", "viewer", "test")
+    assert link.startswith(f"{till.context.settings.public_url}{staff.door_of(db)}/welcome/")
     with pytest.raises(Unauthorized):  # no password yet
-        await staff.sign_in(till.desk, db, "ada@example.com", "", "here")
+        await staff.sign_in(till.context, db, "ada@example.com", "", "here")
     token = link.rpartition("/")[2]
-    first = await staff.choose_password(till.desk, db, token, PASSWORD)
+    first = await staff.choose_password(till.context, db, token, PASSWORD)
     with pytest.raises(NotFound):  # good for once
-        await staff.choose_password(till.desk, db, token, PASSWORD)
-    again = await staff.sign_in(till.desk, db, "ADA@example.com", PASSWORD, "here")
+        await staff.choose_password(till.context, db, token, PASSWORD)
+    again = await staff.sign_in(till.context, db, "ADA@example.com", PASSWORD, "here")
     for signed_in in (first, again):
         found = await _session(till, db, signed_in)
         assert found is not None
@@ -77,52 +77,52 @@ async def test_a_session_ends(till: Polytill, db: StaffDb, clock: Clock) -> None
     assert await _session(till, db, idle) is not None
     clock.advance(staff.IDLE_S + 10)
     assert await _session(till, db, idle) is None
-    busy = await staff.sign_in(till.desk, db, "ada@example.com", PASSWORD, "here")
+    busy = await staff.sign_in(till.context, db, "ada@example.com", PASSWORD, "here")
     for _ in range(staff.ABSOLUTE_S // 3600):
         assert await _session(till, db, busy) is not None
         clock.advance(3600)
     clock.advance(1)
     assert await _session(till, db, busy) is None  # however busy it was
-    out = await staff.sign_in(till.desk, db, "ada@example.com", PASSWORD, "here")
+    out = await staff.sign_in(till.context, db, "ada@example.com", PASSWORD, "here")
     found = await _session(till, db, out)
     assert found is not None
-    await staff.sign_out(till.desk, db, found)
+    await staff.sign_out(till.context, db, found)
     assert await _session(till, db, out) is None
 
 
 async def test_what_ends_every_session(till: Polytill, db: StaffDb) -> None:
     first = await _person(till, db)
-    second = await staff.sign_in(till.desk, db, "ada@example.com", PASSWORD, "here")
+    second = await staff.sign_in(till.context, db, "ada@example.com", PASSWORD, "here")
     found = await _session(till, db, second)
     assert found is not None
     with pytest.raises(Invalid):
-        await staff.change_password(till.desk, db, found, "not the old one", "another good password", "here")
-    fresh = await staff.change_password(till.desk, db, found, PASSWORD, "another good password", "here")
+        await staff.change_password(till.context, db, found, "not the old one", "another good password", "here")
+    fresh = await staff.change_password(till.context, db, found, PASSWORD, "another good password", "here")
     assert [await _session(till, db, one) for one in (first, second)] == [None, None]
     assert await _session(till, db, fresh) is not None
     with pytest.raises(Unauthorized):
-        await staff.sign_in(till.desk, db, "ada@example.com", PASSWORD, "here")
-    link = await staff.link(till.desk, db, "ada@example.com", "test")
+        await staff.sign_in(till.context, db, "ada@example.com", PASSWORD, "here")
+    link = await staff.link(till.context, db, "ada@example.com", "test")
     assert await _session(till, db, fresh) is not None  # a link alone signs nobody out
-    reset = await staff.choose_password(till.desk, db, link.rpartition("/")[2], PASSWORD)
+    reset = await staff.choose_password(till.context, db, link.rpartition("/")[2], PASSWORD)
     assert await _session(till, db, fresh) is None
-    await staff.change(till.desk, db, "ada@example.com", "viewer", None, "test")
+    await staff.change(till.context, db, "ada@example.com", "viewer", None, "test")
     assert await _session(till, db, reset) is None
-    last = await staff.sign_in(till.desk, db, "ada@example.com", PASSWORD, "here")
-    await staff.change(till.desk, db, "ada@example.com", None, False, "test")
+    last = await staff.sign_in(till.context, db, "ada@example.com", PASSWORD, "here")
+    await staff.change(till.context, db, "ada@example.com", None, False, "test")
     assert await _session(till, db, last) is None
     with pytest.raises(Unauthorized):
-        await staff.sign_in(till.desk, db, "ada@example.com", PASSWORD, "here")
+        await staff.sign_in(till.context, db, "ada@example.com", PASSWORD, "here")
 
 
 async def test_links_expire_and_replace_each_other(till: Polytill, db: StaffDb, clock: Clock) -> None:
-    first = await staff.invite(till.desk, db, "ada@example.com", "", "admin", "test")
-    second = await staff.link(till.desk, db, "ada@example.com", "test")
+    first = await staff.invite(till.context, db, "ada@example.com", "", "admin", "test")
+    second = await staff.link(till.context, db, "ada@example.com", "test")
     with pytest.raises(NotFound):
-        await staff.whose_link(till.desk, db, first.rpartition("/")[2])
+        await staff.whose_link(till.context, db, first.rpartition("/")[2])
     clock.advance(staff.LINK_S + 1)
     with pytest.raises(NotFound):
-        await staff.choose_password(till.desk, db, second.rpartition("/")[2], PASSWORD)
+        await staff.choose_password(till.context, db, second.rpartition("/")[2], PASSWORD)
 
 
 async def test_failures_are_counted_for_strangers_too(till: Polytill, db: StaffDb, clock: Clock) -> None:
@@ -130,12 +130,12 @@ async def test_failures_are_counted_for_strangers_too(till: Polytill, db: StaffD
     for email in ("ada@example.com", "nobody@example.com"):
         for _ in range(staff.TRIES_OF_PAIR):
             with pytest.raises(Unauthorized):
-                await staff.sign_in(till.desk, db, email, "wrong", "there")
+                await staff.sign_in(till.context, db, email, "wrong", "there")
         with pytest.raises(TooMany):
-            await staff.sign_in(till.desk, db, email, PASSWORD, "there")
-    await staff.sign_in(till.desk, db, "ada@example.com", PASSWORD, "elsewhere")  # others are not locked out
+            await staff.sign_in(till.context, db, email, PASSWORD, "there")
+    await staff.sign_in(till.context, db, "ada@example.com", PASSWORD, "elsewhere")  # others are not locked out
     clock.advance(staff.WINDOW_S + 1)
-    await staff.sign_in(till.desk, db, "ada@example.com", PASSWORD, "there")
+    await staff.sign_in(till.context, db, "ada@example.com", PASSWORD, "there")
 
 
 @pytest.mark.parametrize(
@@ -144,17 +144,17 @@ async def test_failures_are_counted_for_strangers_too(till: Polytill, db: StaffD
 )
 async def test_bad_invitations(till: Polytill, email: str, role: str) -> None:
     with pytest.raises(Invalid):
-        await staff.invite(till.desk, till.desk.owner, email, "", role, "test")
-    assert await rows.listed(till.desk.owner) == []
+        await staff.invite(till.context, till.context.owner, email, "", role, "test")
+    assert await rows.listed(till.context.owner) == []
 
 
 async def test_bad_passwords_use_no_link_up(till: Polytill) -> None:
-    owner = till.desk.owner
-    link = await staff.invite(till.desk, owner, "long-enough@example.com", "", "admin", "test")
+    owner = till.context.owner
+    link = await staff.invite(till.context, owner, "long-enough@example.com", "", "admin", "test")
     token = link.rpartition("/")[2]
     for password in ("", "short", "x" * 201, "Long-Enough@example.com"):
         with pytest.raises(Invalid):
-            await staff.choose_password(till.desk, owner, token, password)
-    await staff.choose_password(till.desk, owner, token, PASSWORD)
+            await staff.choose_password(till.context, owner, token, password)
+    await staff.choose_password(till.context, owner, token, PASSWORD)
     with pytest.raises(Conflict):
-        await staff.invite(till.desk, owner, "LONG-enough@example.com", "", "viewer", "test")
+        await staff.invite(till.context, owner, "LONG-enough@example.com", "", "viewer", "test")

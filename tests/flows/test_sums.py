@@ -201,12 +201,12 @@ async def api_agrees(house: Installation, scene: Scene, key: str, lines: list[Li
 @pytest.mark.parametrize("seed", range(5))
 async def test_every_summary_equals_the_ledger(scene: Scene, seed: int) -> None:
     zone = zone_of(ZONES[seed % len(ZONES)])
-    await change_practice(scene.desk, scene.practice_id, None, None, None, "test", time_zone=str(zone))
+    await change_practice(scene.context, scene.practice_id, None, None, None, "test", time_zone=str(zone))
     await histories.play(scene, seed)
     lines = await ledger_of(scene, zone)
     assert {"payments", "excess", "fees"} <= {line.account for line in lines}
     await overview_agrees(scene, lines, zone)
-    key = await create_key(scene.desk, "practice", scene.practice_id, "test", None, "test")
+    key = await create_key(scene.context, "practice", scene.practice_id, "test", None, "test")
     door = f"/practice/{scene.practice_id}"
     async with served(scene) as house, Browser(house) as browser:
         await person(house, scene.db, "admin@clinic.example")

@@ -186,17 +186,17 @@ class Shop:
         return found.payment
 
     async def told(self, headers: dict[str, str], event: dict[str, Any]) -> WebhookEvent | None:
-        db = await self.till.desk.opening.practice(self.practice_id)
-        configuration = (await self.till.desk.configured(db)).configurations[self.code]
-        return await receive.receive(self.till.desk, configuration.hook_token, headers, json.dumps(event).encode())
+        practice = await self.till.context.practice(self.practice_id)
+        configuration = (await self.till.context.configured(practice.db)).configurations[self.code]
+        return await receive.receive(self.till.context, configuration.hook_token, headers, json.dumps(event).encode())
 
     async def stored(self, payment_id: str) -> Payment:
-        found = await payments.by_id(await self.till.desk.opening.practice(self.practice_id), payment_id)
+        found = await payments.by_id(await self.till.context.opening.practice(self.practice_id), payment_id)
         assert found is not None
         return found
 
     async def cases(self) -> list[str]:
-        return [case.kind for case in await cases.listed(await self.till.desk.opening.practice(self.practice_id))]
+        return [case.kind for case in await cases.listed(await self.till.context.opening.practice(self.practice_id))]
 
 
 @asynccontextmanager
@@ -209,7 +209,7 @@ async def shop(folder: Path, engine_url: str | None, code: str, wire: Wire, **co
         word = Secret(given["webhookSecret"]) if "webhookSecret" in given else None
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), word, **({"config": config} if config else {}))
         wish = Wish(code, Environment.sandbox, keys, is_enabled=True, supported_currencies=[currency])
-        await provider_configs.configure(till.desk, entry.id, wish, "test")
+        await provider_configs.configure(till.context, entry.id, wish, "test")
         yield Shop(till, clock, entry.id, code)
 
 
@@ -223,11 +223,11 @@ async def test_a_list_of_refunds_that_is_not_served_proves_nothing(
     wire = provider(refund_list=NOT_SERVED)
     async with shop(tmp_path, engine_url, provider.__name__.lower(), wire) as at:
         payment = await at.paid(wire)
-        made, _ = await create_refund(at.till.desk, at.practice_id, payment.id, None, None, "back", "back", "t")
+        made, _ = await create_refund(at.till.context, at.practice_id, payment.id, None, None, "back", "back", "t")
         assert made.state is RefundState.unknown
         for _ in range(10):
             await at.later(60)
-        found = await refresh_by_id(at.till.desk, at.practice_id, payment.id, made.id)
+        found = await refresh_by_id(at.till.context, at.practice_id, payment.id, made.id)
         assert found.state is RefundState.unknown
         assert sum(call.startswith("POST") and call.endswith("/refund") for call in wire.log) == 1
 
@@ -278,7 +278,7 @@ async def test_a_gateways_refusal_of_a_repeated_refund_sets_nothing_free(
     wire = StripeGivesBack()
     async with shop(tmp_path, engine_url, "stripe", wire) as at:
         payment = await at.paid(wire)
-        made, _ = await create_refund(at.till.desk, at.practice_id, payment.id, 10_000, None, "a", "a", "t")
+        made, _ = await create_refund(at.till.context, at.practice_id, payment.id, 10_000, None, "a", "a", "t")
         assert made.state is RefundState.unknown
         wire.page = GATEWAYS_NO
         await at.later(5)
@@ -299,7 +299,7 @@ async def test_a_v4_delivery_and_the_v3_listing_are_of_one_payment(tmp_path: Pat
         assert (await at.stored(made.payment.id)).status is PaymentStatus.succeeded
         wire.known = [wire.transaction(7)]
         await at.later(3600)
-        await compare(at.till.desk, at.practice_id)
+        await compare(at.till.context, at.practice_id)
         found = await at.till.confirm(at.practice_id, made.payment.id)
         assert [attempt.state for attempt in found.attempts] == [AttemptState.succeeded]
         assert await at.cases() == []
@@ -358,8 +358,8 @@ async def test_who_bears_the_fee_with_a_saved_card_has_paid_what_was_asked(
     wire = Paystack()
     async with shop(tmp_path, engine_url, "paystack", wire) as at:
         payment = await at.paid(wire, save_method=True)
-        db = await at.till.desk.opening.practice(at.practice_id)
-        method = await saved_methods.of_payment(db, payment.id)
+        practice = await at.till.context.practice(at.practice_id)
+        method = await saved_methods.of_payment(practice.db, payment.id)
         assert method is not None
         charged = await at.pays("k2", saved_method=method.id)
         assert (charged.payment.status, charged.payment.amount_captured) == (PaymentStatus.succeeded, 25_000)
@@ -375,8 +375,8 @@ async def test_a_card_that_was_charged_stays_so_where_the_amount_cannot_be_asked
     wire = Paystack()
     async with shop(tmp_path, engine_url, "paystack", wire) as at:
         payment = await at.paid(wire, save_method=True)
-        db = await at.till.desk.opening.practice(at.practice_id)
-        method = await saved_methods.of_payment(db, payment.id)
+        practice = await at.till.context.practice(at.practice_id)
+        method = await saved_methods.of_payment(practice.db, payment.id)
         assert method is not None
         answer, said = wire.answer, (status, {"status": False, "message": "Transaction reference not found"})
 
@@ -398,5 +398,5 @@ async def test_a_refusal_from_behind_the_provider_does_not_set_a_refund_free(
     wire = Paystack(refund_answer=(400, {"status": False, "message": "Could not complete the refund", "type": kind}))
     async with shop(tmp_path, engine_url, "paystack", wire) as at:
         payment = await at.paid(wire)
-        made, _ = await create_refund(at.till.desk, at.practice_id, payment.id, None, None, "back", "back", "t")
+        made, _ = await create_refund(at.till.context, at.practice_id, payment.id, None, None, "back", "back", "t")
         assert made.state is RefundState.unknown

@@ -20,8 +20,8 @@ async def test_jobs_run_where_they_are_launched(till: Polytill, monkeypatch: pyt
     entry, _ = await till.create_practice("Clinic", "NGN")
     compared: asyncio.Queue[int] = asyncio.Queue()
 
-    async def compare(desk: object, practice_id: int) -> int:
-        assert desk is till.desk
+    async def compare(context: object, practice_id: int) -> int:
+        assert context is till.context
         compared.put_nowait(practice_id)
         return 0
 
@@ -32,15 +32,15 @@ async def test_jobs_run_where_they_are_launched(till: Polytill, monkeypatch: pyt
         for name in ("visit_everyone", "compare_all"):
             handle = await asyncio.to_thread(DBOS.trigger_schedule, name)
             await asyncio.to_thread(handle.get_result)
-        assert list(await leases.all_held(till.desk.owner)) == [entry.id]
+        assert list(await leases.all_held(till.context.owner)) == [entry.id]
         assert await asyncio.wait_for(compared.get(), 60) == entry.id
         noted = await asyncio.to_thread(DBOS.list_workflows)
         assert {w.name for w in noted} >= {"visit_everyone", "compare_all", "compare_practice"}
     # Its tables stand beside ours and in nobody's way, and it may be launched again.
-    assert await migrating.migrate(till.desk.owner, "owner") == []
+    assert await migrating.migrate(till.context.owner, "owner") == []
     async with worker.jobs(till):
         pass
-    assert (await till.desk.opening.entry(entry.id)).id == entry.id
+    assert (await till.context.opening.entry(entry.id)).id == entry.id
 
 
 def test_a_service_without_a_worker_does_not_load_dbos() -> None:

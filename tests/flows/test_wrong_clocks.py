@@ -76,7 +76,7 @@ async def test_a_refund_is_not_repeated_under_a_key_that_is_forgotten(
         given = TEST_KEYS["stripe"]
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), Secret(given["webhookSecret"]))
         wish = Wish("stripe", Environment.sandbox, keys, is_enabled=True, supported_currencies=["USD"])
-        await provider_configs.configure(till.desk, entry.id, wish, "test")
+        await provider_configs.configure(till.context, entry.id, wish, "test")
         made = await till.pay(entry.id, PaymentRequest(50_000, "USD", "k", "b", customer=Customer("a@example.com")))
         paid = made if made.payment.status is PaymentStatus.succeeded else await till.confirm(entry.id, made.payment.id)
         assert paid.payment.status is PaymentStatus.succeeded
@@ -101,19 +101,19 @@ async def test_how_old_a_call_is_does_not_go_back(scene: Scene, monkeypatch: pyt
         await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
     for _ in range(3):
         await scene.later(22 * HOUR / 3)
-    right = scene.desk.world
-    monkeypatch.setattr(scene.desk, "world", replace(right, time_s=lambda: scene.clock.at_s - 2 * HOUR))
+    right = scene.context.world
+    monkeypatch.setattr(scene.context, "world", replace(right, time_s=lambda: scene.clock.at_s - 2 * HOUR))
     for _ in range(8):
         await scene.later(HOUR / 2)
     ages = [call.params.age_s for call in scene.wire.of(verb)]
     assert ages == sorted(ages)
     assert ages[-1] >= 23 * HOUR
-    monkeypatch.setattr(scene.desk, "world", replace(right, time_s=lambda: scene.clock.at_s - 48 * HOUR))
+    monkeypatch.setattr(scene.context, "world", replace(right, time_s=lambda: scene.clock.at_s - 48 * HOUR))
     await scene.till.sweep()
     for payment in await scene.db.fetch("SELECT id FROM payments WHERE status = 'processing'"):
         await scene.till.confirm(scene.practice_id, payment["id"])
     for row in await scene.db.fetch("SELECT id, payment_id FROM refunds"):
-        await refresh_by_id(scene.desk, scene.practice_id, row["payment_id"], row["id"])
+        await refresh_by_id(scene.context, scene.practice_id, row["payment_id"], row["id"])
     assert [call.params.age_s for call in scene.wire.of(verb)][-1] > 23 * HOUR, "it is not made yet, by such a clock"
 
 
@@ -121,11 +121,11 @@ async def test_a_lease_is_not_longer_because_the_clock_was_set_back(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await scene.configure()
-    await lease.ensure(scene.desk, scene.practice_id)
-    right = scene.desk.world
+    await lease.ensure(scene.context, scene.practice_id)
+    right = scene.context.world
     await scene.later(lease.LEASE_S + 70)  # a worker whose clock is right: nothing is open, and the lease ends
-    assert await leases.all_held(scene.desk.owner) == {}
-    monkeypatch.setattr(scene.desk, "world", replace(right, time_s=lambda: scene.clock.at_s - HOUR))
+    assert await leases.all_held(scene.context.owner) == {}
+    monkeypatch.setattr(scene.context, "world", replace(right, time_s=lambda: scene.clock.at_s - HOUR))
     scene.wire.says("create", LOST)
     await scene.pay()
-    assert scene.practice_id in await leases.all_held(scene.desk.owner)
+    assert scene.practice_id in await leases.all_held(scene.context.owner)

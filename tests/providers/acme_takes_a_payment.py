@@ -43,11 +43,11 @@ async def read(request: web.Request) -> web.Response:
 async def pay(settings: Settings, url: str) -> dict[str, Any]:
     async with Polytill.open(settings) as till:
         given = {"code": "acme", "name": "Acme", "integration_type": "plugin", "api_base_url": url}
-        entry = await catalog.add(till.desk, given, None, "test")
+        entry = await catalog.add(till.context, given, None, "test")
         practice, _ = await till.create_practice("Clinic", "USD")
         keys = Keys(secret_key=Secret("acme_test_0123456789abcdef"))
         wish = Wish("acme", Environment.sandbox, keys, is_enabled=True, supported_currencies=["USD"])
-        await provider_configs.configure(till.desk, practice.id, wish, "test", False)
+        await provider_configs.configure(till.context, practice.id, wish, "test", False)
         taken = await till.pay(practice.id, PaymentRequest(12_345, "USD", "key-1", "body"))
         BOOKS[taken.attempts[0].id]["status"] = "paid"
         after = await till.confirm(practice.id, taken.payment.id)

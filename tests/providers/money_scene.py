@@ -101,7 +101,7 @@ class MoneyScene:
         """Webhooks arrive; what they ask to be looked up later is looked up."""
         for one in self.news() if news is None else news:
             headers = {name.lower(): value for name, value in one.headers.items()}
-            await receive.receive(self.till.desk, self.hook_token, headers, one.body)
+            await receive.receive(self.till.context, self.hook_token, headers, one.body)
 
     # The practice
 
@@ -144,7 +144,7 @@ class MoneyScene:
         for _ in range(2):
             await self.till.sweep(everyone=True)
             self.pass_time(60)
-        await compare(self.till.desk, self.practice_id)
+        await compare(self.till.context, self.practice_id)
 
     async def cases(self) -> list[str]:
         return sorted(case.kind for case in await cases.listed(self.db))
@@ -189,21 +189,23 @@ async def money_scene(
     settings = fresh_settings(folder, engine_url, allowed_provider_origins=frozenset({SIMULATOR}))
     async with opened(settings, [code], world=World(clock, elapsed_s=clock), transport=wire) as till:
         base = SIMULATOR + BASES[code]
-        await catalog.change(till.desk, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "test")
-        if currency not in (await till.desk.catalog())[code].supported_currencies:  # the provider has it all the same
-            await catalog.change(till.desk, code, {}, [currency], "test")
+        await catalog.change(till.context, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "test")
+        if (
+            currency not in (await till.context.catalog())[code].supported_currencies
+        ):  # the provider has it all the same
+            await catalog.change(till.context, code, {}, [currency], "test")
         entry, _ = await till.create_practice("Clinic", currency)
         given = TEST_KEYS[code]
         secret = given.get("webhookSecret")
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), Secret(secret) if secret else None)
         wish = Wish(code, Environment.sandbox, keys, is_enabled=True, supported_currencies=[currency], **more)
-        saved, _ = await provider_configs.configure(till.desk, entry.id, wish, "test", False)
+        saved, _ = await provider_configs.configure(till.context, entry.id, wish, "test", False)
         scene = MoneyScene(
             till,
             wire,
             clock,
             entry.id,
-            await till.desk.opening.practice(entry.id),
+            await till.context.opening.practice(entry.id),
             code,
             currency,
             saved.hook_token,

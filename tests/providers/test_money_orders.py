@@ -133,7 +133,7 @@ async def _decided(scene: MoneyScene, payment: Payment) -> None:
     for case in await cases.listed(scene.db, kind=SAME_MONEY):
         is_right = await scene.held(payment) == scene.truly_held(payment)
         said = CountedAs.same if is_right else CountedAs.separate
-        await same_money.count(scene.till.desk, scene.practice_id, case.id, said, "Statement of today", "ada")
+        await same_money.count(scene.till.context, scene.practice_id, case.id, said, "Statement of today", "ada")
 
 
 async def _wrong(scene: MoneyScene, payment: Payment, story: Story) -> Any:

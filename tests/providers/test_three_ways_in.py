@@ -141,7 +141,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> frozenset[str]:
 
 async def _add(till: Polytill, path: str | None) -> None:
     given = {"code": "acme", "name": "Acme", "integration_type": "custom", "handler_module": path}
-    await catalog.add(till.desk, given, None, "test")
+    await catalog.add(till.context, given, None, "test")
 
 
 async def test_a_custom_module_is_refused_with_a_sentence(tmp_path: Path, modules: frozenset[str]) -> None:
@@ -152,10 +152,10 @@ async def test_a_custom_module_is_refused_with_a_sentence(tmp_path: Path, module
             assert sentence in caught.value.errors[0].detail
             assert "sk_live" not in caught.value.errors[0].detail
         assert "elsewhere" not in sys.modules
-        assert set(await till.desk.catalog()) == {"paystack"}
-        assert till.desk.registry.get("paystack") is BUILT_IN["paystack"]
+        assert set(await till.context.catalog()) == {"paystack"}
+        assert till.context.registry.get("paystack") is BUILT_IN["paystack"]
         await _add(till, "good_acme.AcmeProvider")
-        added = (await till.desk.catalog())["acme"]
+        added = (await till.context.catalog())["acme"]
         assert (added.integration_type, added.handler_module) == ("custom", "good_acme.AcmeProvider")
 
 

@@ -49,7 +49,7 @@ async def test_a_currency_that_a_provider_cannot_take_is_refused(
 @pytest.mark.parametrize("code", IMPOSSIBLE)
 async def test_the_page_neither_offers_nor_takes_it(shared: Installation, code: str) -> None:
     currency, owner = IMPOSSIBLE[code], f"{code.replace('_', '-')}-currencies@example.com"
-    await person(shared, shared.till.desk.owner, owner)
+    await person(shared, shared.till.context.owner, owner)
     page = f"/owner/catalog/{code}"
     async with Browser(shared) as browser:
         await browser.sign_in("/owner", owner)
@@ -59,7 +59,7 @@ async def test_the_page_neither_offers_nor_takes_it(shared: Installation, code: 
         answer = await browser.post(f"{page}/currencies/add", fields)
     assert answer.status == 422
     assert 'id="add-wrong"' in answer.html, "the error stands beside the field that it is about"
-    assert currency not in (await shared.till.desk.catalog())[code].currencies
+    assert currency not in (await shared.till.context.catalog())[code].currencies
 
 
 @pytest.mark.parametrize(("code", "currency"), POSSIBLE.items())
@@ -75,7 +75,7 @@ async def test_one_that_an_earlier_version_let_in_is_not_routed(
     """Nor can its row be switched on again, and a form in which it is wrong saves nothing."""
     with monkeypatch.context() as earlier:
         earlier.setattr(BUILT_IN["paystack"], "further_currencies", None)
-        await catalog.put_currency(shared.till.desk, "paystack", CurrencySupport("JPY"), "test")
+        await catalog.put_currency(shared.till.context, "paystack", CurrencySupport("JPY"), "test")
         practice = await Practice.make(shared, "paystack", currency="JPY")
     found = await practice.call("GET", "/payment-providers/for-currency/JPY")
     assert (found.status, found.body["code"]) == (404, "no_provider_for_currency")
@@ -83,17 +83,17 @@ async def test_one_that_an_earlier_version_let_in_is_not_routed(
     refused = await practice.call("POST", "/payments", body, idempotency="jpy")
     assert (refused.status, refused.body["code"]) == (422, "no_provider_for_currency")
     assert [error["pointer"] for error in refused.body["errors"]] == ["/currency"]
-    await catalog.put_currency(shared.till.desk, "paystack", CurrencySupport("JPY", is_active=False), "test")
-    await person(shared, shared.till.desk.owner, "earlier@example.com")
+    await catalog.put_currency(shared.till.context, "paystack", CurrencySupport("JPY", is_active=False), "test")
+    await person(shared, shared.till.context.owner, "earlier@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in("/owner", "earlier@example.com")
         page = "/owner/catalog/paystack"
         fields = (await browser.get(page)).forms[page]
         answer = await browser.post(page, {**fields, "priority": "7", "active-JPY": "yes"})
     assert answer.status == 422
-    entry = (await shared.till.desk.catalog())["paystack"]
+    entry = (await shared.till.context.catalog())["paystack"]
     assert (entry.priority, entry.currencies["JPY"].is_active) == (20, False)
-    await catalog.remove_currency(shared.till.desk, "paystack", "JPY", "test")
+    await catalog.remove_currency(shared.till.context, "paystack", "JPY", "test")
 
 
 @pytest.mark.parametrize("code", BUILT_IN)

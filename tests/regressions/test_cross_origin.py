@@ -73,7 +73,7 @@ async def test_a_fault_of_ours_can_be_read_as_well(installation: Installation, m
     async def broken(*_: Any) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(type(installation.till.desk), "configured", broken)
+    monkeypatch.setattr(type(installation.till.context), "configured", broken)
     found = await installation.call("GET", f"{practice.base}/payment-providers/available", key, headers=SHOP)
     assert (found.status, found.headers["Access-Control-Allow-Origin"]) == (500, "*")
 

@@ -330,7 +330,7 @@ async def test_a_phone_number_of_an_earlier_version_is_found_and_charged(
     db = await practice.db
     await db.fetch("UPDATE payments SET customer_phone = '0712-345 678', number = NULL")
     await db.fetch("DELETE FROM payment_search")
-    await migrate_practice(shared.till.desk, practice.id, "test")
+    await migrate_practice(shared.till.context, practice.id, "test")
     for typed in (
         "0712345678",
         "0712-345%20678",

@@ -41,7 +41,7 @@ def _first_moment(day: date, zone: ZoneInfo) -> datetime:
 async def test_the_first_and_the_last_moment_of_a_day(scene: Scene, name: str) -> None:
     zone = zone_of(name)
     await scene.configure()
-    await change_practice(scene.desk, scene.practice_id, None, None, None, "test", time_zone="Africa/Lagos")
+    await change_practice(scene.context, scene.practice_id, None, None, None, "test", time_zone="Africa/Lagos")
     expected: dict[date, dict[str, int]] = {}
     for number, day in enumerate(EDGES[name]):
         first, following = _first_moment(day, zone), _first_moment(day + timedelta(days=1), zone)
@@ -52,14 +52,14 @@ async def test_the_first_and_the_last_moment_of_a_day(scene: Scene, name: str) -
             payment = await scene.succeeded(1000 + 10 * number + part, fee=None)
             expected.setdefault(moment.astimezone(zone).date(), {})[payment.id] = payment.amount
     # The days follow a zone that is set later.
-    await change_practice(scene.desk, scene.practice_id, None, None, None, "test", time_zone=name)
+    await change_practice(scene.context, scene.practice_id, None, None, None, "test", time_zone=name)
     for first_of_month in {day.replace(day=1) for day in expected}:
         month = await read_month(scene.db, Environment.sandbox, "NGN", first_of_month, zone)
         there = {day: found for day, found in expected.items() if day.replace(day=1) == first_of_month}
         shown = {day: sums.gross for day, sums in month.by_day.items() if sums.any}
         assert shown == {day.isoformat(): sum(found.values()) for day, found in there.items()}
         assert month.total.gross == sum(shown.values())
-    key = await create_key(scene.desk, "practice", scene.practice_id, "test", None, "test")
+    key = await create_key(scene.context, "practice", scene.practice_id, "test", None, "test")
     async with served(scene) as house, Browser(house) as browser:
         door, base = await signed_in(scene, browser), f"/api/practices/{scene.practice_id}"
         for day, found in expected.items():

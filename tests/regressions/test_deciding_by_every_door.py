@@ -46,7 +46,7 @@ async def stuck(house: Installation, kind: str) -> tuple[Practice, str, str]:
     path = f"/payments/{payment['id']}/{'refunds' if kind == 'refund' else kind}"
     asked = await practice.call("POST", path, {"amount": 200_000} if kind == "refund" else {}, idempotency="stuck-1")
     assert asked.status < 300, asked.body
-    db, world = await practice.db, house.till.desk.world
+    db, world = await practice.db, house.till.context.world
     table = "refunds" if kind == "refund" else "payment_operations"
     [row] = await db.fetch(f"SELECT id, state FROM {table}")
     assert row["state"] == "unknown"
@@ -192,7 +192,7 @@ async def two_unknown(house: Installation) -> tuple[Practice, list[tuple[str, st
     config = {"shortCode": "174379", "passkey": "passkey0123456789abcdef"}
     await practice.configure("mpesa", ["KES"], config=config)
     await practice.fault("create", "error_500", count=None)
-    db, world, found = await practice.db, house.till.desk.world, []
+    db, world, found = await practice.db, house.till.context.world, []
     for _ in range(2):
         made = await practice.create(150_000, currency="KES", customer={"phone": "0708374149"})
         attempt = made.body["attempts"][0]["reference"]
@@ -351,7 +351,7 @@ async def test_what_is_wrong_on_the_page_changes_nothing(shared: Installation) -
 
 async def command(house: Installation, folder: Path, practice: Practice, case_id: str, *arguments: str) -> Any:
     """``polytill cases resolve``, in a process of its own beside the service."""
-    settings = house.till.desk.settings
+    settings = house.till.context.settings
     environment = {
         "POLYTILL_OWNER_DATABASE_URL": settings.owner_database_url.get_secret_value(),
         "POLYTILL_PRACTICE_DATABASES": settings.practice_databases.get_secret_value(),

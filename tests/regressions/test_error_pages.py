@@ -138,7 +138,7 @@ async def test_a_fault_of_ours_is_a_page_without_its_text(
         raise RuntimeError("a secret stands here")
 
     monkeypatch.setattr("polytill.web.console.pages.read_form", broken)
-    monkeypatch.setattr(type(shared.till.desk.ring), "read_address", broken)
+    monkeypatch.setattr(type(shared.till.context.ring), "read_address", broken)
     staff = await answered(shared, browser, "POST", "/owner/login", data={"email": "a"})
     payer = await answered(shared, browser, "GET", "/pay/x")
     for status, kind, text, _ in (staff, payer):

@@ -32,18 +32,18 @@ def file_of(*rows: dict[str, Any]) -> bytes:
 
 
 async def bring(till: Polytill, *rows: dict[str, Any]) -> list[import_legacy.Arrived]:
-    arrivals = await import_legacy.plan(till.desk, file_of(*rows))
-    return [await import_legacy.bring(till.desk, arrival, "test") for arrival in arrivals]
+    arrivals = await import_legacy.plan(till.context, file_of(*rows))
+    return [await import_legacy.bring(till.context, arrival, "test") for arrival in arrivals]
 
 
 async def refused(till: Polytill, *rows: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(Invalid) as found:
-        await import_legacy.plan(till.desk, file_of(*rows))
+        await import_legacy.plan(till.context, file_of(*rows))
     return {error.pointer: error.detail for error in found.value.errors}
 
 
 async def held(till: Polytill, practice_id: int) -> list[str]:
-    return sorted(await provider_configs.all_of(await till.desk.opening.practice(practice_id)))
+    return sorted(await provider_configs.all_of(await till.context.opening.practice(practice_id)))
 
 
 async def test_two_clinics_of_one_name_stay_two(till: Polytill) -> None:
@@ -54,7 +54,7 @@ async def test_two_clinics_of_one_name_stay_two(till: Polytill) -> None:
         ["paystack"],
         ["flutterwave"],
     )
-    entries = [(e.external_id, e.name, e.default_currency) for e in await practices.listed(till.desk.owner)]
+    entries = [(e.external_id, e.name, e.default_currency) for e in await practices.listed(till.context.owner)]
     assert entries == [("101", "Smile Dental", "NGN"), ("202", "Smile Dental", "KES")]
 
 
@@ -64,7 +64,7 @@ async def test_both_in_one_file_and_again(till: Polytill) -> None:
     again = await bring(till, *rows)
     assert [one.practice_id for one in again] == [one.practice_id for one in first]
     assert [(one.added, one.kept) for one in again] == [([], ["paystack"]), ([], ["flutterwave"])]
-    assert len(await practices.listed(till.desk.owner)) == 2
+    assert len(await practices.listed(till.context.owner)) == 2
 
 
 async def test_two_rows_of_one_practice_are_refused(till: Polytill) -> None:
@@ -80,7 +80,7 @@ async def test_two_rows_of_one_practice_are_refused(till: Polytill) -> None:
 async def test_a_row_that_names_no_practice_is_refused(till: Polytill) -> None:
     wrong = await refused(till, {"name": "Smile Dental", "defaultCurrency": "NGN", "paymentProviders": PAYSTACK})
     assert list(wrong) == ["/0/externalId"]
-    assert await practices.listed(till.desk.owner) == []
+    assert await practices.listed(till.context.owner) == []
 
 
 async def test_another_currency_is_another_practice(till: Polytill) -> None:
@@ -93,7 +93,7 @@ async def test_another_currency_is_another_practice(till: Polytill) -> None:
 async def test_a_practice_without_one_is_given_it_by_its_id(till: Polytill) -> None:
     there, _ = await till.create_practice("Old Clinic", "NGN")
     [done] = await bring(till, {"id": there.id, "externalId": "x-1", "paymentProviders": PAYSTACK})
-    found = await practices.by_external_id(till.desk.owner, "x-1")
+    found = await practices.by_external_id(till.context.owner, "x-1")
     assert found is not None
     assert (found.id, done.practice_id) == (there.id, there.id)
     wrong = await refused(till, {"id": there.id, "externalId": "x-2", "paymentProviders": {}})
@@ -109,8 +109,8 @@ async def test_it_is_unique_and_one_spelling(till: Polytill) -> None:
     assert found.value.code == "duplicate_external_id"
     other, _ = await till.create_practice("B", "NGN")
     with pytest.raises(Conflict):
-        await change_practice(till.desk, other.id, "Renamed", None, None, "test", external_id=composed)
-    assert [e.name for e in await practices.listed(till.desk.owner)] == ["A", "B"]
+        await change_practice(till.context, other.id, "Renamed", None, None, "test", external_id=composed)
+    assert [e.name for e in await practices.listed(till.context.owner)] == ["A", "B"]
 
 
 async def test_over_the_api(installation: Installation) -> None:

@@ -39,7 +39,7 @@ async def test_nonsense_in_any_field_is_answered_in_the_readers_language(shared:
     payment = await practice.paid(100_000)
     door, owner = f"/practice/{practice.id}", "/owner"
     await person(shared, await practice.db, "pat@example.com")
-    await person(shared, shared.till.desk.owner, f"owner-{language}@example.com")
+    await person(shared, shared.till.context.owner, f"owner-{language}@example.com")
     body = {"providerCode": "manual", "environment": "sandbox", "isEnabled": True, "supportedCurrencies": ["NGN"]}
     await practice.call("POST", "/payment-providers", body)
     pages = {
@@ -101,7 +101,7 @@ async def test_all_errors_of_a_form_are_said_at_once_with_a_way_to_each_field(sh
 
 async def test_a_currency_may_be_typed_in_lower_case(shared: Installation) -> None:
     """D14."""
-    await person(shared, shared.till.desk.owner, "lower@example.com")
+    await person(shared, shared.till.context.owner, "lower@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in("/owner", "lower@example.com")
         made = await browser.send("/owner/practices/new", "", name="Accra", defaultCurrency="ghs")
@@ -110,11 +110,11 @@ async def test_a_currency_may_be_typed_in_lower_case(shared: Installation) -> No
 
 async def test_only_what_is_not_in_the_catalog_is_offered(shared: Installation) -> None:
     """D17."""
-    await person(shared, shared.till.desk.owner, "offer@example.com")
+    await person(shared, shared.till.context.owner, "offer@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in("/owner", "offer@example.com")
         page = await browser.get("/owner/catalog/new")
-        for code in await shared.till.desk.catalog():
+        for code in await shared.till.context.catalog():
             assert f'"/owner/catalog/new?code={code}"' not in page.html
 
 
@@ -133,13 +133,13 @@ async def test_an_error_page_keeps_the_navigation(shared: Installation) -> None:
 
 async def test_neither_part_of_a_form_loses_the_edits_of_the_other(shared: Installation) -> None:
     """D16: saving the table of fees silently reverted the description, and an error reverted ticks."""
-    await person(shared, shared.till.desk.owner, "both@example.com")
+    await person(shared, shared.till.context.owner, "both@example.com")
     path = "/owner/catalog/flutterwave"
     async with Browser(shared) as browser:
         await browser.sign_in("/owner", "both@example.com")
         typed = {"description": "Changed here", "percent-NGN": "1.7"}
         assert (await browser.send(path, path, **typed)).status == 303
-        entry = (await shared.till.desk.catalog())["flutterwave"]
+        entry = (await shared.till.context.catalog())["flutterwave"]
         assert (entry.description, entry.currencies["NGN"].transaction_fee_percent) == ("Changed here", 17_000)
         form = (await browser.get(path)).forms[path]
         form.pop("recommended-NGN", None)
@@ -150,7 +150,7 @@ async def test_neither_part_of_a_form_loses_the_edits_of_the_other(shared: Insta
         assert "recommended-NGN" not in kept
         added = await browser.post(f"{path}/currencies/add", {**form, "name": "Renamed", "add": "ugx"})
         assert added.status == 303
-        entry = (await shared.till.desk.catalog())["flutterwave"]
+        entry = (await shared.till.context.catalog())["flutterwave"]
         assert (entry.name, entry.currencies["UGX"].is_active) == ("Renamed", True)
 
 

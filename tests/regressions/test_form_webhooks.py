@@ -53,9 +53,9 @@ async def test_it_is_read_by_a_later_version(
     monkeypatch.setattr(Scripted, "redacted", frozenset({"token"}))
     with monkeypatch.context() as patch:
         patch.setattr(Scripted, "process_webhook", reads_json_only)
-        event = await receive.receive(scene.desk, configuration.hook_token, {"x-secret": "wh_test1"}, sent.encode())
+        event = await receive.receive(scene.context, configuration.hook_token, {"x-secret": "wh_test1"}, sent.encode())
         assert event is not None
-        assert (await receive.replay(scene.desk, scene.practice_id, event.id)).state is EventState.parked
+        assert (await receive.replay(scene.context, scene.practice_id, event.id)).state is EventState.parked
     [stored] = await webhook_events.listed(scene.db)
     assert stored.state is EventState.parked
     assert (stored.reason or "").startswith("unreadable: not ")
@@ -71,7 +71,7 @@ async def test_it_is_read_by_a_later_version(
         return WebhookResult("paid", "e-1", "apply", facts=(PaymentFact(paid(), taken.attempts[0].id, "tx-1"),))
 
     monkeypatch.setattr(Scripted, "process_webhook", reads_it)
-    assert (await receive.replay(scene.desk, scene.practice_id, event.id)).state is EventState.applied
+    assert (await receive.replay(scene.context, scene.practice_id, event.id)).state is EventState.applied
     assert (await scene.payment(taken.payment.id)).status is PaymentStatus.succeeded
 
 
@@ -94,7 +94,7 @@ async def test_what_may_hold_a_secret_or_is_no_text_is_not_stored(
     configuration = await scene.configure()
     monkeypatch.setattr(Scripted, "redacted", frozenset({"token"}))
     monkeypatch.setattr(Scripted, "process_webhook", reads_json_only)
-    event = await receive.receive(scene.desk, configuration.hook_token, {"x-secret": "wh_test1"}, sent)
+    event = await receive.receive(scene.context, configuration.hook_token, {"x-secret": "wh_test1"}, sent)
     assert event is not None
     [stored] = await webhook_events.listed(scene.db)
     assert (stored.state, stored.body) == (EventState.parked, None)

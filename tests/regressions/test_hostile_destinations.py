@@ -64,12 +64,12 @@ async def raw_host(answer: Answering) -> AsyncIterator[str]:
 
 
 async def _pending(till: Polytill) -> list[Delivery]:
-    return await event_deliveries.listed(till.desk.owner, "pending", None, None, 100)
+    return await event_deliveries.listed(till.context.owner, "pending", None, None, 100)
 
 
 async def _due(till: Polytill) -> None:
-    async with till.desk.owner.transaction() as tx:
-        tx.add("UPDATE event_deliveries SET next_try_at = $1", till.desk.shared_after(-1))
+    async with till.context.owner.transaction() as tx:
+        tx.add("UPDATE event_deliveries SET next_try_at = $1", till.context.shared_after(-1))
 
 
 async def _one_byte_a_second(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,10 +107,10 @@ async def _hangs_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def test_an_answer_that_is_none_is_sent_again(till: Polytill, answer: Answering) -> None:
     settle_for(till, event_timeout_s=2.0)
     async with raw_host(answer) as url:
-        await set_destination(till.desk, url, "test")
+        await set_destination(till.context, url, "test")
         await happen(till, 1, 2)
         began_s = time.monotonic()
-        assert await event_delivery.deliver(till.desk) == 2
+        assert await event_delivery.deliver(till.context) == 2
         assert time.monotonic() - began_s < 6
     found = await _pending(till)
     assert [(one.tries, one.last_status) for one in found] == [(1, None)] * 2
@@ -119,10 +119,10 @@ async def test_an_answer_that_is_none_is_sent_again(till: Polytill, answer: Answ
 
 async def test_a_body_that_drips_is_not_waited_for(till: Polytill) -> None:
     async with raw_host(_status_and_then_drip) as url:
-        await set_destination(till.desk, url, "test")
+        await set_destination(till.context, url, "test")
         await happen(till, 1, 3)
         began_s = time.monotonic()
-        assert await event_delivery.deliver(till.desk) == 3
+        assert await event_delivery.deliver(till.context) == 3
         assert time.monotonic() - began_s < 6
     assert await states(till) == {"delivered": 3}
 
@@ -135,9 +135,9 @@ async def test_only_2xx_counts_and_no_redirect_is_followed(till: Polytill, host:
         await reader.read()  # until the other side hangs up
 
     async with raw_host(answer) as url:
-        await set_destination(till.desk, url, "test")
+        await set_destination(till.context, url, "test")
         await happen(till, 1, 1)
-        await event_delivery.deliver(till.desk)
+        await event_delivery.deliver(till.context)
     [one] = await _pending(till)
     assert (one.tries, one.last_status) == (1, status)
     assert host.received == [], "the signed event went elsewhere"
@@ -154,9 +154,9 @@ async def test_no_address_and_no_valid_certificate(till: Polytill, url: str, tmp
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=_self_signed(tmp_path))
     try:
-        await set_destination(till.desk, url.format(port=server.sockets[0].getsockname()[1]), "test")
+        await set_destination(till.context, url.format(port=server.sockets[0].getsockname()[1]), "test")
         await happen(till, 1, 1)
-        await event_delivery.deliver(till.desk)
+        await event_delivery.deliver(till.context)
     finally:
         server.close()
     [one] = await _pending(till)
@@ -190,44 +190,44 @@ async def test_a_worker_killed_after_the_answer_sends_the_same_event_again(
     till: Polytill, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host has the event, and nobody wrote so: it comes again under its id, and the next of its payment after it."""
-    await set_destination(till.desk, host.url, "test")
+    await set_destination(till.context, host.url, "test")
     first, second = await happen(till, 1, 1, each=2)
-    dead = Deliveries(till.desk)
+    dead = Deliveries(till.context)
     await dead.turn()
     await until(lambda: host.ids() == [first])
     await dead.pause(2)
     # It is killed here: the answer was read, and no statement of it follows.
-    claim_s, now = till.desk.settings.event_timeout_s + CLAIM_MARGIN_S, till.desk.shared_after
-    monkeypatch.setattr(type(till.desk), "shared_after", lambda _, seconds: now(seconds + claim_s + 1))
-    await event_delivery.deliver(till.desk)
+    claim_s, now = till.context.settings.event_timeout_s + CLAIM_MARGIN_S, till.context.shared_after
+    monkeypatch.setattr(type(till.context), "shared_after", lambda _, seconds: now(seconds + claim_s + 1))
+    await event_delivery.deliver(till.context)
     assert host.ids() == [first, first, second]
     assert await states(till) == {"delivered": 2}
     assert await dead.turn() == 1, "it was only stopped for a while, and writes what it knows"
     assert await states(till) == {"delivered": 2}
-    assert [one.tries for one in await event_deliveries.listed(till.desk.owner, None, None, None, 9)] == [1, 1]
+    assert [one.tries for one in await event_deliveries.listed(till.context.owner, None, None, None, 9)] == [1, 1]
 
 
 async def test_the_order_of_a_payment_is_kept_after_failures(till: Polytill, host: Host) -> None:
     host.answers[1] = 500
-    await set_destination(till.desk, host.url, "test")
+    await set_destination(till.context, host.url, "test")
     made = await happen(till, 1, 1, each=3)
     for _ in range(3):
-        await event_delivery.deliver(till.desk)
+        await event_delivery.deliver(till.context)
         await _due(till)
     assert host.ids() == [made[0]] * 3
     host.answers.clear()
-    await event_delivery.deliver(till.desk)
+    await event_delivery.deliver(till.context)
     assert host.ids()[3:] == made
 
 
 async def test_a_destination_removed_and_set_again_sends_no_event_twice_at_once(till: Polytill, host: Host) -> None:
     host.hanging = {1}
-    await set_destination(till.desk, host.url, "test")
+    await set_destination(till.context, host.url, "test")
     async with delivering(till):
         hung = await happen(till, 1, 2)
         await until(lambda: sorted(host.ids()) == hung)
-        await remove_destination(till.desk, "test")
-        await set_destination(till.desk, host.url, "test")
+        await remove_destination(till.context, "test")
+        await set_destination(till.context, host.url, "test")
         host.hanging = set()
         [later] = await happen(till, 2, 1)
         await until(lambda: host.ids(2) == [later], 5)
@@ -239,39 +239,39 @@ async def test_a_destination_removed_and_set_again_sends_no_event_twice_at_once(
 @pytest.mark.parametrize("tries", [0, 1, len(RETRY_S)])
 async def test_a_clock_that_was_a_day_ahead_holds_up_no_event(till: Polytill, host: Host, tries: int) -> None:
     """The time of day was wrong when the next try was planned, and is right again: it was a day late."""
-    await set_destination(till.desk, host.url, "test")
+    await set_destination(till.context, host.url, "test")
     [event_id] = await happen(till, 1, 1)
     longest_s = (0, *RETRY_S)[tries] * 1.2
-    async with till.desk.owner.transaction() as tx:
+    async with till.context.owner.transaction() as tx:
         tx.add(
             "UPDATE event_deliveries SET tries = $1, next_try_at = $2, claimed_by = 'dead', claimed_until = $2",
             tries,
-            till.desk.shared_after(86_400 + longest_s),
+            till.context.shared_after(86_400 + longest_s),
         )
-    await claims.hold_everyone(till.desk)
+    await claims.hold_everyone(till.context)
     [one] = await _pending(till)
-    now = till.desk.shared_after(0)
+    now = till.context.shared_after(0)
     assert one.next_try_at is not None
     assert one.next_try_at <= now
-    claim_s = till.desk.settings.event_timeout_s + CLAIM_MARGIN_S
-    async with till.desk.owner.transaction() as tx:
+    claim_s = till.context.settings.event_timeout_s + CLAIM_MARGIN_S
+    async with till.context.owner.transaction() as tx:
         ends = (await tx.fetch("SELECT claimed_until FROM event_deliveries"))[0]["claimed_until"]
         claimed_until = moment(ends)
         assert claimed_until is not None
         assert claimed_until <= now + timedelta(seconds=claim_s)
-        tx.add("UPDATE event_deliveries SET claimed_until = $1", till.desk.shared_after(-1))
-    await event_delivery.deliver(till.desk)
+        tx.add("UPDATE event_deliveries SET claimed_until = $1", till.context.shared_after(-1))
+    await event_delivery.deliver(till.context)
     assert host.ids() == [event_id]
 
 
 @pytest.mark.parametrize("tries", [1, 5, len(RETRY_S)])
 async def test_a_pause_that_a_correct_clock_planned_is_kept(till: Polytill, tries: int) -> None:
-    await set_destination(till.desk, "https://platform.example/events", "test")
+    await set_destination(till.context, "https://platform.example/events", "test")
     await happen(till, 1, 1)
-    planned = till.desk.shared_after(RETRY_S[tries - 1] * 1.2)
-    async with till.desk.owner.transaction() as tx:
+    planned = till.context.shared_after(RETRY_S[tries - 1] * 1.2)
+    async with till.context.owner.transaction() as tx:
         tx.add("UPDATE event_deliveries SET tries = $1, next_try_at = $2", tries, planned)
-    await claims.hold_everyone(till.desk)
+    await claims.hold_everyone(till.context)
     [one] = await _pending(till)
     assert one.next_try_at is not None
     assert abs(one.next_try_at - planned) < timedelta(seconds=1)

@@ -21,6 +21,7 @@ from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, EventState, PaymentStatus, RefundState
 from polytill.flows import provider_calls
+from polytill.flows.context import Practice
 from polytill.flows.handler_guard import listed, log
 from polytill.flows.payments.candidates import candidates
 from polytill.flows.payments.route import Wanted, route
@@ -128,8 +129,8 @@ async def test_a_caller_who_goes_away_still_ends_the_call(scene: Scene) -> None:
         await asyncio.sleep(3600)
 
     configuration = await scene.configure()
-    entry = (await scene.desk.catalog())["scripted"]
-    handler = provider_calls.build(scene.desk, scene.db, entry, configuration, configuration.active)
+    entry = (await scene.context.catalog())["scripted"]
+    handler = provider_calls.build(Practice(scene.context, scene.db), entry, configuration, configuration.active)
     scene.wire.says("test", hangs)
     task = asyncio.create_task(provider_calls.call(handler, "test_credentials"))  # type: ignore[arg-type]
     await begun.wait()
@@ -233,7 +234,7 @@ async def test_a_webhook_that_is_read_wrongly_is_kept(
     secret = keys().webhook_secret
     assert secret is not None
     body = b'{"event": "of a kind"}'
-    event = await receive.receive(scene.desk, configuration.hook_token, {"x-secret": secret.reveal()}, body)
+    event = await receive.receive(scene.context, configuration.hook_token, {"x-secret": secret.reveal()}, body)
     assert event is not None
     assert (event.state, event.event_type) == (EventState.parked, "unreadable")
     assert event.body == {"event": "of a kind"}
@@ -250,8 +251,8 @@ async def test_entries_of_a_listing_that_are_wrong_are_counted(scene: Scene, tol
 
 async def test_a_test_of_keys_that_answers_wrongly_says_so(scene: Scene, told: list[dict[str, Any]]) -> None:
     configuration = await scene.configure()
-    entry = (await scene.desk.catalog())["scripted"]
-    handler: Any = provider_calls.build(scene.desk, scene.db, entry, configuration, configuration.active)
+    entry = (await scene.context.catalog())["scripted"]
+    handler: Any = provider_calls.build(Practice(scene.context, scene.db), entry, configuration, configuration.active)
     for answer in (None, True, CredentialTest("yes", "x"), SystemExit()):  # type: ignore[arg-type]
 
         async def says(_: object, answer: Any = answer) -> Any:
@@ -282,8 +283,8 @@ async def test_a_declaration_that_breaks_later_takes_no_other_provider_out(
     await scene.configure("other")
     monkeypatch.setattr(Other, what, classmethod(getattr(Scripted, what).__func__))
     monkeypatch.setattr(Scripted, what, classmethod(BROKEN[how]))
-    desk = scene.desk
-    everyone = await candidates(desk, await desk.configured(scene.db), "NGN")
+    context = scene.context
+    everyone = await candidates(context, await context.configured(scene.db), "NGN")
     ranked = route(everyone, Wanted("NGN", 1000, customer_fields=frozenset())).ranked
     assert "other" in [candidate.code for candidate in ranked]
     route(everyone, Wanted("NGN", 1000, "bank_transfer", details={"bank": "044"}))

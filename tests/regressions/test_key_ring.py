@@ -66,7 +66,7 @@ async def test_two_first_migrations_at_once_end_with_one_ring(tmp_path: Path, en
         KeyRing.create(other.keyring, World())
         ring = KeyRing.read(other.keyring)
         with pytest.raises(KeyRingDiffers):
-            await key_ring.record_first(till.desk.owner, till.desk.opening, ring, till.desk.world.now())
+            await key_ring.record_first(till.context.owner, till.context.opening, ring, till.context.world.now())
 
 
 async def test_an_incomplete_ring_is_rejected_after_a_rotation(tmp_path: Path, engine_url: str | None) -> None:
@@ -75,7 +75,7 @@ async def test_an_incomplete_ring_is_rejected_after_a_rotation(tmp_path: Path, e
         old = elsewhere(settings, tmp_path / "old", settings.keyring)
         KeyRing.read(settings.keyring).extended(settings.keyring, World())
         async with Polytill.open(settings) as till:
-            await key_ring.put_to_use(till.desk, "k2", "test")
+            await key_ring.put_to_use(till.context, "k2", "test")
         assert "lacks the key 'k2'" in await refusal(old)
         shutil.copy(settings.keyring, old.keyring)
         async with Polytill.open(old):
@@ -88,24 +88,24 @@ async def test_a_rotation_waits_for_every_live_node(tmp_path: Path, engine_url: 
         entry, _ = await node.create_practice("Clinic", "NGN")
         other = elsewhere(settings, tmp_path / "other", settings.keyring)
         async with Polytill.open(other) as behind:
-            here = presence.Presence(behind.desk, "serve", False)
+            here = presence.Presence(behind.context, "serve", False)
             await here.beat()
             KeyRing.read(settings.keyring).extended(settings.keyring, World())
             async with Polytill.open(settings) as till:
                 with pytest.raises(KeyRingDiffers) as found:
-                    await key_ring.put_to_use(till.desk, "k2", "test")
+                    await key_ring.put_to_use(till.context, "k2", "test")
                 assert here.name in found.value.detail
                 shutil.copy(settings.keyring, other.keyring)
                 await here.beat()  # reads the file, since it has changed
-                assert behind.desk.ring.ids == ["k1", "k2"]
-                await key_ring.put_to_use(till.desk, "k2", "test")
-                till.desk.ring.led_by("k2", settings.keyring)
-                till.desk.ring.refresh()
-                assert await key_rotation.rotate(till.desk, "test") == (1, 1)
-            behind.desk.opening.forget(entry.id)
-            await behind.desk.opening.practice(entry.id)
+                assert behind.context.ring.ids == ["k1", "k2"]
+                await key_ring.put_to_use(till.context, "k2", "test")
+                till.context.ring.led_by("k2", settings.keyring)
+                till.context.ring.refresh()
+                assert await key_rotation.rotate(till.context, "test") == (1, 1)
+            behind.context.opening.forget(entry.id)
+            await behind.context.opening.practice(entry.id)
             await here.leave()
-            assert await nodes.live(till.desk.owner, till.desk.shared_after(0)) == []
+            assert await nodes.live(till.context.owner, till.context.shared_after(0)) == []
 
 
 async def test_a_node_reads_the_ring_again_when_it_meets_an_unknown_key(tmp_path: Path, engine_url: str | None) -> None:
@@ -115,18 +115,18 @@ async def test_a_node_reads_the_ring_again_when_it_meets_an_unknown_key(tmp_path
         KeyRing.read(settings.keyring).extended(settings.keyring, World())
         aside = tmp_path / "aside"
         async with Polytill.open(settings) as till:
-            await key_ring.put_to_use(till.desk, "k2", "test")
-            till.desk.ring.led_by("k2", settings.keyring)
-            till.desk.ring.refresh()
-            await key_rotation.rotate(till.desk, "test")
+            await key_ring.put_to_use(till.context, "k2", "test")
+            till.context.ring.led_by("k2", settings.keyring)
+            till.context.ring.refresh()
+            await key_rotation.rotate(till.context, "test")
         settings.keyring.rename(aside)  # the file has not arrived here yet
-        node.desk.opening.forget(entry.id)
+        node.context.opening.forget(entry.id)
         with pytest.raises(KeyMissing) as found:
-            await node.desk.opening.practice(entry.id)
+            await node.context.opening.practice(entry.id)
         assert (found.value.status, found.value.public is not None) == (503, True)
         aside.rename(settings.keyring)
-        await node.desk.opening.practice(entry.id)
-        assert node.desk.ring.ids == ["k2", "k1"]
+        await node.context.opening.practice(entry.id)
+        assert node.context.ring.ids == ["k2", "k1"]
 
 
 async def test_nothing_is_sealed_with_a_ring_that_differs(tmp_path: Path, engine_url: str | None) -> None:
@@ -135,10 +135,10 @@ async def test_nothing_is_sealed_with_a_ring_that_differs(tmp_path: Path, engine
         ring = KeyRing.read(settings.keyring)
         ring.extended(settings.keyring, World())
         KeyRing.read(settings.keyring).led_by("k2", settings.keyring)
-        till.desk.ring.refresh()
+        till.context.ring.refresh()
         with pytest.raises(KeyRingDiffers):  # k2 leads here, and no other node may have it
             await till.create_practice("Clinic", "NGN")
-        assert await practices.listed(till.desk.owner) == []
+        assert await practices.listed(till.context.owner) == []
 
 
 def test_a_check_value_tells_nothing_and_tells_keys_apart(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ async def _dispute(practice: Practice, reference: str, **story: Any) -> None:
 
 async def _compare(practice: Practice, clock: Clock) -> None:
     clock.advance(AN_HOUR_S)  # what is younger may still be under way
-    await compare(practice.house.till.desk, practice.id)
+    await compare(practice.house.till.context, practice.id)
 
 
 async def _open_cases(practice: Practice) -> list[str]:

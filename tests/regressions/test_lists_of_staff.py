@@ -46,20 +46,20 @@ async def test_the_platforms_list_names_provider_and_payment_of_a_case(shared: I
     """D26: "Test" stood in the column of providers, and ``358903:open`` for the issue."""
     practice = await Practice.make(shared, "paystack")
     payment = await practice.paid()
-    db, desk = await practice.db, shared.till.desk
+    db, context = await practice.db, shared.till.context
     async with db.transaction() as tx:
         webhook_events.open_case(
             tx,
-            new_id(desk.world),
+            new_id(context.world),
             practice.id,
             Environment.sandbox,
             "dispute_open",
             "358903:open",
             payment["id"],
             {"amount": 1},
-            desk.world.now(),
+            context.world.now(),
         )
-    await person(shared, desk.owner, "lists@example.com")
+    await person(shared, context.owner, "lists@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in("/owner", "lists@example.com")
         html = (await browser.get("/owner/waiting")).html
@@ -73,9 +73,9 @@ async def test_the_platforms_list_names_provider_and_payment_of_a_case(shared: I
 async def test_a_call_that_was_refused_got_an_answer(shared: Installation) -> None:
     """D26: a rate limit was counted as "without an answer", so that it looked like an outage."""
     practice = await Practice.make(shared, "paystack")
-    entry = await shared.till.desk.opening.entry(practice.id)
+    entry = await shared.till.context.opening.entry(practice.id)
     calls = {("paystack", "succeeded"): 3, ("paystack", "not_sent"): 5, ("paystack", "unknown"): 1}
-    found = await health(shared.till.desk, [Looked(entry, Waiting(0, 1, 0, calls))])
+    found = await health(shared.till.context, [Looked(entry, Waiting(0, 1, 0, calls))])
     [paystack] = [one for one in found if one["entry"].code == "paystack"]
     assert (paystack["calls"], paystack["lost"]) == (9, 1)
 
@@ -101,7 +101,7 @@ async def test_only_settings_that_may_be_left_out_are_called_optional(shared: In
         await browser.sign_in(door, "pat@example.com")
         html = (await browser.get(f"{door}/providers/mpesa")).html
     labels = {name: text for name, text in re.findall(r'<label for="f-config-(\w+)">(.*?)</label>', html)}
-    schema = shared.till.desk.registry.get("mpesa").config_schema
+    schema = shared.till.context.registry.get("mpesa").config_schema
     assert {"shortCode", "passkey"} <= set(schema["required"]) <= labels.keys()
     assert {name for name, text in labels.items() if '<span class="soft">' not in text} == set(schema["required"])
     # What the handler does without an answer is chosen from the beginning.

@@ -24,16 +24,16 @@ from tests.web.support import fresh
 async def test_defaults_and_changes(till: Polytill) -> None:
     entry, _ = await till.create_practice("Lagos", "NGN")
     assert (entry.country, entry.time_zone) == ("NG", "Africa/Lagos")
-    db = await till.desk.opening.practice(entry.id)
-    assert (await till.desk.configured(db)).place == Locality("NG", "Africa/Lagos")
+    practice = await till.context.practice(entry.id)
+    assert (await till.context.configured(practice.db)).place == Locality("NG", "Africa/Lagos")
     given, _ = await till.create_practice("Harare", "USD", country="ZW")
     assert (given.country, given.time_zone) == ("ZW", "Africa/Harare")
     changed = await change_practice(
-        till.desk, entry.id, None, None, None, "test", country="KE", time_zone="Africa/Nairobi"
+        till.context, entry.id, None, None, None, "test", country="KE", time_zone="Africa/Nairobi"
     )
     assert (changed.country, changed.time_zone, changed.name) == ("KE", "Africa/Nairobi", "Lagos")
-    assert (await till.desk.configured(db)).place == Locality("KE", "Africa/Nairobi")
-    kept = await change_practice(till.desk, entry.id, "Renamed", None, None, "test")
+    assert (await till.context.configured(practice.db)).place == Locality("KE", "Africa/Nairobi")
+    kept = await change_practice(till.context, entry.id, "Renamed", None, None, "test")
     assert (kept.name, kept.country, kept.time_zone) == ("Renamed", "KE", "Africa/Nairobi")
 
 
@@ -58,8 +58,8 @@ async def test_what_is_no_place_is_rejected_and_changes_nothing(
         await till.create_practice("Other", "NGN", **wrong)
     assert found.value.errors[0].pointer == pointer
     with pytest.raises(Invalid):
-        await change_practice(till.desk, entry.id, "Other", None, None, "test", **wrong)  # type: ignore[arg-type]
-    assert await plain(till.desk.owner, "SELECT name, time_zone FROM practices") == [("Clinic", "Africa/Lagos")]
+        await change_practice(till.context, entry.id, "Other", None, None, "test", **wrong)  # type: ignore[arg-type]
+    assert await plain(till.context.owner, "SELECT name, time_zone FROM practices") == [("Clinic", "Africa/Lagos")]
 
 
 @pytest.mark.parametrize("tree", ["owner", "practice"])
@@ -106,7 +106,7 @@ async def test_over_the_api(installation: Installation) -> None:
 
 async def test_on_the_pages(installation: Installation) -> None:
     async with Browser(installation) as browser:
-        await person(installation, installation.till.desk.owner, "owner@polytill.example")
+        await person(installation, installation.till.context.owner, "owner@polytill.example")
         await browser.sign_in("/owner", "owner@polytill.example")
         name = fresh("Clinic")
         made = await browser.send(
@@ -114,10 +114,10 @@ async def test_on_the_pages(installation: Installation) -> None:
         )
         assert made.status == 303
     [[practice_id, zone]] = await plain(
-        installation.till.desk.owner, "SELECT id, time_zone FROM practices WHERE name = $1", name
+        installation.till.context.owner, "SELECT id, time_zone FROM practices WHERE name = $1", name
     )
     assert zone == "Africa/Dakar"
-    db, door = await installation.till.desk.opening.practice(practice_id), f"/practice/{practice_id}"
+    db, door = await installation.till.context.opening.practice(practice_id), f"/practice/{practice_id}"
     async with Browser(installation) as browser:
         await person(installation, db, "admin@clinic.example")
         await browser.sign_in(door, "admin@clinic.example")
@@ -131,5 +131,7 @@ async def test_on_the_pages(installation: Installation) -> None:
     [line] = [line for line in await audit.listed(db, None, limit=50) if line["action"] == "practice.changed"]
     assert line["actor"].startswith("user:")
     assert line["detail"]["timeZone"] == "Africa/Nairobi"
-    [own] = await plain(installation.till.desk.owner, "SELECT actor FROM audit_log WHERE action = 'practice.changed'")
+    [own] = await plain(
+        installation.till.context.owner, "SELECT actor FROM audit_log WHERE action = 'practice.changed'"
+    )
     assert own == (f"practice:{practice_id}",)

@@ -164,7 +164,7 @@ async def test_the_number_stands_in_for_a_reference(scene: Scene) -> None:
     for reference in ("INV-1", None):
         payment = await scene.succeeded(reference=reference)
         [attempt] = await attempts.of_payment(scene.db, payment.id)
-        create = create_params(scene.desk, "Clinic", payment, attempt)
+        create = create_params(scene.context, "Clinic", payment, attempt)
         assert create.merchant_reference == (reference or payment.number)
         assert create.number == payment.number
 
@@ -174,5 +174,5 @@ async def test_an_attempt_of_an_earlier_version_is_repeated_byte_for_byte(scene:
     payment = await scene.succeeded(reference="INV-1")
     await scene.db.fetch("UPDATE payment_attempts SET wire_format = 0")
     [attempt] = await attempts.of_payment(scene.db, payment.id)
-    again = create_params(scene.desk, "Clinic", payment, attempt)
+    again = create_params(scene.context, "Clinic", payment, attempt)
     assert (again.merchant_reference, again.number) == (None, None)

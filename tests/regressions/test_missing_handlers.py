@@ -30,7 +30,7 @@ def uninstall(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Take the handler away from a running process."""
 
     def take() -> None:
-        monkeypatch.setattr(scene.desk, "registry", Registry(scene.desk.registry._allowed))
+        monkeypatch.setattr(scene.context, "registry", Registry(scene.context.registry._allowed))
         monkeypatch.setattr("polytill.providers.registry.import_module", gone)
 
     return take
@@ -48,8 +48,8 @@ async def test_a_call_of_a_missing_handler_is_to_be_made_again_later(scene: Scen
     uninstall()
     calls = {
         "refund": lambda: scene.till.refund(scene.practice_id, payment.id, key="k", amount=100),
-        "capture": lambda: capture(scene.desk, scene.practice_id, payment.id, None, "k", "hash", "test"),
-        "cancel": lambda: cancel(scene.desk, scene.practice_id, payment.id, "k", "hash", "test"),
+        "capture": lambda: capture(scene.context, scene.practice_id, payment.id, None, "k", "hash", "test"),
+        "cancel": lambda: cancel(scene.context, scene.practice_id, payment.id, "k", "hash", "test"),
     }
     with pytest.raises(NotNow) as refused:
         await calls[what]()

@@ -155,15 +155,15 @@ async def test_ready_while_known_practices_can_be_served(
         {"status": "degraded", "degraded": [readiness.NO_WORKER], "practices": None},
     )
     assert (await installation.call("GET", f"/api/practices/{practice_id}/payments", key)).status == 200
-    desk = installation.till.desk
-    while desk.announced_until_s < 0 or [one.id for one in desk.opening.directory.known()] != [practice_id]:  # noqa: ASYNC110
+    context = installation.till.context
+    while context.announced_until_s < 0 or [one.id for one in context.opening.directory.known()] != [practice_id]:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
 
     async def down(*_: object) -> None:
         raise DatabaseUnavailable
 
-    monkeypatch.setattr(desk.owner.engine, "fetch", down)
-    monkeypatch.setattr(desk.owner.engine, "commit", down)
+    monkeypatch.setattr(context.owner.engine, "fetch", down)
+    monkeypatch.setattr(context.owner.engine, "commit", down)
     found = await installation.call("GET", "/readyz")
     assert (found.status, found.body) == (
         200,
@@ -171,15 +171,15 @@ async def test_ready_while_known_practices_can_be_served(
     )
     assert (await installation.call("GET", f"/api/practices/{practice_id}/payments", key)).status == 200
     # Also what this process never opened; and where its leases have ended, that is what is said.
-    desk.opening._open.clear()
+    context.opening._open.clear()
     assert (await installation.call("GET", "/readyz")).body["practices"] == 1
-    desk.announced_until_s = float("-inf")
+    context.announced_until_s = float("-inf")
     found = await installation.call("GET", "/readyz")
     assert (found.status, found.body) == (
         200,
         {"status": "degraded", "degraded": [readiness.OWNER_AWAY, readiness.LEASES_ENDED], "practices": 0},
     )
-    desk.opening.directory._entries.clear()
+    context.opening.directory._entries.clear()
     assert (await installation.call("GET", "/readyz")).status == 503
 
 
@@ -191,19 +191,19 @@ def test_pages_below_a_path_are_named(tmp_path: Path, url: str, is_bad: bool) ->
 
 
 async def test_another_ring_is_not_ready(installation: Installation) -> None:
-    await run(installation.till.desk.owner, "UPDATE key_ring_keys SET check_value = 'other'")
+    await run(installation.till.context.owner, "UPDATE key_ring_keys SET check_value = 'other'")
     found = await installation.call("GET", "/readyz")
     assert (found.status, found.body["code"]) == (503, "key_ring_differs")
 
 
 async def test_a_full_disk_is_a_503(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     practice_id, key = await installation.practice("Clinic", "NGN")
-    db = await installation.till.desk.opening.practice(practice_id)
+    practice = await installation.till.context.practice(practice_id)
 
     async def full(*_: object) -> None:
         raise DiskFull
 
-    monkeypatch.setattr(db.engine, "fetch", full)
+    monkeypatch.setattr(practice.db.engine, "fetch", full)
     found = await installation.call("GET", f"/api/practices/{practice_id}/payments", key)
     assert (found.status, found.body["code"], found.headers["Retry-After"]) == (503, "disk_full", "30")
 
@@ -226,7 +226,7 @@ async def test_log_lines_carry_the_request_id_and_our_frames(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     practice_id, key = await installation.practice("Clinic", "NGN")
-    db = await installation.till.desk.opening.practice(practice_id)
+    practice = await installation.till.context.practice(practice_id)
 
     async def broken(*_: object) -> None:
         raise RuntimeError("a secret stands here")
@@ -237,7 +237,7 @@ async def test_log_lines_carry_the_request_id_and_our_frames(
         lines.append(dict(event))
         raise structlog.DropEvent
 
-    monkeypatch.setattr(db.engine, "fetch", broken)
+    monkeypatch.setattr(practice.db.engine, "fetch", broken)
     before = structlog.get_config()
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep])
     try:
@@ -273,10 +273,10 @@ async def test_no_more_files_are_held_open_than_the_process_may_open(
     monkeypatch.setattr(files, "limit", lambda: 40)
     held = []
     for practice_id in made:
-        db = await till.desk.opening.practice(practice_id)
+        db = await till.context.opening.practice(practice_id)
         await db.fetch("SELECT 1 AS one")
         held.append(db)
-    assert till.desk.opening.opened() == made[-files.sqlite_files() :]
+    assert till.context.opening.opened() == made[-files.sqlite_files() :]
     assert files.sqlite_files() == 4
     open_now = [db.engine._connection is not None for db in held]
     assert open_now == [False, False, True, True, True, True]
@@ -289,13 +289,13 @@ async def test_a_changed_column_type_under_a_running_service(tmp_path: Path, pos
         await house.configure(practice_id, key, "paystack", ["NGN"])
         path = f"/api/practices/{practice_id}/payment-providers/paystack"
         assert (await house.call("PATCH", path, key, {"priority": 2})).status == 200
-        desk = house.till.desk
-        db = await desk.opening.practice(practice_id)
+        context = house.till.context
+        practice = await context.practice(practice_id)
         for kind in ("varchar(200)", "text"):
-            await db.fetch(f"ALTER TABLE practice_payment_providers ALTER provider_name TYPE {kind}")
-            await run(desk.owner, f"ALTER TABLE payment_providers ALTER name TYPE {kind}")
-            await run(desk.owner, f"ALTER TABLE practices ALTER name TYPE {kind}")
+            await practice.db.fetch(f"ALTER TABLE practice_payment_providers ALTER provider_name TYPE {kind}")
+            await run(context.owner, f"ALTER TABLE payment_providers ALTER name TYPE {kind}")
+            await run(context.owner, f"ALTER TABLE practices ALTER name TYPE {kind}")
             changed = await house.call("PATCH", path, key, {"priority": 3})
             assert changed.status == 200, changed.body
-            await catalog.change(desk, "paystack", {"priority": 5}, None, "test")
+            await catalog.change(context, "paystack", {"priority": 5}, None, "test")
             assert (await house.practice(f"Clinic {secrets.token_hex(2)}", "NGN"))[0] > practice_id

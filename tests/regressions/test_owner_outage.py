@@ -80,29 +80,29 @@ async def test_renewing_leases_stops_at_the_first_that_cannot_be_written(
     """Each one waited for the same database: with hundreds of practices one round took minutes."""
     clock = Elapsed()
     async with opened(fresh_settings(tmp_path, engine_url), ["paystack"], world=World(clock, elapsed_s=clock)) as till:
-        desk = till.desk
+        context = till.context
         made = [(await till.create_practice(f"Clinic {number}", "NGN"))[0].id for number in range(3)]
         for practice_id in reversed(made):
-            await desk.opening.practice(practice_id)
-            await lease.ensure(desk, practice_id)
+            await context.opening.practice(practice_id)
+            await lease.ensure(context, practice_id)
             clock.at_s += 1
         clock.at_s += lease.LEASE_S - lease.RENEW_BEFORE_S
-        real, tried = desk.owner.engine.commit, 0
+        real, tried = context.owner.engine.commit, 0
 
         async def down(_: Any) -> list[int]:
             nonlocal tried
             tried += 1
             raise DatabaseUnavailable
 
-        monkeypatch.setattr(desk.owner.engine, "commit", down)
+        monkeypatch.setattr(context.owner.engine, "commit", down)
         with capture_logs() as logs:
-            assert await lease.renew(desk) == 0
+            assert await lease.renew(context) == 0
         assert tried == 1
         # The one that ends first comes first.
         [line] = [one for one in logs if one["event"] == "lease_not_renewed"]
         assert (line["practice"], line["waiting"]) == (made[-1], 3)
-        monkeypatch.setattr(desk.owner.engine, "commit", real)
-        assert await lease.renew(desk) == 3
+        monkeypatch.setattr(context.owner.engine, "commit", real)
+        assert await lease.renew(context) == 3
 
 
 # ── Nobody runs the worker ──
@@ -139,11 +139,11 @@ async def test_a_mounted_app_says_that_no_worker_runs(tmp_path: Path, engine_url
             clock.at_s += presence.WORKER_ASKED_S
             assert await visited(3) == 1
             # A worker starts, in whatever process.
-            await presence.Presence(till.desk, "worker", True).beat()
+            await presence.Presence(till.context, "worker", True).beat()
             clock.at_s += presence.WORKER_ASKED_S
-            await presence.Presence(till.desk, "worker", True).beat()
+            await presence.Presence(till.context, "worker", True).beat()
             assert await visited(3) == 0
-            assert till.desk.health.without_worker_since_s is None
+            assert till.context.health.without_worker_since_s is None
         finally:
             server.should_exit = True
             await serving
@@ -155,8 +155,8 @@ async def test_a_library_says_that_no_worker_runs_when_it_takes_a_payment(
     async with opened(fresh_settings(tmp_path, engine_url), ["paystack"]) as till:
         practice_id = (await till.create_practice("Clinic", "NGN"))[0].id
         with capture_logs() as logs:
-            await lease.ensure(till.desk, practice_id)
-            await lease.ensure(till.desk, practice_id)
+            await lease.ensure(till.context, practice_id)
+            await lease.ensure(till.context, practice_id)
         assert _said(logs) == 1
 
 
@@ -165,8 +165,8 @@ async def test_serve_gives_workers_that_start_beside_it_time_to_announce_themsel
 ) -> None:
     clock = Elapsed()
     async with opened(fresh_settings(tmp_path, engine_url), ["paystack"], world=World(clock, elapsed_s=clock)) as till:
-        till.desk.health.lifespan_runs = True
-        here = presence.Presence(till.desk, "serve", False)
+        till.context.health.lifespan_runs = True
+        here = presence.Presence(till.context, "serve", False)
         found = []
         for _ in range(3):
             with capture_logs() as logs:

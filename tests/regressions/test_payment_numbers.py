@@ -12,6 +12,7 @@ from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.states import Environment
 from polytill.flows.admin import indexing, staff
 from polytill.flows.admin.practices import migrate_practice
+from polytill.flows.context import Practice
 from polytill.storage import payment_identifiers, payment_lists, saved_methods
 from polytill.storage.payment_lists import Filters
 from tests.flows.conftest import scene
@@ -42,7 +43,7 @@ async def test_a_number_that_is_taken_is_drawn_again(scene: Scene, monkeypatch: 
     second = await scene.succeeded()
     assert (second.number, drawn) == ("7654321", [6, 7])
     assert second.id != first.id
-    assert scene.desk.numbers.digits(scene.practice_id) == 7
+    assert scene.context.numbers.digits(scene.practice_id) == 7
     assert identifiers.FEWEST_DIGITS == 6
 
 
@@ -59,7 +60,7 @@ async def test_rows_of_an_earlier_version_become_findable(scene: Scene) -> None:
         "INSERT INTO users (email, name, role) VALUES ('STRASSE@example.com', '', 'viewer'), ('straße@b.example', '', 'viewer')"
     )
     assert await payment_lists.listed(scene.db, Filters(Environment.sandbox, search="et-1"), 9) == []
-    await migrate_practice(scene.desk, scene.practice_id, "test")
+    await migrate_practice(scene.context, scene.practice_id, "test")
     [found] = await payment_lists.listed(scene.db, Filters(Environment.sandbox, search="et-1"), 9)
     assert found.id == old[1].id
     fresh = [await scene.payment(payment.id) for payment in old]
@@ -71,7 +72,7 @@ async def test_rows_of_an_earlier_version_become_findable(scene: Scene) -> None:
     assert kept[attempt.id][IdentifierKind.transaction] == (old[0].provider_transaction_id,)
     assert (await staff.existing(scene.db, "strasse@EXAMPLE.com")).email == "strasse@example.com"
     assert (await staff.existing(scene.db, "STRAßE@b.example")).email == "straße@b.example"
-    assert await indexing.index_all(scene.desk, scene.db) == 0
+    assert await indexing.index_all(Practice(scene.context, scene.db)) == 0
     assert await saved_methods.without_keys(scene.db, 9) == []
 
 

@@ -204,8 +204,8 @@ async def broken(tmp_path: Path, engine_url: str | None, installs: Installs) -> 
 async def test_broken_plug_ins_keep_no_provider_out_of_the_catalog(broken: Polytill) -> None:
     """F1: a class without a catalog ended ``polytill migrate`` with a traceback, and the catalog stayed without the
     built-in providers for good."""
-    assert set(await broken.desk.catalog()) == {*BUILT_IN, "sound"}
-    found = [one.sentence for one in await examine(broken.desk.settings) if one.bad]
+    assert set(await broken.context.catalog()) == {*BUILT_IN, "sound"}
+    found = [one.sentence for one in await examine(broken.context.settings) if one.bad]
     assert [code for code in ("strange", "twice") if any(f"plug-in {code} " in sentence for sentence in found)] == [
         "strange",
         "twice",
@@ -216,16 +216,16 @@ async def test_what_a_broken_first_run_left_out_is_added_later(broken: Polytill)
     unit = Unit()
     unit.add("DELETE FROM provider_currency_support WHERE provider_id > $1", 1)
     unit.add("DELETE FROM payment_providers WHERE id > $1", 1)
-    await broken.desk.owner.commit(unit)
-    broken.desk.forget_catalog()
-    seeded = await catalog.seed(broken.desk)
+    await broken.context.owner.commit(unit)
+    broken.context.forget_catalog()
+    seeded = await catalog.seed(broken.context)
     assert set(seeded.added) == set(BUILT_IN) - {"stripe"}
-    assert set(await broken.desk.catalog()) == set(BUILT_IN)
+    assert set(await broken.context.catalog()) == set(BUILT_IN)
 
 
 async def test_adding_says_what_is_there_and_why_the_rest_is_not(broken: Polytill) -> None:
     """F7, F8: one sentence stood for "there already" and for every reason not to load."""
-    seeded = await catalog.seed(broken.desk, ["stripe", "strange", "nothing"])
+    seeded = await catalog.seed(broken.context, ["stripe", "strange", "nothing"])
     assert (seeded.added, seeded.present) == ([], ["stripe"])
     assert set(seeded.refused) == {"strange", "nothing"}
     assert "CatalogEntry" in seeded.refused["strange"]
@@ -235,33 +235,33 @@ async def test_a_plug_in_that_is_installed_later_is_found(broken: Polytill, inst
     """F9: a running service did not see a plug-in that was added to the catalog."""
     installs(EntryPoint("later", declared(code="later"), "later"))
     with pytest.raises(HandlerMissing):
-        broken.desk.registry.get("later", "plugin")
+        broken.context.registry.get("later", "plugin")
     unit = Unit()
     unit.add(
         "INSERT INTO payment_providers (code, name, status, integration_type) VALUES ($1, $2, 'active', 'plugin')",
         "later",
         "Later",
     )
-    await broken.desk.owner.commit(unit)
-    broken.desk.forget_catalog()
-    await broken.desk.catalog()
-    assert broken.desk.registry.get("later", "plugin").code == "later"
-    assert broken.desk.registry.get("sound", "plugin").code == "sound", "what is loaded stays"
+    await broken.context.owner.commit(unit)
+    broken.context.forget_catalog()
+    await broken.context.catalog()
+    assert broken.context.registry.get("later", "plugin").code == "later"
+    assert broken.context.registry.get("sound", "plugin").code == "sound", "what is loaded stays"
 
 
 async def test_the_platforms_pages_and_health_name_the_refused_ones(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, installs: Installs
 ) -> None:
     installs(EntryPoint("strange", ModuleNotFoundError("x", name="mollie")))
-    monkeypatch.setattr(installation.till.desk, "registry", Registry())
+    monkeypatch.setattr(installation.till.context, "registry", Registry())
     told = (await installation.call("GET", "/api/owner/health", installation.owner_key)).body["plugIns"]
     assert [(one["code"], one["loaded"]) for one in told] == [("strange", False)]
     assert "ModuleNotFoundError (mollie)" in told[0]["reason"]
     unit = Unit()
     unit.add("INSERT INTO provider_currency_support (provider_id, currency_code) VALUES ($1, $2)", 1, "BGN")
-    await installation.till.desk.owner.commit(unit)
-    installation.till.desk.forget_catalog()
-    await person(installation, installation.till.desk.owner, "owner@example.com")
+    await installation.till.context.owner.commit(unit)
+    installation.till.context.forget_catalog()
+    await person(installation, installation.till.context.owner, "owner@example.com")
     async with Browser(installation) as browser:
         await browser.sign_in("/owner", "owner@example.com")
         page = await browser.get("/owner/catalog")
@@ -300,8 +300,8 @@ async def test_a_webhook_whose_handler_is_missing_is_asked_for_again(
         if missing == "not started":
             patch.setattr(Scripted, "initialize", lambda self, config: 1 / 0)
         else:
-            allowed = frozenset() if missing == "not on the allow-list" else scene.desk.registry._allowed
-            patch.setattr(scene.desk, "registry", Registry(allowed))
+            allowed = frozenset() if missing == "not on the allow-list" else scene.context.registry._allowed
+            patch.setattr(scene.context, "registry", Registry(allowed))
             if missing == "not installed":
                 patch.setattr("polytill.providers.registry.import_module", _gone)
         with pytest.raises(NotNow) as refused:
@@ -342,7 +342,7 @@ async def test_a_webhook_that_its_handler_cannot_read_is_stored(
     [stored] = await webhook_events.listed(scene.db)
     assert stored.state is EventState.parked
     assert (stored.reason or "").startswith("unreadable")
-    await receive.replay(scene.desk, scene.practice_id, stored.id)
+    await receive.replay(scene.context, scene.practice_id, stored.id)
     assert (await scene.payment(taken.payment.id)).status is PaymentStatus.succeeded
 
 
@@ -352,7 +352,7 @@ async def test_the_answer_of_a_custom_handler_is_sent(scene: Scene, monkeypatch:
     monkeypatch.setattr(Scripted, "webhook_answer", {"ok": "[accepted]"})
     event = await scene.delivery(configuration, success(taken))
     assert event is not None
-    assert await receive.wanted_answer(scene.desk, event) == {"ok": "[accepted]"}
+    assert await receive.wanted_answer(scene.context, event) == {"ok": "[accepted]"}
 
 
 # ── An end that is certain ──
@@ -369,22 +369,22 @@ async def test_the_customer_may_try_again_where_the_end_of_an_attempt_is_certain
 ) -> None:
     """F2: "Cancel" on Mollie's page ended the payment for ever, and a single-use link led to it for ever."""
     configuration = await scene.configure()
-    link = await create_link(scene.desk, scene.practice_id, LinkWish(1000, "NGN", "Visit"), "test")
+    link = await create_link(scene.context, scene.practice_id, LinkWish(1000, "NGN", "Visit"), "test")
     scene.wire.says("create", LINK)
     customer = scenes.Customer("ada@example.com")
-    begun = await begin(scene.desk, scene.practice_id, link.id, customer, "payer")
+    begun = await begin(scene.context, scene.practice_id, link.id, customer, "payer")
     fact = PaymentFact(ended(reason, certain), begun.payment.id, "tx-1")
     await scene.delivery(configuration, fact)
     payment = await scene.payment(begun.payment.id)
     [attempt] = await scene.attempts(payment.id)
-    assert may_try_again(scene.desk, payment, [attempt]) is certain
+    assert may_try_again(scene.context, payment, [attempt]) is certain
     if not certain:
         assert (payment.status, payment.cancel_reason) == (PaymentStatus.canceled, reason.value)
         return
     assert (payment.status, payment.failure_reason) == (PaymentStatus.failed, reason.value)
     assert (attempt.state, attempt.reason) == (AttemptState.declined, reason.value)
     scene.wire.says("create", paid(transaction="tx-2"))
-    again = await checkout.try_again(scene.desk, scene.practice_id, payment.id)
+    again = await checkout.try_again(scene.context, scene.practice_id, payment.id)
     assert (again.payment.status, len(again.attempts)) == (PaymentStatus.succeeded, 2)
 
 
@@ -397,7 +397,7 @@ async def test_a_payment_that_staff_cancel_is_canceled(scene: Scene) -> None:
         return ended(Reason.canceled)
 
     scene.wire.says("cancel", told_first)
-    await cancel(scene.desk, scene.practice_id, taken.payment.id, "cancel-1", "hash", "test")
+    await cancel(scene.context, scene.practice_id, taken.payment.id, "cancel-1", "hash", "test")
     payment = await scene.payment(taken.payment.id)
     assert (payment.status, payment.cancel_reason) == (PaymentStatus.canceled, "canceled")
 
@@ -419,6 +419,6 @@ async def test_a_handler_module_that_cannot_be_loaded_is_named_at_its_field(scen
     """F23: the error of ``handlerModule`` stood at ``/code``."""
     given = {"code": "clinic", "name": "Clinic Pay", "integration_type": "custom", "handler_module": module}
     with pytest.raises(Invalid) as refused:
-        await catalog.add(scene.desk, given, None, "test")
+        await catalog.add(scene.context, given, None, "test")
     assert [error.pointer for error in refused.value.errors] == ["/handlerModule"]
     assert refused.value.code == "handler_missing"

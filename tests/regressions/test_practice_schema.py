@@ -51,7 +51,7 @@ async def clinic(house: Installation) -> Clinic:
     practice_id, key = await house.practice("Clinic", "NGN")
     configured = await house.configure(practice_id, key, "paystack", ["NGN"], isDefault=True)
     hook = configured["webhookUrl"].removeprefix(house.url)
-    nobodys = address(CLIENT_TOKEN, practice_id, b"0" * 26, house.till.desk.ring.derived("addresses")[0])
+    nobodys = address(CLIENT_TOKEN, practice_id, b"0" * 26, house.till.context.ring.derived("addresses")[0])
     return Clinic(practice_id, key, hook, f"/pay/{nobodys}")
 
 
@@ -69,21 +69,21 @@ async def test_behind_and_then_migrated(installation: Installation) -> None:
     assert (await made.calls(installation))[0].status == 200
     with a_newer_schema():
         all_are(await made.calls(installation), "practice_not_migrated")
-        await migrate_practice(installation.till.desk, practice_id, "test")
+        await migrate_practice(installation.till.context, practice_id, "test")
         assert (await made.calls(installation))[0].status == 200
     # This version meets a newer practice; additive steps leave the oldest reader as it is.
-    installation.till.desk.opening.forget(practice_id)
+    installation.till.context.opening.forget(practice_id)
     assert (await made.calls(installation))[0].status == 200
     await run(
-        installation.till.desk.owner, "UPDATE schema_readers SET oldest = 'practice_9999' WHERE tree = 'practice'"
+        installation.till.context.owner, "UPDATE schema_readers SET oldest = 'practice_9999' WHERE tree = 'practice'"
     )
-    installation.till.desk.opening._open.clear()
+    installation.till.context.opening._open.clear()
     all_are(await made.calls(installation), "practice_not_migrated")
 
 
 async def _gone(till: Polytill, name: str, back: bool = False) -> None:
     """Rename a practice's database away, or back."""
-    location = till.desk.settings.practice_databases.get_secret_value()
+    location = till.context.settings.practice_databases.get_secret_value()
     before, after = (f"{name}_away", name) if back else (name, f"{name}_away")
     if not is_postgres(location):
         for suffix in ("", "-wal", "-shm"):
@@ -99,12 +99,12 @@ async def _gone(till: Polytill, name: str, back: bool = False) -> None:
 
 async def test_its_database_is_gone_and_comes_back(installation: Installation) -> None:
     made = await clinic(installation)
-    entry = await installation.till.desk.opening.entry(made.id)
+    entry = await installation.till.context.opening.entry(made.id)
     assert (await made.calls(installation))[0].status == 200
     await _gone(installation.till, entry.database_name)
-    installation.till.desk.forget(made.id)  # what was read less than a second ago
+    installation.till.context.forget(made.id)  # what was read less than a second ago
     found = await made.calls(installation)
-    if is_postgres(installation.till.desk.settings.practice_databases.get_secret_value()):
+    if is_postgres(installation.till.context.settings.practice_databases.get_secret_value()):
         found = await made.calls(installation)  # the first ones meet connections that were cut
     all_are(found, "practice_unavailable")
     await _gone(installation.till, entry.database_name, back=True)
@@ -114,12 +114,12 @@ async def test_its_database_is_gone_and_comes_back(installation: Installation) -
 async def test_swapped_under_a_running_process(till: Polytill) -> None:
     mine, _ = await till.create_practice("Mine", "NGN")
     other, _ = await till.create_practice("Other", "GHS")
-    db = await till.desk.opening.practice(mine.id)
-    await db.fetch("SELECT 1 AS one")
+    practice = await till.context.practice(mine.id)
+    await practice.db.fetch("SELECT 1 AS one")
     await _gone(till, mine.database_name)
-    other_db = await till.desk.opening.practice(other.id)
+    other_db = await till.context.opening.practice(other.id)
     await other_db.engine.close()
-    location = till.desk.settings.practice_databases.get_secret_value()
+    location = till.context.settings.practice_databases.get_secret_value()
     if is_postgres(location):
         connection = await connect(with_database(location, "postgres"))
         await connection.execute(f'ALTER DATABASE "{other.database_name}" RENAME TO "{mine.database_name}"')
@@ -129,16 +129,16 @@ async def test_swapped_under_a_running_process(till: Polytill) -> None:
         (folder / f"{other.database_name}.db").rename(folder / f"{mine.database_name}.db")
     for _ in range(2):
         with pytest.raises(WrongPractice):
-            await (await till.desk.opening.practice(mine.id)).fetch("SELECT 1 AS one")
+            await (await till.context.opening.practice(mine.id)).fetch("SELECT 1 AS one")
     with pytest.raises(WrongPractice):
-        async with db.transaction() as tx:
+        async with practice.db.transaction() as tx:
             await tx.fetch("SELECT 1 AS one")
     if is_postgres(location):
         await drop_postgres_database(location, f"{mine.database_name}_away")
 
 
 async def _owner_at(till: Polytill, revision: str) -> None:
-    await run(till.desk.owner, f"UPDATE alembic_version SET version_num = '{revision}'")
+    await run(till.context.owner, f"UPDATE alembic_version SET version_num = '{revision}'")
 
 
 async def test_an_older_version_meets_a_newer_owner_database(tmp_path: Path, engine_url: str | None) -> None:
@@ -147,7 +147,7 @@ async def test_an_older_version_meets_a_newer_owner_database(tmp_path: Path, eng
         await _owner_at(till, "owner_9999")
         async with Polytill.open(settings):  # declared compatible: an additive step
             pass
-        await run(till.desk.owner, "UPDATE schema_readers SET oldest = 'owner_9999' WHERE tree = 'owner'")
+        await run(till.context.owner, "UPDATE schema_readers SET oldest = 'owner_9999' WHERE tree = 'owner'")
         with pytest.raises(OperatorError) as found:
             async with Polytill.open(settings):
                 pass
@@ -162,7 +162,7 @@ async def test_an_older_version_meets_a_newer_owner_database(tmp_path: Path, eng
 
 async def test_no_audit_line_for_nothing(till: Polytill) -> None:
     entry, _ = await till.create_practice("Clinic", "NGN")
-    before: list[Any] = await plain(till.desk.owner, "SELECT COUNT(*) FROM audit_log")
-    assert await migrate_practice(till.desk, entry.id, "test") == []
-    assert await plain(till.desk.owner, "SELECT COUNT(*) FROM audit_log") == before
-    assert (await practices.listed(till.desk.owner))[0].schema_version == migrating.head("practice")
+    before: list[Any] = await plain(till.context.owner, "SELECT COUNT(*) FROM audit_log")
+    assert await migrate_practice(till.context, entry.id, "test") == []
+    assert await plain(till.context.owner, "SELECT COUNT(*) FROM audit_log") == before
+    assert (await practices.listed(till.context.owner))[0].schema_version == migrating.head("practice")

@@ -45,8 +45,8 @@ class Elsewhere:
     here: presence.Presence
 
     @property
-    def desk(self) -> Any:
-        return self.till.desk
+    def context(self) -> Any:
+        return self.till.context
 
     async def later(self, seconds: float) -> None:
         self.scene.clock.at_s += seconds
@@ -63,48 +63,48 @@ class Elsewhere:
 
 @pytest.fixture
 async def elsewhere(scene: Scene) -> AsyncIterator[Elsewhere]:
-    async with outage_of(scene.desk.settings) as outage:
-        opened = Polytill.open(outage.settings, world=scene.desk.world, transport=scene.wire)
+    async with outage_of(scene.context.settings) as outage:
+        opened = Polytill.open(outage.settings, world=scene.context.world, transport=scene.wire)
         async with opened as till:
-            yield Elsewhere(scene, till, outage, presence.Presence(till.desk, "serve", False))
+            yield Elsewhere(scene, till, outage, presence.Presence(till.context, "serve", False))
 
 
 async def test_a_practice_that_was_never_served_here_is_served(elsewhere: Elsewhere) -> None:
-    scene, desk = elsewhere.scene, elsewhere.desk
+    scene, context = elsewhere.scene, elsewhere.context
     configuration = await scene.configure()
-    api_key = await create_key(scene.desk, "practice", scene.practice_id, "k", None, "test")
+    api_key = await create_key(scene.context, "practice", scene.practice_id, "k", None, "test")
     await elsewhere.learn()
     await elsewhere.outage.begin()
     await elsewhere.later(watch.INTERVAL_S)
-    assert desk.opening.opened() == []
-    found = await KeyCache(desk).find(key_hash(api_key))
+    assert context.opening.opened() == []
+    found = await KeyCache(context).find(key_hash(api_key))
     assert found is not None
     assert found.practice_id == scene.practice_id
     scene.wire.says("create", paid())
     taken = await elsewhere.pay(scene.practice_id)
     assert (taken.payment.status, taken.payment.amount_captured) == (PaymentStatus.succeeded, 1000)
     event = await receive.receive(
-        desk,
+        context,
         configuration.hook_token,
         {"x-secret": "wh_test1"},
         to_json({"event": put(WebhookResult("event", "event-1", "ignore")), "named": []}),
     )
     assert event is not None
     assert event.state is EventState.ignored
-    looked = await readiness.look(desk)
+    looked = await readiness.look(context)
     assert (looked.degraded, looked.practices, looked.red) == ([readiness.OWNER_AWAY], 1, None)
     # Once that database is back, the worker is told of the practice before anything else is.
     await elsewhere.outage.end()
     await elsewhere.later(watch.INTERVAL_S)
-    assert await leases.all_held(scene.desk.owner) == {}
-    assert await lease.renew(desk) == 1
-    assert list(await leases.all_held(scene.desk.owner)) == [scene.practice_id]
-    assert desk.owed_leases == set()
+    assert await leases.all_held(scene.context.owner) == {}
+    assert await lease.renew(context) == 1
+    assert list(await leases.all_held(scene.context.owner)) == [scene.practice_id]
+    assert context.owed_leases == set()
 
 
 async def test_no_payment_begins_that_no_worker_would_hear_of(elsewhere: Elsewhere) -> None:
     """The announcement among the nodes is the lease: before the first, and when the last has ended, nothing begins."""
-    scene, desk = elsewhere.scene, elsewhere.desk
+    scene, context = elsewhere.scene, elsewhere.context
     await scene.configure()
     await elsewhere.till.learn()
     await elsewhere.outage.begin()
@@ -122,7 +122,7 @@ async def test_no_payment_begins_that_no_worker_would_hear_of(elsewhere: Elsewhe
     with pytest.raises(NotNow) as found:
         await elsewhere.pay(scene.practice_id, "second")
     assert found.value.code == "no_lease"
-    looked = await readiness.look(desk)
+    looked = await readiness.look(context)
     assert (looked.degraded, looked.practices) == ([readiness.OWNER_AWAY, readiness.LEASES_ENDED], 0)
     assert looked.red is None
     assert [call for call in scene.wire.problems] == []
@@ -138,24 +138,24 @@ async def test_a_process_that_dies_in_the_outage_leaves_nothing_unseen(elsewhere
     payment = (await elsewhere.pay(scene.practice_id)).payment
     assert payment.status is PaymentStatus.processing
     await elsewhere.outage.end()  # and the process is gone, without a word
-    worker = claims.Lapsed(scene.desk)
+    worker = claims.Lapsed(scene.context)
     assert await worker.look() is False
-    assert await leases.all_held(scene.desk.owner) == {}
+    assert await leases.all_held(scene.context.owner) == {}
     await elsewhere.later(presence.LIVE_S + claims.LAPSED_EVERY_S)
     assert await worker.look() is True
-    assert list(await leases.all_held(scene.desk.owner)) == [scene.practice_id]
+    assert list(await leases.all_held(scene.context.owner)) == [scene.practice_id]
     scene.wire.says("lookup", paid())
     await scene.later(20)
     assert (await scene.payment(payment.id)).status is PaymentStatus.succeeded
     # It may only have been cut off: its row stays until its announcement no longer counts, and then all are visited again.
     await scene.later(120)
-    assert await leases.all_held(scene.desk.owner) == {}
+    assert await leases.all_held(scene.context.owner) == {}
     assert await worker.look() is False
-    assert len(await nodes.lapsed(scene.desk.owner, scene.desk.shared_after(0))) == 1
+    assert len(await nodes.lapsed(scene.context.owner, scene.context.shared_after(0))) == 1
     await elsewhere.later(presence.LEASE_S + claims.GRACE_S)
     assert await worker.look() is True
-    assert list(await leases.all_held(scene.desk.owner)) == [scene.practice_id]
-    assert await nodes.lapsed(scene.desk.owner, scene.desk.shared_after(0)) == {}
+    assert list(await leases.all_held(scene.context.owner)) == [scene.practice_id]
+    assert await nodes.lapsed(scene.context.owner, scene.context.shared_after(0)) == {}
 
 
 async def test_a_process_that_ends_writes_the_leases_that_it_owes(elsewhere: Elsewhere) -> None:
@@ -167,63 +167,63 @@ async def test_a_process_that_ends_writes_the_leases_that_it_owes(elsewhere: Els
     await elsewhere.pay(scene.practice_id)
     await elsewhere.outage.end()
     await elsewhere.here.leave()
-    assert list(await leases.all_held(scene.desk.owner)) == [scene.practice_id]
+    assert list(await leases.all_held(scene.context.owner)) == [scene.practice_id]
     await elsewhere.later(presence.LEASE_S)
-    assert await nodes.lapsed(scene.desk.owner, scene.desk.shared_after(0)) == {}
+    assert await nodes.lapsed(scene.context.owner, scene.context.shared_after(0)) == {}
     await elsewhere.here.beat()  # one that was under way
-    assert await nodes.live(scene.desk.owner, scene.desk.shared_after(0)) == []
+    assert await nodes.live(scene.context.owner, scene.context.shared_after(0)) == []
 
 
 async def test_what_is_known_to_have_changed_is_not_used(elsewhere: Elsewhere) -> None:
     """The change was noticed, and then nothing could be read: the row of before was used for the whole outage."""
-    scene, desk = elsewhere.scene, elsewhere.desk
+    scene, context = elsewhere.scene, elsewhere.context
     await scene.configure()
     other = (await scene.till.create_practice("Other", "NGN"))[0].id
     made = [
-        await create_key(scene.desk, "practice", practice_id, "k", None, "test")
+        await create_key(scene.context, "practice", practice_id, "k", None, "test")
         for practice_id in (scene.practice_id, scene.practice_id, other)
     ]
     kept, revoked, others = [key_hash(one) for one in made]
-    cache = KeyCache(desk)
+    cache = KeyCache(context)
     await elsewhere.learn()
     for one in (kept, revoked, others):
         found = await cache.find(one)
         assert found is not None
         if one == revoked:
             key_id = found.id
-    assert (await desk.opening.entry(scene.practice_id)).state == "active"
-    assert (await desk.catalog())["scripted"].status == "active"
-    await change_practice(scene.desk, scene.practice_id, None, None, "suspended", "test")
-    await revoke_key(scene.desk, key_id, None, "test")
-    await catalog.change(scene.desk, "scripted", {"status": "inactive"}, None, "test")
+    assert (await context.opening.entry(scene.practice_id)).state == "active"
+    assert (await context.catalog())["scripted"].status == "active"
+    await change_practice(scene.context, scene.practice_id, None, None, "suspended", "test")
+    await revoke_key(scene.context, key_id, None, "test")
+    await catalog.change(scene.context, "scripted", {"status": "inactive"}, None, "test")
     await elsewhere.later(watch.INTERVAL_S)
-    await desk.opening.watch.generation()
+    await context.opening.watch.generation()
     await elsewhere.outage.begin()
     for _ in range(2):
         with pytest.raises(NotNow):
-            await desk.opening.entry(scene.practice_id)
+            await context.opening.entry(scene.practice_id)
         with pytest.raises(NotNow):
             await cache.find(revoked)
         for one in (kept, others):
             assert await cache.find(one) is not None
-        assert (await desk.opening.entry(other)).name == "Other"
-        assert (await desk.catalog())["scripted"].status == "inactive"
-        assert lease.servable(desk) == 1
+        assert (await context.opening.entry(other)).name == "Other"
+        assert (await context.catalog())["scripted"].status == "inactive"
+        assert lease.servable(context) == 1
         await elsewhere.later(watch.INTERVAL_S)
     await elsewhere.outage.end()
     await elsewhere.later(watch.INTERVAL_S)
-    assert (await desk.opening.entry(scene.practice_id)).state == "suspended"
+    assert (await context.opening.entry(scene.practice_id)).state == "suspended"
     assert await cache.find(revoked) is None
 
 
 async def test_a_key_that_was_revoked_here_stays_revoked(elsewhere: Elsewhere) -> None:
-    scene, desk = elsewhere.scene, elsewhere.desk
-    hashed = key_hash(await create_key(scene.desk, "practice", scene.practice_id, "k", None, "test"))
-    cache = KeyCache(desk)
+    scene, context = elsewhere.scene, elsewhere.context
+    hashed = key_hash(await create_key(scene.context, "practice", scene.practice_id, "k", None, "test"))
+    cache = KeyCache(context)
     await elsewhere.learn()
     found = await cache.find(hashed)
     assert found is not None
-    await revoke_key(desk, found.id, None, "test")
+    await revoke_key(context, found.id, None, "test")
     cache.forget()
     await elsewhere.outage.begin()
     with pytest.raises(NotNow):
@@ -233,42 +233,42 @@ async def test_a_key_that_was_revoked_here_stays_revoked(elsewhere: Elsewhere) -
 async def test_more_changes_than_a_look_sees(elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody knows what has changed then, so nothing that was read before is used."""
     monkeypatch.setattr(watch, "LINES", 3)
-    scene, desk = elsewhere.scene, elsewhere.desk
+    scene, context = elsewhere.scene, elsewhere.context
     await elsewhere.later(watch.INTERVAL_S)
     await elsewhere.learn()
     for number in range(3):
-        await create_key(scene.desk, "owner", None, f"k{number}", None, "test")
+        await create_key(scene.context, "owner", None, f"k{number}", None, "test")
     await elsewhere.later(watch.INTERVAL_S)
-    await desk.opening.watch.generation()
+    await context.opening.watch.generation()
     await elsewhere.outage.begin()
     with pytest.raises(NotNow):
-        await desk.opening.entry(scene.practice_id)
+        await context.opening.entry(scene.practice_id)
 
 
 async def test_the_copy_is_bounded_and_kept_up_to_date(elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directory, "PAGE", 2)
     monkeypatch.setattr(directory, "MOST_PRACTICES", 4)
-    scene, desk = elsewhere.scene, elsewhere.desk
+    scene, context = elsewhere.scene, elsewhere.context
     made = [scene.practice_id]
 
     async def known() -> list[int]:
         await elsewhere.later(directory.READ_EVERY_S)
         await elsewhere.till.learn()
-        return sorted(entry.id for entry in desk.opening.directory.known())
+        return sorted(entry.id for entry in context.opening.directory.known())
 
     for number in range(6):
         made.append((await scene.till.create_practice(f"Clinic {number}", "NGN"))[0].id)
         assert await known() == made[:4]
-    await change_practice(scene.desk, made[1], None, None, "suspended", "test")
+    await change_practice(scene.context, made[1], None, None, "suspended", "test")
     assert await known() == [made[0], *made[2:4]]
-    assert not await desk.opening.directory.read()  # nothing has changed since
+    assert not await context.opening.directory.read()  # nothing has changed since
     # What was served here is known beyond the bound.
-    await desk.opening.entry(made[-1])
+    await context.opening.entry(made[-1])
     assert made[-1] in await known()
     with contextlib.suppress(NotNow):
         await elsewhere.outage.begin()
         await elsewhere.later(watch.INTERVAL_S)
-        assert (await desk.opening.entry(made[-1])).name == "Clinic 5"
+        assert (await context.opening.entry(made[-1])).name == "Clinic 5"
 
 
 async def test_no_payment_at_a_cluster_that_is_known_to_have_changed(
@@ -278,24 +278,24 @@ async def test_no_payment_at_a_cluster_that_is_known_to_have_changed(
     settings = fresh_settings(tmp_path, postgres_url)
     async with opened(settings) as till, outage_of(settings) as outage, Polytill.open(outage.settings) as other:
         monkeypatch.setattr(watch, "INTERVAL_S", 0.0)
-        await clusters.add(till.desk, "second", Secret(postgres_url), "test")
+        await clusters.add(till.context, "second", Secret(postgres_url), "test")
         practice_id = (await till.create_practice("A", "NGN", cluster="second"))[0].id
         await other.learn()
-        await other.desk.opening.practice(practice_id)
-        await clusters.change(till.desk, "second", Secret(postgres_url), None, "test")
-        await other.desk.opening.watch.generation()
+        await other.context.opening.practice(practice_id)
+        await clusters.change(till.context, "second", Secret(postgres_url), None, "test")
+        await other.context.opening.watch.generation()
         await outage.begin()
         for _ in range(2):
             with pytest.raises(NotNow):
-                await other.desk.opening.practice(practice_id)
+                await other.context.opening.practice(practice_id)
         await outage.end()
-        assert (await other.desk.opening.practice(practice_id)).practice_id == practice_id
+        assert (await other.context.opening.practice(practice_id)).practice_id == practice_id
 
 
 async def test_a_process_that_came_back_is_missed_again(elsewhere: Elsewhere) -> None:
     """The second time it was noticed when its announcement no longer counted, a quarter of an hour later."""
     scene = elsewhere.scene
-    worker = claims.Lapsed(scene.desk)
+    worker = claims.Lapsed(scene.context)
     await elsewhere.here.beat()
     await elsewhere.later(presence.LIVE_S + claims.LAPSED_EVERY_S)
     assert await worker.look() is True
@@ -307,35 +307,35 @@ async def test_a_process_that_came_back_is_missed_again(elsewhere: Elsewhere) ->
 
 
 async def test_processes_that_die_one_after_the_other_have_everyone_visited_once(elsewhere: Elsewhere) -> None:
-    scene, desk = elsewhere.scene, elsewhere.desk
-    worker, looks = claims.Lapsed(scene.desk), []
+    scene, context = elsewhere.scene, elsewhere.context
+    worker, looks = claims.Lapsed(scene.context), []
     for _ in range(10):  # a process that is killed every forty seconds
-        await presence.Presence(desk, "serve", False).beat()
+        await presence.Presence(context, "serve", False).beat()
         await elsewhere.later(presence.LIVE_S + claims.LAPSED_EVERY_S)
         looks.append(await worker.look())
     assert looks == [True, *[False] * 7, True, False]
     # Each of them is there until it has been visited for.
-    assert len(await nodes.lapsed(scene.desk.owner, scene.desk.shared_after(0))) == 10
+    assert len(await nodes.lapsed(scene.context.owner, scene.context.shared_after(0))) == 10
 
 
 async def test_a_time_that_jumps_ahead_forgets_no_process_at_work(elsewhere: Elsewhere) -> None:
     """A standby an hour ahead takes over: whoever is cut off counts on its announcement all the same."""
     scene = elsewhere.scene
-    worker = claims.Lapsed(scene.desk)
+    worker = claims.Lapsed(scene.context)
     await elsewhere.here.beat()
-    scene.desk.server_clock._zero_s = scene.desk.world.time_s() - scene.desk.world.elapsed_s() + 3600
+    scene.context.server_clock._zero_s = scene.context.world.time_s() - scene.context.world.elapsed_s() + 3600
     assert await worker.look() is True
-    assert len(await nodes.lapsed(scene.desk.owner, scene.desk.shared_after(0))) == 1
+    assert len(await nodes.lapsed(scene.context.owner, scene.context.shared_after(0))) == 1
     await elsewhere.later(presence.LEASE_S + presence.LIVE_S + claims.GRACE_S)
     assert await worker.look() is True
-    assert await nodes.lapsed(scene.desk.owner, scene.desk.shared_after(0)) == {}
+    assert await nodes.lapsed(scene.context.owner, scene.context.shared_after(0)) == {}
 
 
 async def test_a_lease_is_not_asked_for_while_the_owner_database_is_known_to_be_away(
     elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each practice's first payment waited as long as a connection does."""
-    scene, desk = elsewhere.scene, elsewhere.desk
+    scene, context = elsewhere.scene, elsewhere.context
     await scene.configure()
     await elsewhere.learn()
     await elsewhere.outage.begin()
@@ -344,12 +344,12 @@ async def test_a_lease_is_not_asked_for_while_the_owner_database_is_known_to_be_
     monkeypatch.setattr(leases, "hold", lambda _, practice_id, *__: asked.append(practice_id))
     scene.wire.says("create", paid())
     assert (await elsewhere.pay(scene.practice_id)).payment.amount_captured == 1000
-    assert (asked, desk.owed_leases) == ([], {scene.practice_id})
+    assert (asked, context.owed_leases) == ([], {scene.practice_id})
 
 
 async def test_ids_that_never_existed_leave_nothing_behind(elsewhere: Elsewhere) -> None:
     """The sign-in page takes any id: each counted as a change, was kept, and kept rows that were being read from the cache."""
-    opening = elsewhere.desk.opening
+    opening = elsewhere.context.opening
     directory_of = opening.directory
     changes = directory_of._changed_here
     for practice_id in range(1_000, 1_050):

@@ -64,7 +64,7 @@ async def test_a_link_whose_provider_answers_in_new_words_is_neither_paid_nor_cl
     [attempt] = await scene.attempts(payment.id)
     assert (attempt.state, attempt.raw_code) == (AttemptState.needs_action, "LEVITATING")
     [case] = await cases.listed(scene.db)
-    await resolve.call_off(scene.desk, scene.practice_id, case.id, "Not on the provider's statement.", "staff")
+    await resolve.call_off(scene.context, scene.practice_id, case.id, "Not on the provider's statement.", "staff")
     assert (await scene.payment(payment.id)).status is PaymentStatus.canceled
     [ended] = await cases.listed(scene.db, "resolved")
     assert (ended.resolved_by, ended.detail["resolution"]["note"]) == ("staff", "Not on the provider's statement.")
@@ -105,7 +105,7 @@ async def test_a_refused_capture_says_why_on_its_attempt(scene: Scene) -> None:
     scene.wire.says("create", held())
     payment = (await scene.pay(capture="manual")).payment
     scene.wire.says("capture", NotSent(Reason.validation, "LEVITATION", "Not while levitating."))
-    await capture(scene.desk, scene.practice_id, payment.id, 400, "take", "hash", "test")
+    await capture(scene.context, scene.practice_id, payment.id, 400, "take", "hash", "test")
     [attempt] = await scene.attempts(payment.id)
     assert (attempt.state, attempt.raw_code, attempt.detail) == (
         AttemptState.authorized,
@@ -188,9 +188,9 @@ async def test_a_capture_or_cancel_that_nobody_understands_reaches_a_person(scen
     payment = (await scene.pay(capture="manual")).payment
     scene.wire.says(kind, Pending(None, "tx-1"))
     if kind == "capture":
-        await capture(scene.desk, scene.practice_id, payment.id, 400, "op", "hash", "test")
+        await capture(scene.context, scene.practice_id, payment.id, 400, "op", "hash", "test")
     else:
-        await cancel(scene.desk, scene.practice_id, payment.id, "op", "hash", "test")
+        await cancel(scene.context, scene.practice_id, payment.id, "op", "hash", "test")
     scene.wire.always("confirm", STRANGE)
     for _ in range(62):
         await scene.later(MINUTE)
@@ -214,9 +214,9 @@ async def test_an_unknown_attempt_whose_provider_is_not_understood_for_a_day_can
         await scene.later(MINUTE)
     [case] = await cases.listed(scene.db)
     with pytest.raises(Conflict):
-        await resolve.call_off(scene.desk, scene.practice_id, case.id, "Not on the statement.", "staff")
+        await resolve.call_off(scene.context, scene.practice_id, case.id, "Not on the statement.", "staff")
     await scene.later(24 * 60 * MINUTE)
-    await resolve.call_off(scene.desk, scene.practice_id, case.id, "Not on the statement.", "staff")
+    await resolve.call_off(scene.context, scene.practice_id, case.id, "Not on the statement.", "staff")
     assert (await scene.payment(payment.id)).status is PaymentStatus.canceled
     scene.wire.always("confirm", paid())
     scene.wire.always("lookup", paid())

@@ -16,6 +16,7 @@ import pytest
 
 from polytill.domain.errors import Conflict
 from polytill.domain.money import Money
+from polytill.flows.context import Practice
 from polytill.flows.refunds import create as refunding
 from polytill.flows.review import resolve
 from polytill.flows.webhooks.receive import apply_dispute
@@ -192,7 +193,7 @@ async def test_a_duplicate_payment_is_returned_once(scene: Scene, order: int) ->
     case = await paid_twice(scene)
     attempt = await attempts.by_id(scene.db, case.subject)
     assert attempt is not None
-    configuration = (await scene.desk.configured(scene.db)).configurations[attempt.provider_code]
+    configuration = (await scene.context.configured(scene.db)).configurations[attempt.provider_code]
     about = {"provider_transaction_id": attempt.provider_transaction_id}
     lost = DisputeFact("lost", "lost", "d1", amount=Money(1000, "NGN"), **about)
     facts = [RefundFact("succeeded", None, "r1", amount=Money(1000, "NGN"), **about), lost]
@@ -260,7 +261,7 @@ async def test_a_dispute_that_arrives_during_the_request_counts(scene: Scene, mo
     payment = await scene.succeeded()
     is_first = itertools.count()
 
-    async def late(desk: Any, practice_id: int) -> None:
+    async def late(context: Any, practice_id: int) -> None:
         if not next(is_first):
             await scene.delivery(configuration, dispute(payment, "open", 1000))
 
@@ -275,15 +276,15 @@ async def test_a_disputed_duplicate_payment_is_refunded_only_by_who_accepts_the_
     case = await paid_twice(scene)
     attempt = await attempts.by_id(scene.db, case.subject)
     assert attempt is not None
-    configuration = (await scene.desk.configured(scene.db)).configurations[attempt.provider_code]
+    configuration = (await scene.context.configured(scene.db)).configurations[attempt.provider_code]
     fact = DisputeFact("open", "open", "d1", provider_transaction_id=attempt.provider_transaction_id)
     await scene.delivery(configuration, fact)
     assert (await scene.payment(attempt.payment_id)).amount_disputed == 0, "the payment's own money is not disputed"
     with pytest.raises(Conflict) as refused:
-        await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+        await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
     assert refused.value.code == "payment_disputed"
     scene.wire.says("refund", paid(transaction="re-1"))
-    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada", accept_dispute_risk=True)
+    found = await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada", accept_dispute_risk=True)
     assert found.case.state == "resolved"
 
 
@@ -388,7 +389,9 @@ async def test_a_dispute_that_is_won_later_gives_the_loss_back(scene: Scene) -> 
     [attempt] = await scene.attempts(payment.id)
     for state, is_current in (("lost", False), ("won", True)):
         fact = dispute(payment, state, 600)
-        await apply_dispute(scene.desk, scene.db, payment, attempt, fact, lambda _: None, is_current=is_current)
+        await apply_dispute(
+            Practice(scene.context, scene.db), payment, attempt, fact, lambda _: None, is_current=is_current
+        )
     assert await booked(scene, payment) == (0, 0, 985)
     assert await scene.cases() == []
     await scene.books_agree()

@@ -101,7 +101,7 @@ async def test_a_lost_answer_of_detaching_is_made_good(installation: Installatio
     assert await _listed(practice) == []
     db = await practice.db
     async with db.transaction() as tx:
-        tx.add("UPDATE saved_method_detachments SET next_try_at = $1", installation.till.desk.shared_after(-1))
+        tx.add("UPDATE saved_method_detachments SET next_try_at = $1", installation.till.context.shared_after(-1))
     await installation.till.sweep(everyone=True)
     assert await _detachments(practice) == [("detached", None)]
     assert not await saved_methods.anything_to_detach(db)
@@ -114,7 +114,7 @@ async def test_a_provider_that_refuses_to_detach_opens_one_review_case(installat
     payment = await saved(practice)
     method, db = payment["savedMethod"]["id"], await practice.db
     place = saved_methods.token_place(method, Environment.sandbox)
-    foreign = db.data_key.seal(Secret("pm_unknown"), place, installation.till.desk.world)
+    foreign = db.data_key.seal(Secret("pm_unknown"), place, installation.till.context.world)
     await db.fetch("UPDATE saved_methods SET sealed_token = $1", foreign)
     assert (await practice.call("DELETE", f"/saved-methods/{method}")).status == 204
     assert await _detachments(practice) == [("refused", None)]
@@ -166,7 +166,7 @@ async def test_rows_of_an_earlier_version_get_their_keys(installation: Installat
     await db.fetch("UPDATE saved_methods SET customer_email = 'ÉVE@Example.com' WHERE id = $1", ids[0])
     await db.fetch("UPDATE saved_methods SET customer_email = 'éve@example.COM' WHERE id = $1", ids[1])
     assert [row["id"] for row in await _listed(practice)] == ids[::-1]
-    await migrate_practice(installation.till.desk, practice.id, "test")
+    await migrate_practice(installation.till.context, practice.id, "test")
     rows = await db.fetch("SELECT same_card, customer_key FROM saved_methods")
     assert {row["customer_key"] for row in rows} == {"éve@example.com"}
     assert len({row["same_card"] for row in rows}) == 1

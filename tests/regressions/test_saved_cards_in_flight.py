@@ -13,6 +13,7 @@ import pytest
 from polytill.domain.errors import Invalid
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
+from polytill.flows.context import Practice as OpenPractice
 from polytill.flows.payments import saved_methods as saving
 from polytill.flows.payments.create import PaymentRequest
 from polytill.providers.contract import Customer
@@ -66,7 +67,7 @@ async def test_a_method_that_is_removed_during_its_charge(scene: Scene) -> None:
     method = await _kept(scene)
 
     async def meanwhile(_: Any) -> Any:
-        await saving.remove(scene.desk, scene.practice_id, method.id, "test")
+        await saving.remove(scene.context, scene.practice_id, method.id, "test")
         return paid(transaction="tx-2")
 
     scene.wire.says("charge", meanwhile)
@@ -87,7 +88,7 @@ async def test_a_method_that_is_removed_while_the_outcome_is_unknown(scene: Scen
     scene.wire.says("charge", LOST)
     made = await _charge(scene, method.id)
     assert made.payment.status == "processing"
-    await saving.remove(scene.desk, scene.practice_id, method.id, "test")
+    await saving.remove(scene.context, scene.practice_id, method.id, "test")
     scene.wire.always("lookup", paid(transaction="tx-2") if went_through else NotSent(Reason.not_found))
     for _ in range(4):
         await scene.later(300)
@@ -131,7 +132,7 @@ async def test_a_provider_that_cannot_detach_for_days_is_asked_again(installatio
     """The card is gone here at once; each try that is due is one call, and others' cards are charged meanwhile."""
     practice = await Practice.make(installation, code)
     method, other = (await saved(practice))["savedMethod"], (await saved(practice, "bisi@example.com"))["savedMethod"]
-    db, desk = await practice.db, installation.till.desk
+    db, context = await practice.db, installation.till.context
     await practice.fault("*", "error_500")
     assert (await practice.call("DELETE", f"/saved-methods/{method['id']}")).status == 204
     assert [one["id"] for one in await _listed(practice)] == [other["id"]]
@@ -142,13 +143,13 @@ async def test_a_provider_that_cannot_detach_for_days_is_asked_again(installatio
         assert row["tries"] == tries
         due_at = moment(row["next_try_at"])
         assert due_at is not None
-        pause_s = (due_at - desk.shared_after(0)).total_seconds()
+        pause_s = (due_at - context.shared_after(0)).total_seconds()
         assert pause_s <= saving.DETACH_AGAIN_S[min(tries - 1, len(saving.DETACH_AGAIN_S) - 1)]
-        assert await saving.detach_due(desk, db) == 0, "it is not due yet"
+        assert await saving.detach_due(OpenPractice(context, db)) == 0, "it is not due yet"
         async with db.transaction() as tx:
-            tx.add("UPDATE saved_method_detachments SET next_try_at = $1", desk.shared_after(-1))
+            tx.add("UPDATE saved_method_detachments SET next_try_at = $1", context.shared_after(-1))
         if tries < 8:
             await practice.fault("*", "error_500")
-        assert await saving.detach_due(desk, db) == 1
+        assert await saving.detach_due(OpenPractice(context, db)) == 1
     assert await _detachments(practice) == [("detached", None)]
     assert (await charge(practice, other["id"]))["status"] == "succeeded"

@@ -64,7 +64,7 @@ async def test_a_payment_in_a_full_database(installation: Installation, engine_u
     await installation.configure(practice_id, key, "paystack", ["NGN"])
     path = f"/api/practices/{practice_id}/payments"
     body = {"amount": 5000, "currency": "NGN", "customer": {"email": "a@example.com"}, "metadata": {"a": "b" * 400}}
-    engine = (await installation.till.desk.opening.practice(practice_id)).engine
+    engine = (await installation.till.context.opening.practice(practice_id)).engine
     [pages] = await engine.fetch("PRAGMA page_count")
     await engine.fetch(f"PRAGMA max_page_count = {pages['page_count']}")
     made, refused = [], None

@@ -144,7 +144,7 @@ async def both(tmp_path: Path, postgres_url: str) -> AsyncIterator[list[Scene]]:
                 number = f"88{PEOPLE[key]['amount'] % 7}999"
                 await made.db.fetch("UPDATE payments SET number = $2 WHERE id = $1", payment.id, number)
             await made.db.fetch("DELETE FROM payment_search")
-            await migrate_practice(made.desk, made.practice_id, "test")
+            await migrate_practice(made.context, made.practice_id, "test")
             # The ends of ids are random as well.
             await made.db.fetch(
                 "UPDATE payment_search SET body = replace(body, substr(payment_id, 15), 'qqqqqqqqqqqq')"
@@ -226,10 +226,10 @@ async def test_two_mailboxes_are_two_people(scene: Scene, one: str, other: str, 
     """Case folding made one person of "straße@" and "strasse@": the second could not be invited, and signed in as the first."""
     assert (email_key(one) == email_key(other)) is same
     assert email_key(email_key(one)) == email_key(one)
-    await staff.invite(scene.desk, scene.db, one.strip("\u200b "), "", "admin", "test")
+    await staff.invite(scene.context, scene.db, one.strip("\u200b "), "", "admin", "test")
     first = await staff.existing(scene.db, other if same else one)
     if not same:
-        await staff.invite(scene.desk, scene.db, other, "", "viewer", "test")
+        await staff.invite(scene.context, scene.db, other, "", "viewer", "test")
         second = await staff.existing(scene.db, other)
         assert (first.role, second.role) == ("admin", "viewer")
 
@@ -241,7 +241,7 @@ async def test_a_filter_by_e_mail_finds_one_mailbox(scene: Scene) -> None:
     for one, address in ((payment, "straße@b.example"), (other, "pat@xn--mnchen-3ya.example")):
         await scene.db.fetch("UPDATE payments SET customer_email = $2 WHERE id = $1", one.id, address)
     await scene.db.fetch("DELETE FROM payment_search")
-    await migrate_practice(scene.desk, scene.practice_id, "test")
+    await migrate_practice(scene.context, scene.practice_id, "test")
     for typed, right in (
         ("straße@b.example", [payment.id]),
         ("STRAßE@B.example", [payment.id]),

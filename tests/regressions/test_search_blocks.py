@@ -20,6 +20,7 @@ from polytill.domain.search import Leaf, read_query, signature
 from polytill.domain.states import DisputeState, Environment, RefundState
 from polytill.flows.admin import indexing
 from polytill.flows.admin.indexing import close_blocks
+from polytill.flows.context import Practice
 from polytill.storage import (
     attempts,
     disputes,
@@ -236,7 +237,7 @@ async def test_ids_of_refunds_and_disputes_at_the_provider_are_found(scene: Scen
         for table in ("refunds", "disputes"):
             await scene.db.fetch(f"UPDATE {table} SET search_key = NULL")
         assert await pages(scene, "re_3MmlLrLkdIwHu7ix0snN0B15", 5) == []
-        assert await indexing.index_all(scene.desk, scene.db) == 2
+        assert await indexing.index_all(Practice(scene.context, scene.db)) == 2
 
 
 def test_signatures_stay_what_they_are_stored_as() -> None:

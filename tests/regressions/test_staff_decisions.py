@@ -56,7 +56,7 @@ async def mark(scene: Scene, case: OperatorCase, transaction: str = "TX-77", amo
     """Staff mark it as paid."""
     who = more.get("actor", "user:1")
     return await review_staff_decisions.mark_paid(
-        scene.desk, scene.practice_id, case.id, transaction, amount, more.get("note", NOTE), who
+        scene.context, scene.practice_id, case.id, transaction, amount, more.get("note", NOTE), who
     )
 
 
@@ -125,7 +125,7 @@ async def test_what_staff_give_is_checked(scene: Scene, more: dict[str, Any], po
     assert caught.value.errors[0].pointer == pointer
     payment = await scene.payment(str(case.payment_id))
     assert (payment.status, payment.amount_captured) == (PaymentStatus.processing, 0)
-    assert (await resolve.evidence(scene.desk, scene.practice_id, case.id)).case.state == "open"
+    assert (await resolve.evidence(scene.context, scene.practice_id, case.id)).case.state == "open"
 
 
 @pytest.mark.parametrize("state", ["pending", "needs_action"])
@@ -145,7 +145,7 @@ async def test_only_an_unknown_outcome_is_decided(scene: Scene, state: str) -> N
         await mark(scene, case)
     assert caught.value.code in ("outcome_known", "case_resolved")
     with pytest.raises(Conflict):
-        await review_staff_decisions.decide(scene.desk, scene.practice_id, case.id, True, NOTE, "user:1")
+        await review_staff_decisions.decide(scene.context, scene.practice_id, case.id, True, NOTE, "user:1")
     assert (await scene.payment(payment.id)).amount_captured == 0
 
 
@@ -324,14 +324,16 @@ async def stuck_refund(scene: Scene, amount: int = 400) -> tuple[OperatorCase, P
 
 async def decide(scene: Scene, case: OperatorCase, is_done: bool, **more: Any) -> Any:
     """Staff decide it."""
-    return await review_staff_decisions.decide(scene.desk, scene.practice_id, case.id, is_done, NOTE, "user:1", **more)
+    return await review_staff_decisions.decide(
+        scene.context, scene.practice_id, case.id, is_done, NOTE, "user:1", **more
+    )
 
 
 @pytest.mark.parametrize("is_done", [True, False])
 async def test_staff_decide_a_refund(scene: Scene, is_done: bool) -> None:
     case, payment = await stuck_refund(scene)
     with pytest.raises(Invalid) as caught:
-        await review_staff_decisions.decide(scene.desk, scene.practice_id, case.id, is_done, " ", "user:1")
+        await review_staff_decisions.decide(scene.context, scene.practice_id, case.id, is_done, " ", "user:1")
     assert caught.value.errors[0].pointer == "/note"
     found = await decide(scene, case, is_done)
     [refund] = await refunds.of_payment(scene.db, payment.id)
@@ -406,9 +408,9 @@ async def stuck_operation(scene: Scene, kind: str) -> tuple[OperatorCase, Paymen
     payment = (await scene.pay(capture="manual")).payment
     scene.wire.says(kind, SILENT)
     if kind == "capture":
-        await capture(scene.desk, scene.practice_id, payment.id, None, "op", "h", "user:1")
+        await capture(scene.context, scene.practice_id, payment.id, None, "op", "h", "user:1")
     else:
-        await cancel(scene.desk, scene.practice_id, payment.id, "op", "h", "user:1")
+        await cancel(scene.context, scene.practice_id, payment.id, "op", "h", "user:1")
     return await waited(scene), payment
 
 
@@ -426,7 +428,7 @@ async def test_staff_decide_a_capture_or_a_cancel(scene: Scene, kind: str, is_do
     assert await scene.cases() == []
     if not is_done:
         scene.wire.says("capture", paid())
-        await capture(scene.desk, scene.practice_id, payment.id, None, "op-2", "h", "user:1")
+        await capture(scene.context, scene.practice_id, payment.id, None, "op-2", "h", "user:1")
         assert (await scene.payment(payment.id)).amount_captured == 1000
         assert await scene.cases() == []
 

@@ -68,7 +68,7 @@ async def test_a_payment_just_after_midnight_belongs_to_the_new_day(scene: Scene
     payment = await scene.succeeded(amount=150_000)
     month = await read_month(scene.db, Environment.sandbox, "NGN", date(2026, 11, 1), zone_of("Africa/Lagos"))
     assert {day: sums.gross for day, sums in month.by_day.items() if sums.any} == {"2026-11-30": 150_000}
-    key = await create_key(scene.desk, "practice", scene.practice_id, "test", None, "test")
+    key = await create_key(scene.context, "practice", scene.practice_id, "test", None, "test")
     async with served(scene) as house, Browser(house) as browser:
         door = await signed_in(scene, browser)
         for day, found in (("2026-11-29", []), ("2026-11-30", [payment.id]), ("2026-12-01", [])):
@@ -87,7 +87,7 @@ async def test_a_payment_just_after_midnight_belongs_to_the_new_day(scene: Scene
         since = await house.call("GET", f"{path}?createdFrom=2026-11-29T23:01:00Z", key)
         assert [one["id"] for one in since.body["data"]] == [payment.id]
         assert 'data-day="2026-11-30"' in (await browser.get(f"{door}/overview")).html
-        receipt = await browser.get(f"/pay/{client_token(scene.desk, payment)}/receipt")
+        receipt = await browser.get(f"/pay/{client_token(scene.context, payment)}/receipt")
         assert "November\u00a030,\u00a02026,\u00a012:01\u00a0AM\u00a0WAT" in receipt.html.replace("\u202f", "\u00a0")
 
 
@@ -206,7 +206,7 @@ async def test_both_halves_of_a_duplicate_are_in_every_sum(scene: Scene) -> None
     books = (await overview.of_payments(scene.db, [payment_id]))[payment_id]["NGN"]
     assert (books.gross, books.duplicates_received, books.duplicates_returned) == (1000, 1000, 0)
     assert (books.fees, books.net) == (30, 1970)
-    key = await create_key(scene.desk, "practice", scene.practice_id, "test", None, "test")
+    key = await create_key(scene.context, "practice", scene.practice_id, "test", None, "test")
     async with served(scene) as house, Browser(house) as browser:
         one = (await house.call("GET", f"/api/practices/{scene.practice_id}/payments/{payment_id}", key)).body
         assert (one["amountCaptured"], one["amountDuplicate"], one["amountDuplicateReturned"]) == (1000, 1000, 0)
@@ -216,7 +216,7 @@ async def test_both_halves_of_a_duplicate_are_in_every_sum(scene: Scene) -> None
         assert [(row["captured"], row["duplicate received"], row["fee"], row["net"]) for row in rows] == [
             ("10.00", "10.00", "0.30", "19.70")
         ]
-        receipt = await browser.get(f"/pay/{client_token(scene.desk, await scene.payment(payment_id))}/receipt")
+        receipt = await browser.get(f"/pay/{client_token(scene.context, await scene.payment(payment_id))}/receipt")
         assert 'data-sum="duplicate">' in receipt.html
 
 

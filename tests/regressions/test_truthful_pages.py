@@ -88,18 +88,18 @@ async def test_a_case_says_asked_only_where_the_provider_answered(shared: Instal
     practice = await Practice.make(shared, "paystack")
     await practice.fault("create", "lose_answer")
     payment = (await practice.create()).body
-    db, desk, door = await practice.db, shared.till.desk, f"/practice/{practice.id}"
+    db, context, door = await practice.db, shared.till.context, f"/practice/{practice.id}"
     async with db.transaction() as tx:
         webhook_events.open_case(
             tx,
-            new_id(desk.world),
+            new_id(context.world),
             practice.id,
             Environment.sandbox,
             "unresolved",
             payment["attempts"][0]["id"],
             payment["id"],
             {"attempt": payment["attempts"][0]["id"]},
-            desk.world.now(),
+            context.world.now(),
         )
     [case] = await cases.listed(db)
     address = f"{door}/waiting/{case.id}"
@@ -213,7 +213,7 @@ async def test_the_payment_page_shows_what_the_list_shows_after_a_partial_refund
 async def test_a_link_is_shown_again_in_another_language_and_after_a_reload(shared: Installation) -> None:
     """D18: one-time links were the answer of a form, and lost with the first click on a language."""
     door = "/owner"
-    await person(shared, shared.till.desk.owner, "once@example.com")
+    await person(shared, shared.till.context.owner, "once@example.com")
     async with Browser(shared) as browser, Browser(shared) as other:
         await browser.sign_in(door, "once@example.com")
         made = await browser.send(f"{door}/people", f"{door}/people", email="new@example.com", name="", role="viewer")

@@ -66,7 +66,7 @@ async def test_a_refund_takes_what_the_page_offers_in_every_language(shared: Ins
 
 
 async def test_the_catalog_takes_amounts_and_percentages_of_any_language(shared: Installation) -> None:
-    await person(shared, shared.till.desk.owner, "owen@example.com")
+    await person(shared, shared.till.context.owner, "owen@example.com")
     address = "/owner/catalog/paystack"
     async with Browser(shared) as browser:
         await browser.sign_in("/owner", "owen@example.com")
@@ -76,10 +76,10 @@ async def test_the_catalog_takes_amounts_and_percentages_of_any_language(shared:
             **{"percent-NGN": "1,9 %", "fixed-NGN": "100,50", "min-NGN": "1\u202f000,00", "max-NGN": "₦2,500,000.00"},
         )
         assert sent.status == 303, sent.text
-        terms = (await shared.till.desk.catalog())["paystack"].currencies["NGN"]
+        terms = (await shared.till.context.catalog())["paystack"].currencies["NGN"]
         found = (terms.transaction_fee_percent, terms.transaction_fee_fixed, terms.min_amount, terms.max_amount)
         assert found == (19_000, 10_050, 100_000, 250_000_000)
         for cell, text in (("min-NGN", "1,500"), ("max-NGN", "-1"), ("percent-NGN", "101"), ("fixed-NGN", "1,50,0")):
             wrong = await browser.send("/owner/catalog/paystack", address, **{cell: text})
             assert (wrong.status, f'id="w-{cell}"' in wrong.html) == (422, True), cell
-        assert (await shared.till.desk.catalog())["paystack"].currencies["NGN"] == terms
+        assert (await shared.till.context.catalog())["paystack"].currencies["NGN"] == terms

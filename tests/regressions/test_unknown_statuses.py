@@ -140,11 +140,11 @@ async def test_a_listed_payment_with_a_new_status_is_asked_about(scene: Scene, l
     lists.put("transactions", scene.clock.at_s, PaymentFact(STRANGE, attempt.id, "tx-1"))
     scene.clock.at_s += HOUR / 2
     scene.wire.always("confirm", STRANGE)
-    before = scene.desk.unread_entries
-    await compare(scene.desk, scene.practice_id)
+    before = scene.context.unread_entries
+    await compare(scene.context, scene.practice_id)
     [attempt] = await scene.attempts(payment.id)
     assert (attempt.state, attempt.raw_code) == (AttemptState.pending, "LEVITATING")
-    assert scene.desk.unread_entries > before
+    assert scene.context.unread_entries > before
 
 
 @pytest.mark.parametrize("way", ["listing", "webhook"])
@@ -162,7 +162,7 @@ async def test_a_payment_with_a_new_status_is_booked_by_what_the_provider_says(
     else:
         lists.put("transactions", scene.clock.at_s, fact)
         scene.clock.at_s += HOUR / 2
-        await compare(scene.desk, scene.practice_id)
+        await compare(scene.context, scene.practice_id)
     assert (await scene.payment(payment.id)).amount_captured == 1000
 
 
@@ -189,7 +189,7 @@ async def test_a_refund_with_a_new_status_is_asked_about(
         scene.wire.always("confirm", paid(transaction=name or ""))
         lists.put("refunds", scene.clock.at_s, fact)
         scene.clock.at_s += HOUR / 2
-        await compare(scene.desk, scene.practice_id)
+        await compare(scene.context, scene.practice_id)
     [refund] = await refunds.of_payment(scene.db, payment.id)
     assert (refund.state, refund.raw_code) == (state, code)
     after = await scene.payment(payment.id)

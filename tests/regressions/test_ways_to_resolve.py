@@ -55,17 +55,17 @@ async def test_a_note_ends_a_case_of_every_kind(scene: Scene, kind: str) -> None
     async with scene.db.transaction() as tx:
         webhook_events.open_case(
             tx,
-            new_id(scene.desk.world),
+            new_id(scene.context.world),
             scene.practice_id,
             Environment.sandbox,
             kind,
             "about",
             None,
             {},
-            scene.desk.world.now(),
+            scene.context.world.now(),
         )
     [case] = await cases.listed(scene.db)
-    found = await resolve.put_away(scene.desk, scene.practice_id, case.id, NOTE, "user:1")
+    found = await resolve.put_away(scene.context, scene.practice_id, case.id, NOTE, "user:1")
     assert (found.case.state, found.case.resolved_by) == ("resolved", "user:1")
     assert found.case.detail["resolution"] == {"action": "handled", "note": NOTE}
 
@@ -107,16 +107,16 @@ async def test_staff_decide_whether_a_refund_and_a_dispute_are_the_same_money(
     assert await booked(scene, payment) == (800, 200, -15)
     [case] = await cases.listed(scene.db, kind="refund_or_dispute")
     with pytest.raises(Invalid) as caught:
-        await same_money.count(scene.desk, scene.practice_id, case.id, counted, " ", "user:1")
+        await same_money.count(scene.context, scene.practice_id, case.id, counted, " ", "user:1")
     assert caught.value.errors[0].pointer == "/note"
-    found = await same_money.count(scene.desk, scene.practice_id, case.id, counted, NOTE, "user:1")
+    found = await same_money.count(scene.context, scene.practice_id, case.id, counted, NOTE, "user:1")
     assert await booked(scene, payment) == (800, lost, 1000 - 800 - lost - 15)
     assert found.case.detail["resolution"] == {"action": f"counted_{counted.value}", "note": NOTE}
     await scene.delivery(configuration, dispute(payment, "lost", 1000))
     assert await booked(scene, payment) == (800, lost, 1000 - 800 - lost - 15), "told again, and decided still"
     assert sorted(await scene.cases()) == ["dispute_lost", *ends]
     with pytest.raises(Conflict):
-        await same_money.count(scene.desk, scene.practice_id, case.id, counted, NOTE, "user:1")
+        await same_money.count(scene.context, scene.practice_id, case.id, counted, NOTE, "user:1")
     audited = await plain(scene.db, "SELECT actor FROM audit_log WHERE action LIKE 'dispute.counted%'")
     assert audited == [("user:1",)]
     await scene.books_agree()

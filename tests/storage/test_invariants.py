@@ -24,8 +24,8 @@ from tests.storage.making import plain, run
 async def one_payment(till: Polytill) -> tuple[PracticeDb, Payment, Attempt]:
     """A practice with a configuration, and one payment of 1000 that captured 800 of 900 authorized."""
     entry, _ = await till.create_practice("Clinic", "NGN")
-    db = await till.desk.opening.practice(entry.id)
-    now = till.desk.world.now()
+    practice = await till.context.practice(entry.id)
+    now = till.context.world.now()
     configuration = Configuration(
         0,
         entry.id,
@@ -38,14 +38,14 @@ async def one_payment(till: Polytill) -> tuple[PracticeDb, Payment, Attempt]:
         "token-1",
         CredentialSet(Environment.sandbox, 1, "active"),
     )
-    async with db.transaction() as tx:
+    async with practice.db.transaction() as tx:
         config_id = await provider_configs.insert(tx, configuration, now)
     payment = Payment(
-        new_id(till.desk.world), entry.id, Environment.sandbox, PaymentStatus.processing, 1000, "NGN", None, "automatic",
+        new_id(till.context.world), entry.id, Environment.sandbox, PaymentStatus.processing, 1000, "NGN", None, "automatic",
         None, None, None, None, None, {"a": "b"}, None, False, "key-1", "hash", "test", None, now, now,
     )  # fmt: skip
     attempt = Attempt(
-        new_id(till.desk.world),
+        new_id(till.context.world),
         payment.id,
         entry.id,
         Environment.sandbox,
@@ -62,11 +62,11 @@ async def one_payment(till: Polytill) -> tuple[PracticeDb, Payment, Attempt]:
     unit = Unit()
     payments.insert(unit, payment)
     attempts.insert(unit, attempt)
-    await db.commit(unit)
-    await run(db, "UPDATE payments SET amount_authorized = 900, amount_captured = 800")
-    found = await payments.by_id(db, payment.id)
+    await practice.db.commit(unit)
+    await run(practice.db, "UPDATE payments SET amount_authorized = 900, amount_captured = 800")
+    found = await payments.by_id(practice.db, payment.id)
     assert found == replace(payment, amount_authorized=900, amount_captured=800)
-    return db, payment, attempt
+    return practice.db, payment, attempt
 
 
 async def refused(db: _Database, sql: str) -> None:
@@ -116,7 +116,7 @@ async def test_checks(till: Polytill) -> None:
 
 
 async def test_checks_of_the_owner(till: Polytill) -> None:
-    owner = till.desk.owner
+    owner = till.context.owner
     for sql in (
         "UPDATE payment_providers SET status = 'gone'",
         "UPDATE payment_providers SET integration_type = 'magic'",
@@ -130,9 +130,9 @@ async def test_checks_of_the_owner(till: Polytill) -> None:
 
 async def test_uniques(till: Polytill) -> None:
     db, payment, attempt = await one_payment(till)
-    now = till.desk.world.now()
+    now = till.context.world.now()
     unit = Unit()
-    payments.insert(unit, replace(payment, id=new_id(till.desk.world)))
+    payments.insert(unit, replace(payment, id=new_id(till.context.world)))
     with pytest.raises(Duplicate) as caught:
         await db.commit(unit)
     assert "idempotency_key" in caught.value.constraint
@@ -150,9 +150,9 @@ async def test_uniques(till: Polytill) -> None:
             await db.commit(unit)
     unit = Unit()
     catalog_rows.put_currency(unit, 1, CurrencySupport("NGN"), now)
-    await till.desk.owner.commit(unit)
+    await till.context.owner.commit(unit)
     assert await plain(
-        till.desk.owner,
+        till.context.owner,
         "SELECT COUNT(*) FROM provider_currency_support WHERE provider_id = 1 AND currency_code = 'NGN'",
     ) == [(1,)]
     assert attempt.number == 1
@@ -188,6 +188,6 @@ async def test_a_currency_has_one_default(till: Polytill) -> None:
 async def test_rows_of_another_practice_are_refused(till: Polytill) -> None:
     db, payment, _ = await one_payment(till)
     unit = Unit()
-    payments.insert(unit, replace(payment, id=new_id(till.desk.world), practice_id=999, idempotency_key="key-2"))
+    payments.insert(unit, replace(payment, id=new_id(till.context.world), practice_id=999, idempotency_key="key-2"))
     with pytest.raises(Exception, match=r"(?i)foreign key"):
         await db.commit(unit)

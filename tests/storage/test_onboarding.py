@@ -32,7 +32,7 @@ def files_in(folder: str) -> set[str]:
 
 async def databases(till: Polytill) -> set[str]:
     """Names of the practice databases that exist, templates left out."""
-    location = till.desk.settings.practice_databases.get_secret_value()
+    location = till.context.settings.practice_databases.get_secret_value()
     if not location.startswith("postgresql://"):
         return await asyncio.to_thread(files_in, location)
     connection = await connect(with_database(location, "postgres"))
@@ -64,7 +64,7 @@ class Names:
 
 async def rows(till: Polytill) -> list[Any]:
     return [
-        await plain(till.desk.owner, f"SELECT * FROM {table} ORDER BY id")
+        await plain(till.context.owner, f"SELECT * FROM {table} ORDER BY id")
         for table in ("practices", "api_keys", "audit_log")
     ]
 
@@ -76,10 +76,12 @@ async def test_a_practice_is_whole(till: Polytill) -> None:
     assert entry.schema_version == migrating.head("practice")
     assert key.startswith("pt_practice_")
     assert len(await databases(till) - before) >= 1
-    db = await till.desk.opening.practice(entry.id)
-    assert await plain(db, "SELECT practice_id FROM identity") == [(entry.id,)]
-    assert await plain(db, "SELECT id, name, default_currency_id FROM practices") == [(entry.id, "Clinic", 566)]
-    assert await plain(till.desk.owner, "SELECT COUNT(*) FROM api_keys WHERE key_hash = $1", key_hash(key)) == [(1,)]
+    practice = await till.context.practice(entry.id)
+    assert await plain(practice.db, "SELECT practice_id FROM identity") == [(entry.id,)]
+    assert await plain(practice.db, "SELECT id, name, default_currency_id FROM practices") == [
+        (entry.id, "Clinic", 566)
+    ]
+    assert await plain(till.context.owner, "SELECT COUNT(*) FROM api_keys WHERE key_hash = $1", key_hash(key)) == [(1,)]
     assert key not in repr(await rows(till))
 
 
@@ -116,10 +118,10 @@ async def test_a_lost_answer_to_the_last_commit_leaves_a_usable_practice(
         Injected(dying, OwnerDb, "commit", after=True)
         entry, key = await till.create_practice("Clinic", "NGN")
     assert entry.state == "active"
-    db = await till.desk.opening.practice(entry.id)
-    assert await plain(db, "SELECT practice_id FROM identity") == [(entry.id,)]
+    practice = await till.context.practice(entry.id)
+    assert await plain(practice.db, "SELECT practice_id FROM identity") == [(entry.id,)]
     hashed = key_hash(key)
-    assert await plain(till.desk.owner, "SELECT COUNT(*) FROM api_keys WHERE key_hash = $1", hashed) == [(1,)]
+    assert await plain(till.context.owner, "SELECT COUNT(*) FROM api_keys WHERE key_hash = $1", hashed) == [(1,)]
 
 
 async def test_cancelled_half_way_leaves_nothing(till: Polytill, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,9 +151,9 @@ async def test_several_at_once(till: Polytill) -> None:
     made = await asyncio.gather(*(till.create_practice(f"Clinic {number}", "NGN") for number in range(4)))
     assert len({entry.id for entry, _ in made}) == len({entry.database_name for entry, _ in made}) == 4
     for entry, _ in made:
-        db = await till.desk.opening.practice(entry.id)
-        assert await plain(db, "SELECT id, name FROM practices") == [(entry.id, entry.name)]
-    assert [e.state for e in await practices.listed(till.desk.owner)] == ["active"] * 4
+        practice = await till.context.practice(entry.id)
+        assert await plain(practice.db, "SELECT id, name FROM practices") == [(entry.id, entry.name)]
+    assert [e.state for e in await practices.listed(till.context.owner)] == ["active"] * 4
 
 
 async def test_what_is_refused_leaves_nothing(till: Polytill) -> None:
@@ -165,12 +167,12 @@ async def test_what_is_refused_leaves_nothing(till: Polytill) -> None:
 
 @pytest.mark.postgres
 async def test_a_second_cluster(tmp_path: Path, till: Polytill, postgres_url: str) -> None:
-    await clusters.add(till.desk, "second", Secret(postgres_url), "test")
-    assert postgres_url not in repr(await plain(till.desk.owner, "SELECT name, sealed_url FROM clusters"))
+    await clusters.add(till.context, "second", Secret(postgres_url), "test")
+    assert postgres_url not in repr(await plain(till.context.owner, "SELECT name, sealed_url FROM clusters"))
     entry, _ = await till.create_practice("Far", "NGN", cluster="second")
-    db = await till.desk.opening.practice(entry.id)
-    assert db.engine.dialect == "postgresql"
-    assert await plain(db, "SELECT name FROM practices") == [("Far",)]
+    practice = await till.context.practice(entry.id)
+    assert practice.db.engine.dialect == "postgresql"
+    assert await plain(practice.db, "SELECT name FROM practices") == [("Far",)]
 
 
 @pytest.mark.postgres
@@ -187,8 +189,8 @@ async def test_a_full_server_has_room_for_one_more_practice(tmp_path: Path, post
         async with opened(settings, []) as till:
             made = [(await till.create_practice(f"Clinic {n}", "NGN"))[0].id for n in range(10)]
             for practice_id in made:
-                db = await till.desk.opening.practice(practice_id)
-                assert await plain(db, "SELECT practice_id FROM identity") == [(practice_id,)]
+                practice = await till.context.practice(practice_id)
+                assert await plain(practice.db, "SELECT practice_id FROM identity") == [(practice_id,)]
     finally:
         # Some may be left: the narrow role itself had no free place to drop them by.
         left = "SELECT datname FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba WHERE rolname = $1"

@@ -54,12 +54,12 @@ async def nodes(tmp_path: Path, engine_url: str | None) -> AsyncIterator[TwoNode
 async def test_unknown_practices(till: Polytill) -> None:
     for practice_id in (1, 0, -1, 2**31 - 1):
         with pytest.raises(NotFound):
-            await till.desk.opening.practice(practice_id)
+            await till.context.opening.practice(practice_id)
 
 
 async def test_one_database_value_for_many_callers(till: Polytill) -> None:
     entry, _ = await till.create_practice("Clinic", "NGN")
-    found = await asyncio.gather(*(till.desk.opening.practice(entry.id) for _ in range(12)))
+    found = await asyncio.gather(*(till.context.opening.practice(entry.id) for _ in range(12)))
     assert len({id(db) for db in found}) == 1
     assert found[0].practice_id == entry.id
     assert repr(found[0]) == f"PracticeDb({entry.id})"
@@ -68,52 +68,52 @@ async def test_one_database_value_for_many_callers(till: Polytill) -> None:
 async def test_an_address_of_another_practice_is_refused(nodes: TwoNodes) -> None:
     mine, _ = await nodes.here.create_practice("Mine", "NGN")
     other, _ = await nodes.here.create_practice("Other", "GHS")
-    await run(nodes.here.desk.owner, "UPDATE practices SET database_name = 'x' WHERE id = " + str(other.id))
+    await run(nodes.here.context.owner, "UPDATE practices SET database_name = 'x' WHERE id = " + str(other.id))
     await run(
-        nodes.here.desk.owner, f"UPDATE practices SET database_name = '{other.database_name}' WHERE id = {mine.id}"
+        nodes.here.context.owner, f"UPDATE practices SET database_name = '{other.database_name}' WHERE id = {mine.id}"
     )
     with pytest.raises(WrongPractice):
-        await nodes.there.desk.opening.practice(mine.id)
-    assert nodes.there.desk.opening.opened() == []
+        await nodes.there.context.opening.practice(mine.id)
+    assert nodes.there.context.opening.opened() == []
     # A node that had it open notices as well, although a change by hand has no audit line.
     nodes.clock.at_s += 1.0
-    await nodes.here.desk.opening.entry(mine.id)
+    await nodes.here.context.opening.entry(mine.id)
     nodes.clock.at_s += watch.RENEWED_S
     with pytest.raises(WrongPractice):
-        await nodes.here.desk.opening.practice(mine.id)
+        await nodes.here.context.opening.practice(mine.id)
 
 
 async def test_another_practices_data_key_does_not_open(nodes: TwoNodes) -> None:
     mine, _ = await nodes.here.create_practice("Mine", "NGN")
     other, _ = await nodes.here.create_practice("Other", "GHS")
     await run(
-        nodes.here.desk.owner,
+        nodes.here.context.owner,
         f"UPDATE practices SET wrapped_data_key = '{other.wrapped_data_key}' WHERE id = {mine.id}",
     )
     with pytest.raises(SealBroken):
-        await nodes.there.desk.opening.practice(mine.id)
+        await nodes.there.context.opening.practice(mine.id)
 
 
 async def test_a_change_is_seen_at_once_here_and_within_a_second_elsewhere(nodes: TwoNodes) -> None:
     entry, _ = await nodes.here.create_practice("Before", "NGN")
-    assert (await nodes.there.desk.opening.entry(entry.id)).name == "Before"
-    await change_practice(nodes.here.desk, entry.id, "After", None, "suspended", "test")
-    assert (await nodes.here.desk.opening.entry(entry.id)).name == "After"
+    assert (await nodes.there.context.opening.entry(entry.id)).name == "Before"
+    await change_practice(nodes.here.context, entry.id, "After", None, "suspended", "test")
+    assert (await nodes.here.context.opening.entry(entry.id)).name == "After"
     nodes.clock.at_s += 0.999
-    assert (await nodes.there.desk.opening.entry(entry.id)).name == "Before"
+    assert (await nodes.there.context.opening.entry(entry.id)).name == "Before"
     nodes.clock.at_s += 0.001
-    seen = await nodes.there.desk.opening.entry(entry.id)
+    seen = await nodes.there.context.opening.entry(entry.id)
     assert (seen.name, seen.state) == ("After", "suspended")
 
 
 async def test_what_was_being_read_while_it_changed_is_not_kept(
     nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = nodes.here.desk
+    context = nodes.here.context
     entry, _ = await nodes.here.create_practice("Before", "NGN")
-    desk.opening.forget(entry.id)
-    desk.forget_catalog()
-    engine = desk.owner.engine
+    context.opening.forget(entry.id)
+    context.forget_catalog()
+    engine = context.owner.engine
     real, go_on, read = engine.fetch, asyncio.Event(), asyncio.Semaphore(0)
 
     async def slow(sql: str, *args: object) -> list[object]:
@@ -123,58 +123,58 @@ async def test_what_was_being_read_while_it_changed_is_not_kept(
         return rows
 
     monkeypatch.setattr(engine, "fetch", slow)
-    reading = asyncio.gather(desk.opening.entry(entry.id), desk.catalog())
+    reading = asyncio.gather(context.opening.entry(entry.id), context.catalog())
     for _ in range(2):
         await read.acquire()
     monkeypatch.setattr(engine, "fetch", real)
-    await catalog.change(desk, "paystack", {"name": "Renamed"}, None, "test")
-    await change_practice(desk, entry.id, "After", None, None, "test")
+    await catalog.change(context, "paystack", {"name": "Renamed"}, None, "test")
+    await change_practice(context, entry.id, "After", None, None, "test")
     go_on.set()
     await reading
-    assert (await desk.opening.entry(entry.id)).name == "After"
-    assert (await desk.catalog())["paystack"].name == "Renamed"
+    assert (await context.opening.entry(entry.id)).name == "After"
+    assert (await context.catalog())["paystack"].name == "Renamed"
 
 
 async def test_the_catalog_too(nodes: TwoNodes) -> None:
-    before = (await nodes.there.desk.catalog())["paystack"]
-    await catalog.change(nodes.here.desk, "paystack", {"name": "Renamed"}, None, "test")
-    assert (await nodes.here.desk.catalog())["paystack"].name == "Renamed"
-    assert (await nodes.there.desk.catalog())["paystack"].name == before.name
+    before = (await nodes.there.context.catalog())["paystack"]
+    await catalog.change(nodes.here.context, "paystack", {"name": "Renamed"}, None, "test")
+    assert (await nodes.here.context.catalog())["paystack"].name == "Renamed"
+    assert (await nodes.there.context.catalog())["paystack"].name == before.name
     nodes.clock.at_s += 1.0
-    assert (await nodes.there.desk.catalog())["paystack"].name == "Renamed"
+    assert (await nodes.there.context.catalog())["paystack"].name == "Renamed"
 
 
 async def test_reading_goes_on_while_the_owner_database_is_down(
     nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry, _ = await nodes.here.create_practice("Clinic", "NGN")
-    db = await nodes.there.desk.opening.practice(entry.id)
-    codes = set(await nodes.there.desk.catalog())
+    practice = await nodes.there.context.practice(entry.id)
+    codes = set(await nodes.there.context.catalog())
 
     async def down(*_: object) -> None:
         raise NotNow("The database cannot be reached just now.", code="database_unavailable")
 
-    real = nodes.there.desk.owner.engine.fetch
-    monkeypatch.setattr(nodes.there.desk.owner.engine, "fetch", down)
+    real = nodes.there.context.owner.engine.fetch
+    monkeypatch.setattr(nodes.there.context.owner.engine, "fetch", down)
     nodes.clock.at_s += 3600
-    assert (await nodes.there.desk.opening.entry(entry.id)).name == "Clinic"
-    assert await nodes.there.desk.opening.practice(entry.id) is db
-    assert await plain(db, "SELECT practice_id FROM identity") == [(entry.id,)]
-    assert set(await nodes.there.desk.catalog()) == codes
+    assert (await nodes.there.context.opening.entry(entry.id)).name == "Clinic"
+    assert await nodes.there.context.opening.practice(entry.id) is practice.db
+    assert await plain(practice.db, "SELECT practice_id FROM identity") == [(entry.id,)]
+    assert set(await nodes.there.context.catalog()) == codes
     with pytest.raises(NotNow):  # a practice that was never opened here
-        await nodes.there.desk.opening.practice(entry.id + 1)
-    monkeypatch.setattr(nodes.there.desk.owner.engine, "fetch", real)
-    await change_practice(nodes.here.desk, entry.id, "Back", None, None, "test")
+        await nodes.there.context.opening.practice(entry.id + 1)
+    monkeypatch.setattr(nodes.there.context.owner.engine, "fetch", real)
+    await change_practice(nodes.here.context, entry.id, "Back", None, None, "test")
     nodes.clock.at_s += 1.0
-    assert (await nodes.there.desk.opening.entry(entry.id)).name == "Back"
+    assert (await nodes.there.context.opening.entry(entry.id)).name == "Back"
 
 
 async def test_a_practice_that_is_being_made_is_not_there_yet(till: Polytill) -> None:
     entry, _ = await till.create_practice("Clinic", "NGN")
-    await run(till.desk.owner, f"UPDATE practices SET state = 'provisioning' WHERE id = {entry.id}")
-    till.desk.opening.forget(entry.id)
+    await run(till.context.owner, f"UPDATE practices SET state = 'provisioning' WHERE id = {entry.id}")
+    till.context.opening.forget(entry.id)
     with pytest.raises(NotFound):
-        await till.desk.opening.practice(entry.id)
+        await till.context.opening.practice(entry.id)
 
 
 async def test_files_beyond_the_limit_are_closed_and_opened_again(
@@ -183,8 +183,8 @@ async def test_files_beyond_the_limit_are_closed_and_opened_again(
     monkeypatch.setattr("polytill.storage.opening.OPEN_FILES", 2)
     async with opened(fresh_settings(tmp_path)) as till:
         ids = [(await till.create_practice(f"P{number}", "NGN"))[0].id for number in range(4)]
-        found = [await till.desk.opening.practice(practice_id) for practice_id in ids]
-        assert till.desk.opening.opened() == ids[2:]
+        found = [await till.context.opening.practice(practice_id) for practice_id in ids]
+        assert till.context.opening.opened() == ids[2:]
         assert found[0].engine._connection is None  # type: ignore[attr-defined]
         for practice_id, db in zip(ids, found, strict=True):
             assert await plain(db, "SELECT practice_id FROM identity") == [(practice_id,)]
@@ -194,10 +194,10 @@ async def test_files_beyond_the_limit_are_closed_and_opened_again(
 async def test_a_revoked_key_ends_within_a_second_elsewhere(nodes: TwoNodes) -> None:
     entry, key = await nodes.here.create_practice("Clinic", "NGN")
     nodes.clock.at_s += 1.0
-    keys = KeyCache(nodes.there.desk)
+    keys = KeyCache(nodes.there.context)
     found = await keys.find(key_hash(key))
     assert found is not None
-    await revoke_key(nodes.here.desk, found.id, entry.id, "test")
+    await revoke_key(nodes.here.context, found.id, entry.id, "test")
     nodes.clock.at_s += 1.0
     assert await keys.find(key_hash(key)) is None
 
@@ -207,12 +207,12 @@ async def test_a_key_that_is_revoked_while_it_is_being_read_is_not_remembered(
 ) -> None:
     entry, key = await nodes.here.create_practice("Clinic", "NGN")
     nodes.clock.at_s += 1.0
-    keys, hashed, read = KeyCache(nodes.here.desk), key_hash(key), people.key_by_hash
+    keys, hashed, read = KeyCache(nodes.here.context), key_hash(key), people.key_by_hash
 
     async def revoked_meanwhile(owner: Any, wanted: str) -> Any:
         found = await read(owner, wanted)
         assert found is not None
-        await revoke_key(nodes.here.desk, found.id, entry.id, "test")
+        await revoke_key(nodes.here.context, found.id, entry.id, "test")
         keys.forget()
         return found
 
@@ -224,9 +224,9 @@ async def test_a_key_that_is_revoked_while_it_is_being_read_is_not_remembered(
 
 async def test_a_migrated_practice_is_seen_elsewhere(nodes: TwoNodes) -> None:
     entry, _ = await nodes.here.create_practice("Clinic", "NGN")
-    await run(nodes.here.desk.owner, f"UPDATE practices SET schema_version = 'practice_0001' WHERE id = {entry.id}")
-    assert (await nodes.there.desk.opening.entry(entry.id)).schema_version == "practice_0001"
+    await run(nodes.here.context.owner, f"UPDATE practices SET schema_version = 'practice_0001' WHERE id = {entry.id}")
+    assert (await nodes.there.context.opening.entry(entry.id)).schema_version == "practice_0001"
     nodes.clock.at_s += 1.0
-    assert await migrate_practice(nodes.here.desk, entry.id, "test") == []
+    assert await migrate_practice(nodes.here.context, entry.id, "test") == []
     nodes.clock.at_s += 1.0
-    assert (await nodes.there.desk.opening.entry(entry.id)).schema_version == migrating.head("practice")
+    assert (await nodes.there.context.opening.entry(entry.id)).schema_version == migrating.head("practice")

@@ -134,5 +134,5 @@ class Browser:
 
 async def person(house: Installation, db: StaffDb, email: str, role: str = "admin", name: str = "") -> None:
     """Somebody who can sign in with ``PASSWORD``."""
-    link = await staff.invite(house.till.desk, db, email, name, role, "test")
-    await staff.choose_password(house.till.desk, db, link.rpartition("/")[2], PASSWORD)
+    link = await staff.invite(house.till.context, db, email, name, role, "test")
+    await staff.choose_password(house.till.context, db, link.rpartition("/")[2], PASSWORD)

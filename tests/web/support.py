@@ -89,7 +89,7 @@ class Practice:
 
     @property
     def db(self) -> Awaitable[PracticeDb]:
-        return self.house.till.desk.opening.practice(self.id)
+        return self.house.till.context.opening.practice(self.id)
 
     async def call(self, method: str, path: str, body: Any = None, **more: Any) -> Answered:
         return await self.house.call(method, self.base + path, self.key, body, **more)
@@ -187,9 +187,9 @@ async def contents(db: OwnerDb | PracticeDb) -> dict[str, list[Json]]:
 async def snapshot(house: Installation, *practice_ids: int) -> dict[str, list[str]]:
     """All rows of the owner's database and of some practices, as text: equal before and after means nothing written."""
     found = {}
-    databases: dict[str, OwnerDb | PracticeDb] = {"owner": house.till.desk.owner}
+    databases: dict[str, OwnerDb | PracticeDb] = {"owner": house.till.context.owner}
     for practice_id in practice_ids:
-        databases[f"practice {practice_id}"] = await house.till.desk.opening.practice(practice_id)
+        databases[f"practice {practice_id}"] = await house.till.context.opening.practice(practice_id)
     for place, db in databases.items():
         for table, rows in (await contents(db)).items():
             if table in ("practice_leases", "nodes"):

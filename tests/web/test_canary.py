@@ -119,9 +119,9 @@ async def test_no_secret_anywhere(
     await house.call("GET", "/openapi.json")
     await house.call("GET", "/docs")
     recorder.keep("metrics", generate_latest(house.app.state.metrics.registry).decode())
-    recorder.keep("settings and objects", f"{house.till.desk.settings!r} {house.till.desk.ring!r}")
+    recorder.keep("settings and objects", f"{house.till.context.settings!r} {house.till.context.ring!r}")
     for practice in practices:
-        snapshot = await house.till.desk.configured(await practice.db)
+        snapshot = await house.till.context.configured(await practice.db)
         recorder.keep("objects", repr(snapshot))
     recorder.keep("logs", recorder.stream.getvalue())
     out, err = capfd.readouterr()
@@ -290,7 +290,7 @@ async def _provider_tokens(practices: list[Practice]) -> list[str]:
 
 
 async def _tables_hold_no_secret(house: Installation, practices: list[Practice], secrets: list[str]) -> None:
-    databases: list[Any] = [house.till.desk.owner, *[await practice.db for practice in practices]]
+    databases: list[Any] = [house.till.context.owner, *[await practice.db for practice in practices]]
     rows = 0
     for db in databases:
         for table, found in (await contents(db)).items():

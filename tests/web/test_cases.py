@@ -11,19 +11,19 @@ from tests.installation import Installation
 async def test_a_case_is_seen_and_put_away(installation: Installation) -> None:
     practice_id, key = await installation.practice("Clinic", "NGN")
     _, other_key = await installation.practice("Other", "KES")
-    desk = installation.till.desk
-    db = await desk.opening.practice(practice_id)
-    async with db.transaction() as tx:
+    context = installation.till.context
+    practice = await context.practice(practice_id)
+    async with practice.db.transaction() as tx:
         webhook_events.open_case(
             tx,
-            new_id(desk.world),
+            new_id(context.world),
             practice_id,
             Environment.sandbox,
             "notice",
             "event-1",
             None,
             {"type": "transfer.failed", "amount": 12345},
-            desk.world.now(),
+            context.world.now(),
         )
     base = f"/api/practices/{practice_id}/cases"
     [case] = (await installation.call("GET", f"{base}?status=open", key)).body

@@ -123,18 +123,18 @@ async def test_nothing_is_tried_again_while_a_link_can_be_paid(shared: Installat
 @pytest.mark.parametrize("state", AttemptState)
 async def test_which_attempts_are_closed_for_certain(shared: Installation, state: AttemptState) -> None:
     """Only what was refused for good, or never arrived, lets a payer have a second link."""
-    desk = shared.till.desk
+    context = shared.till.context
     practice = await Practice.make(shared, "paystack")
     await practice.fault("create", "rate_limit")
     made = (await practice.create()).body
-    found = await taken(*await find(desk, practice.id, made["id"]))
+    found = await taken(*await find(context, practice.id, made["id"]))
     assert found.payment.status is PaymentStatus.failed
     found.attempts[0].state = state
-    assert may_try_again(desk, found.payment, found.attempts) == (state in ("declined", "not_sent"))
+    assert may_try_again(context, found.payment, found.attempts) == (state in ("declined", "not_sent"))
     found.attempts[0].state = AttemptState.not_sent
-    assert not may_try_again(desk, found.payment, found.attempts * 10)
-    found.payment.expires_at = desk.world.now()
-    assert not may_try_again(desk, found.payment, found.attempts)
+    assert not may_try_again(context, found.payment, found.attempts * 10)
+    found.payment.expires_at = context.world.now()
+    assert not may_try_again(context, found.payment, found.attempts)
 
 
 # ── States ──
@@ -148,7 +148,7 @@ async def test_expired_says_so_before_the_worker_comes_and_after(shared: Install
     try:
         page, html, _ = await _shown(shared, path)
         assert (_state(html), page.ways) == ("expired", [])
-        await lookup.expire(shared.till.desk, *await find(shared.till.desk, practice.id, made["id"]))
+        await lookup.expire(shared.till.context, *await find(shared.till.context, practice.id, made["id"]))
     finally:
         clock.offset_s = 0
     page, html, _ = await _shown(shared, path)
@@ -295,11 +295,11 @@ async def test_a_page_allows_what_its_provider_needs_and_nothing_else(shared: In
 
 
 async def test_stripe_itself_is_loaded_from_stripe(shared: Installation) -> None:
-    desk = shared.till.desk
-    cls = desk.registry.get("stripe", "built_in", None)
+    context = shared.till.context
+    cls = context.registry.get("stripe", "built_in", None)
     for base in ("https://api.stripe.com", "https://api.stripe.com/v1"):
         config = ProviderConfig(Environment.production, base, "pk_live_x")
-        public = cls(config, desk.http, desk.world).get_public_config()
+        public = cls(config, context.http, context.world).get_public_config()
         assert public == {"publicKey": "pk_live_x", "script": SCRIPT, "policy": POLICY}
     assert all(o.startswith("https://") and o.endswith(".stripe.com") for os in POLICY.values() for o in os)
 

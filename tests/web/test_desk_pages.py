@@ -152,7 +152,7 @@ async def test_the_first_page_leads_to_both_doors(shared: Installation) -> None:
 
 async def test_the_owner_invites_a_practices_first_admin_only(shared: Installation) -> None:
     practice, owner = await Practice.make(shared), f"{fresh('owner')}@example.com"
-    await person(shared, shared.till.desk.owner, owner)
+    await person(shared, shared.till.context.owner, owner)
     path = f"/owner/practices/{practice.id}"
     async with Browser(shared) as browser:
         await browser.sign_in("/owner", owner)

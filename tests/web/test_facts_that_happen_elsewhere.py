@@ -122,7 +122,7 @@ async def test_a_dashboard_refund_that_nobody_told_us_of_is_found_in_the_listing
     clock.advance(AN_HOUR_S)
     try:
         for _ in range(2):  # the second time it is known
-            await compare(shared.till.desk, practice.id)
+            await compare(shared.till.context, practice.id)
             clock.advance(AN_HOUR_S)
     finally:
         clock.advance(-3 * AN_HOUR_S)
@@ -160,7 +160,7 @@ async def test_a_link_that_was_paid_twice(shared: Installation, clock: Clock, ne
         clock.advance(AN_HOUR_S)
         try:
             for _ in range(2):
-                await compare(shared.till.desk, practice.id)
+                await compare(shared.till.context, practice.id)
                 clock.advance(AN_HOUR_S)
         finally:
             clock.advance(-3 * AN_HOUR_S)

@@ -65,7 +65,7 @@ async def every_break(house: Installation, check: Callable[[Break], Awaitable[No
 
     What a fault does is decided above the databases, so on PostgreSQL one of each sort is enough.
     """
-    on_sqlite = house.till.desk.owner.engine.dialect == "sqlite"
+    on_sqlite = house.till.context.owner.engine.dialect == "sqlite"
     struck = [one for one in BREAKS if on_sqlite or one.name in ON_POSTGRESQL]
     found = await asyncio.gather(*(check(one) for one in struck), return_exceptions=True)
     wrong = {one.name: error for one, error in zip(struck, found, strict=True) if error is not None}

@@ -271,7 +271,7 @@ async def test_a_body_that_cannot_be_read_is_kept(shared: Installation, code: st
     await paid_silently(practice)
     signatures = {
         "stripe": lambda body: stripe_signed(
-            practice.keys["webhookSecret"], body, practice.house.till.desk.world.time_s()
+            practice.keys["webhookSecret"], body, practice.house.till.context.world.time_s()
         ),
         "paystack": lambda body: paystack_signed(practice.keys["secretKey"], body),
         "flutterwave": lambda body: (json.dumps(body).encode(), {"verif-hash": practice.keys["webhookSecret"]}),

@@ -127,7 +127,7 @@ async def test_a_link_that_closes_at_this_very_moment_begins_nothing(
     link = await _link(practice, singleUse=False)
 
     async def closes(*_: Any) -> int:
-        await close_link(shared.till.desk, practice.id, link["id"], "test")
+        await close_link(shared.till.context, practice.id, link["id"], "test")
         return 0
 
     monkeypatch.setattr(payment_links, "started_since", closes)

@@ -215,8 +215,8 @@ async def test_a_number_that_no_database_holds_harms_nobody(shared: Installation
             told = await practice.deliver(f'{{"Body":{{"stkCallback":{call}}}}}'.encode(), {})
             assert told.status == 200, told.body
     unit = Unit()
-    unit.add("UPDATE webhook_events SET received_at = $1", shared.till.desk.world.after(-20))
+    unit.add("UPDATE webhook_events SET received_at = $1", shared.till.context.world.after(-20))
     await db.commit(unit)
-    await lookup.sweep(shared.till.desk, practice.id)
+    await lookup.sweep(shared.till.context, practice.id)
     assert (await practice.call("GET", "/webhook-events")).status == 200
     assert (await practice.call("POST", f"/payments/{payment['id']}/confirm")).status == 200

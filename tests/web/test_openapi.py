@@ -151,8 +151,8 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
     refund = await ask("POST", f"{p}/payments/{{paymentId}}/refunds", {"amount": 100}, **one)
     await ask("GET", f"{p}/payments/{{paymentId}}/refunds", **one)
     await ask("GET", f"{p}/payments/{{paymentId}}/refunds/{{refundId}}", refundId=refund["id"], **one)
-    desk = {"providerCode": "manual", "environment": "sandbox", "isEnabled": True, "supportedCurrencies": ["JPY"]}
-    await ask("POST", f"{p}/payment-providers", desk)
+    context = {"providerCode": "manual", "environment": "sandbox", "isEnabled": True, "supportedCurrencies": ["JPY"]}
+    await ask("POST", f"{p}/payment-providers", context)
     cash = await ask("POST", f"{p}/payments", {"amount": 500, "currency": "JPY", "providerCode": "manual"})
     seen = {"amount": 500, "note": "Counted"}
     await ask("POST", f"{p}/payments/{{paymentId}}/confirm-by-hand", seen, paymentId=cash["id"])
@@ -224,17 +224,17 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
 
 
 async def _abandoned(house: Installation) -> None:
-    async with house.till.desk.owner.transaction() as tx:
+    async with house.till.context.owner.transaction() as tx:
         tx.add("UPDATE event_deliveries SET state = 'given_up', given_up_at = next_try_at")
 
 
 async def _case(house: Installation, practice_id: int) -> str:
     """Something that waits for a person."""
-    desk = house.till.desk
-    db, case_id = await desk.opening.practice(practice_id), new_id(desk.world)
+    context = house.till.context
+    db, case_id = await context.opening.practice(practice_id), new_id(context.world)
     async with db.transaction() as tx:
         webhook_events.open_case(
-            tx, case_id, practice_id, Environment.sandbox, "notice", "event-1", None, {}, desk.world.now()
+            tx, case_id, practice_id, Environment.sandbox, "notice", "event-1", None, {}, context.world.now()
         )
     return case_id
 

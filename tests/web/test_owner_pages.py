@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def browser(shared: Installation) -> AsyncIterator[Browser]:
     """An owner's admin, signed in."""
     email = f"{fresh('owner')}@example.com"
-    await person(shared, shared.till.desk.owner, email, name="Olu")
+    await person(shared, shared.till.context.owner, email, name="Olu")
     async with Browser(shared) as found:
         await found.sign_in("/owner", email)
         yield found
@@ -82,10 +82,10 @@ async def test_all_practices_are_migrated(shared: Installation, browser: Browser
         after = await browser.get(path)
         assert "the step after practice_0" in after.text
         assert f'<a class="go" href="/owner/practices/{broken.id}">' in after.html.partition('id="fleet"')[2]
-        assert (await shared.till.desk.opening.entry(whole.id)).schema_version == NEWER
+        assert (await shared.till.context.opening.entry(whole.id)).schema_version == NEWER
         # A process elsewhere is at it: the page says so, asks again by itself, and begins nothing.
         await mend(shared.till, broken.id)
-        elsewhere = await fleet.begin(shared.till.desk, "elsewhere")
+        elsewhere = await fleet.begin(shared.till.context, "elsewhere")
         assert elsewhere is not None
         running = await browser.get(path)
         assert 'hx-get="/owner/practices"' in running.html
@@ -93,7 +93,7 @@ async def test_all_practices_are_migrated(shared: Installation, browser: Browser
         token = running.forms["/owner/logout"]
         again = await browser.post(form, token)
         assert (again.headers["Location"], again.done) == (path, "migration_goes_on")
-        await fleet.carry_out(shared.till.desk, elsewhere, "elsewhere")
+        await fleet.carry_out(shared.till.context, elsewhere, "elsewhere")
         after = await browser.get(path)
         assert "hx-get" not in after.html
         assert "refused" not in after.text
@@ -101,7 +101,7 @@ async def test_all_practices_are_migrated(shared: Installation, browser: Browser
 
 async def test_who_only_looks_migrates_nothing(shared: Installation) -> None:
     email = f"{fresh('viewer')}@example.com"
-    await person(shared, shared.till.desk.owner, email, role="viewer")
+    await person(shared, shared.till.context.owner, email, role="viewer")
     async with Browser(shared) as viewer:
         await viewer.sign_in("/owner", email)
         await Practice.make(shared, "paystack")
@@ -111,7 +111,7 @@ async def test_who_only_looks_migrates_nothing(shared: Installation) -> None:
             assert "/owner/practices/migration" not in seen.forms
             refused = await viewer.post("/owner/practices/migration", seen.forms["/owner/logout"])
             assert refused.status == 403
-            found = await read_fleet(shared.till.desk.owner, NEWER, shared.till.desk.world.now())
+            found = await read_fleet(shared.till.context.owner, NEWER, shared.till.context.world.now())
             assert found.behind > 0
             assert not found.running
 

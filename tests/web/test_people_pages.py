@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 async def _door(house: Installation, kind: str) -> tuple[str, StaffDb]:
     if kind == "owner":
-        return "/owner", house.till.desk.owner
+        return "/owner", house.till.context.owner
     practice = await Practice.make(house)
     return f"/practice/{practice.id}", await practice.db
 
@@ -46,7 +46,7 @@ async def test_invited_changed_and_let_out(shared: Installation, kind: str) -> N
         for seen in (listed, await browser.get(path), await browser.get(f"{door}/activity")):
             assert token not in seen.html  # shown once
         came = await theirs.post(
-            link.removeprefix(shared.till.desk.settings.public_url), {"password": PASSWORD, "again": PASSWORD}
+            link.removeprefix(shared.till.context.settings.public_url), {"password": PASSWORD, "again": PASSWORD}
         )
         assert came.status == 303
         assert (await theirs.get(f"{door}/people")).status == 403  # viewers neither see nor invite

@@ -106,7 +106,7 @@ async def test_the_token_is_nowhere_in_the_clear(shared: Installation, code: str
     token = open_token(db.data_key, kept)
     assert token is not None
     assert len(token.reveal()) > 10
-    everything = repr(await contents(db)) + repr(await contents(shared.till.desk.owner))
+    everything = repr(await contents(db)) + repr(await contents(shared.till.context.owner))
     assert token.reveal() not in everything
     answers = [
         (await practice.call("GET", path)).body

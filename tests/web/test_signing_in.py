@@ -140,7 +140,7 @@ async def test_viewers_see_and_change_nothing(shared: Installation) -> None:
     practice, door, email = await _staffed(shared, "viewer")
     paid = await practice.paid()
     owner_email = f"{fresh('viewer')}@example.com"
-    await person(shared, shared.till.desk.owner, owner_email, "viewer")
+    await person(shared, shared.till.context.owner, owner_email, "viewer")
     async with Browser(shared) as browser:
         await browser.sign_in(door, email)
         await browser.sign_in("/owner", owner_email)
@@ -223,8 +223,8 @@ async def test_too_many_tries(shared: Installation, clock: Clock) -> None:
 async def test_choosing_and_changing_a_password(shared: Installation) -> None:
     practice = await Practice.make(shared)
     db, door = await practice.db, f"/practice/{practice.id}"
-    link = await staff.invite(shared.till.desk, db, "new@example.com", "New", "admin", "test")
-    path = link.removeprefix(shared.till.desk.settings.public_url)
+    link = await staff.invite(shared.till.context, db, "new@example.com", "New", "admin", "test")
+    path = link.removeprefix(shared.till.context.settings.public_url)
     async with Browser(shared) as browser:
         assert "new@example.com" in (await browser.get(path)).text
         for one, two in (("short", "short"), (PASSWORD, "another one here")):

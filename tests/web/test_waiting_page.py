@@ -52,18 +52,18 @@ async def test_an_excess_is_seen_and_given_back_once(shared: Installation) -> No
 
 async def test_a_case_is_put_away_with_a_note_by_an_admin_only(shared: Installation) -> None:
     practice = await Practice.make(shared, "paystack")
-    db, desk, door = await practice.db, shared.till.desk, f"/practice/{practice.id}/waiting"
+    db, context, door = await practice.db, shared.till.context, f"/practice/{practice.id}/waiting"
     async with db.transaction() as tx:
         webhook_events.open_case(
             tx,
-            new_id(desk.world),
+            new_id(context.world),
             practice.id,
             Environment.sandbox,
             "notice",
             "event-1",
             None,
             {"type": "<b>transfer.failed</b>", "ours": {"amount": 12345}},
-            desk.world.now(),
+            context.world.now(),
         )
     [case] = await cases.listed(db)
     await person(shared, db, "pat@example.com")
@@ -120,7 +120,7 @@ async def lost_prompt(house: Installation) -> tuple[Practice, str, str, str]:
     await practice.fault("create", "lose_answer")
     made = await practice.create(150_000, currency="KES", customer={"phone": "0708374149"})
     attempt = made.body["attempts"][0]["reference"]
-    db, world = await practice.db, house.till.desk.world
+    db, world = await practice.db, house.till.context.world
     async with db.transaction() as tx:
         webhook_events.open_case(
             tx,

@@ -257,20 +257,22 @@ def migrate() -> None:
             console.print(said, highlight=False, soft_wrap=True)
         console.print(f"Owner database: {', '.join(applied) or 'nothing to do'}")
         async with Polytill.open(settings) as till:
-            seeded = await catalog.seed(till.desk)
+            seeded = await catalog.seed(till.context)
             if seeded.added:
                 console.print(f"Catalog: added {', '.join(seeded.added)}")
-            for one in till.desk.registry.plug_ins():
+            for one in till.context.registry.plug_ins():
                 if one.refused:
                     console.print(f"Plug-in {one.code}: {one.refused}", style="yellow", highlight=False)
-            await indexing.fold_emails(till.desk, till.desk.owner)
-            if cleared := await clear_half_made(till.desk):
+            await indexing.fold_emails(till.context, till.context.owner)
+            if cleared := await clear_half_made(till.context):
                 console.print(f"Removed incomplete practices: {cleared}.")
-            entries = [e for e in await practices.listed(till.desk.owner, limit=1_000_000) if e.state != "provisioning"]
+            entries = [
+                e for e in await practices.listed(till.context.owner, limit=1_000_000) if e.state != "provisioning"
+            ]
             failures: dict[int, str] = {}
             with Progress(console=console, transient=True) as progress:
                 task = progress.add_task("Practices", total=len(entries))
-                async for done in fleet.migrate_each(till.desk, [entry.id for entry in entries], "cli"):
+                async for done in fleet.migrate_each(till.context, [entry.id for entry in entries], "cli"):
                     progress.advance(task, len(done))
                     failures |= {practice_id: why for practice_id, why in done if why is not None}
             console.print(f"Practices: {len(entries)}, at the current version: {len(entries) - len(failures)}")
@@ -341,7 +343,7 @@ def import_legacy(
 
     async def work(till: Any) -> None:
         try:
-            arrivals = await legacy.plan(till.desk, given)
+            arrivals = await legacy.plan(till.context, given)
         except Invalid as wrong:
             fail(
                 "Nothing was written; "
@@ -352,7 +354,7 @@ def import_legacy(
             console.print(f"Valid practices: {len(arrivals)}, of which new: {made}. Nothing was written.")
             return
         for arrival in track(arrivals, "Importing practices …", console=console, transient=True):
-            done = await legacy.bring(till.desk, arrival, "cli")
+            done = await legacy.bring(till.context, arrival, "cli")
             added, kept = ", ".join(done.added) or "nothing", ", ".join(done.kept) or "nothing"
             key = f"; key (shown once): {done.key.reveal()}" if done.key else ""
             yields = (

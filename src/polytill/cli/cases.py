@@ -27,12 +27,12 @@ def cases_list(
 
     async def read(till: Any) -> list[tuple[int, Any]]:
         if practice is not None:
-            db = await till.desk.opening.practice(practice)
+            db = await till.context.opening.practice(practice)
             return [(practice, case) for case in await cases.listed(db, limit=500)]
         found: list[tuple[int, Any]] = []
         after: int | None = 0
         while after is not None:
-            some, after = await resolve.across(till.desk, after)
+            some, after = await resolve.across(till.context, after)
             found += some
         return found
 
@@ -74,18 +74,22 @@ def cases_resolve(
     from polytill.flows.review import resolve, same_money, staff_decisions
 
     ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
-        "look_up": lambda till: resolve.look_up(till.desk, practice, case, "cli"),
-        "refund_excess": lambda till: resolve.refund_excess(till.desk, practice, case, "cli", accept_dispute_risk),
-        "same_account": lambda till: resolve.same_account(till.desk, practice, case, note, "cli"),
-        "call_off": lambda till: resolve.call_off(till.desk, practice, case, note, "cli"),
+        "look_up": lambda till: resolve.look_up(till.context, practice, case, "cli"),
+        "refund_excess": lambda till: resolve.refund_excess(till.context, practice, case, "cli", accept_dispute_risk),
+        "same_account": lambda till: resolve.same_account(till.context, practice, case, note, "cli"),
+        "call_off": lambda till: resolve.call_off(till.context, practice, case, note, "cli"),
         "mark_paid": lambda till: staff_decisions.mark_paid(
-            till.desk, practice, case, transaction, amount, note, "cli"
+            till.context, practice, case, transaction, amount, note, "cli"
         ),
-        "done": lambda till: staff_decisions.decide(till.desk, practice, case, True, note, "cli", transaction or None),
-        "not_done": lambda till: staff_decisions.decide(till.desk, practice, case, False, note, "cli"),
-        "count_separately": lambda till: same_money.count(till.desk, practice, case, CountedAs.separate, note, "cli"),
-        "count_once": lambda till: same_money.count(till.desk, practice, case, CountedAs.same, note, "cli"),
-        "handled": lambda till: resolve.put_away(till.desk, practice, case, note, "cli"),
+        "done": lambda till: staff_decisions.decide(
+            till.context, practice, case, True, note, "cli", transaction or None
+        ),
+        "not_done": lambda till: staff_decisions.decide(till.context, practice, case, False, note, "cli"),
+        "count_separately": lambda till: same_money.count(
+            till.context, practice, case, CountedAs.separate, note, "cli"
+        ),
+        "count_once": lambda till: same_money.count(till.context, practice, case, CountedAs.same, note, "cli"),
+        "handled": lambda till: resolve.put_away(till.context, practice, case, note, "cli"),
     }
     if action not in ways:
         fail(f"The action must be one of {', '.join(ways)}.")

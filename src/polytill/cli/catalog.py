@@ -28,15 +28,15 @@ async def _read(till: Any) -> tuple[list[tuple[str, ...]], list[tuple[str, str]]
     from polytill.flows.provider_calls import missing_handler
     from polytill.providers.registry import BUILT_IN
 
-    entries = await till.desk.catalog()
+    entries = await till.context.catalog()
     rows: list[tuple[str, ...]] = []
     for e in entries.values():
-        loaded = missing_handler(till.desk, e) or "yes"
+        loaded = missing_handler(till.context, e) or "yes"
         features = ", ".join(e.supported_features or [])
         rows.append((e.code, e.name, e.status, str(len(e.supported_currencies)), features, loaded))
     others: list[tuple[str, str]] = [
         (one.code, one.refused or f"not in the catalog; add it with `polytill catalog add {one.code}`")
-        for one in till.desk.registry.plug_ins()
+        for one in till.context.registry.plug_ins()
         if one.code not in entries or one.code in BUILT_IN
     ]
     return rows, others
@@ -49,7 +49,7 @@ def catalog_add(
     """Add providers to the catalog with their handlers' data."""
     from polytill.flows.admin import catalog
 
-    seeded = opened(lambda till: catalog.seed(till.desk, codes))
+    seeded = opened(lambda till: catalog.seed(till.context, codes))
     for code in seeded.added:
         console.print(f"{code}: added")
     for code in seeded.present:

@@ -48,7 +48,7 @@ def clusters_list() -> None:
     from polytill.storage import practices
 
     async def read(till: Any) -> tuple[list[Any], dict[str, int]]:
-        return await practices.clusters(till.desk.owner), await practices.count_by_cluster(till.desk.owner)
+        return await practices.clusters(till.context.owner), await practices.count_by_cluster(till.context.owner)
 
     rows, counts = opened(read)
     table = Table("name", "new practices", "practices", "since")
@@ -65,7 +65,7 @@ def clusters_add(name: Name) -> None:
     from polytill.flows.admin import clusters
 
     name, url = _named(name), _address()
-    opened(lambda till: clusters.add(till.desk, name, url, "cli"))
+    opened(lambda till: clusters.add(till.context, name, url, "cli"))
     console.print(f"Cluster {name}: added.", highlight=False)
 
 
@@ -75,14 +75,14 @@ def clusters_change(name: Name) -> None:
     from polytill.flows.admin import clusters
 
     name, url = _named(name), _address()
-    opened(lambda till: clusters.change(till.desk, name, url, None, "cli"))
+    opened(lambda till: clusters.change(till.context, name, url, None, "cli"))
     console.print(f"Cluster {name}: address replaced.", highlight=False)
 
 
 def _set_open(name: str, is_open: bool) -> None:
     from polytill.flows.admin import clusters
 
-    opened(lambda till: clusters.change(till.desk, _named(name), None, is_open, "cli"))
+    opened(lambda till: clusters.change(till.context, _named(name), None, is_open, "cli"))
     console.print(f"Cluster {name}: {'open' if is_open else 'closed'} to new practices.", highlight=False)
 
 
@@ -103,5 +103,5 @@ def clusters_remove(name: Name) -> None:
     """Remove a server that holds no practice."""
     from polytill.flows.admin import clusters
 
-    opened(lambda till: clusters.remove(till.desk, _named(name), "cli"))
+    opened(lambda till: clusters.remove(till.context, _named(name), "cli"))
     console.print(f"Cluster {name}: removed.", highlight=False)

@@ -17,7 +17,7 @@ def practices_test_keys(
     """Test the active keys of a practice at a provider. Creates nothing. Exits with 1 if they cannot take payments."""
     from polytill.flows.admin import provider_configs
 
-    result, _ = opened(lambda till: provider_configs.test_configuration(till.desk, practice, provider, "cli"))
+    result, _ = opened(lambda till: provider_configs.test_configuration(till.context, practice, provider, "cli"))
     said = _answer(result)
     finding = f" ({result.finding.value})" if result.finding else ""
     console.print(f"Payments can be made: {said}{finding}", highlight=False)

@@ -26,7 +26,7 @@ def keys_create(
     if owner == (practice is not None):
         fail("Give either --owner or --practice ID.")
     kind = "owner" if owner else ("publishable" if publishable else "practice")
-    key = opened(lambda till: create_key(till.desk, kind, practice, name, None, "cli"))
+    key = opened(lambda till: create_key(till.context, kind, practice, name, None, "cli"))
     console.print(key, highlight=False, soft_wrap=True)
 
 
@@ -45,11 +45,11 @@ def rotate_ring() -> None:
     newest = max(ring.ids, key=lambda key_id: int(key_id[1:]) if key_id[1:].isdecimal() else 0)
 
     async def work(till: Any) -> tuple[int, int]:
-        await key_ring.put_to_use(till.desk, newest, "cli")
-        if till.desk.ring.ids[0] != newest:
-            till.desk.ring.led_by(newest, path)
-            till.desk.ring.refresh()
-        return await key_rotation.rotate(till.desk, "cli")
+        await key_ring.put_to_use(till.context, newest, "cli")
+        if till.context.ring.ids[0] != newest:
+            till.context.ring.led_by(newest, path)
+            till.context.ring.refresh()
+        return await key_rotation.rotate(till.context, "cli")
 
     done, count = opened(work)
     console.print(f"{newest} is active. Rewrapped data keys: {done} of {count} practices. Copy {path} to every node.")

@@ -24,8 +24,8 @@ def _with_staff(owner: bool, practice: int | None, work: Callable[[Any, Any], Aw
         fail("Give either --owner or --practice ID.")
 
     async def run(till: Any) -> Result:
-        db = till.desk.owner if practice is None else await till.desk.opening.practice(practice)
-        return await work(till.desk, db)
+        db = till.context.owner if practice is None else await till.context.opening.practice(practice)
+        return await work(till.context, db)
 
     return opened(run)
 
@@ -41,7 +41,7 @@ def people_create(
     """Invite a person. Prints the address where they choose their password: valid for three days, and once."""
     from polytill.flows.admin import staff
 
-    address = _with_staff(owner, practice, lambda desk, db: staff.invite(desk, db, email, name, role, "cli"))
+    address = _with_staff(owner, practice, lambda context, db: staff.invite(context, db, email, name, role, "cli"))
     console.print(address, highlight=False, soft_wrap=True)
 
 
@@ -50,7 +50,7 @@ def people_reset(email: Email, owner: OfOwner = False, practice: OfPractice = No
     """Print an address where a person chooses a new password. The old password works until it is used."""
     from polytill.flows.admin import staff
 
-    address = _with_staff(owner, practice, lambda desk, db: staff.link(desk, db, email, "cli"))
+    address = _with_staff(owner, practice, lambda context, db: staff.link(context, db, email, "cli"))
     console.print(address, highlight=False, soft_wrap=True)
 
 
@@ -65,7 +65,7 @@ def people_change(
     """Change a person's role, or whether they may sign in. They are signed out everywhere."""
     from polytill.flows.admin import staff
 
-    person = _with_staff(owner, practice, lambda desk, db: staff.change(desk, db, email, role, active, "cli"))
+    person = _with_staff(owner, practice, lambda context, db: staff.change(context, db, email, role, active, "cli"))
     console.print(f"{person.email}: {person.role}, {'active' if person.is_active else 'inactive'}", highlight=False)
 
 
@@ -75,6 +75,6 @@ def people_list(owner: OfOwner = False, practice: OfPractice = None) -> None:
     from polytill.storage import staff
 
     table = Table("e-mail", "name", "role", "active", "password")
-    for p in _with_staff(owner, practice, lambda desk, db: staff.listed(db)):
+    for p in _with_staff(owner, practice, lambda context, db: staff.listed(db)):
         table.add_row(p.email, p.name, p.role, "yes" if p.is_active else "no", "yes" if p.has_password else "not yet")
     console.print(table)

@@ -52,8 +52,8 @@ def practices_list(
 
     async def read(till: Any) -> list[Any]:
         if external_id is None:
-            return await practices.listed(till.desk.owner, limit=1_000_000)
-        found = await practices.by_external_id(till.desk.owner, external_id)
+            return await practices.listed(till.context.owner, limit=1_000_000)
+        found = await practices.by_external_id(till.context.owner, external_id)
         return [found] if found else []
 
     table = Table("id", "external id", "name", "currency", "time zone", "cluster", "database", "state", "schema")
@@ -90,7 +90,13 @@ def practices_change(
     fresh: Any = ... if external_id is None else external_id or None
     entry = opened(
         lambda till: change_practice(
-            till.desk, practice, name, None if currency is None else currency.upper(), state, "cli", external_id=fresh
+            till.context,
+            practice,
+            name,
+            None if currency is None else currency.upper(),
+            state,
+            "cli",
+            external_id=fresh,
         )
     )
     said = f"Practice {entry.id}: {entry.name} ({entry.default_currency}), {entry.state}"

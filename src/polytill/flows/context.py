@@ -72,7 +72,7 @@ class Health:
 
 
 @dataclass(slots=True)
-class Desk:
+class Context:
     """One process's tools. Snapshots are at most one second old; a change in this process replaces them at once."""
 
     settings: Settings
@@ -145,6 +145,10 @@ class Desk:
         if by_clock_s < -CLOCKS_APART_S:
             return math.inf
         return max(by_clock_s, first_s + elapsed_s - from_s)
+
+    async def practice(self, practice_id: int) -> Practice:
+        """A practice by its id. ``NotFound`` if there is none, ``PracticeUnavailable`` if its database is away."""
+        return Practice(self, await self.opening.practice(practice_id))
 
     async def catalog(self) -> dict[str, ProviderEntry]:
         """The catalog by code. While the owner database is unreachable, the copy read last; entries that have changed
@@ -219,3 +223,20 @@ class Desk:
             self._payer_asked_at_s.clear()
         self._payer_asked_at_s[payment_id] = [*asked, now]
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Practice:
+    """One practice, as flows work on it: its own database, and what the process shares among all practices."""
+
+    context: Context
+    db: PracticeDb
+
+    @property
+    def id(self) -> int:
+        """The practice's id."""
+        return self.db.practice_id
+
+    def now(self) -> datetime:
+        """The time by this process's clock."""
+        return self.context.world.now()

@@ -13,16 +13,16 @@ from polytill.domain.clock import wire_time
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.storage import event_deliveries, events, webhook_events
-from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.databases import Writes
 from polytill.storage.events import Event
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
 
 def tell(
-    desk: Desk,
+    context: Context,
     unit: Writes,
     payment: Payment,
     kind: str,
@@ -40,11 +40,11 @@ def tell(
         "currency": payment.currency,
         **(data or {}),
     }
-    tell_practice(desk, unit, payment.practice_id, payment.environment, kind, content, payment.id, unless_case)
+    tell_practice(context, unit, payment.practice_id, payment.environment, kind, content, payment.id, unless_case)
 
 
 def tell_practice(
-    desk: Desk,
+    context: Context,
     unit: Writes,
     practice_id: int,
     environment: Environment,
@@ -54,50 +54,52 @@ def tell_practice(
     unless_case: tuple[str, str] | None = None,
 ) -> None:
     """Add an event of a practice to the unit that makes it true."""
-    event = Event(new_id(desk.world), practice_id, environment, kind, payment_id, data, desk.world.now())
+    event = Event(new_id(context.world), practice_id, environment, kind, payment_id, data, context.world.now())
     events.append(unit, event, unless_case)
 
 
-def open_case(desk: Desk, unit: Writes, payment: Payment, kind: str, subject: str, detail: dict[str, Any]) -> None:
+def open_case(
+    context: Context, unit: Writes, payment: Payment, kind: str, subject: str, detail: dict[str, Any]
+) -> None:
     """Open a review case about a payment, once per kind and subject, in the unit that makes it true."""
     webhook_events.open_case(
         unit,
-        new_id(desk.world),
+        new_id(context.world),
         payment.practice_id,
         payment.environment,
         kind,
         subject,
         payment.id,
         detail,
-        desk.world.now(),
+        context.world.now(),
     )
 
 
 def open_currency_case(
-    desk: Desk, unit: Writes, payment: Payment, name: str, told: Money, state: str, **more: Any
+    context: Context, unit: Writes, payment: Payment, name: str, told: Money, state: str, **more: Any
 ) -> None:
     """Open a review case for a refund or dispute in a currency other than its payment's: nothing of it is booked."""
     provider = {"amount": told.minor, "currency": told.currency, "state": state}
     detail = {**more, "id": name, "expected": payment.currency, "provider": provider}
-    open_case(desk, unit, payment, "currency_mismatch", f"{payment.id}:{name}:{told.currency}", detail)
+    open_case(context, unit, payment, "currency_mismatch", f"{payment.id}:{name}:{told.currency}", detail)
 
 
-async def forward(desk: Desk, db: PracticeDb) -> int:
+async def forward(practice: Practice) -> int:
     """Move a practice's events into the owner's feed, in order. Returns their number."""
-    waiting = await events.unforwarded(db)
+    waiting = await events.unforwarded(practice.db)
     if not waiting:
         return 0
-    now, due = desk.world.now(), desk.shared_after(0)
-    to = await event_deliveries.destination(desk.owner, due)
-    async with desk.owner.transaction() as tx:
+    now, due = practice.now(), practice.context.shared_after(0)
+    to = await event_deliveries.destination(practice.context.owner, due)
+    async with practice.context.owner.transaction() as tx:
         for event in waiting:
-            position = await events.feed(tx, event, desk.owner.engine.dialect)
+            position = await events.feed(tx, event, practice.context.owner.engine.dialect)
             if position is not None and to is not None:
                 event_deliveries.plan(tx, replace(event, position=position), due)
     unit = Unit()
     for event in waiting:
         events.mark_forwarded(unit, event, now)
-    await db.commit(unit)
+    await practice.db.commit(unit)
     return len(waiting)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from polytill.domain.errors import NotNow
 from polytill.domain.identifiers import IdentifierKind, Identifiers
 from polytill.domain.states import AttemptState, Environment
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.handler_guard import declared
 from polytill.flows.provider_calls import handler_class
 from polytill.providers.contract import Fact, Handler, PaymentFact, RefundFact
@@ -19,16 +19,16 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.units import Unit
 
 
-async def handler_of(desk: Desk, provider_code: str) -> type[Handler] | None:
+async def handler_of(context: Context, provider_code: str) -> type[Handler] | None:
     """The handler of a provider; None if it is not installed here or the catalog cannot be read now."""
     try:
-        entry = (await desk.catalog()).get(provider_code)
-        return handler_class(desk, entry) if entry else None
+        entry = (await context.catalog()).get(provider_code)
+        return handler_class(context, entry) if entry else None
     except (HandlerMissing, NotNow):
         return None
 
 
-async def identified(desk: Desk, attempt: Attempt, outcome: Outcome) -> Identifiers:
+async def identified(context: Context, attempt: Attempt, outcome: Outcome) -> Identifiers:
     """The identifiers that an outcome names for an attempt. Those of an earlier failed transaction are left out, and
     those of another transaction under the same reference: that one gets its own attempt
     (``flows/payments/second_transactions.py``)."""
@@ -38,10 +38,10 @@ async def identified(desk: Desk, attempt: Attempt, outcome: Outcome) -> Identifi
         not isinstance(outcome, Succeeded) or (named and known and named != known)
     ):
         return {}
-    return identifiers_of(await handler_of(desk, attempt.provider_code), named, getattr(outcome, "response", None))
+    return identifiers_of(await handler_of(context, attempt.provider_code), named, getattr(outcome, "response", None))
 
 
-async def identified_by_hint(desk: Desk, attempt: Attempt, fact: PaymentFact, outcome: Outcome) -> Identifiers:
+async def identified_by_hint(context: Context, attempt: Attempt, fact: PaymentFact, outcome: Outcome) -> Identifiers:
     """Identifiers that only an unsigned webhook names, such as M-Pesa's receipt number. They are accepted if the
     provider itself says that this very transaction is paid."""
     told, named = fact.outcome, fact.provider_transaction_id
@@ -49,19 +49,19 @@ async def identified_by_hint(desk: Desk, attempt: Attempt, fact: PaymentFact, ou
         return {}
     if named != outcome.provider_transaction_id:
         return {}
-    handler = await handler_of(desk, attempt.provider_code)
+    handler = await handler_of(context, attempt.provider_code)
     known = identifiers_of(handler, named, outcome.response)
     return {kind: values for kind, values in identifiers_of(handler, None, told.response).items() if kind not in known}
 
 
 async def naming(
-    desk: Desk, attempt: Attempt, fact: PaymentFact, outcome: Outcome, also: Callable[[Unit], None]
+    context: Context, attempt: Attempt, fact: PaymentFact, outcome: Outcome, also: Callable[[Unit], None]
 ) -> Callable[[Unit], None]:
     """``also``, extended by the identifiers that only the unsigned webhook names."""
-    told = await identified_by_hint(desk, attempt, fact, outcome)
+    told = await identified_by_hint(context, attempt, fact, outcome)
 
     def with_names(unit: Unit) -> None:
-        payment_identifiers.insert(unit, attempt, told, desk.world.now())
+        payment_identifiers.insert(unit, attempt, told, context.world.now())
         also(unit)
 
     return with_names

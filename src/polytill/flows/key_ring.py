@@ -9,7 +9,7 @@ from datetime import datetime
 
 from polytill.domain.errors import KeyRingDiffers, NotFound, SealBroken
 from polytill.domain.sealing import KeyRing, Place
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.storage import audit, key_ring_keys, migrating, nodes, practices
 from polytill.storage.databases import OwnerDb
 from polytill.storage.nodes import Node
@@ -30,15 +30,15 @@ async def check(owner: OwnerDb, ring: KeyRing) -> None:
         raise KeyRingDiffers(why)
 
 
-async def may_seal(desk: Desk) -> None:
+async def may_seal(context: Context) -> None:
     """Raises ``KeyRingDiffers`` unless every node can open what this ring seals now."""
-    recorded = await key_ring_keys.recorded(desk.owner)
+    recorded = await key_ring_keys.recorded(context.owner)
     if not recorded:
         return  # no ring was recorded when this owner database was migrated: there is nothing to compare with
-    await check(desk.owner, desk.ring)
-    if desk.ring.ids[0] not in recorded:
+    await check(context.owner, context.ring)
+    if context.ring.ids[0] not in recorded:
         raise KeyRingDiffers(
-            f"The key {desk.ring.ids[0]!r} leads the key ring but is not in use; run `polytill rotate`."
+            f"The key {context.ring.ids[0]!r} leads the key ring but is not in use; run `polytill rotate`."
         )
 
 
@@ -70,28 +70,30 @@ async def is_fresh(owner: OwnerDb) -> bool:
     return await migrating.current(owner) is None
 
 
-async def nodes_without(desk: Desk, key_id: str) -> list[Node]:
+async def nodes_without(context: Context, key_id: str) -> list[Node]:
     """The live nodes that do not have this key of our ring."""
-    ours = desk.ring.checks()[key_id]
-    return [node for node in await nodes.live(desk.owner, desk.shared_after(0)) if node.key_checks.get(key_id) != ours]
+    ours = context.ring.checks()[key_id]
+    return [
+        node for node in await nodes.live(context.owner, context.shared_after(0)) if node.key_checks.get(key_id) != ours
+    ]
 
 
-async def put_to_use(desk: Desk, key_id: str, actor: str) -> None:
+async def put_to_use(context: Context, key_id: str, actor: str) -> None:
     """Record a key that is going to wrap data keys. ``KeyRingDiffers`` while a live node lacks it."""
-    if key_id not in desk.ring.ids:
+    if key_id not in context.ring.ids:
         raise NotFound(f"The key ring has no key {key_id!r}.")
-    lacking = await nodes_without(desk, key_id)
+    lacking = await nodes_without(context, key_id)
     if lacking:
         names = ", ".join(sorted({node.name for node in lacking}))
         raise KeyRingDiffers(
             f"Nothing was rotated: {len(lacking)} live node(s) do not have the key {key_id!r} yet ({names}). Copy the key"
             " ring to every node; each reads it within ten seconds."
         )
-    now = desk.world.now()
-    if key_id in await key_ring_keys.recorded(desk.owner):
+    now = context.world.now()
+    if key_id in await key_ring_keys.recorded(context.owner):
         return
     unit = Unit()
-    key_ring_keys.record(unit, {key_id: desk.ring.checks()[key_id]}, now)
+    key_ring_keys.record(unit, {key_id: context.ring.checks()[key_id]}, now)
     audit.append(unit, now, actor, "key_ring.key_recorded", "owner", {"key": key_id})
-    await desk.owner.commit(unit)
-    await check(desk.owner, desk.ring)
+    await context.owner.commit(unit)
+    await check(context.owner, context.ring)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from polytill.domain.errors import NotNow
 from polytill.flows import presence
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, log
 from polytill.flows.presence import LEASE_S as LEASE_S
 from polytill.storage import leases
 from polytill.storage.units import Unit
@@ -22,70 +22,70 @@ RENEW_BEFORE_S = 600.0  # renewed while two thirds of it are left, so that an ou
 MARGIN_S = 5.0
 
 
-async def ensure(desk: Desk, practice_id: int) -> None:
+async def ensure(context: Context, practice_id: int) -> None:
     """Hold a valid lease for this practice, so that a worker can reach its payments. ``NotNow`` if that is impossible."""
-    now_s = desk.world.elapsed_s()
-    if now_s < desk.leased_until_s.get(practice_id, 0.0) - MARGIN_S:
+    now_s = context.world.elapsed_s()
+    if now_s < context.leased_until_s.get(practice_id, 0.0) - MARGIN_S:
         return
-    announced = now_s < desk.announced_until_s - MARGIN_S
-    if announced and (practice_id in desk.owed_leases or desk.opening.watch.away):
-        desk.owed_leases.add(practice_id)
+    announced = now_s < context.announced_until_s - MARGIN_S
+    if announced and (practice_id in context.owed_leases or context.opening.watch.away):
+        context.owed_leases.add(practice_id)
         return  # written in the background: a request now might take as long as a connection timeout
     try:
-        await _write(desk, practice_id)
+        await _write(context, practice_id)
     except NotNow as error:
-        if desk.world.elapsed_s() < desk.announced_until_s - MARGIN_S:
-            desk.owed_leases.add(practice_id)
+        if context.world.elapsed_s() < context.announced_until_s - MARGIN_S:
+            context.owed_leases.add(practice_id)
             return
         raise NotNow("This practice cannot take payments just now; try again in a moment.", code="no_lease") from error
 
 
-async def _write(desk: Desk, practice_id: int) -> None:
+async def _write(context: Context, practice_id: int) -> None:
     jumps = None
-    while jumps != desk.server_clock.jumps:  # the shared time jumped during the write
-        jumps = desk.server_clock.jumps
-        unit, until_s = Unit(), desk.world.elapsed_s() + LEASE_S
-        leases.hold(unit, practice_id, desk.shared_after(LEASE_S), desk.shared_after(0))
-        await desk.owner.commit(unit)
-    desk.leased_until_s[practice_id] = until_s  # counted from before the write, however long the write took
-    desk.owed_leases.discard(practice_id)
-    await presence.warn_without_worker(desk)
+    while jumps != context.server_clock.jumps:  # the shared time jumped during the write
+        jumps = context.server_clock.jumps
+        unit, until_s = Unit(), context.world.elapsed_s() + LEASE_S
+        leases.hold(unit, practice_id, context.shared_after(LEASE_S), context.shared_after(0))
+        await context.owner.commit(unit)
+    context.leased_until_s[practice_id] = until_s  # counted from before the write, however long the write took
+    context.owed_leases.discard(practice_id)
+    await presence.warn_without_worker(context)
 
 
-def doubt(desk: Desk) -> None:
+def doubt(context: Context) -> None:
     """Discard all leases of this process after the shared time jumped. Each is written again before it is relied on."""
-    for practice_id in desk.leased_until_s:
-        desk.leased_until_s[practice_id] = float("-inf")
-    desk.announced_until_s = float("-inf")
+    for practice_id in context.leased_until_s:
+        context.leased_until_s[practice_id] = float("-inf")
+    context.announced_until_s = float("-inf")
 
 
-def servable(desk: Desk) -> int:
+def servable(context: Context) -> int:
     """The number of practices that can take payments here while the owner database is away."""
-    now_s = desk.world.elapsed_s()
-    known = desk.opening.directory.known()
-    if now_s < desk.announced_until_s - MARGIN_S:
+    now_s = context.world.elapsed_s()
+    known = context.opening.directory.known()
+    if now_s < context.announced_until_s - MARGIN_S:
         return len(known)
-    return sum(now_s < desk.leased_until_s.get(entry.id, 0.0) - MARGIN_S for entry in known)
+    return sum(now_s < context.leased_until_s.get(entry.id, 0.0) - MARGIN_S for entry in known)
 
 
-async def renew(desk: Desk) -> int:
+async def renew(context: Context) -> int:
     """Write the leases that are owed, then renew those that are used and due, earliest end first. Returns their number.
 
     Stops at the first that cannot be written: each further one would wait as long for the same database.
     """
-    now_s = desk.world.elapsed_s()
-    held = sorted(desk.leased_until_s.items(), key=lambda one: one[1])
+    now_s = context.world.elapsed_s()
+    held = sorted(context.leased_until_s.items(), key=lambda one: one[1])
     due = [practice_id for practice_id, until_s in held if until_s - now_s < RENEW_BEFORE_S]
-    due = [*desk.owed_leases, *(one for one in due if one not in desk.owed_leases)]
-    opened = {*desk.opening.opened(), *desk.owed_leases}
+    due = [*context.owed_leases, *(one for one in due if one not in context.owed_leases)]
+    opened = {*context.opening.opened(), *context.owed_leases}
     renewed = 0
     for done, practice_id in enumerate(due):
         if practice_id not in opened:
-            if desk.leased_until_s[practice_id] < now_s:
-                del desk.leased_until_s[practice_id]
+            if context.leased_until_s[practice_id] < now_s:
+                del context.leased_until_s[practice_id]
             continue
         try:
-            await _write(desk, practice_id)
+            await _write(context, practice_id)
             renewed += 1
         except NotNow:
             log.warning("lease_not_renewed", practice=practice_id, waiting=len(due) - done)

@@ -9,7 +9,7 @@ from typing import Any
 
 from polytill.domain.errors import UnreadableRow
 from polytill.domain.states import Environment
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Practice, log
 from polytill.flows.identifiers import attempt_of
 from polytill.flows.provider_calls import is_refused, listing_page
 from polytill.flows.unresolved import is_unclear
@@ -37,8 +37,7 @@ class Listing:
 
 
 async def listed(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     configuration: Configuration,
     environment: Environment,
     verb: str,
@@ -47,12 +46,14 @@ async def listed(
 ) -> Listing | None:
     """All entries of a period, by all keys. None if the provider lists nothing, or a request by one key set failed."""
     found = Listing()
-    for credentials in _worth_asking(desk, db, configuration, environment):
+    for credentials in _worth_asking(practice, configuration, environment):
         cursor: str | None = None
         for _ in range(MAX_PAGES):
-            page = await listing_page(desk, db, configuration, credentials, verb, since, until, cursor)
+            page = await listing_page(practice, configuration, credentials, verb, since, until, cursor)
             if credentials.state == "superseded" and is_refused(page):
-                desk.refused_at_s[db.practice_id, configuration.id, credentials.version] = desk.world.time_s()
+                practice.context.refused_at_s[practice.id, configuration.id, credentials.version] = (
+                    practice.context.world.time_s()
+                )
                 break
             if not isinstance(page, Page):
                 return None
@@ -64,12 +65,10 @@ async def listed(
         else:
             found.whole = False
     strange = sum(_is_strange(fact) for fact in found.facts)
-    desk.unread_entries += found.unread + strange
+    practice.context.unread_entries += found.unread + strange
     for event, entries in (("listing_entries_unread", found.unread), ("listing_entries_not_understood", strange)):
         if entries:
-            log.warning(
-                event, practice=db.practice_id, provider=configuration.provider_code, verb=verb, entries=entries
-            )
+            log.warning(event, practice=practice.id, provider=configuration.provider_code, verb=verb, entries=entries)
     return found
 
 
@@ -120,21 +119,21 @@ def no_delivery(_: Unit) -> None:
 
 
 def _worth_asking(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment
+    practice: Practice, configuration: Configuration, environment: Environment
 ) -> Iterator[CredentialSet]:
     """The newest keys, then keys of the environment that they replaced and that may belong to another account."""
     newest, seen = configuration.newest(environment), set()
-    replaced_since = desk.world.after(-REPLACED_KEYS_COUNT.total_seconds())
+    replaced_since = practice.context.world.after(-REPLACED_KEYS_COUNT.total_seconds())
     for credentials in (newest, *sorted(configuration.others, key=lambda one: -one.version)):
         if credentials is None or credentials.environment is not environment:
             continue
         if credentials is not newest:
-            refused_at_s = desk.refused_at_s.get((db.practice_id, configuration.id, credentials.version))
-            if refused_at_s is not None and 0 <= desk.world.time_s() - refused_at_s < ASKED_AGAIN_S:
+            refused_at_s = practice.context.refused_at_s.get((practice.id, configuration.id, credentials.version))
+            if refused_at_s is not None and 0 <= practice.context.world.time_s() - refused_at_s < ASKED_AGAIN_S:
                 continue
             if credentials.superseded_at is None or credentials.superseded_at < replaced_since:
                 continue
-        opened = open_credentials(db.data_key, configuration.provider_code, credentials)
+        opened = open_credentials(practice.db.data_key, configuration.provider_code, credentials)
         account = (opened.public_key, opened.secret_key.reveal() if opened.secret_key else None)
         if account not in seen:
             seen.add(account)

@@ -8,7 +8,7 @@ from typing import Any
 from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState
-from polytill.flows.context import Desk
+from polytill.flows.context import Practice
 from polytill.providers.outcomes import NeedsAction, NextAction, NextKind, Outcome, PayOffline, Pending, Wants
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
@@ -20,7 +20,7 @@ def _place(attempt_id: str) -> Place:
     return Place("payment_attempts", attempt_id, "next_action")
 
 
-def seal_action(desk: Desk, db: PracticeDb, attempt_id: str, action: NextAction) -> str:
+def seal_action(practice: Practice, attempt_id: str, action: NextAction) -> str:
     """Seal a next action for the attempt's row."""
     token = action.provider_token.reveal() if action.provider_token else None
     offline = {name: value for name, value in asdict(action.offline).items() if value} if action.offline else None
@@ -28,7 +28,7 @@ def seal_action(desk: Desk, db: PracticeDb, attempt_id: str, action: NextAction)
     parts = [action.kind.value, action.url, token, action.instructions, action.wants, offline, continuation]
     text = json_text(parts)
     assert text is not None
-    return db.data_key.seal(Secret(text), _place(attempt_id), desk.world)
+    return practice.db.data_key.seal(Secret(text), _place(attempt_id), practice.context.world)
 
 
 def open_action(db: PracticeDb, attempt: Attempt) -> NextAction | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from polytill.domain.errors import KeyRingDiffers, NotNow, PolytillError
 from polytill.flows import key_ring
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, log
 from polytill.storage import leases, nodes
 from polytill.storage.nodes import Node
 from polytill.storage.units import Unit
@@ -32,7 +32,7 @@ NO_WORKER = (
 class Presence:
     """One process among the nodes."""
 
-    desk: Desk
+    context: Context
     kind: str
     runs_worker: bool
     id: str = field(init=False)
@@ -40,7 +40,7 @@ class Presence:
     _left: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.id = self.desk.world.random_bytes(8).hex()
+        self.id = self.context.world.random_bytes(8).hex()
 
     @property
     def name(self) -> str:
@@ -49,65 +49,65 @@ class Presence:
 
     async def beat(self) -> None:
         """Read the key ring again if it has changed, announce, and compare with the recorded ring, every few seconds."""
-        desk = self.desk
+        context = self.context
         if self._left:
             return
-        changed = desk.ring.refresh()
+        changed = context.ring.refresh()
         if changed:
-            log.info("key_ring_read", keys=desk.ring.ids)
-        elapsed_s = desk.world.elapsed_s()
+            log.info("key_ring_read", keys=context.ring.ids)
+        elapsed_s = context.world.elapsed_s()
         if not changed and elapsed_s - self._announced_at_s < ANNOUNCED_S:
             return
         self._announced_at_s = elapsed_s
         unit = Unit()
-        node = Node(self.id, self.name, self.runs_worker, desk.ring.checks())
-        jumps, until_s = desk.server_clock.jumps, elapsed_s + LEASE_S
-        nodes.announce(unit, node, desk.shared_after(0), desk.shared_after(LIVE_S))
-        await desk.owner.commit(unit)
-        if jumps == desk.server_clock.jumps:  # else the shared time jumped during the write
-            desk.announced_until_s = until_s
+        node = Node(self.id, self.name, self.runs_worker, context.ring.checks())
+        jumps, until_s = context.server_clock.jumps, elapsed_s + LEASE_S
+        nodes.announce(unit, node, context.shared_after(0), context.shared_after(LIVE_S))
+        await context.owner.commit(unit)
+        if jumps == context.server_clock.jumps:  # else the shared time jumped during the write
+            context.announced_until_s = until_s
         await self._compare()
-        await warn_without_worker(desk)
+        await warn_without_worker(context)
 
     async def _compare(self) -> None:
-        before = self.desk.health.key_ring
+        before = self.context.health.key_ring
         try:
-            await key_ring.check(self.desk.owner, self.desk.ring)
-            now = self.desk.ring.problem
+            await key_ring.check(self.context.owner, self.context.ring)
+            now = self.context.ring.problem
         except KeyRingDiffers as error:
             now = error.detail
         if now is not None and now != before:
             log.error("key_ring_differs", reason=now)
-        self.desk.health.key_ring = now
+        self.context.health.key_ring = now
 
     async def leave(self) -> None:
         """Delete the announcement when the process ends. If the database is away, the row lapses."""
         self._left = True
-        self.desk.announced_until_s = float("-inf")
-        if len(self.desk.owed_leases) > MOST_OWED:
+        self.context.announced_until_s = float("-inf")
+        if len(self.context.owed_leases) > MOST_OWED:
             return
         unit = Unit()
-        for practice_id in self.desk.owed_leases:
-            leases.hold(unit, practice_id, self.desk.shared_after(0), self.desk.shared_after(0))
-        nodes.leave(unit, self.id, self.desk.shared_after(-KEPT_S))
+        for practice_id in self.context.owed_leases:
+            leases.hold(unit, practice_id, self.context.shared_after(0), self.context.shared_after(0))
+        nodes.leave(unit, self.id, self.context.shared_after(-KEPT_S))
         try:
-            await self.desk.owner.commit(unit)
+            await self.context.owner.commit(unit)
         except NotNow:
             unit.take()
 
 
-async def warn_without_worker(desk: Desk) -> None:
+async def warn_without_worker(context: Context) -> None:
     """Log that no worker runs, at once and then every ten minutes, until one does.
 
     Called wherever a process is used, so that a mounted app or a library also warns if its host starts no worker. A
     process with its own lifespan gives workers that start beside it the time to announce themselves.
     """
-    health, elapsed_s = desk.health, desk.world.elapsed_s()
+    health, elapsed_s = context.health, context.world.elapsed_s()
     if elapsed_s - health.worker_asked_at_s < WORKER_ASKED_S:
         return
     health.worker_asked_at_s = elapsed_s
     try:
-        live = await nodes.live(desk.owner, desk.shared_after(0))
+        live = await nodes.live(context.owner, context.shared_after(0))
     except PolytillError:
         return  # unknown; every flow that needs that database reports that it is away
     if any(node.runs_worker for node in live):

@@ -12,7 +12,7 @@ from polytill.domain.errors import NotNow, invalid
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_WON, Environment
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, Practice, log
 from polytill.flows.handler_guard import answered_wrongly, clean, declared, handler_failed, listed, own_copy, understood
 from polytill.flows.next_action import charges_at_once
 from polytill.providers.contained import ends_only_itself
@@ -56,15 +56,15 @@ class NoEnd(Exception):
     """A verb did not end within ``LONGEST_VERB_S``."""
 
 
-def handler_class(desk: Desk, entry: ProviderEntry) -> type[Handler]:
+def handler_class(context: Context, entry: ProviderEntry) -> type[Handler]:
     """The handler of a catalog entry. Raises ``HandlerMissing`` if it is not installed or not allowed."""
-    return desk.registry.get(entry.code, entry.integration_type, entry.handler_module)
+    return context.registry.get(entry.code, entry.integration_type, entry.handler_module)
 
 
-def missing_handler(desk: Desk, entry: ProviderEntry) -> str | None:
+def missing_handler(context: Context, entry: ProviderEntry) -> str | None:
     """Why a catalog entry has no handler here, as one sentence; None if it has one."""
     try:
-        handler_class(desk, entry)
+        handler_class(context, entry)
     except HandlerMissing as error:
         return str(error)
     return None
@@ -83,9 +83,9 @@ def amount_step(handler: type[Handler], currency: str) -> int:
     return terms.step_minor if terms else 1
 
 
-async def check_amount(desk: Desk, attempt: Attempt, amount: int) -> None:
+async def check_amount(context: Context, attempt: Attempt, amount: int) -> None:
     """Raises ``Invalid`` if the attempt's provider does not accept this amount. Call it before anything is written."""
-    handler = await handler_of(desk, attempt)
+    handler = await handler_of(context, attempt)
     step = amount_step(handler, attempt.currency) if handler else 1
     if handler and amount % step:
         smallest = Money(step, attempt.currency)
@@ -93,18 +93,17 @@ async def check_amount(desk: Desk, attempt: Attempt, amount: int) -> None:
         raise invalid("/amount", detail, reason="amount_of_steps", provider=handler.name, step=smallest)
 
 
-async def handler_of(desk: Desk, attempt: Attempt) -> type[Handler] | None:
+async def handler_of(context: Context, attempt: Attempt) -> type[Handler] | None:
     """The handler of an attempt's provider; None if it is not installed."""
-    entry = (await desk.catalog()).get(attempt.provider_code)
+    entry = (await context.catalog()).get(attempt.provider_code)
     try:
-        return handler_class(desk, entry) if entry else None
+        return handler_class(context, entry) if entry else None
     except HandlerMissing:
         return None
 
 
 def build(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     entry: ProviderEntry,
     configuration: Configuration,
     credentials: CredentialSet,
@@ -115,26 +114,26 @@ def build(
     Only a handler that verifies a webhook gets the webhook secrets.
     """
     try:
-        cls = handler_class(desk, entry)
+        cls = handler_class(practice.context, entry)
     except HandlerMissing as error:
         return NotSent(Reason.config, "handler_missing", str(error))
     base_url = entry.base_url(credentials.environment) or cls.catalog.api_base_url
-    if not may_receive_keys(base_url, cls.hosts, desk.settings.allowed_provider_origins):
+    if not may_receive_keys(base_url, cls.hosts, practice.context.settings.allowed_provider_origins):
         return NotSent(
             Reason.config, "host_not_allowed", "The catalog's address for this provider may not be sent keys."
         )
-    opened = open_credentials(db.data_key, configuration.provider_code, credentials)
+    opened = open_credentials(practice.db.data_key, configuration.provider_code, credentials)
     config = ProviderConfig(
         opened.environment,
         base_url,
         opened.public_key,
         opened.secret_key,
-        webhook_secrets(desk, db, cls, configuration, credentials.environment) if for_delivery else (),
+        webhook_secrets(practice, cls, configuration, credentials.environment) if for_delivery else (),
         opened.config,
-        hook_url(desk, configuration.hook_token),
+        hook_url(practice.context, configuration.hook_token),
     )
     try:
-        return cls(config, desk.http, desk.world)
+        return cls(config, practice.context.http, practice.context.world)
     except BaseException as error:
         if not ends_only_itself(error):
             raise
@@ -142,23 +141,23 @@ def build(
         return NotSent(Reason.config, type(error).__name__, "The provider's handler cannot be started with these keys.")
 
 
-def hook_url(desk: Desk, token: str) -> str:
+def hook_url(context: Context, token: str) -> str:
     """The webhook address of one configuration: registered at the provider, or sent with a call."""
-    return f"{desk.settings.public_url}/hooks/{token}"
+    return f"{context.settings.public_url}/hooks/{token}"
 
 
 def webhook_secrets(
-    desk: Desk, db: PracticeDb, cls: type[Handler], configuration: Configuration, environment: Environment
+    practice: Practice, cls: type[Handler], configuration: Configuration, environment: Environment
 ) -> tuple[Secret, ...]:
     """The secrets that verify a webhook of one environment: the current ones, and superseded ones for a while."""
-    honoured_since = desk.world.after(-desk.settings.rotation_overlap_s)
+    honoured_since = practice.context.world.after(-practice.context.settings.rotation_overlap_s)
     found: list[Secret] = []
     for kept in sorted((configuration.active, *configuration.others), key=lambda s: -s.version):
         if kept.environment != environment:
             continue
         if kept.state == "superseded" and (kept.superseded_at is None or kept.superseded_at < honoured_since):
             continue
-        opened = open_credentials(db.data_key, configuration.provider_code, kept)
+        opened = open_credentials(practice.db.data_key, configuration.provider_code, kept)
         secret = opened.secret_key if cls.webhook_signed_with == "secretKey" else opened.webhook_secret
         if secret and secret not in found:
             found.append(secret)
@@ -195,18 +194,13 @@ async def _run(handler: Handler, verb: str, *args: Any) -> tuple[Any, BaseExcept
 
 
 async def detach(
-    desk: Desk,
-    db: PracticeDb,
-    config_id: int,
-    version: int | None,
-    environment: Environment,
-    params: DetachSavedMethodParams,
+    practice: Practice, config_id: int, version: int | None, environment: Environment, params: DetachSavedMethodParams
 ) -> Detachment:
     """Detach a saved method with the keys that saved it; if those are deleted or rejected, with the current ones."""
     if work_is_open():
         raise TransactionOpen
-    configuration = await configuration_of(desk, db, config_id, version)
-    entry = (await desk.catalog()).get(configuration.provider_code) if configuration else None
+    configuration = await configuration_of(practice, config_id, version)
+    entry = (await practice.context.catalog()).get(configuration.provider_code) if configuration else None
     if configuration is None or entry is None:
         return Detachment("unknown", "no_configuration")
     kept = configuration.credentials(version) if version is not None else None
@@ -215,7 +209,7 @@ async def detach(
     for credentials in (kept, *(one for one in now if one is not kept)):
         if credentials is None or credentials.environment is not environment:
             continue
-        handler = build(desk, db, entry, configuration, credentials)
+        handler = build(practice, entry, configuration, credentials)
         if isinstance(handler, NotSent):
             return Detachment("unknown", handler.code)
         found, error = await _run(handler, "detach_saved_method", params)
@@ -230,33 +224,31 @@ async def detach(
     return ended
 
 
-async def configuration_of(
-    desk: Desk, db: PracticeDb, config_id: int, version: int | None = None
-) -> Configuration | None:
+async def configuration_of(practice: Practice, config_id: int, version: int | None = None) -> Configuration | None:
     """A practice's configuration by its id, with the credentials of a version if they are still stored. Reads again if
     the snapshot lacks them, because another node may just have created them."""
     configuration = None
     for _ in range(2):
-        found = (await desk.configured(db)).configurations.values()
+        found = (await practice.context.configured(practice.db)).configurations.values()
         configuration = next((one for one in found if one.id == config_id), None)
         if configuration is not None and (version is None or configuration.credentials(version) is not None):
             break
-        desk.forget(db.practice_id)
+        practice.context.forget(practice.id)
     return configuration
 
 
-async def call_for(desk: Desk, db: PracticeDb, attempt: Attempt, verb: str, params: Any) -> Outcome:
+async def call_for(practice: Practice, attempt: Attempt, verb: str, params: Any) -> Outcome:
     """Call a verb about an attempt, or a refund of it, with the credentials that created the attempt."""
-    configuration = await configuration_of(desk, db, attempt.config_id, attempt.credential_version)
+    configuration = await configuration_of(practice, attempt.config_id, attempt.credential_version)
     if configuration is None:
-        log.error("configuration_missing", practice=db.practice_id, attempt=attempt.id)
+        log.error("configuration_missing", practice=practice.id, attempt=attempt.id)
         return NotSent(Reason.config, "no_configuration", "The configuration that this was made with is gone.")
-    return await call_with(desk, db, configuration, attempt, verb, params)
+    return await call_with(practice, configuration, attempt, verb, params)
 
 
-async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str | None) -> Outcome:
+async def fetched(practice: Practice, attempt: Attempt, hinted_id: str | None) -> Outcome:
     """The provider's own current answer about a payment. ``hinted_id``: its id in a webhook or a listing."""
-    payment = await payments.by_id(db, attempt.payment_id)
+    payment = await payments.by_id(practice.db, attempt.payment_id)
     params = ConfirmPaymentParams(
         attempt.id,
         attempt.provider_transaction_id or hinted_id,
@@ -264,11 +256,11 @@ async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str |
         only_ask=attempt.state in ATTEMPT_CLOSED | ATTEMPT_WON,
         direct=payment is not None and charges_at_once(payment),
     )
-    return await call_for(desk, db, attempt, "confirm_payment", params)
+    return await call_for(practice, attempt, "confirm_payment", params)
 
 
 async def call_with(
-    desk: Desk, db: PracticeDb, configuration: Configuration, attempt: Attempt, verb: str, params: Any
+    practice: Practice, configuration: Configuration, attempt: Attempt, verb: str, params: Any
 ) -> Outcome:
     """Call a verb about something that was created with a certain set of credentials.
 
@@ -277,12 +269,12 @@ async def call_with(
     a payment that is known to have been taken with the old ones, or a person has confirmed that the account is the
     same.
     """
-    entry = (await desk.catalog()).get(configuration.provider_code)
+    entry = (await practice.context.catalog()).get(configuration.provider_code)
     if entry is None:
         return NotSent(Reason.config, "not_in_catalog", "The provider is no longer in the catalog.")
     nothing: Outcome | None = None
     for credentials in _made_with_or_after(configuration, attempt):
-        handler = build(desk, db, entry, configuration, credentials)
+        handler = build(practice, entry, configuration, credentials)
         if isinstance(handler, NotSent):
             return handler
         if getattr(handler, verb, None) is None:
@@ -290,14 +282,14 @@ async def call_with(
         asked = params
         if getattr(params, "create", None) and credentials.version != attempt.credential_version:
             # A create that is repeated in another account would create a second payment.
-            is_same = await _is_same_account(db, handler, attempt, credentials.version)
+            is_same = await _is_same_account(practice.db, handler, attempt, credentials.version)
             asked = params if is_same else replace(params, create=None)
         outcome = await call(handler, verb, asked)
         if is_refused(outcome):
             nothing = nothing or outcome
         elif credentials.version == attempt.credential_version or not _finds_nothing(outcome, verb):
             return outcome
-        elif verb in LOOKUPS and not await _is_same_account(db, handler, attempt, credentials.version):
+        elif verb in LOOKUPS and not await _is_same_account(practice.db, handler, attempt, credentials.version):
             detail = "The keys that it was made with are refused by now, and the newer ones may be another account's."
             nothing = Unknown(Reason.config, OTHER_ACCOUNT, detail)
         elif verb in LOOKUPS or outcome.reason is not Reason.not_found:
@@ -341,8 +333,7 @@ async def _is_same_account(db: PracticeDb, handler: Handler, attempt: Attempt, v
 
 
 async def listing_page(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     configuration: Configuration,
     credentials: CredentialSet,
     verb: str,
@@ -353,8 +344,8 @@ async def listing_page(
     """One page of the provider's listing, by one set of keys. None if it lists nothing, or its answer is invalid."""
     if work_is_open():
         raise TransactionOpen
-    entry = (await desk.catalog()).get(configuration.provider_code)
-    handler = build(desk, db, entry, configuration, credentials) if entry else None
+    entry = (await practice.context.catalog()).get(configuration.provider_code)
+    handler = build(practice, entry, configuration, credentials) if entry else None
     if handler is None or isinstance(handler, NotSent) or getattr(handler, verb) is None:
         return None
     page, _ = await _run(handler, verb, int(since.timestamp()), int(until.timestamp()), cursor)

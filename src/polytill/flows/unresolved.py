@@ -13,7 +13,7 @@ from typing import Any
 from polytill.domain.clock import wire_time
 from polytill.domain.ids import new_id
 from polytill.domain.states import AttemptState, RefundState
-from polytill.flows.context import Desk
+from polytill.flows.context import Practice
 from polytill.flows.events import tell
 from polytill.providers.outcomes import NOT_NOW, NotSent, Outcome, Reason, Unknown
 from polytill.storage import cases, refunds, webhook_events
@@ -37,8 +37,7 @@ PENDING_AFTER = timedelta(days=3)
 
 
 async def noted_refund(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     payment: Payment,
     refund: Refund,
     outcome: Outcome,
@@ -52,12 +51,12 @@ async def noted_refund(
     the same unit already resolves, as staff decided. If the outcome was learned meanwhile, the unit must be ``Stale``:
     its case would be pointless and never close.
     """
-    now = desk.world.now()
+    now = practice.now()
     if refund.state is RefundState.unknown and (is_known or asked):
         is_long = now - refund.updated_at >= UNRESOLVED_AFTER
         said = refund_with_last_words(refund, outcome, now)
-        detail = await _evidence_of(db, said, "refund", refund.updated_at, now) if is_long else {}
-        return await _noted(desk, db, payment, refund.id, detail, is_known, is_long, decided)
+        detail = await _evidence_of(practice.db, said, "refund", refund.updated_at, now) if is_long else {}
+        return await _noted(practice, payment, refund.id, detail, is_known, is_long, decided)
     if refund.state is not RefundState.pending or not (is_known or asked):
         return lambda _: None
     subject = f"{refund.id}:unclear"
@@ -65,20 +64,22 @@ async def noted_refund(
         said = refund_with_last_words(refund, outcome, now)
         since = said.unclear_since or now
         is_long = now - since >= UNCLEAR_AFTER
-        detail = await _evidence_of(db, said, "refund", since, now) if is_long else {}
-        return await _noted(desk, db, payment, subject, detail, False, is_long)
+        detail = await _evidence_of(practice.db, said, "refund", since, now) if is_long else {}
+        return await _noted(practice, payment, subject, detail, False, is_long)
     understood = refund.unclear_since is not None and (is_known or not isinstance(outcome, Unknown | NotSent))
-    return await _noted(desk, db, payment, subject, {}, understood, False, decided)
+    return await _noted(practice, payment, subject, {}, understood, False, decided)
 
 
 async def noted_operation(
-    desk: Desk, db: PracticeDb, payment: Payment, before: Operation, after: Operation, is_known: bool
+    practice: Practice, payment: Payment, before: Operation, after: Operation, is_known: bool
 ) -> Callable[[Unit], None]:
     """The same for a capture or cancel whose outcome was unknown."""
-    now = desk.world.now()
+    now = practice.now()
     is_long = now - before.created_at >= UNRESOLVED_AFTER
-    detail = await _evidence_of(db, after, "operation", before.created_at, now) if is_long and not is_known else {}
-    return await _noted(desk, db, payment, before.id, detail, is_known, is_long)
+    detail = (
+        await _evidence_of(practice.db, after, "operation", before.created_at, now) if is_long and not is_known else {}
+    )
+    return await _noted(practice, payment, before.id, detail, is_known, is_long)
 
 
 def is_unclear(outcome: Outcome) -> bool:
@@ -123,8 +124,7 @@ def asked_next(now: datetime, next_at: datetime | None, unclear_since: datetime 
 
 
 async def noted_attempt(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     payment: Payment,
     attempt: Attempt,
     becomes: Attempt | None,
@@ -135,27 +135,27 @@ async def noted_attempt(
     """``noted_refund`` for an attempt that becomes ``becomes`` (None: no change). ``asked``: a lookup did not change
     the state. A pending attempt gets a case, too: three days after its payment was due, or if the provider's answers
     cannot be understood for most of an hour."""
-    now, is_known = desk.world.now(), becomes is not None and becomes.state is not attempt.state
+    now, is_known = practice.now(), becomes is not None and becomes.state is not attempt.state
     if attempt.state is AttemptState.unknown and (is_known or asked):
         said = with_last_words(attempt, outcome, now)
         is_long = now - attempt.updated_at >= UNRESOLVED_AFTER
         detail = _evidence(said, attempt.updated_at, now)
-        return await _noted(desk, db, payment, attempt.id, detail, is_known, is_long, decided)
+        return await _noted(practice, payment, attempt.id, detail, is_known, is_long, decided)
     if attempt.state in MAY_BE_UNCLEAR and asked and is_unclear(outcome) and becomes is None:
         said = with_last_words(attempt, outcome, now)
         since = said.unclear_since or now
         return await _noted(
-            desk, db, payment, f"{attempt.id}:unclear", _evidence(said, since, now), False, now - since >= UNCLEAR_AFTER
+            practice, payment, f"{attempt.id}:unclear", _evidence(said, since, now), False, now - since >= UNCLEAR_AFTER
         )
     understood = attempt.unclear_since is not None and (is_known or not isinstance(outcome, Unknown | NotSent))
     subject = f"{attempt.id}:unclear"
-    steps = [await _noted(desk, db, payment, subject, {}, True, False, decided)] if understood else []
+    steps = [await _noted(practice, payment, subject, {}, True, False, decided)] if understood else []
     if attempt.state is AttemptState.pending and (is_known or asked):
         is_long = now - (payment.expires_at or attempt.created_at) >= PENDING_AFTER
         # In addition to the case of an earlier lost answer, which has ended.
         detail = _evidence(attempt, attempt.updated_at, now)
         subject = f"{attempt.id}:pending"
-        steps.append(await _noted(desk, db, payment, subject, detail, is_known, is_long, decided))
+        steps.append(await _noted(practice, payment, subject, detail, is_known, is_long, decided))
 
     def add(unit: Unit) -> None:
         for step in steps:
@@ -202,8 +202,7 @@ async def _evidence_of(
 
 
 async def _noted(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     payment: Payment,
     subject: str,
     detail: dict[str, Any],
@@ -211,8 +210,8 @@ async def _noted(
     is_long: bool,
     decided: OperatorCase | None = None,
 ) -> Callable[[Unit], None]:
-    now = desk.world.now()
-    known = await cases.listed(db, kind=UNRESOLVED, subject=subject) if is_known else []
+    now = practice.now()
+    known = await cases.listed(practice.db, kind=UNRESOLVED, subject=subject) if is_known else []
     # A unit must write each row once: of two writes PostgreSQL keeps one.
     known = [case for case in known if decided is None or case.id != decided.id]
 
@@ -220,10 +219,10 @@ async def _noted(
         for case in known:
             cases.close(unit, case, {"action": "found_out"}, "provider", now)
         if not is_known and is_long:
-            tell(desk, unit, payment, "payment.unresolved", detail, unless_case=(UNRESOLVED, subject))
+            tell(practice.context, unit, payment, "payment.unresolved", detail, unless_case=(UNRESOLVED, subject))
             webhook_events.open_case(
                 unit,
-                new_id(desk.world),
+                new_id(practice.context.world),
                 payment.practice_id,
                 payment.environment,
                 UNRESOLVED,

@@ -110,7 +110,7 @@ class Surroundings:
 
     def __init__(self, app: ASGIApp, till: Polytill, metrics: RequestMetrics) -> None:
         self._app = app
-        self._desk, self._world = till.desk, till.desk.world
+        self._desk, self._world = till.context, till.context.world
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -236,7 +236,7 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
         description="Payments for multi-tenant software: one catalog, one database for every practice, one API.",
     )
     app.state.till = till
-    app.state.keys = KeyCache(till.desk)
+    app.state.keys = KeyCache(till.context)
     metrics = RequestMetrics(till)
     app.state.metrics = metrics
     problems.install(app, error_page)
@@ -279,7 +279,7 @@ def _add_service_routes(app: FastAPI) -> None:
         the number of practices that can take payments. 503 if no practice can be served.
         """
         till: Polytill = request.app.state.till
-        found = await readiness.look(till.desk)
+        found = await readiness.look(till.context)
         request.app.state.metrics.degraded(found.degraded)
         if found.red is not None:
             raise NotNow(found.red.sentence, code=found.red.code)

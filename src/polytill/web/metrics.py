@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from polytill.app import Polytill
 from polytill.flows.admin.readiness import REASONS
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 
 
 def pattern_of(scope: Scope) -> str:
@@ -37,23 +37,23 @@ class RequestMetrics:
         for reason in REASONS:
             self._degraded.labels(reason).set(0)
         opened = Gauge("polytill_practices_open", "Practice databases opened here", registry=self.registry)
-        opened.set_function(lambda: len(till.desk.opening.opened()))
+        opened.set_function(lambda: len(till.context.opening.opened()))
         unread = Gauge(
             "polytill_listing_entries_unread",
             "Entries of providers' listings that could not be read",
             registry=self.registry,
         )
-        unread.set_function(lambda: till.desk.unread_entries)
+        unread.set_function(lambda: till.context.unread_entries)
 
-        self._events(till.desk)
+        self._events(till.context)
 
-    def _events(self, desk: Desk) -> None:
+    def _events(self, context: Context) -> None:
         """Gauges of undelivered events, from the last reading of this process, at most ten seconds old."""
         for name, what, value in (
-            ("pending", "Events not delivered yet", lambda: desk.event_backlog.pending),
-            ("retrying", "Events whose last delivery failed", lambda: desk.event_backlog.retrying),
-            ("abandoned", "Events whose tries are used up, not resolved", lambda: desk.event_backlog.abandoned),
-            ("oldest_pending_seconds", "Age of the oldest event not delivered", lambda: _oldest_s(desk)),
+            ("pending", "Events not delivered yet", lambda: context.event_backlog.pending),
+            ("retrying", "Events whose last delivery failed", lambda: context.event_backlog.retrying),
+            ("abandoned", "Events whose tries are used up, not resolved", lambda: context.event_backlog.abandoned),
+            ("oldest_pending_seconds", "Age of the oldest event not delivered", lambda: _oldest_s(context)),
         ):
             Gauge(f"polytill_events_{name}", what, registry=self.registry).set_function(value)
 
@@ -72,6 +72,6 @@ class RequestMetrics:
         start_http_server(port, host, self.registry)
 
 
-def _oldest_s(desk: Desk) -> float:
-    oldest = desk.event_backlog.oldest_pending_at
-    return 0.0 if oldest is None else max((desk.world.now() - oldest).total_seconds(), 0.0)
+def _oldest_s(context: Context) -> float:
+    oldest = context.event_backlog.oldest_pending_at
+    return 0.0 if oldest is None else max((context.world.now() - oldest).total_seconds(), 0.0)

@@ -33,12 +33,12 @@ async def deliver(request: Request, token: str) -> Response:
     200 once it is stored, 401 for an invalid signature, 404 for an unknown token, 413 if it is too large, 503 while the
     provider's handler is missing.
     """
-    desk = request.app.state.till.desk
+    context = request.app.state.till.context
     body = await read_limited(request, receive.MAX_BODY_BYTES)
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
     try:
-        event = await receive.receive(desk, token, headers, body, request.query_params.get("reference"))
+        event = await receive.receive(context, token, headers, body, request.query_params.get("reference"))
     except NotFound:
         raise NotFound("There is no such webhook address.") from None
-    told = await receive.wanted_answer(desk, event) if event else {}
+    told = await receive.wanted_answer(context, event) if event else {}
     return answer({"received": True, "status": event.state.value if event else "received", **told})

@@ -7,7 +7,7 @@ from typing import Any
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, NotFound
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.handler_guard import takes
 from polytill.providers.contract import CurrencyTerms, Handler
 from polytill.providers.features import features_of
@@ -57,24 +57,24 @@ class Seeded:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-async def seed(desk: Desk, codes: list[str] | None = None, actor: str = "cli") -> Seeded:
+async def seed(context: Context, codes: list[str] | None = None, actor: str = "cli") -> Seeded:
     """Add providers with everything that their handlers know. Existing entries stay as they are.
 
     Without ``codes``, those of a fresh installation: built-in handlers that the catalog lacks, and plug-ins if the
     catalog is new. A failure does not stop the others.
     """
-    have = await catalog.all_entries(desk.owner)
+    have = await catalog.all_entries(context.owner)
     if codes is None:
-        codes = [code for code in desk.registry.installed() if code in BUILT_IN or not have]
+        codes = [code for code in context.registry.installed() if code in BUILT_IN or not have]
     found = Seeded()
     for code in dict.fromkeys(codes):
         if code in have:
             found.present.append(code)
             continue
         try:
-            entry = entry_from_handler(desk.registry.get(code))
-            _check(desk, entry, None)
-            await _insert(desk, replace(entry, created_by=actor), actor)
+            entry = entry_from_handler(context.registry.get(code))
+            _check(context, entry, None)
+            await _insert(context, replace(entry, created_by=actor), actor)
         except (HandlerMissing, Conflict, Invalid) as error:
             found.refused[code] = getattr(error, "detail", None) or str(error)
         else:
@@ -82,21 +82,21 @@ async def seed(desk: Desk, codes: list[str] | None = None, actor: str = "cli") -
     return found
 
 
-async def _insert(desk: Desk, entry: ProviderEntry, actor: str) -> None:
-    now = desk.world.now()
+async def _insert(context: Context, entry: ProviderEntry, actor: str) -> None:
+    now = context.world.now()
     try:
-        async with desk.owner.transaction() as tx:
+        async with context.owner.transaction() as tx:
             await catalog.insert(tx, entry, now)
             audit.append(tx, now, actor, "provider.added", entry.code, {"status": entry.status})
     except Duplicate:
         raise Conflict(f"The catalog already has a provider {entry.code!r}.", code="duplicate_code") from None
-    desk.forget_catalog()
+    context.forget_catalog()
 
 
-async def add(desk: Desk, given: dict[str, Any], currencies: list[str] | None, actor: str) -> ProviderEntry:
+async def add(context: Context, given: dict[str, Any], currencies: list[str] | None, actor: str) -> ProviderEntry:
     """Add a new provider. Values that the request leaves out come from the handler, if one is installed."""
     code = given["code"]
-    handler, missing = _handler(desk, code, given.get("integration_type") or "built_in", given.get("handler_module"))
+    handler, missing = _handler(context, code, given.get("integration_type") or "built_in", given.get("handler_module"))
     if handler is None and (given.get("status") or "active") != "inactive":
         detail = f"{missing} Without a handler, a provider can only be added with status inactive."
         where = "/handlerModule" if given.get("integration_type") == "custom" else "/code"
@@ -111,26 +111,26 @@ async def add(desk: Desk, given: dict[str, Any], currencies: list[str] | None, a
         known = entry.currencies
         entry.currencies = {c: known.get(c) or CurrencySupport(c) for c in currencies}
         _check_taken(entry, handler, currencies)
-    _check(desk, entry, handler)
-    await _insert(desk, entry, actor)
-    return (await desk.catalog())[code]
+    _check(context, entry, handler)
+    await _insert(context, entry, actor)
+    return (await context.catalog())[code]
 
 
 def _handler(
-    desk: Desk, code: str, integration_type: str, handler_module: str | None
+    context: Context, code: str, integration_type: str, handler_module: str | None
 ) -> tuple[type[Handler] | None, str]:
     try:
-        return desk.registry.get(code, integration_type, handler_module), ""
+        return context.registry.get(code, integration_type, handler_module), ""
     except HandlerMissing as error:
         return None, str(error)
 
 
-def _check(desk: Desk, entry: ProviderEntry, handler: type[Handler] | None) -> None:
+def _check(context: Context, entry: ProviderEntry, handler: type[Handler] | None) -> None:
     errors = []
     for name, url in (("apiBaseUrl", entry.api_base_url), ("sandboxApiBaseUrl", entry.sandbox_api_base_url)):
         if handler is None or url is None:
             continue
-        if not may_receive_keys(url, handler.hosts, desk.settings.allowed_provider_origins):
+        if not may_receive_keys(url, handler.hosts, context.settings.allowed_provider_origins):
             hosts = ", ".join(sorted(handler.hosts))
             detail = f"Keys of {entry.name} are only sent to {hosts} over https, or to origins that the settings allow."
             errors.append(FieldError(f"/{name}", detail))
@@ -182,20 +182,20 @@ async def _locked(tx: Tx, code: str) -> ProviderEntry:
 
 
 async def change(
-    desk: Desk, code: str, given: dict[str, Any], currencies: list[str] | None, actor: str
+    context: Context, code: str, given: dict[str, Any], currencies: list[str] | None, actor: str
 ) -> ProviderEntry:
     """Change some columns. ``supportedCurrencies`` creates, keeps and deactivates rows of the currency table."""
-    async with desk.owner.transaction() as tx:
+    async with context.owner.transaction() as tx:
         before = await _locked(tx, code)
         after = replace(before, **given)
         after.currencies = dict(before.currencies)
-        handler, missing = _handler(desk, code, after.integration_type, after.handler_module)
+        handler, missing = _handler(context, code, after.integration_type, after.handler_module)
         if handler is None and after.status != "inactive":
             raise Invalid([FieldError("/status", f"{missing} It can only be inactive.")], code="handler_missing")
         touched = _with_currencies(after, currencies, handler)
         _check_taken(after, handler, [one.currency_code for one in touched if one.is_active])
-        _check(desk, after, handler)
-        now = desk.world.now()
+        _check(context, after, handler)
+        now = context.world.now()
         catalog.update(tx, after, now)
         for support in touched:
             catalog.put_currency(tx, after.id, support, now)
@@ -203,8 +203,8 @@ async def change(
             ["supported_currencies"] if currencies is not None else []
         )
         audit.append(tx, now, actor, "provider.changed", code, {"fields": names, "status": after.status})
-    desk.forget_catalog()
-    return (await desk.catalog())[code]
+    context.forget_catalog()
+    return (await context.catalog())[code]
 
 
 def _with_currencies(
@@ -225,37 +225,37 @@ def _with_currencies(
     return touched
 
 
-async def deprecate(desk: Desk, code: str, actor: str) -> ProviderEntry:
+async def deprecate(context: Context, code: str, actor: str) -> ProviderEntry:
     """Deprecate a provider, in place of deletion: no new configurations, but refunds of existing payments still work."""
-    return await change(desk, code, {"status": "deprecated"}, None, actor)
+    return await change(context, code, {"status": "deprecated"}, None, actor)
 
 
-async def put_currency(desk: Desk, code: str, support: CurrencySupport, actor: str) -> CurrencySupport:
+async def put_currency(context: Context, code: str, support: CurrencySupport, actor: str) -> CurrencySupport:
     """Create or replace one currency's terms."""
-    async with desk.owner.transaction() as tx:
+    async with context.owner.transaction() as tx:
         entry = await _locked(tx, code)
         after = replace(entry, currencies={**entry.currencies, support.currency_code: support})
-        handler, _ = _handler(desk, code, after.integration_type, after.handler_module)
+        handler, _ = _handler(context, code, after.integration_type, after.handler_module)
         if support.is_active:
             _check_taken(after, handler, [support.currency_code])
-        _check(desk, after, handler)
-        now = desk.world.now()
+        _check(context, after, handler)
+        now = context.world.now()
         catalog.put_currency(tx, entry.id, support, now)
         catalog.update(tx, after, now)
         audit.append(tx, now, actor, "provider.currency_set", code, {"currency": support.currency_code})
-    desk.forget_catalog()
+    context.forget_catalog()
     return support
 
 
-async def remove_currency(desk: Desk, code: str, currency_code: str, actor: str) -> None:
+async def remove_currency(context: Context, code: str, currency_code: str, actor: str) -> None:
     """Delete one currency's terms."""
-    async with desk.owner.transaction() as tx:
+    async with context.owner.transaction() as tx:
         entry = await _locked(tx, code)
         if currency_code not in entry.currencies:
             raise NotFound(f"{entry.name} has no terms for {currency_code}.")
         after = replace(entry, currencies={c: s for c, s in entry.currencies.items() if c != currency_code})
-        now = desk.world.now()
+        now = context.world.now()
         catalog.remove_currency(tx, entry.id, currency_code)
         catalog.update(tx, after, now)
         audit.append(tx, now, actor, "provider.currency_removed", code, {"currency": currency_code})
-    desk.forget_catalog()
+    context.forget_catalog()

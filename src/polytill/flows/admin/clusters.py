@@ -7,7 +7,7 @@ from polytill.domain.errors import Conflict, Duplicate, NotFound, NotNow, Operat
 from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.flows import key_ring
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.storage import audit, practices
 from polytill.storage.clusters import check_server
 from polytill.storage.opening import DEFAULT
@@ -26,61 +26,61 @@ async def check(url: Secret) -> None:
         raise invalid("/url", f"The server was not saved: {error.detail}", reason="cluster_unusable") from error
 
 
-async def add(desk: Desk, name: str, url: Secret, actor: str) -> None:
+async def add(context: Context, name: str, url: Secret, actor: str) -> None:
     """Register a server that works. Its address contains a password, so it is stored sealed."""
     if name == DEFAULT:
         raise Conflict(f"A cluster named {name!r} already exists.", code="duplicate_name")
     await check(url)
-    await key_ring.may_seal(desk)
-    now = desk.world.now()
+    await key_ring.may_seal(context)
+    now = context.world.now()
     unit = Unit()
-    practices.add_cluster(unit, name, desk.opening.seal_owners(url, _place(name)), now)
+    practices.add_cluster(unit, name, context.opening.seal_owners(url, _place(name)), now)
     audit.append(unit, now, actor, "cluster.added", name)
     try:
-        await desk.owner.commit(unit)
+        await context.owner.commit(unit)
     except Duplicate:
         raise Conflict(f"A cluster named {name!r} already exists.", code="duplicate_name") from None
-    desk.opening.forget_clusters()
+    context.opening.forget_clusters()
 
 
-async def change(desk: Desk, name: str, url: Secret | None, is_active: bool | None, actor: str) -> None:
+async def change(context: Context, name: str, url: Secret | None, is_active: bool | None, actor: str) -> None:
     """Replace the address (a rotated password), or open or close the cluster to new practices.
 
     All nodes use the new address within seconds.
     """
     _not_the_default(name)
-    if all(row.name != name for row in await practices.clusters(desk.owner)):
+    if all(row.name != name for row in await practices.clusters(context.owner)):
         raise NotFound(_NO_SUCH.format(name=name))
     sealed = None
     if url is not None:
         await check(url)
-        await key_ring.may_seal(desk)
-        sealed = desk.opening.seal_owners(url, _place(name))
-    now = desk.world.now()
+        await key_ring.may_seal(context)
+        sealed = context.opening.seal_owners(url, _place(name))
+    now = context.world.now()
     unit = Unit()
     practices.change_cluster(unit, name, sealed, is_active, now)
     changed = {"address": url is not None} | ({} if is_active is None else {"isActive": is_active})
     audit.append(unit, now, actor, "cluster.changed", name, changed)
     try:
-        await desk.owner.commit(unit)
+        await context.owner.commit(unit)
     except Stale:
         raise NotFound(_NO_SUCH.format(name=name)) from None
-    desk.opening.forget_clusters()
+    context.opening.forget_clusters()
 
 
-async def remove(desk: Desk, name: str, actor: str) -> None:
+async def remove(context: Context, name: str, actor: str) -> None:
     """Delete a cluster without practices; ``Conflict`` if it has practices."""
     _not_the_default(name)
-    async with desk.owner.transaction() as tx:
+    async with context.owner.transaction() as tx:
         count = await practices.remove_cluster(tx, name)
         if count == 0:
-            audit.append(tx, desk.world.now(), actor, "cluster.removed", name)
+            audit.append(tx, context.world.now(), actor, "cluster.removed", name)
     if count is None:
         raise NotFound(_NO_SUCH.format(name=name))
     if count:
         what = "1 practice is" if count == 1 else f"{count} practices are"
         raise Conflict(f"{what} on the cluster {name!r}, so it cannot be removed.", code="cluster_in_use")
-    desk.opening.forget_clusters()
+    context.opening.forget_clusters()
 
 
 def _not_the_default(name: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterable
 
 from polytill.domain.errors import NotNow, PolytillError, Stale
 from polytill.flows.admin.practices import migrate_practice
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, log
 from polytill.storage import audit, fleet, migrating
 from polytill.storage.units import Unit
 
@@ -22,7 +22,7 @@ AT_ONCE = 4
 
 
 async def migrate_each(
-    desk: Desk, practice_ids: Iterable[int], actor: str
+    context: Context, practice_ids: Iterable[int], actor: str
 ) -> AsyncGenerator[list[tuple[int, str | None]]]:
     """Migrate practices, a few at a time. Yield the practices that were finished since the last time, each with the
     sentence that explains its failure; at least every few seconds, also if there are none."""
@@ -30,7 +30,7 @@ async def migrate_each(
 
     async def one(practice_id: int) -> tuple[int, str | None]:
         async with gate:
-            return practice_id, await _migrated(desk, practice_id, actor)
+            return practice_id, await _migrated(context, practice_id, actor)
 
     pending = {asyncio.create_task(one(practice_id)) for practice_id in practice_ids}
     try:
@@ -43,76 +43,76 @@ async def migrate_each(
         await asyncio.gather(*pending, return_exceptions=True)
 
 
-async def _migrated(desk: Desk, practice_id: int, actor: str) -> str | None:
+async def _migrated(context: Context, practice_id: int, actor: str) -> str | None:
     """Migrate one practice. Return None on success, else the reason of the failure."""
     unit = Unit()
     try:
-        await migrate_practice(desk, practice_id, actor)
+        await migrate_practice(context, practice_id, actor)
     except Exception as error:
         # A database's error message may quote a row; only our sentences are stored.
         ours = isinstance(error, PolytillError)
         code = error.code if ours else "refused"  # type: ignore[attr-defined]
-        detail = error.detail if ours else await _refused(desk, practice_id, error)  # type: ignore[attr-defined]
+        detail = error.detail if ours else await _refused(context, practice_id, error)  # type: ignore[attr-defined]
         log.error("practice_not_migrated", practice=practice_id, code=code, error=type(error).__name__)
-        fleet.failed(unit, practice_id, code, detail, desk.world.now())
+        fleet.failed(unit, practice_id, code, detail, context.world.now())
     else:
         detail = None
         fleet.mended(unit, practice_id)
-    await desk.owner.commit(unit)
+    await context.owner.commit(unit)
     return detail
 
 
-async def _refused(desk: Desk, practice_id: int, error: Exception) -> str:
+async def _refused(context: Context, practice_id: int, error: Exception) -> str:
     at = None
     with contextlib.suppress(Exception):  # the database may not answer at all
-        async with desk.opening.at_any_schema(practice_id) as db:
+        async with context.opening.at_any_schema(practice_id) as db:
             at = await migrating.current(db)
     step = f"the step after {at}" if at else "a step"
     return f"The database rejected {step} ({type(error).__name__})."
 
 
-async def begin(desk: Desk, actor: str) -> str | None:
+async def begin(context: Context, actor: str) -> str | None:
     """Claim the migration of all practices with an older schema. Return the run's name; None if another run is active."""
-    run, now = desk.world.random_bytes(8).hex(), desk.world.now()
-    waiting = await fleet.behind(desk.owner, migrating.head("practice"))
+    run, now = context.world.random_bytes(8).hex(), context.world.now()
+    waiting = await fleet.behind(context.owner, migrating.head("practice"))
     unit = Unit()
-    fleet.begin(unit, run, actor, len(waiting), desk.shared_after(0), desk.shared_after(CLAIM_S))
+    fleet.begin(unit, run, actor, len(waiting), context.shared_after(0), context.shared_after(CLAIM_S))
     audit.append(unit, now, actor, "fleet.migration_begun", "owner", {"practices": len(waiting)})
     try:
-        await desk.owner.commit(unit)
+        await context.owner.commit(unit)
     except Stale:
         return None
     return run
 
 
-async def carry_out(desk: Desk, run: str, actor: str) -> None:
+async def carry_out(context: Context, run: str, actor: str) -> None:
     """Migrate every practice with an older schema, until the end or until this is canceled; ``Stale`` if another run
     has taken over meanwhile."""
     unit = Unit()
     try:
-        waiting = await fleet.behind(desk.owner, migrating.head("practice"))
-        failed, kept_at_s = 0, desk.world.time_s()
-        async with contextlib.aclosing(migrate_each(desk, waiting, actor)) as rounds:
+        waiting = await fleet.behind(context.owner, migrating.head("practice"))
+        failed, kept_at_s = 0, context.world.time_s()
+        async with contextlib.aclosing(migrate_each(context, waiting, actor)) as rounds:
             async for done in rounds:
                 failed += sum(why is not None for _, why in done)
-                if not 0 <= desk.world.time_s() - kept_at_s < PROLONG_S:
-                    kept_at_s = desk.world.time_s()
-                    await _keep(desk, run)
-        now = desk.world.now()
+                if not 0 <= context.world.time_s() - kept_at_s < PROLONG_S:
+                    kept_at_s = context.world.time_s()
+                    await _keep(context, run)
+        now = context.world.now()
         fleet.end(unit, run, now)
         audit.append(unit, now, actor, "fleet.migration_ended", "owner", {"practices": len(waiting), "failed": failed})
     except BaseException:
-        fleet.give_up(unit, run, desk.shared_after(-1.0))
+        fleet.give_up(unit, run, context.shared_after(-1.0))
         raise
     finally:
         with contextlib.suppress(PolytillError):  # the claim expires
-            await desk.owner.commit(unit)
+            await context.owner.commit(unit)
 
 
-async def _keep(desk: Desk, run: str) -> None:
+async def _keep(context: Context, run: str) -> None:
     unit = Unit()
-    fleet.prolong(unit, run, desk.shared_after(CLAIM_S))
+    fleet.prolong(unit, run, context.shared_after(CLAIM_S))
     try:
-        await desk.owner.commit(unit)
+        await context.owner.commit(unit)
     except NotNow:
         log.warning("fleet_claim_not_kept")

@@ -24,10 +24,9 @@ from polytill.domain.states import Environment
 from polytill.flows.admin import credentials
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.practices import change_practice, create_practice
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.providers.http import parse_json
 from polytill.storage import practices, provider_configs
-from polytill.storage.databases import PracticeDb
 from polytill.storage.practices import PracticeEntry
 
 _TEXT = {"type": "string", "minLength": 1}
@@ -93,7 +92,7 @@ class Arrived:
     key: Secret | None = None
 
 
-async def plan(desk: Desk, file: bytes) -> list[Arrival]:
+async def plan(context: Context, file: bytes) -> list[Arrival]:
     """Read and check a whole file; ``Invalid`` with a pointer for everything that is wrong in it."""
     try:
         entries: Any = parse_json(file)
@@ -109,10 +108,10 @@ async def plan(desk: Desk, file: bytes) -> list[Arrival]:
     ]
     if errors:
         raise Invalid(errors)
-    known = [one for one in await practices.listed(desk.owner, limit=1_000_000) if one.state != "provisioning"]
+    known = [one for one in await practices.listed(context.owner, limit=1_000_000) if one.state != "provisioning"]
     named = [_external_id(f"/{number}", entry, errors) for number, entry in enumerate(entries)]
     arrivals = [
-        await _planned(desk, f"/{number}", entry, external_id, known, errors)
+        await _planned(context, f"/{number}", entry, external_id, known, errors)
         for number, (entry, external_id) in enumerate(zip(entries, named, strict=True))
     ]
     _named_once(entries, arrivals, errors)
@@ -149,7 +148,7 @@ def _named_once(entries: list[dict[str, Any]], arrivals: list[Arrival], errors: 
 
 
 async def _planned(
-    desk: Desk,
+    context: Context,
     at: str,
     entry: dict[str, Any],
     external_id: str | None,
@@ -177,7 +176,7 @@ async def _planned(
     wishes = []
     for code, given in entry["paymentProviders"].items():
         try:
-            wishes.append(await configuring.check_new(desk, _wish(code, given)))
+            wishes.append(await configuring.check_new(context, _wish(code, given)))
         except Invalid as wrong:
             errors += [FieldError(f"{at}/paymentProviders/{code}{e.pointer}", e.detail) for e in wrong.errors]
     return Arrival(name, currency, external_id, there, wishes, country, time_zone)
@@ -224,12 +223,12 @@ def _wish(code: str, given: dict[str, Any]) -> configuring.Wish:
     )
 
 
-async def bring(desk: Desk, arrival: Arrival, actor: str) -> Arrived:
+async def bring(context: Context, arrival: Arrival, actor: str) -> Arrived:
     """Create the practice if it does not exist, and add the configurations that it lacks."""
     entry, key = arrival.there, None
     if entry is None:
         entry, first = await create_practice(
-            desk,
+            context,
             arrival.name,
             arrival.currency,
             "default",
@@ -240,24 +239,24 @@ async def bring(desk: Desk, arrival: Arrival, actor: str) -> Arrived:
         )
         key = Secret(first)
     elif arrival.external_id and entry.external_id is None:
-        await change_practice(desk, entry.id, None, None, None, actor, external_id=arrival.external_id)
-    db = await desk.opening.practice(entry.id)
-    held = {code for code, one in (await provider_configs.all_of(db)).items() if one.removed_at is None}
+        await change_practice(context, entry.id, None, None, None, actor, external_id=arrival.external_id)
+    practice = await context.practice(entry.id)
+    held = {code for code, one in (await provider_configs.all_of(practice.db)).items() if one.removed_at is None}
     added = [wish for wish in arrival.wishes if wish.provider_code not in held]
     not_default = []
     for wish in added:
-        if wish.is_default and await _has_default(desk, db, wish):
+        if wish.is_default and await _has_default(practice, wish):
             wish = replace(wish, is_default=False)
             not_default.append(wish.provider_code)
-        await configuring.configure(desk, entry.id, wish, actor)
+        await configuring.configure(context, entry.id, wish, actor)
     kept = [wish.provider_code for wish in arrival.wishes if wish.provider_code in held]
     return Arrived(entry.id, entry.name, [wish.provider_code for wish in added], kept, not_default, key)
 
 
-async def _has_default(desk: Desk, db: PracticeDb, wish: configuring.Wish) -> bool:
+async def _has_default(practice: Practice, wish: configuring.Wish) -> bool:
     """Return whether any currency of the imported configuration has a default already, in that environment."""
-    entry = (await desk.catalog()).get(wish.provider_code)
+    entry = (await practice.context.catalog()).get(wish.provider_code)
     supported = entry.supported_currencies if entry else []
     currencies = supported if wish.supported_currencies is None else wish.supported_currencies
-    defaults = await provider_configs.defaults(db)
+    defaults = await provider_configs.defaults(practice.db)
     return any((wish.environment, currency) in defaults for currency in currencies)

@@ -13,7 +13,7 @@ from polytill.domain.contacts import stored_phone
 from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.identifiers import Identifiers, new_number
 from polytill.flows.admin.staff import normalized
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.identifiers import handler_of, identifiers_of
 from polytill.flows.payments.saved_methods import customer_key, same_card
 from polytill.storage import attempts as storage_attempts
@@ -46,13 +46,13 @@ class _Row:
     attempts: list[tuple[Attempt, Identifiers]]
 
 
-async def index_all(desk: Desk, db: PracticeDb) -> int:
+async def index_all(practice: Practice) -> int:
     """Index all rows of a practice that are not searchable yet. Return the number of rows."""
-    done = await fold_emails(desk, db)
-    while found := await index_some(desk, db):
+    done = await fold_emails(practice.context, practice.db)
+    while found := await index_some(practice):
         done += found
-    done += await _search_rows(db)
-    while await close_blocks(db):
+    done += await _search_rows(practice.db)
+    while await close_blocks(practice.db):
         pass
     return done
 
@@ -86,21 +86,21 @@ async def close_blocks(db: PracticeDb, most: int = BLOCKS) -> int:
     return done
 
 
-async def index_some(desk: Desk, db: PracticeDb, limit: int = BATCH) -> int:
+async def index_some(practice: Practice, limit: int = BATCH) -> int:
     """Index a few payments and saved methods that an earlier version has written."""
-    waiting = [await _row(desk, db, payment) for payment in await payments.without_number(db, limit)]
+    waiting = [await _row(practice, payment) for payment in await payments.without_number(practice.db, limit)]
     try:
-        done = await _write(desk, db, waiting)
+        done = await _write(practice, waiting)
     except (Duplicate, Stale):  # a number is taken, or another node does the same: one after the other
-        done = sum([await _written(desk, db, row) for row in waiting])
-    without_keys = await saved_methods.without_keys(db, limit)
+        done = sum([await _written(practice, row) for row in waiting])
+    without_keys = await saved_methods.without_keys(practice.db, limit)
     unit = Unit()
     for one in without_keys:
         customer = customer_key(one.customer_email, stored_phone(one.customer_phone, one.currency))
         card = same_card(one.id, one.config_id, one.fingerprint, customer)
         saved_methods.set_keys(unit, one.id, card, customer)
-    await db.commit(unit)
-    return done + len(without_keys) + await _name_others(db, limit)
+    await practice.db.commit(unit)
+    return done + len(without_keys) + await _name_others(practice.db, limit)
 
 
 async def _name_others(db: PracticeDb, limit: int) -> int:
@@ -118,14 +118,14 @@ async def _name_others(db: PracticeDb, limit: int) -> int:
     return len(of_refunds) + len(of_disputes)
 
 
-async def fold_emails(desk: Desk, db: OwnerDb | PracticeDb) -> int:
+async def fold_emails(context: Context, db: OwnerDb | PracticeDb) -> int:
     """Write people's e-mails in the current form for comparison. If two become equal, an admin must resolve it."""
     done = 0
     for person in await staff.listed(db):
         if person.email == normalized(person.email):
             continue
         unit = Unit()
-        staff.set_email(unit, person.id, normalized(person.email), desk.world.now())
+        staff.set_email(unit, person.id, normalized(person.email), context.world.now())
         try:
             await db.commit(unit)
             done += 1
@@ -134,26 +134,26 @@ async def fold_emails(desk: Desk, db: OwnerDb | PracticeDb) -> int:
     return done
 
 
-async def _row(desk: Desk, db: PracticeDb, payment: Payment) -> _Row:
-    attempts = await storage_attempts.of_payment(db, payment.id)
+async def _row(practice: Practice, payment: Payment) -> _Row:
+    attempts = await storage_attempts.of_payment(practice.db, payment.id)
     found = []
     for attempt in attempts:
         # The payment has one set of identifiers: those of the attempt whose transaction it has.
         own = payment.provider_transaction_id == attempt.provider_transaction_id
         response = payment.provider_response if own and payment.provider_code == attempt.provider_code else None
-        handler = await handler_of(desk, attempt.provider_code)
+        handler = await handler_of(practice.context, attempt.provider_code)
         found.append((attempt, identifiers_of(handler, attempt.provider_transaction_id, response)))
     return _Row(payment, found)
 
 
-async def _write(desk: Desk, db: PracticeDb, rows: list[_Row]) -> int:
+async def _write(practice: Practice, rows: list[_Row]) -> int:
     if not rows:
         return 0
-    now = desk.world.now()
-    async with db.transaction() as tx:
+    now = practice.now()
+    async with practice.db.transaction() as tx:
         for row in rows:
             payment = row.payment
-            payment.number = new_number(desk.world, desk.numbers.digits(db.practice_id))
+            payment.number = new_number(practice.context.world, practice.context.numbers.digits(practice.id))
             payments.set_number(tx, payment)
             payment_search.insert(tx, payment_search.row_of(payment))
             for attempt, found in row.attempts:
@@ -161,12 +161,12 @@ async def _write(desk: Desk, db: PracticeDb, rows: list[_Row]) -> int:
     return len(rows)
 
 
-async def _written(desk: Desk, db: PracticeDb, row: _Row) -> int:
+async def _written(practice: Practice, row: _Row) -> int:
     for _ in range(TRIES):
         try:
-            return await _write(desk, db, [row])
+            return await _write(practice, [row])
         except Stale:
             return 0  # another node was first
         except Duplicate:
-            desk.numbers.taken(db.practice_id)
+            practice.context.numbers.taken(practice.id)
     return 0

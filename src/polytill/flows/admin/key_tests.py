@@ -11,7 +11,7 @@ from typing import Any
 from polytill.domain.errors import FieldError
 from polytill.domain.states import Environment
 from polytill.domain.text import in_sentence
-from polytill.flows.context import Desk
+from polytill.flows.context import Practice
 from polytill.flows.provider_calls import build, call_test
 from polytill.providers.contract import CredentialTest, Handler, KeyFinding
 from polytill.providers.outcomes import NotSent
@@ -34,10 +34,10 @@ class LastTest:
 
 
 async def tested(
-    desk: Desk, db: PracticeDb, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet
+    practice: Practice, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet
 ) -> CredentialTest:
     """Test one set of keys at the provider. ``reached`` is false if it did not answer."""
-    handler = build(desk, db, entry, configuration, credentials)
+    handler = build(practice, entry, configuration, credentials)
     if isinstance(handler, NotSent):
         return CredentialTest(False, handler.detail or "The provider cannot be called.")
     result = await call_test(handler)

@@ -14,7 +14,7 @@ from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
 from polytill.domain.names import read_name
 from polytill.flows import key_ring
 from polytill.flows.admin.indexing import index_all
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, Practice, log
 from polytill.storage import audit, migrating, people, practices
 from polytill.storage.databases import PracticeDb
 from polytill.storage.opening import DEFAULT, stamp_identity
@@ -24,10 +24,10 @@ from polytill.storage.units import Unit
 PRACTICE_SCOPES = ["read", "payments", "refunds", "configure"]
 
 
-def new_key(desk: Desk, kind: str) -> tuple[str, str]:
+def new_key(context: Context, kind: str) -> tuple[str, str]:
     """Return a new API key and its hash. 256 random bits need no slow hash."""
     prefix = {"owner": "pt_owner_", "practice": "pt_practice_", "publishable": "pt_pub_"}[kind]
-    key = prefix + base64.b32encode(desk.world.random_bytes(32)).decode().rstrip("=").lower()
+    key = prefix + base64.b32encode(context.world.random_bytes(32)).decode().rstrip("=").lower()
     return key, key_hash(key)
 
 
@@ -37,15 +37,15 @@ def key_hash(key: str) -> str:
 
 
 async def create_key(
-    desk: Desk, kind: str, practice_id: int | None, name: str, scopes: list[str] | None, actor: str
+    context: Context, kind: str, practice_id: int | None, name: str, scopes: list[str] | None, actor: str
 ) -> str:
     """Create an API key, which is shown only once."""
     if practice_id is not None:
-        await desk.opening.entry(practice_id)
+        await context.opening.entry(practice_id)
     name = _name(name, "name of the key")
-    key, hashed = new_key(desk, kind)
+    key, hashed = new_key(context, kind)
     granted = {"owner": ["owner"], "publishable": ["publishable"]}.get(kind) or scopes or PRACTICE_SCOPES
-    now = desk.world.now()
+    now = context.world.now()
     unit = Unit()
     people.insert_key(unit, kind, practice_id, name, hashed, key[-4:], granted, now)
     audit.append(
@@ -56,7 +56,7 @@ async def create_key(
         f"practice:{practice_id}" if practice_id else "owner",
         {"kind": kind, "name": name},
     )
-    await desk.owner.commit(unit)
+    await context.owner.commit(unit)
     return key
 
 
@@ -93,7 +93,7 @@ def _taken(external_id: str | None) -> Conflict:
 
 
 async def create_practice(
-    desk: Desk,
+    context: Context,
     name: str,
     currency: str,
     cluster: str,
@@ -112,20 +112,20 @@ async def create_practice(
     _check_settings(currency, country, time_zone)
     home = locality(currency, country, time_zone)
     external_id = _read_external_id(external_id)
-    place = await desk.opening.open_to_new(cluster)
-    await key_ring.may_seal(desk)
+    place = await context.opening.open_to_new(cluster)
+    await key_ring.may_seal(context)
     await place.check()  # before a row is written that would be left behind if the server does not work
-    now = desk.world.now()
-    database_name = f"{practices.DATABASE_PREFIX}{desk.world.random_bytes(8).hex()}"
+    now = context.world.now()
+    database_name = f"{practices.DATABASE_PREFIX}{context.world.random_bytes(8).hex()}"
     try:
-        async with desk.owner.transaction() as tx:
+        async with context.owner.transaction() as tx:
             if cluster != DEFAULT and not await practices.hold_cluster(tx, cluster):
                 raise NotFound(f"The cluster {cluster!r} is closed to new practices.")
             practice_id = await practices.reserve(tx, name, currency, home, cluster, database_name, now, external_id)
     except Duplicate:
         raise _taken(external_id) from None
     try:
-        data_key, wrapped = desk.opening.new_data_key(practice_id)
+        data_key, wrapped = context.opening.new_data_key(practice_id)
         await place.create(database_name)
         db = PracticeDb(place.engine(database_name), practice_id, data_key)
         stamp = Unit()
@@ -134,48 +134,48 @@ async def create_practice(
             await db.commit(stamp)
         finally:
             await db.engine.close()
-        key, hashed = new_key(desk, "practice")
+        key, hashed = new_key(context, "practice")
         unit = Unit()
         practices.activate(unit, practice_id, migrating.head("practice"), wrapped, now)
         people.insert_key(unit, "practice", practice_id, "first key", hashed, key[-4:], PRACTICE_SCOPES, now)
         made = {"name": name, "cluster": cluster} | ({"externalId": external_id} if external_id else {})
         audit.append(unit, now, actor, "practice.created", f"practice:{practice_id}", made)
-        await desk.owner.commit(unit)
+        await context.owner.commit(unit)
     except BaseException as error:
-        if await _undone(desk, practice_id, cluster, database_name) or not isinstance(error, Exception):
+        if await _undone(context, practice_id, cluster, database_name) or not isinstance(error, Exception):
             raise
         # Only the answer to the last commit was lost.
-    desk.opening.forget(practice_id)
-    return await desk.opening.entry(practice_id), key
+    context.opening.forget(practice_id)
+    return await context.opening.entry(practice_id), key
 
 
-async def _undone(desk: Desk, practice_id: int, cluster: str, database_name: str) -> bool:
+async def _undone(context: Context, practice_id: int, cluster: str, database_name: str) -> bool:
     """Undo an onboarding. Return False if the practice is in use, so that its database must stay.
 
     Failures here are logged, so that the caller gets the first error.
     """
     try:
-        async with desk.owner.transaction() as tx:  # the row is deleted only after the database
+        async with context.owner.transaction() as tx:  # the row is deleted only after the database
             if not await practices.forget(tx, practice_id):
                 return False
-            await (await desk.opening.cluster(cluster)).drop(database_name)
+            await (await context.opening.cluster(cluster)).drop(database_name)
     except Exception as error:
         log.error("onboarding_left_over", practice=practice_id, database=database_name, error=type(error).__name__)
     return True
 
 
-async def clear_half_made(desk: Desk, older_than_s: float = 600.0) -> int:
+async def clear_half_made(context: Context, older_than_s: float = 600.0) -> int:
     """Undo onboardings whose process died half-way. Return their number."""
-    before = desk.world.after(-older_than_s)
+    before = context.world.after(-older_than_s)
     cleared = 0
-    for entry in await practices.listed(desk.owner, limit=1_000_000):
+    for entry in await practices.listed(context.owner, limit=1_000_000):
         if entry.state == "provisioning" and entry.created_at is not None and entry.created_at < before:
-            cleared += await _undone(desk, entry.id, entry.cluster, entry.database_name)
+            cleared += await _undone(context, entry.id, entry.cluster, entry.database_name)
     return cleared
 
 
 async def change_practice(
-    desk: Desk,
+    context: Context,
     practice_id: int,
     name: str | None,
     currency: str | None,
@@ -193,8 +193,8 @@ async def change_practice(
     The practice's own row is written first. A changed time zone applies to all days, past ones included. ``Conflict``
     if another practice has the external id.
     """
-    desk.opening.forget(practice_id)
-    before = await desk.opening.entry(practice_id)
+    context.opening.forget(practice_id)
+    before = await context.opening.entry(practice_id)
     after = replace(
         before,
         name=before.name if name is None else _name(name),
@@ -206,55 +206,55 @@ async def change_practice(
     )
     _check_settings(after.default_currency, country, time_zone)
     if after.external_id is not None:  # before anything is written; the unique index decides between two at once
-        other = await practices.by_external_id(desk.owner, after.external_id)
+        other = await practices.by_external_id(context.owner, after.external_id)
         if other is not None and other.id != practice_id:
             raise _taken(after.external_id)
-    now = desk.world.now()
+    now = context.world.now()
     detail = {"state": after.state, "country": after.country, "timeZone": after.time_zone}
     if after.external_id != before.external_id:
         detail["externalId"] = after.external_id
     if by_own_staff or replace(after, state=before.state, external_id=before.external_id) != before:
-        db = await desk.opening.practice(practice_id)
+        practice = await context.practice(practice_id)
         own = Unit()
         home = Locality(after.country, after.time_zone)
         people.update_practice(own, practice_id, after.name, CURRENCIES[after.default_currency].numeric, home, now)
         if by_own_staff:  # the number of a person is meaningful only in the log of their own practice
             audit.append(own, now, actor, "practice.changed", str(practice_id), detail)
             actor = f"practice:{practice_id}"
-        await db.commit(own)
+        await practice.db.commit(own)
     unit = Unit()
     practices.update(unit, after, now)
     audit.append(unit, now, actor, "practice.changed", f"practice:{practice_id}", detail)
     try:
-        await desk.owner.commit(unit)
+        await context.owner.commit(unit)
     except Duplicate:
         raise _taken(after.external_id) from None
-    desk.forget(practice_id)
-    return await desk.opening.entry(practice_id)
+    context.forget(practice_id)
+    return await context.opening.entry(practice_id)
 
 
-async def migrate_practice(desk: Desk, practice_id: int, actor: str) -> list[str]:
+async def migrate_practice(context: Context, practice_id: int, actor: str) -> list[str]:
     """Migrate one practice's database to the current schema. Return the applied revisions."""
-    async with desk.opening.at_any_schema(practice_id) as db:
+    async with context.opening.at_any_schema(practice_id) as db:
         done = await migrating.migrate(db, "practice")
-        await index_all(desk, db)
-    entry = await practices.by_id(desk.owner, practice_id)
+        await index_all(Practice(context, db))
+    entry = await practices.by_id(context.owner, practice_id)
     if not done and entry is not None and entry.schema_version == migrating.head("practice"):
         return done  # nothing was done: no audit entry, which would empty every node's caches
     unit = Unit()
-    now = desk.world.now()
+    now = context.world.now()
     practices.set_schema_version(unit, practice_id, migrating.head("practice"), now)
     audit.append(unit, now, actor, "practice.migrated", f"practice:{practice_id}", {"revisions": done})
-    await desk.owner.commit(unit)
-    desk.opening.forget(practice_id)
+    await context.owner.commit(unit)
+    context.opening.forget(practice_id)
     return done
 
 
-async def revoke_key(desk: Desk, key_id: int, practice_id: int | None, actor: str) -> None:
+async def revoke_key(context: Context, key_id: int, practice_id: int | None, actor: str) -> None:
     """Revoke a key; ``Stale`` if there is no such key, or if it is not of this practice."""
-    now = desk.world.now()
+    now = context.world.now()
     unit = Unit()
     people.revoke_key(unit, key_id, practice_id, now)
     audit.append(unit, now, actor, "key.revoked", f"practice:{practice_id}" if practice_id else "owner", {"id": key_id})
-    await desk.owner.commit(unit)
-    desk.opening.directory.key_revoked(key_id)
+    await context.owner.commit(unit)
+    context.opening.directory.key_revoked(key_id)

@@ -14,14 +14,14 @@ from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, Not
 from polytill.domain.states import Environment
 from polytill.flows.admin import key_tests
 from polytill.flows.admin.credentials import Keys, check_keys
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.provider_calls import handler_class
 from polytill.flows.webhooks.receive import new_hook_token
 from polytill.providers.contract import CredentialTest, Handler, environment_of_key
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, provider_configs
 from polytill.storage.catalog import ProviderEntry
-from polytill.storage.databases import PracticeDb, Tx
+from polytill.storage.databases import Tx
 from polytill.storage.provider_configs import Configuration, CredentialSet, Opened, open_credentials, seal_credentials
 
 
@@ -55,15 +55,15 @@ class Wish:
 # ── Checks ──
 
 
-async def _provider(desk: Desk, code: str, existing: Configuration | None) -> tuple[ProviderEntry, type[Handler]]:
-    entry = (await desk.catalog()).get(code)
+async def _provider(context: Context, code: str, existing: Configuration | None) -> tuple[ProviderEntry, type[Handler]]:
+    entry = (await context.catalog()).get(code)
     if entry is None:
         raise invalid("/providerCode", f"The catalog has no provider {code!r}.", code="unknown_provider")
     if existing is None and entry.status not in NEW_ALLOWED:
         detail = f"{entry.name} accepts no new configurations (catalog status {entry.status})."
         raise invalid("/providerCode", detail, code="catalog_status")
     try:
-        return entry, handler_class(desk, entry)
+        return entry, handler_class(context, entry)
     except HandlerMissing as error:
         raise invalid("/providerCode", str(error), code="handler_missing") from error
 
@@ -87,12 +87,12 @@ def _checked_currencies(entry: ProviderEntry, wanted: list[str] | None, existing
     return sorted(set(wanted))
 
 
-async def check_new(desk: Desk, wish: Wish) -> Wish:
+async def check_new(context: Context, wish: Wish) -> Wish:
     """Do every check of a new configuration, without a practice. Return the values with their environment.
 
     If no environment is given, the pattern of the secret key decides it.
     """
-    entry, handler = await _provider(desk, wish.provider_code, None)
+    entry, handler = await _provider(context, wish.provider_code, None)
     environment = wish.environment
     if environment is None and wish.keys.secret_key is not None:
         environment = environment_of_key(handler, "secretKey", wish.keys.secret_key.reveal())
@@ -107,46 +107,45 @@ async def check_new(desk: Desk, wish: Wish) -> Wish:
 
 
 async def configure(
-    desk: Desk, practice_id: int, wish: Wish, actor: str, patch: bool = False
+    context: Context, practice_id: int, wish: Wish, actor: str, patch: bool = False
 ) -> tuple[Configuration, bool]:
     """Create, replace or (``patch``) change a configuration. Return it, and whether it is new."""
-    db = await desk.opening.practice(practice_id)
+    practice = await context.practice(practice_id)
     if patch and wish.environment is not None and not wish.keys.given():
-        await activate(desk, practice_id, wish.provider_code, wish.environment, actor)
+        await activate(context, practice_id, wish.provider_code, wish.environment, actor)
         wish = replace(wish, environment=None)
     try:
-        entry, fresh = await _configured(desk, db, wish, actor, patch)
+        entry, fresh = await _configured(practice, wish, actor, patch)
     except Duplicate:  # another request just created it: this one changes it
-        entry, fresh = await _configured(desk, db, wish, actor, patch)
-    desk.forget(practice_id)
-    snapshot = await desk.configured(db)
+        entry, fresh = await _configured(practice, wish, actor, patch)
+    context.forget(practice_id)
+    snapshot = await context.configured(practice.db)
     saved = snapshot.configurations[entry.code]
-    if desk.on_configured is not None:
-        await desk.on_configured(db, entry, saved)
+    if context.on_configured is not None:
+        await context.on_configured(practice.db, entry, saved)
     return saved, fresh
 
 
-async def _configured(desk: Desk, db: PracticeDb, wish: Wish, actor: str, patch: bool) -> tuple[ProviderEntry, bool]:
-    async with db.transaction() as tx:
+async def _configured(practice: Practice, wish: Wish, actor: str, patch: bool) -> tuple[ProviderEntry, bool]:
+    async with practice.db.transaction() as tx:
         await provider_configs.lock(tx, wish.provider_code)
         existing = (await provider_configs.all_of(tx)).get(wish.provider_code)
         live = existing if existing is not None and existing.removed_at is None else None
         if patch and live is None:
             raise NotFound(f"{wish.provider_code} is not configured.")
-        entry, handler = await _provider(desk, wish.provider_code, live)
+        entry, handler = await _provider(practice.context, wish.provider_code, live)
         environment = wish.environment or (live.environment if live else Environment.sandbox)
         held_set = live.newest(environment) if live and patch else None
-        held = open_credentials(db.data_key, entry.code, held_set) if held_set else None
+        held = open_credentials(practice.db.data_key, entry.code, held_set) if held_set else None
         opened = check_keys(handler, entry, environment, wish.keys, held)
         currencies = _checked_currencies(entry, wish.supported_currencies, live)
-        fields = await _save(desk, db, tx, wish, existing, entry, opened, currencies)
-        audit.append(tx, desk.world.now(), actor, "provider.configured", entry.code, fields)
+        fields = await _save(practice, tx, wish, existing, entry, opened, currencies)
+        audit.append(tx, practice.now(), actor, "provider.configured", entry.code, fields)
     return entry, live is None
 
 
 async def _save(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     tx: Tx,
     wish: Wish,
     existing: Configuration | None,
@@ -154,27 +153,27 @@ async def _save(
     opened: Opened,
     currencies: list[str],
 ) -> dict[str, Any]:
-    now = desk.world.now()
+    now = practice.now()
     versions = [s.version for s in (existing.active, *existing.others)] if existing else [0]
     opened.version = max(versions) + 1
     unchanged = existing is not None and not wish.keys.given() and existing.environment is opened.environment
     active = (
         existing.active
         if unchanged and existing is not None
-        else seal_credentials(db.data_key, entry.code, opened, "active", desk.world)
+        else seal_credentials(practice.db.data_key, entry.code, opened, "active", practice.context.world)
     )
     gone = existing is not None and existing.removed_at is not None
     base = existing if existing is not None and not gone else None
     saved = Configuration(
         id=existing.id if existing else 0,
-        practice_id=db.practice_id,
+        practice_id=practice.id,
         provider_code=entry.code,
         provider_name=entry.name,
         is_enabled=_first(wish.is_enabled, base.is_enabled if base else False),
         is_default=_first(wish.is_default, base.is_default if base else False),
         supported_currencies=currencies,
         priority=_first(wish.priority, base.priority if base else 0),
-        hook_token=existing.hook_token if existing else new_hook_token(desk, db.practice_id),
+        hook_token=existing.hook_token if existing else new_hook_token(practice.context, practice.id),
         active=active,
         configured_by=wish.configured_by,
         last_tested_at=existing.last_tested_at if existing and unchanged else None,
@@ -222,59 +221,61 @@ async def _move_defaults(tx: Tx, saved: Configuration) -> None:
 
 
 async def prepare_credentials(
-    desk: Desk, practice_id: int, code: str, environment: Environment, keys: Keys, actor: str
+    context: Context, practice_id: int, code: str, environment: Environment, keys: Keys, actor: str
 ) -> Configuration:
     """Store keys for an environment. Those of the active one are used at once; those of the other wait for the switch."""
-    db, existing = await existing_configuration(desk, practice_id, code)
+    practice, existing = await existing_configuration(context, practice_id, code)
     if environment is existing.environment:
         wish = Wish(code, environment, keys)
-        return (await configure(desk, practice_id, wish, actor, patch=True))[0]
-    entry, handler = await _provider(desk, code, existing)
+        return (await configure(context, practice_id, wish, actor, patch=True))[0]
+    entry, handler = await _provider(context, code, existing)
     opened = check_keys(handler, entry, environment, keys, None)
-    now = desk.world.now()
-    async with db.transaction() as tx:
+    now = context.world.now()
+    async with practice.db.transaction() as tx:
         existing = await _locked(tx, code)
         if environment is existing.environment:
             raise Stale  # somebody just switched to it
         opened.version = max(s.version for s in (existing.active, *existing.others)) + 1
-        sealed = seal_credentials(db.data_key, code, opened, "prepared", desk.world)
+        sealed = seal_credentials(practice.db.data_key, code, opened, "prepared", context.world)
         provider_configs.supersede_prepared(tx, existing.id, environment, now)
         provider_configs.keep(tx, existing, sealed, now)
         detail = {"environment": environment.value, "version": opened.version}
         audit.append(tx, now, actor, "provider.credentials_prepared", code, detail)
-    desk.forget(practice_id)
-    saved = (await desk.configured(db)).configurations[code]
-    if desk.on_configured is not None:
-        await desk.on_configured(db, entry, saved)
+    context.forget(practice_id)
+    saved = (await context.configured(practice.db)).configurations[code]
+    if context.on_configured is not None:
+        await context.on_configured(practice.db, entry, saved)
     return saved
 
 
-async def activate(desk: Desk, practice_id: int, code: str, environment: Environment, actor: str) -> Configuration:
+async def activate(
+    context: Context, practice_id: int, code: str, environment: Environment, actor: str
+) -> Configuration:
     """Do what ``switch`` does, without the test's result."""
-    return (await switch(desk, practice_id, code, environment, actor))[0]
+    return (await switch(context, practice_id, code, environment, actor))[0]
 
 
 async def switch(
-    desk: Desk, practice_id: int, code: str, environment: Environment, actor: str
+    context: Context, practice_id: int, code: str, environment: Environment, actor: str
 ) -> tuple[Configuration, CredentialTest | None]:
     """Switch to the environment whose keys were prepared; the current keys are kept for the way back.
 
     Live keys are tested first, and keys that the provider rejects are never used. An unreachable provider does not stop
     the switch; the returned test reports it. None: nothing was tested.
     """
-    db, existing = await existing_configuration(desk, practice_id, code)
+    practice, existing = await existing_configuration(context, practice_id, code)
     if environment is existing.environment:
         return existing, None
     prepared, result = _prepared(existing, environment), None
     if environment is Environment.production:
-        entry, _ = await _provider(desk, code, existing)
-        result = await key_tests.tested(desk, db, entry, existing, prepared)
+        entry, _ = await _provider(context, code, existing)
+        result = await key_tests.tested(practice, entry, existing, prepared)
         if not result.ok and result.reached:
-            async with db.transaction() as tx:
-                key_tests.note(tx, desk.world.now(), actor, code, environment, result)
+            async with practice.db.transaction() as tx:
+                key_tests.note(tx, context.world.now(), actor, code, environment, result)
             raise LiveKeysRefused(result)
-    now = desk.world.now()
-    async with db.transaction() as tx:
+    now = context.world.now()
+    async with practice.db.transaction() as tx:
         existing = await _locked(tx, code)
         if environment is existing.environment:
             return existing, result
@@ -287,8 +288,8 @@ async def switch(
         if result is not None:
             key_tests.note(tx, now, actor, code, environment, result)
         audit.append(tx, now, actor, "provider.environment_switched", code, {"environment": environment.value})
-    desk.forget(practice_id)
-    return (await desk.configured(db)).configurations[code], result
+    context.forget(practice_id)
+    return (await context.configured(practice.db)).configurations[code], result
 
 
 def _prepared(existing: Configuration, environment: Environment, version: int | None = None) -> CredentialSet:
@@ -301,10 +302,10 @@ def _prepared(existing: Configuration, environment: Environment, version: int | 
     return found
 
 
-async def existing_configuration(desk: Desk, practice_id: int, code: str) -> tuple[PracticeDb, Configuration]:
+async def existing_configuration(context: Context, practice_id: int, code: str) -> tuple[Practice, Configuration]:
     """Return a configuration from the database; ``NotFound`` if there is none."""
-    db = await desk.opening.practice(practice_id)
-    return db, _there(await provider_configs.all_of(db), code)
+    practice = await context.practice(practice_id)
+    return practice, _there(await provider_configs.all_of(practice.db), code)
 
 
 async def _locked(tx: Tx, code: str) -> Configuration:
@@ -320,27 +321,29 @@ def _there(found: dict[str, Configuration], code: str) -> Configuration:
     return existing
 
 
-async def remove(desk: Desk, practice_id: int, code: str, actor: str) -> None:
+async def remove(context: Context, practice_id: int, code: str, actor: str) -> None:
     """Remove a configuration for new payments. The row and its keys stay, so that old payments can still be refunded."""
-    db = await desk.opening.practice(practice_id)
-    now = desk.world.now()
-    async with db.transaction() as tx:
+    practice = await context.practice(practice_id)
+    now = context.world.now()
+    async with practice.db.transaction() as tx:
         existing = await _locked(tx, code)
         saved = replace(existing, is_enabled=False, is_default=False, removed_at=now)
         provider_configs.update(tx, saved, now)
         await _move_defaults(tx, saved)
         audit.append(tx, now, actor, "provider.removed", code, None)
-    desk.forget(practice_id)
+    context.forget(practice_id)
 
 
-async def test_configuration(desk: Desk, practice_id: int, code: str, actor: str) -> tuple[CredentialTest, datetime]:
+async def test_configuration(
+    context: Context, practice_id: int, code: str, actor: str
+) -> tuple[CredentialTest, datetime]:
     """Test the active keys at the provider, and record the time."""
-    db, existing = await existing_configuration(desk, practice_id, code)
-    entry, _ = await _provider(desk, code, existing)
-    result = await key_tests.tested(desk, db, entry, existing, existing.active)
-    now = desk.world.now()
-    async with db.transaction() as tx:
+    practice, existing = await existing_configuration(context, practice_id, code)
+    entry, _ = await _provider(context, code, existing)
+    result = await key_tests.tested(practice, entry, existing, existing.active)
+    now = context.world.now()
+    async with practice.db.transaction() as tx:
         provider_configs.tested(tx, existing.id, now)
         key_tests.note(tx, now, actor, code, existing.environment, result)
-    desk.forget(practice_id)
+    context.forget(practice_id)
     return result, now

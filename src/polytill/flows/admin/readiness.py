@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from polytill.domain.errors import DiskFull, KeyRingDiffers, NotNow
 from polytill.flows import key_ring, lease
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.storage import nodes
 from polytill.storage.files import is_full
 
@@ -41,12 +41,12 @@ class Readiness:
         return "degraded" if self.degraded else "ready"
 
 
-async def look(desk: Desk) -> Readiness:
+async def look(context: Context) -> Readiness:
     """Check the owner database, the key ring and the disk of SQLite files."""
     found = Readiness()
     try:
-        await key_ring.check(desk.owner, desk.ring)
-        if not any(node.runs_worker for node in await nodes.live(desk.owner, desk.shared_after(0))):
+        await key_ring.check(context.owner, context.ring)
+        if not any(node.runs_worker for node in await nodes.live(context.owner, context.shared_after(0))):
             found.degraded.append(NO_WORKER)
     except KeyRingDiffers as error:
         found.degraded.append(KEY_RING)
@@ -55,16 +55,16 @@ async def look(desk: Desk) -> Readiness:
         found.degraded.append(DISK_FULL)
     except NotNow:
         found.degraded.append(OWNER_AWAY)
-        found.practices = lease.servable(desk)
-        if not found.practices and desk.opening.directory.known():
+        found.practices = lease.servable(context)
+        if not found.practices and context.opening.directory.known():
             found.degraded.append(LEASES_ENDED)  # known practices can still be read
         elif not found.practices:
             found.red = Red(
                 "database_unavailable", "The owner database cannot be reached, and no practice is known here."
             )
-    if desk.ring.problem is not None and KEY_RING not in found.degraded:
+    if context.ring.problem is not None and KEY_RING not in found.degraded:
         found.degraded.append(KEY_RING)
-    if is_full(desk.settings.practice_databases.get_secret_value()):
+    if is_full(context.settings.practice_databases.get_secret_value()):
         if DISK_FULL not in found.degraded:
             found.degraded.append(DISK_FULL)
         found.red = found.red or Red("disk_full", "The disk of the practices' SQLite files is full.")

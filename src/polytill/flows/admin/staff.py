@@ -20,7 +20,7 @@ from polytill.domain.contacts import email_key
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, TooMany, Unauthorized, invalid
 from polytill.domain.names import read_name
 from polytill.domain.secret import Secret
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.storage import audit, staff
 from polytill.storage.databases import PracticeDb
 from polytill.storage.staff import Person, Presence, Session, StaffDb
@@ -47,8 +47,8 @@ class SignedIn:
     person: Person
 
 
-def _token(desk: Desk) -> tuple[Secret, str]:
-    text = base64.urlsafe_b64encode(desk.world.random_bytes(32)).decode().rstrip("=")
+def _token(context: Context) -> tuple[Secret, str]:
+    text = base64.urlsafe_b64encode(context.world.random_bytes(32)).decode().rstrip("=")
     return Secret(text), token_hash(text)
 
 
@@ -80,7 +80,7 @@ def door_of(db: StaffDb) -> str:
 # ── Inviting ──
 
 
-async def invite(desk: Desk, db: StaffDb, email: str, name: str, role: str, actor: str) -> str:
+async def invite(context: Context, db: StaffDb, email: str, name: str, role: str, actor: str) -> str:
     """Create a person. Return the address where they choose their password, valid for three days and once."""
     typed, email = email.strip(), normalized(email)
     if len(email) > 254 or not _EMAIL.fullmatch(typed):  # before the normal form removes invisible characters
@@ -91,7 +91,7 @@ async def invite(desk: Desk, db: StaffDb, email: str, name: str, role: str, acto
         name = read_name(name, required=False)
     except ValueError as error:
         raise invalid("/name", f"The name {error}.") from None
-    now = desk.world.now()
+    now = context.world.now()
     unit = Unit()
     staff.insert(unit, email, name, role, now)
     audit.append(unit, now, actor, "person.invited", email, {"role": role})
@@ -101,29 +101,29 @@ async def invite(desk: Desk, db: StaffDb, email: str, name: str, role: str, acto
         raise Conflict(
             f"A person with the e-mail {email} already exists.", code="duplicate_email", email=email
         ) from None
-    return await link(desk, db, email, actor)
+    return await link(context, db, email, actor)
 
 
-async def invite_first(desk: Desk, db: PracticeDb, email: str, name: str, actor: str) -> str:
+async def invite_first(practice: Practice, email: str, name: str, actor: str) -> str:
     """Invite a practice's first admin as the owner. ``Conflict`` if the practice has people: then its admins invite."""
-    if await staff.listed(db):
+    if await staff.listed(practice.db):
         detail = "This practice already has staff. Its own admins invite the others."
         raise Conflict(detail, code="has_people")
-    return await invite(desk, db, email, name, "admin", actor)
+    return await invite(practice.context, practice.db, email, name, "admin", actor)
 
 
-async def link(desk: Desk, db: StaffDb, email: str, actor: str) -> str:
+async def link(context: Context, db: StaffDb, email: str, actor: str) -> str:
     """Return the address where a person chooses a new password. Earlier links end; sessions last until it is used."""
     person = await existing(db, email)
-    token, hashed = _token(desk)
-    now = desk.world.now()
+    token, hashed = _token(context)
+    now = context.world.now()
     unit = Unit()
     staff.end_links_of(unit, person.id)
     await db.commit(unit)
-    staff.insert_link(unit, person.id, hashed, now, desk.world.after(LINK_S))
+    staff.insert_link(unit, person.id, hashed, now, context.world.after(LINK_S))
     audit.append(unit, now, actor, "person.link_made", person.email, None)
     await db.commit(unit)
-    return f"{desk.settings.public_url}{door_of(db)}/welcome/{token.reveal()}"
+    return f"{context.settings.public_url}{door_of(db)}/welcome/{token.reveal()}"
 
 
 async def existing(db: StaffDb, email: str) -> Person:
@@ -134,7 +134,9 @@ async def existing(db: StaffDb, email: str) -> Person:
     return found[0]
 
 
-async def change(desk: Desk, db: StaffDb, email: str, role: str | None, is_active: bool | None, actor: str) -> Person:
+async def change(
+    context: Context, db: StaffDb, email: str, role: str | None, is_active: bool | None, actor: str
+) -> Person:
     """Change a person's role, or deactivate or activate them, and end their sessions. Nobody can do this to themselves,
     so an admin always remains."""
     before = await existing(db, email)
@@ -143,7 +145,7 @@ async def change(desk: Desk, db: StaffDb, email: str, role: str | None, is_activ
         raise invalid("/role", "The role must be admin or viewer.", reason="no_role")
     if actor == f"user:{before.id}":
         raise Conflict("You cannot change your own role. Ask another admin.", code="own_role")
-    now = desk.world.now()
+    now = context.world.now()
     unit = Unit()
     staff.change(unit, before.id, after_role, after_active, now)
     staff.end_sessions_of(unit, before.id)
@@ -152,18 +154,18 @@ async def change(desk: Desk, db: StaffDb, email: str, role: str | None, is_activ
     return await existing(db, email)
 
 
-async def end_sessions(desk: Desk, db: StaffDb, email: str, actor: str) -> None:
+async def end_sessions(context: Context, db: StaffDb, email: str, actor: str) -> None:
     """Sign a person out in every browser. Their password and their role stay."""
     person = await existing(db, email)
     unit = Unit()
     staff.end_sessions_of(unit, person.id)
-    audit.append(unit, desk.world.now(), actor, "person.signed_out", person.email, None)
+    audit.append(unit, context.world.now(), actor, "person.signed_out", person.email, None)
     await db.commit(unit)
 
 
-async def present(desk: Desk, db: StaffDb) -> dict[int, Presence]:
+async def present(context: Context, db: StaffDb) -> dict[int, Presence]:
     """Return who is signed in, by the person's id."""
-    return await staff.present(db, desk.world.after(-ABSOLUTE_S), desk.world.after(-IDLE_S))
+    return await staff.present(db, context.world.after(-ABSOLUTE_S), context.world.after(-IDLE_S))
 
 
 # ── Passwords ──
@@ -183,58 +185,62 @@ def _checked(password: str, person: Person) -> str:
     return password
 
 
-async def whose_link(desk: Desk, db: StaffDb, token: str) -> Person:
+async def whose_link(context: Context, db: StaffDb, token: str) -> Person:
     """Return the person of a link; ``NotFound`` if it was used, has expired or never existed."""
-    found = await staff.by_link(db, token_hash(token), desk.world.now())
+    found = await staff.by_link(db, token_hash(token), context.world.now())
     if found is None:
         raise NotFound("This link was used or has expired. Request a new one.", reason="link_gone")
     return found
 
 
-async def choose_password(desk: Desk, db: StaffDb, token: str, password: str) -> SignedIn:
+async def choose_password(context: Context, db: StaffDb, token: str, password: str) -> SignedIn:
     """Use a link: set a new password, end every older session, and sign this browser in."""
-    person = await whose_link(desk, db, token)
+    person = await whose_link(context, db, token)
     hashed = await asyncio.to_thread(_hasher.hash, _checked(password, person))
     unit = Unit()
     staff.use_link(unit, token_hash(token))
     staff.end_sessions_of(unit, person.id)
-    staff.set_password(unit, person.id, hashed, desk.world.now())
-    audit.append(unit, desk.world.now(), f"user:{person.id}", "person.password_chosen", person.email, None)
+    staff.set_password(unit, person.id, hashed, context.world.now())
+    audit.append(unit, context.world.now(), f"user:{person.id}", "person.password_chosen", person.email, None)
     try:
         await db.commit(unit)
     except Stale:
         raise NotFound("This link was used or has expired. Request a new one.", reason="link_gone") from None
-    return await _begin(desk, db, person)
+    return await _begin(context, db, person)
 
 
-async def change_password(desk: Desk, db: StaffDb, session: Session, old: str, new: str, address: str) -> SignedIn:
+async def change_password(
+    context: Context, db: StaffDb, session: Session, old: str, new: str, address: str
+) -> SignedIn:
     """Change a password, with the old one as proof. Every session ends; this browser gets a new one."""
-    person = await _proven(desk, db, session.person.email, old, address)
+    person = await _proven(context, db, session.person.email, old, address)
     if person is None:
         raise invalid("/old", "This is not your current password.", reason="not_present_password")
     hashed = await asyncio.to_thread(_hasher.hash, _checked(new, person))
     unit = Unit()
-    staff.set_password(unit, person.id, hashed, desk.world.now())
+    staff.set_password(unit, person.id, hashed, context.world.now())
     staff.end_sessions_of(unit, person.id)
     staff.end_links_of(unit, person.id)
-    audit.append(unit, desk.world.now(), f"user:{person.id}", "person.password_changed", person.email, None)
+    audit.append(unit, context.world.now(), f"user:{person.id}", "person.password_changed", person.email, None)
     await db.commit(unit)
-    return await _begin(desk, db, person)
+    return await _begin(context, db, person)
 
 
 # ── Signing in and out ──
 
 
-def _who(desk: Desk, what: str) -> str:
-    return hmac.new(desk.ring.derived("sign-in")[0], what.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+def _who(context: Context, what: str) -> str:
+    return hmac.new(
+        context.ring.derived("sign-in")[0], what.encode("utf-8", "surrogatepass"), hashlib.sha256
+    ).hexdigest()
 
 
-async def _proven(desk: Desk, db: StaffDb | None, email: str, password: str, address: str) -> Person | None:
+async def _proven(context: Context, db: StaffDb | None, email: str, password: str, address: str) -> Person | None:
     """Return the person with this password. ``TooMany`` after too many failures, whether the person exists or not."""
-    counted_in: StaffDb = db if db is not None else desk.owner
+    counted_in: StaffDb = db if db is not None else context.owner
     place = place_of(db) if db is not None else "nowhere"
-    email_hash, address_hash = _who(desk, f"{place} {normalized(email)}"), _who(desk, address)
-    since = desk.world.after(-WINDOW_S)
+    email_hash, address_hash = _who(context, f"{place} {normalized(email)}"), _who(context, address)
+    since = context.world.after(-WINDOW_S)
     tried = await staff.failures(counted_in, email_hash, address_hash, since)
     if tried.pair >= TRIES_OF_PAIR or tried.email >= TRIES_OF_EMAIL or tried.address >= TRIES_OF_ADDRESS:
         raise TooMany("Too many failed sign-ins. Wait 15 minutes, then try again.")
@@ -244,7 +250,7 @@ async def _proven(desk: Desk, db: StaffDb | None, email: str, password: str, add
         return found[0]
     unit = Unit()
     staff.forget_failures(unit, since)
-    staff.insert_failure(unit, email_hash, address_hash, desk.world.now())
+    staff.insert_failure(unit, email_hash, address_hash, context.world.now())
     await counted_in.commit(unit)
     return None
 
@@ -263,28 +269,28 @@ def _fits(hashed: str | None, password: str) -> bool:
         return False
 
 
-async def sign_in(desk: Desk, db: StaffDb | None, email: str, password: str, address: str) -> SignedIn:
+async def sign_in(context: Context, db: StaffDb | None, email: str, password: str, address: str) -> SignedIn:
     """Create a session if the password is right. ``db`` is None for a practice that does not exist: it fails alike."""
-    person = await _proven(desk, db, email, password, address)
+    person = await _proven(context, db, email, password, address)
     if person is None or db is None:
         raise Unauthorized("The e-mail or the password is wrong.")
-    return await _begin(desk, db, person)
+    return await _begin(context, db, person)
 
 
-async def _begin(desk: Desk, db: StaffDb, person: Person) -> SignedIn:
-    token, hashed = _token(desk)
+async def _begin(context: Context, db: StaffDb, person: Person) -> SignedIn:
+    token, hashed = _token(context)
     unit = Unit()
-    staff.forget_sessions(unit, desk.world.after(-ABSOLUTE_S))
-    staff.insert_session(unit, person.id, hashed, desk.world.now())
-    audit.append(unit, desk.world.now(), f"user:{person.id}", "person.signed_in", person.email, None)
+    staff.forget_sessions(unit, context.world.after(-ABSOLUTE_S))
+    staff.insert_session(unit, person.id, hashed, context.world.now())
+    audit.append(unit, context.world.now(), f"user:{person.id}", "person.signed_in", person.email, None)
     await db.commit(unit)
     return SignedIn(token, person)
 
 
-async def session_of(desk: Desk, db: StaffDb, token: str) -> Session | None:
+async def session_of(context: Context, db: StaffDb, token: str) -> Session | None:
     """Return the session of a cookie while it is valid: two hours idle, twelve hours in all."""
     found = await staff.session(db, token_hash(token))
-    now = desk.world.now()
+    now = context.world.now()
     if found is None or (now - found.created_at).total_seconds() > ABSOLUTE_S:
         return None
     idle_s = (now - found.last_seen_at).total_seconds()
@@ -297,7 +303,7 @@ async def session_of(desk: Desk, db: StaffDb, token: str) -> Session | None:
     return found
 
 
-async def sign_out(desk: Desk, db: StaffDb, session: Session) -> None:
+async def sign_out(context: Context, db: StaffDb, session: Session) -> None:
     """End this browser's session at the server."""
     unit = Unit()
     staff.end_session(unit, session.id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from polytill.flows.context import Desk, Snapshot
+from polytill.flows.context import Context, Snapshot
 from polytill.flows.handler_guard import declared, takes
 from polytill.flows.payments.route import Candidate
 from polytill.flows.provider_calls import amount_step, handler_class
@@ -17,9 +17,9 @@ from polytill.providers.customer_fields import NOTHING
 from polytill.providers.registry import HandlerMissing
 
 
-async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Candidate]:
+async def candidates(context: Context, snapshot: Snapshot, currency: str) -> list[Candidate]:
     """All configurations of a practice as candidates for a currency."""
-    catalog = await desk.catalog()
+    catalog = await context.catalog()
     known = snapshot.routed.get(currency)
     if known is not None and known[0] is catalog:
         return list(known[1])
@@ -32,7 +32,7 @@ async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Cand
         missing: str | None = None
         if entry is not None:
             try:
-                handler = handler_class(desk, entry)
+                handler = handler_class(context, entry)
             except HandlerMissing as error:
                 missing = str(error)
         methods = entry.supported_payment_methods if entry else None

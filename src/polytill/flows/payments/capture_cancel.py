@@ -12,7 +12,7 @@ from polytill.domain.errors import Conflict, Duplicate, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, Practice, log
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import charges_at_once, still_asked
 from polytill.flows.payments.create import Taken, current_attempt, find, taken
@@ -47,21 +47,26 @@ CANCELED_HERE = Declined(Reason.canceled, True)
 
 
 async def capture(
-    desk: Desk, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
+    context: Context, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
 ) -> Taken:
     """Capture an authorized amount, or part of it; the rest is released."""
-    asked = partial(_capture, desk, practice_id, payment_id, amount, key, request_hash, actor)
-    return await _once(asked, desk, practice_id, payment_id, key, request_hash)
+    asked = partial(_capture, context, practice_id, payment_id, amount, key, request_hash, actor)
+    return await _once(asked, context, practice_id, payment_id, key, request_hash)
 
 
-async def cancel(desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
+async def cancel(context: Context, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
     """Cancel a payment before money has moved."""
-    asked = partial(_cancel, desk, practice_id, payment_id, key, request_hash, actor)
-    return await _once(asked, desk, practice_id, payment_id, key, request_hash)
+    asked = partial(_cancel, context, practice_id, payment_id, key, request_hash, actor)
+    return await _once(asked, context, practice_id, payment_id, key, request_hash)
 
 
 async def _once(
-    ask: Callable[[], Awaitable[Taken]], desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str
+    ask: Callable[[], Awaitable[Taken]],
+    context: Context,
+    practice_id: int,
+    payment_id: str,
+    key: str,
+    request_hash: str,
 ) -> Taken:
     """Decide again if the payment changed while its operation was being stored. Of two concurrent requests under one
     key, the second may see the effect of the first before it sees the key: that is a repeat, not a conflict."""
@@ -71,8 +76,8 @@ async def _once(
         except Stale:
             continue
         except Conflict:
-            db, payment = await find(desk, practice_id, payment_id)
-            replayed = await _replayed(db, payment, key, request_hash)
+            practice, payment = await find(context, practice_id, payment_id)
+            replayed = await _replayed(practice.db, payment, key, request_hash)
             if replayed is None:
                 raise
             return replayed
@@ -80,10 +85,10 @@ async def _once(
 
 
 async def _capture(
-    desk: Desk, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
+    context: Context, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
 ) -> Taken:
-    db, payment = await find(desk, practice_id, payment_id)
-    replayed = await _replayed(db, payment, key, request_hash)
+    practice, payment = await find(context, practice_id, payment_id)
+    replayed = await _replayed(practice.db, payment, key, request_hash)
     if replayed is not None:
         return replayed
     if payment.status is not PaymentStatus.authorized:
@@ -93,39 +98,41 @@ async def _capture(
     if not 0 < wanted <= held:
         most = Money(held, payment.currency)
         raise invalid("/amount", f"The amount must be more than zero and no more than {most}.")
-    await _none_open(db, payment)
-    attempt = current_attempt(payment, await attempts.of_payment(db, payment_id))
+    await _none_open(practice.db, payment)
+    attempt = current_attempt(payment, await attempts.of_payment(practice.db, payment_id))
     if amount is not None:
-        await check_amount(desk, attempt, amount)
-    return await _begin(desk, db, payment, attempt, "capture", wanted, key, request_hash, actor)
+        await check_amount(context, attempt, amount)
+    return await _begin(practice, payment, attempt, "capture", wanted, key, request_hash, actor)
 
 
-async def _cancel(desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
-    db, payment = await find(desk, practice_id, payment_id)
-    replayed = await _replayed(db, payment, key, request_hash)
+async def _cancel(
+    context: Context, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str
+) -> Taken:
+    practice, payment = await find(context, practice_id, payment_id)
+    replayed = await _replayed(practice.db, payment, key, request_hash)
     if replayed is not None:
         return replayed
     if payment.status is PaymentStatus.canceled:
-        return await _nothing_left_to_cancel(desk, db, payment, key, request_hash, actor)
+        return await _nothing_left_to_cancel(practice, payment, key, request_hash, actor)
     if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing, PaymentStatus.authorized):
         raise Conflict(f"A payment that is {payment.status} cannot be canceled.", code="not_cancelable")
-    await _none_open(db, payment)
-    attempt = current_attempt(payment, await attempts.of_payment(db, payment_id))
+    await _none_open(practice.db, payment)
+    attempt = current_attempt(payment, await attempts.of_payment(practice.db, payment_id))
     if attempt.state not in (AttemptState.needs_action, AttemptState.authorized):
         raise Conflict(
             "The outcome of this payment is not known yet. It can be canceled once it is known.", code="outcome_unknown"
         )
-    return await _begin(desk, db, payment, attempt, "cancel", None, key, request_hash, actor)
+    return await _begin(practice, payment, attempt, "cancel", None, key, request_hash, actor)
 
 
 async def _nothing_left_to_cancel(
-    desk: Desk, db: PracticeDb, payment: Payment, key: str, request_hash: str, actor: str
+    practice: Practice, payment: Payment, key: str, request_hash: str, actor: str
 ) -> Taken:
     """The payment is already canceled. The key is stored, so that it identifies this request from now on."""
-    found = await taken(db, payment)
-    now = desk.world.now()
+    found = await taken(practice.db, payment)
+    now = practice.now()
     operation = Operation(
-        new_id(desk.world),
+        new_id(practice.context.world),
         payment.id,
         payment.practice_id,
         payment.environment,
@@ -142,9 +149,9 @@ async def _nothing_left_to_cancel(
     unit = Unit()
     refunds.insert_operation(unit, operation)
     try:
-        await db.commit(unit)
+        await practice.db.commit(unit)
     except Duplicate:
-        replayed = await _replayed(db, payment, key, request_hash)
+        replayed = await _replayed(practice.db, payment, key, request_hash)
         assert replayed is not None
         return replayed
     return found
@@ -165,8 +172,7 @@ async def _replayed(db: PracticeDb, payment: Payment, key: str, request_hash: st
 
 
 async def _begin(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     payment: Payment,
     attempt: Attempt,
     kind: str,
@@ -175,11 +181,11 @@ async def _begin(
     request_hash: str,
     actor: str,
 ) -> Taken:
-    handler = await _handler(desk, attempt)
-    await ensure_lease(desk, payment.practice_id)
-    now = desk.world.now()
+    handler = await _handler(practice.context, attempt)
+    await ensure_lease(practice.context, payment.practice_id)
+    now = practice.now()
     operation = Operation(
-        new_id(desk.world),
+        new_id(practice.context.world),
         payment.id,
         payment.practice_id,
         payment.environment,
@@ -192,7 +198,7 @@ async def _begin(
         actor,
         now,
         now,
-        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+        next_lookup_at=after_sent(now, practice.context.settings.provider_timeout_s),
     )
     unit = Unit()
     # The payment must not have changed since it was read, so that only one of two concurrent operations is stored.
@@ -200,26 +206,26 @@ async def _begin(
     refunds.insert_operation(unit, operation)
     audit.append(unit, now, actor, f"payment.{kind}", payment.id, {"operation": operation.id, "amount": amount})
     try:
-        await db.commit(unit)
+        await practice.db.commit(unit)
     except Duplicate:
-        replayed = await _replayed(db, payment, key, request_hash)
+        replayed = await _replayed(practice.db, payment, key, request_hash)
         assert replayed is not None
         return replayed
-    return await asyncio.shield(_send(desk, db, handler, payment, attempt, operation))
+    return await asyncio.shield(_send(practice, handler, payment, attempt, operation))
 
 
-async def _handler(desk: Desk, attempt: Attempt) -> type[Handler]:
-    entry = (await desk.catalog()).get(attempt.provider_code)
+async def _handler(context: Context, attempt: Attempt) -> type[Handler]:
+    entry = (await context.catalog()).get(attempt.provider_code)
     try:
         if entry is not None:
-            return handler_class(desk, entry)
+            return handler_class(context, entry)
     except HandlerMissing:
         pass
     raise handler_is_missing(attempt.provider_code)
 
 
 async def _send(
-    desk: Desk, db: PracticeDb, handler: type[Handler], payment: Payment, attempt: Attempt, operation: Operation
+    practice: Practice, handler: type[Handler], payment: Payment, attempt: Attempt, operation: Operation
 ) -> Taken:
     params = OperationParams(
         operation.id,
@@ -228,29 +234,29 @@ async def _send(
         Money(operation.amount, payment.currency) if operation.amount is not None else None,
     )
     closable = operation.kind == "capture" or handler.cancel_payment is not None
-    outcome = await call_for(desk, db, attempt, f"{operation.kind}_payment", params) if closable else None
+    outcome = await call_for(practice, attempt, f"{operation.kind}_payment", params) if closable else None
     if outcome is None or (isinstance(outcome, NotSent) and outcome.code == NOTHING_TO_CLOSE):
-        outcome = await _canceled_here(desk, db, payment, attempt)
+        outcome = await _canceled_here(practice, payment, attempt)
         if outcome is CANCELED_HERE:
-            return await _end_here(desk, db, payment, attempt, operation, CANCELED_HERE)
-    return await _settle(desk, db, payment, attempt, operation, outcome)
+            return await _end_here(practice, payment, attempt, operation, CANCELED_HERE)
+    return await _settle(practice, payment, attempt, operation, outcome)
 
 
 async def _end_here(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
+    practice: Practice, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
 ) -> Taken:
     """Cancel a payment that no customer has started to pay. Declined if one has started since the lookup."""
-    payment, attempt = await settle(desk, db, payment, attempt, outcome, "answer", unless_moved=True)
+    payment, attempt = await settle(practice, payment, attempt, outcome, "answer", unless_moved=True)
     with suppress(Stale):  # a worker has already ended the operation
-        await _end(desk, db, payment, attempt, operation)
-    return await taken(db, payment)
+        await _end(practice, payment, attempt, operation)
+    return await taken(practice.db, payment)
 
 
-async def _canceled_here(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -> Outcome:
+async def _canceled_here(practice: Practice, payment: Payment, attempt: Attempt) -> Outcome:
     """The provider has nothing to cancel. Look up whether the payment was paid meanwhile; otherwise it is canceled
     here, and a late success would still be booked."""
-    outcome = await call_for(desk, db, attempt, "confirm_payment", _question(payment, attempt, only_ask=True))
-    outcome = still_asked(db, payment, attempt, outcome)
+    outcome = await call_for(practice, attempt, "confirm_payment", _question(payment, attempt, only_ask=True))
+    outcome = still_asked(practice.db, payment, attempt, outcome)
     if (
         isinstance(outcome, NeedsAction)
         or (isinstance(outcome, NotSent) and outcome.reason is Reason.not_found)
@@ -287,9 +293,9 @@ def _state_of(operation: Operation, outcome: Outcome) -> OperationState:
 
 
 async def _settle(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
+    practice: Practice, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
 ) -> Taken:
-    now = desk.world.now()
+    now = practice.now()
     state = _state_of(operation, outcome)
     changed = replace(
         _with_words(operation, outcome),
@@ -299,7 +305,7 @@ async def _settle(
         next_lookup_at=next_lookup(state, operation.lookups, now),
     )
 
-    queue = await _noted(desk, db, payment, operation, changed)
+    queue = await _noted(practice, payment, operation, changed)
 
     def also(unit: Unit) -> None:
         refunds.change_operation(unit, operation.state, changed)
@@ -308,19 +314,19 @@ async def _settle(
     # A call that was not sent, or whose outcome is unknown, proves nothing about the payment itself.
     fact = Unknown(Reason.timeout) if isinstance(outcome, NotSent | Unknown) else outcome
     try:
-        payment, _ = await settle(desk, db, payment, attempt, fact, "answer", None, also)
+        payment, _ = await settle(practice, payment, attempt, fact, "answer", None, also)
     except Stale:
-        found = await refunds.operation_by_key(db, operation.idempotency_key)
+        found = await refunds.operation_by_key(practice.db, operation.idempotency_key)
         if found is None or found.state is operation.state:
             raise
         # A worker settled the operation, or found it still open, while the call was in progress.
         if found.state in OPERATION_OPEN:
-            return await _settle(desk, db, payment, attempt, found, outcome)
-        payment, _ = await settle(desk, db, payment, attempt, fact, "answer")
-    await _keep_words(db, attempt, outcome)
+            return await _settle(practice, payment, attempt, found, outcome)
+        payment, _ = await settle(practice, payment, attempt, fact, "answer")
+    await _keep_words(practice.db, attempt, outcome)
     log.info(
         "operation_settled",
-        practice=db.practice_id,
+        practice=practice.id,
         payment=payment.id,
         operation=operation.id,
         kind=operation.kind,
@@ -328,7 +334,7 @@ async def _settle(
         after=state.value,
         **said(outcome),
     )
-    return await taken(db, payment)
+    return await taken(practice.db, payment)
 
 
 def _with_words(operation: Operation, outcome: Outcome) -> Operation:
@@ -352,47 +358,45 @@ async def _keep_words(db: PracticeDb, attempt: Attempt, outcome: Outcome) -> Non
             await db.commit(unit)
 
 
-async def _end(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation) -> None:
+async def _end(practice: Practice, payment: Payment, attempt: Attempt, operation: Operation) -> None:
     """End the operation of a settled attempt: it has succeeded, or never can."""
     wanted = attempt.state is AttemptState.succeeded if operation.kind == "capture" else attempt.state in ATTEMPT_CLOSED
     state = OperationState.succeeded if wanted else OperationState.declined
-    changed = replace(operation, state=state, updated_at=desk.world.now(), next_lookup_at=None)
-    queue = await _noted(desk, db, payment, operation, changed)
+    changed = replace(operation, state=state, updated_at=practice.now(), next_lookup_at=None)
+    queue = await _noted(practice, payment, operation, changed)
     unit = Unit()
     refunds.change_operation(unit, operation.state, changed)
     queue(unit)
-    await db.commit(unit)
+    await practice.db.commit(unit)
 
 
-async def _noted(
-    desk: Desk, db: PracticeDb, payment: Payment, before: Operation, after: Operation
-) -> Callable[[Unit], None]:
+async def _noted(practice: Practice, payment: Payment, before: Operation, after: Operation) -> Callable[[Unit], None]:
     """The step that opens or closes the case of an operation whose outcome was unknown."""
     if before.state is not OperationState.unknown:
         return lambda _: None
     is_known = after.state is not OperationState.unknown
-    return await noted_operation(desk, db, payment, before, after, is_known)
+    return await noted_operation(practice, payment, before, after, is_known)
 
 
-async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
+async def refresh(practice: Practice, operation: Operation) -> None:
     """Look up the outcome of a capture or cancel, by the payment's own state at the provider."""
-    payment = await payments.by_id(db, operation.payment_id)
-    attempt = await attempts.by_id(db, operation.attempt_id)
+    payment = await payments.by_id(practice.db, operation.payment_id)
+    attempt = await attempts.by_id(practice.db, operation.attempt_id)
     assert payment is not None
     assert attempt is not None
     if attempt.state is AttemptState.succeeded or attempt.state in ATTEMPT_CLOSED:
-        await _end(desk, db, payment, attempt, operation)
+        await _end(practice, payment, attempt, operation)
         return
-    handler = await _handler(desk, attempt)
+    handler = await _handler(practice.context, attempt)
     if operation.kind == "cancel" and handler.cancel_payment is None:
-        await _send(desk, db, handler, payment, attempt, operation)
+        await _send(practice, handler, payment, attempt, operation)
         return
     question = _question(payment, attempt, only_ask=operation.kind == "cancel")
-    outcome = await call_for(desk, db, attempt, "confirm_payment", question)
-    outcome = still_asked(db, payment, attempt, outcome)
+    outcome = await call_for(practice, attempt, "confirm_payment", question)
+    outcome = still_asked(practice.db, payment, attempt, outcome)
     if isinstance(outcome, NotSent):
         outcome = Unknown(outcome.reason, outcome.code, outcome.detail)
     undone = isinstance(outcome, NeedsAction) or (isinstance(outcome, Succeeded) and outcome.authorized_only)
-    if undone and desk.open_for_s(operation.id, operation.created_at) < desk.horizon_s(handler):
+    if undone and practice.context.open_for_s(operation.id, operation.created_at) < practice.context.horizon_s(handler):
         outcome = Unknown(Reason.conflict)  # the call may still be running at the provider
-    await _settle(desk, db, payment, attempt, operation, outcome)
+    await _settle(practice, payment, attempt, operation, outcome)

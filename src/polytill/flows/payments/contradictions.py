@@ -21,7 +21,7 @@ from polytill.domain.states import (
     OperationState,
     RefundState,
 )
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case, tell
 from polytill.flows.identifiers import handler_of, identifiers_of
 from polytill.flows.provider_calls import call_for
@@ -50,7 +50,7 @@ class Contradiction:
 
 
 async def against_staff(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome, may_be_old: bool
+    practice: Practice, payment: Payment, attempt: Attempt, outcome: Outcome, may_be_old: bool
 ) -> Contradiction | None:
     """How an outcome contradicts a staff decision about an attempt, its capture or its cancel; None if it does not.
 
@@ -59,8 +59,8 @@ async def against_staff(
     """
     if not _may_contradict(payment, attempt, outcome) or (may_be_old and _may_pass(outcome)):
         return None
-    for decision in reversed(await staff_decisions.of_attempt(db, attempt.id)):
-        says = await _contradicts(desk, db, payment, attempt, decision, outcome)
+    for decision in reversed(await staff_decisions.of_attempt(practice.db, attempt.id)):
+        says = await _contradicts(practice, payment, attempt, decision, outcome)
         if says is not None:
             return _contradiction(decision, says, outcome)
     return None
@@ -98,23 +98,23 @@ def _names_another(attempt: Attempt, outcome: Outcome) -> bool:
 
 
 async def _contradicts(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, decision: StaffDecision, outcome: Outcome
+    practice: Practice, payment: Payment, attempt: Attempt, decision: StaffDecision, outcome: Outcome
 ) -> str | None:
     is_taken = isinstance(outcome, Succeeded) and not outcome.authorized_only
     match decision.decided_on, decision.is_done, attempt.state:
         case (DecidedOn.payment | DecidedOn.capture, True, AttemptState.succeeded):
-            return await _not_as_paid(desk, payment, attempt, decision, outcome)
+            return await _not_as_paid(practice.context, payment, attempt, decision, outcome)
         case (DecidedOn.cancel, True, state) if state in ATTEMPT_CLOSED and isinstance(outcome, Succeeded):
             return "paid" if is_taken else "authorized"
         case (DecidedOn.capture, False, AttemptState.authorized) if is_taken:
-            return None if await _asked_since(db, decision) else "captured"
+            return None if await _asked_since(practice.db, decision) else "captured"
         case (DecidedOn.cancel, False, AttemptState.authorized) if isinstance(outcome, Declined):
-            return None if await _asked_since(db, decision) else "canceled"
+            return None if await _asked_since(practice.db, decision) else "canceled"
     return None
 
 
 async def _not_as_paid(
-    desk: Desk, payment: Payment, attempt: Attempt, decision: StaffDecision, outcome: Outcome
+    context: Context, payment: Payment, attempt: Attempt, decision: StaffDecision, outcome: Outcome
 ) -> str | None:
     if isinstance(outcome, Succeeded):
         if outcome.authorized_only:
@@ -122,7 +122,7 @@ async def _not_as_paid(
         if outcome.amount != _taken(payment, attempt):
             return "other_amount"
         is_same = not _names_another(attempt, outcome) or await _is_same(
-            desk, attempt, decision, outcome.provider_transaction_id, outcome.response
+            context, attempt, decision, outcome.provider_transaction_id, outcome.response
         )
         return None if is_same else "other_transaction"
     if isinstance(outcome, Declined):
@@ -170,12 +170,12 @@ def _contradiction(decision: StaffDecision, says: str, outcome: Outcome) -> Cont
     return Contradiction(subject, detail)
 
 
-def contradict(desk: Desk, unit: Unit, payment: Payment, against: Contradiction | None) -> None:
+def contradict(context: Context, unit: Unit, payment: Payment, against: Contradiction | None) -> None:
     """Open the review case of a contradiction, and add its event."""
     if against is not None:
         told = (CONTRADICTED, against.subject)
-        tell(desk, unit, payment, f"payment.{CONTRADICTED}", against.detail, unless_case=told)
-        open_case(desk, unit, payment, CONTRADICTED, against.subject, against.detail)
+        tell(context, unit, payment, f"payment.{CONTRADICTED}", against.detail, unless_case=told)
+        open_case(context, unit, payment, CONTRADICTED, against.subject, against.detail)
 
 
 # ── The provider's own id of a transaction that staff named ──
@@ -197,7 +197,7 @@ async def may_have_another_id(db: PracticeDb, attempt: Attempt) -> bool:
     return decision is not None and decision.transaction_id == attempt.provider_transaction_id
 
 
-async def adopted(desk: Desk, db: PracticeDb, attempt: Attempt, fact: Fact, is_proven: bool) -> Attempt:
+async def adopted(practice: Practice, attempt: Attempt, fact: Fact, is_proven: bool) -> Attempt:
     """An attempt with the provider's own id, if a fact is about the transaction that staff marked as paid and names it
     by another id than they did (staff may have used its receipt, for example). Any other attempt is returned unchanged.
 
@@ -209,30 +209,32 @@ async def adopted(desk: Desk, db: PracticeDb, attempt: Attempt, fact: Fact, is_p
     if named in (None, attempt.provider_transaction_id) or not isinstance(outcome, Succeeded):
         return attempt
     assert named is not None
-    decision = await paid_by_staff(db, attempt)
-    if decision is None or not await _is_same(desk, attempt, decision, named, outcome.response):
+    decision = await paid_by_staff(practice.db, attempt)
+    if decision is None or not await _is_same(practice.context, attempt, decision, named, outcome.response):
         return attempt
     amount = Money(attempt.amount, attempt.currency)
     said: Outcome = outcome
     if not is_proven:
         asked = ConfirmPaymentParams(attempt.id, named, amount, only_ask=True)
-        said = await call_for(desk, db, attempt, "confirm_payment", asked)
+        said = await call_for(practice, attempt, "confirm_payment", asked)
     if not isinstance(said, Succeeded) or said.amount != amount or said.provider_transaction_id not in (None, named):
         return attempt
-    found = identifiers_of(await handler_of(desk, attempt.provider_code), named, outcome.response)
-    now, unit = desk.world.now(), Unit()
+    found = identifiers_of(await handler_of(practice.context, attempt.provider_code), named, outcome.response)
+    now, unit = practice.now(), Unit()
     staff_decisions.rename(unit, attempt, named)
     payment_identifiers.insert(unit, attempt, found, now)
     audit.append(unit, now, "provider", "payment.transaction_named", attempt.payment_id, {"transaction": named})
-    await db.commit(unit)
-    fresh = await attempts.by_id(db, attempt.id)
+    await practice.db.commit(unit)
+    fresh = await attempts.by_id(practice.db, attempt.id)
     assert fresh is not None
     return fresh
 
 
-async def _is_same(desk: Desk, attempt: Attempt, decision: StaffDecision, named: str | None, response: object) -> bool:
+async def _is_same(
+    context: Context, attempt: Attempt, decision: StaffDecision, named: str | None, response: object
+) -> bool:
     """Whether a transaction, by any of its identifiers, is the one that staff named."""
-    found = identifiers_of(await handler_of(desk, attempt.provider_code), named, response)
+    found = identifiers_of(await handler_of(context, attempt.provider_code), named, response)
     keys = {
         identifier_key(one) for kind, some in found.items() if kind is not IdentifierKind.card_last4 for one in some
     }

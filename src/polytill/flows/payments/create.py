@@ -13,7 +13,7 @@ from polytill.domain.ids import address, new_id
 from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
-from polytill.flows.context import CHECKED_TTL_S, Desk, Snapshot
+from polytill.flows.context import CHECKED_TTL_S, Context, Practice, Snapshot
 from polytill.flows.identifiers import identified
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments import customers, saved_methods
@@ -93,14 +93,14 @@ def refused(found: Route, currency: str) -> Invalid:
 
 
 async def create_payment(
-    desk: Desk, practice_id: int, request: PaymentRequest, actor: str, also: Also | None = None
+    context: Context, practice_id: int, request: PaymentRequest, actor: str, also: Also | None = None
 ) -> Taken:
     """Create a payment. The same key and body always return the same payment; another body is a conflict."""
     for _ in range(TRIES):
         try:
-            return await _create(desk, practice_id, request, actor, also)
+            return await _create(context, practice_id, request, actor, also)
         except _ConfigurationsChanged:
-            desk.forget(practice_id)
+            context.forget(practice_id)
         except _NumberTaken:
             continue
     raise Stale
@@ -142,7 +142,7 @@ def _wanted(request: PaymentRequest) -> Wanted:
     )
 
 
-async def _read(desk: Desk, db: PracticeDb, snapshot: Snapshot, request: PaymentRequest) -> PaymentRequest:
+async def _read(practice: Practice, snapshot: Snapshot, request: PaymentRequest) -> PaymentRequest:
     """The request in normal form. ``Invalid`` with a pointer for every invalid field."""
     countries = customers.countries_of(snapshot.place, request.currency)
     request = replace(
@@ -153,7 +153,7 @@ async def _read(desk: Desk, db: PracticeDb, snapshot: Snapshot, request: Payment
         metadata=read_metadata(request.metadata),
         method_details=customers.read_details(request.method_details, countries),
     )
-    return await _of_saved_method(db, request)
+    return await _of_saved_method(practice.db, request)
 
 
 class _ConfigurationsChanged(Exception):
@@ -164,41 +164,41 @@ class _NumberTaken(Exception):
     """Another payment already has the generated number; nothing was written."""
 
 
-async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: str, also: Also | None) -> Taken:
-    entry = await desk.opening.entry(practice_id)
-    db = await desk.opening.practice(practice_id)
-    snapshot = await desk.configured(db, CHECKED_TTL_S)
+async def _create(context: Context, practice_id: int, request: PaymentRequest, actor: str, also: Also | None) -> Taken:
+    entry = await context.opening.entry(practice_id)
+    practice = await context.practice(practice_id)
+    snapshot = await context.configured(practice.db, CHECKED_TTL_S)
     try:
-        request = await _read(desk, db, snapshot, request)
+        request = await _read(practice, snapshot, request)
     except Invalid:
-        known = await payments.by_key(db, request.idempotency_key)
+        known = await payments.by_key(practice.db, request.idempotency_key)
         if known is not None:  # a repeated request always gets the same answer
-            return await _replayed(db, known, request)
+            return await _replayed(practice.db, known, request)
         raise
     wanted = _wanted(request)
-    found = route(await candidates(desk, snapshot, request.currency), wanted)
+    found = route(await candidates(context, snapshot, request.currency), wanted)
     if not found.ranked:
-        snapshot = await desk.configured(db)  # no request is rejected because of an old snapshot
-        found = route(await candidates(desk, snapshot, request.currency), wanted)
+        snapshot = await context.configured(practice.db)  # no request is rejected because of an old snapshot
+        found = route(await candidates(context, snapshot, request.currency), wanted)
     if not found.ranked or entry.state != "active":
-        known = await payments.by_key(db, request.idempotency_key)
+        known = await payments.by_key(practice.db, request.idempotency_key)
         if known is not None:
-            return await _replayed(db, known, request)
+            return await _replayed(practice.db, known, request)
         if entry.state != "active":
             raise Forbidden("This practice is suspended.", reason="practice_suspended")
         raise refused(found, request.currency)
-    await ensure_lease(desk, practice_id)
-    now = desk.world.now()
+    await ensure_lease(context, practice_id)
+    now = context.world.now()
     by_code = snapshot.configurations
-    payment = _new_payment(desk, practice_id, request, found.ranked[0].environment, now, actor)
-    attempt = new_attempt(desk, payment, by_code[found.ranked[0].code], 1, now)
+    payment = _new_payment(context, practice_id, request, found.ranked[0].environment, now, actor)
+    attempt = new_attempt(context, payment, by_code[found.ranked[0].code], 1, now)
     payment.provider_code = attempt.provider_code
     unit = Unit()
     provider_configs.unchanged(unit, snapshot.revision)
     payments.insert(unit, payment)
     storage_attempts.insert(unit, attempt)
     payment_search.insert(unit, payment_search.row_of(payment))
-    if desk.use_is_news(practice_id, attempt.config_id):
+    if context.use_is_news(practice_id, attempt.config_id):
         provider_configs.touch(unit, attempt.config_id, now)
     out = {o.code: o.reason for o in found.excluded}
     audit.append(
@@ -207,39 +207,39 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
     if also is not None:
         also(unit, payment)
     try:
-        await db.commit(unit)
+        await practice.db.commit(unit)
     except Stale:
         raise _ConfigurationsChanged from None
     except Duplicate:
-        known = await payments.by_key(db, request.idempotency_key)
+        known = await payments.by_key(practice.db, request.idempotency_key)
         if known is None:
-            desk.numbers.taken(practice_id)
+            context.numbers.taken(practice_id)
             raise _NumberTaken from None
-        return await _replayed(db, known, request)
+        return await _replayed(practice.db, known, request)
     # The payment now exists: the rest runs to its end even if the caller disconnects.
     ranked = [by_code[candidate.code] for candidate in found.ranked]
-    return await asyncio.shield(attempt_in_turn(desk, db, entry.name, payment, attempt, ranked))
+    return await asyncio.shield(attempt_in_turn(practice, entry.name, payment, attempt, ranked))
 
 
 async def attempt_in_turn(
-    desk: Desk, db: PracticeDb, merchant: str, payment: Payment, attempt: Attempt, ranked: list[Configuration]
+    practice: Practice, merchant: str, payment: Payment, attempt: Attempt, ranked: list[Configuration]
 ) -> Taken:
     """Call for a stored attempt at the first of ``ranked``; continue with the next if the attempt is closed for certain
     and its successor is stored."""
     attempts, named = [attempt], {}
     for number, configuration in enumerate(ranked, 1):
-        outcome = await start(desk, db, merchant, payment, attempt, configuration)
-        named[attempt.id] = await identified(desk, attempt, outcome)
+        outcome = await start(practice, merchant, payment, attempt, configuration)
+        named[attempt.id] = await identified(practice.context, attempt, outcome)
         successor = None
         if number < len(ranked) and _may_fail_over(outcome):
-            successor = new_attempt(desk, payment, ranked[number], attempt.number + 1, desk.world.now())
-        payment, attempts[-1] = await settle(desk, db, payment, attempt, outcome, "answer", successor)
+            successor = new_attempt(practice.context, payment, ranked[number], attempt.number + 1, practice.now())
+        payment, attempts[-1] = await settle(practice, payment, attempt, outcome, "answer", successor)
         if successor is None:
             break
-        if await storage_attempts.by_id(db, successor.id) is None:
+        if await storage_attempts.by_id(practice.db, successor.id) is None:
             # Another task has moved this attempt during its call. No provider is called for a successor that is not
             # stored.
-            return await taken(db, payment)
+            return await taken(practice.db, payment)
         attempt = successor
         attempts.append(attempt)
     return Taken(payment, attempts, identifiers=named)
@@ -251,31 +251,33 @@ def _may_fail_over(outcome: Outcome) -> bool:
 
 
 async def start(
-    desk: Desk, db: PracticeDb, merchant: str, payment: Payment, attempt: Attempt, configuration: Configuration
+    practice: Practice, merchant: str, payment: Payment, attempt: Attempt, configuration: Configuration
 ) -> Outcome:
     """Call the provider for a stored attempt."""
-    catalog = await desk.catalog()
+    catalog = await practice.context.catalog()
     credentials = configuration.credentials(attempt.credential_version)
     assert credentials is not None
-    handler = build(desk, db, catalog[attempt.provider_code], configuration, credentials)
+    handler = build(practice, catalog[attempt.provider_code], configuration, credentials)
     if isinstance(handler, NotSent):
         return handler
     if payment.saved_method_id is None:
-        return await call(handler, "create_payment_intent", create_params(desk, merchant, payment, attempt))
-    params = await saved_methods.charge_params(db, payment, attempt)
+        return await call(handler, "create_payment_intent", create_params(practice.context, merchant, payment, attempt))
+    params = await saved_methods.charge_params(practice.db, payment, attempt)
     if isinstance(params, NotSent):
         return params
-    return await call(handler, "charge_saved_method", replace(params, return_url=return_address(desk, payment)))
+    return await call(
+        handler, "charge_saved_method", replace(params, return_url=return_address(practice.context, payment))
+    )
 
 
-def create_params(desk: Desk, merchant: str, payment: Payment, attempt: Attempt) -> CreatePaymentParams:
+def create_params(context: Context, merchant: str, payment: Payment, attempt: Attempt) -> CreatePaymentParams:
     """The create call of an attempt. Built from rows alone, so that a lookup can repeat it byte for byte."""
     return CreatePaymentParams(
         reference=attempt.id,
         payment_id=payment.id,
         amount=Money(attempt.amount, attempt.currency),
         customer=Customer(payment.customer_email, payment.customer_name, payment.customer_phone),
-        return_url=return_address(desk, payment),
+        return_url=return_address(context, payment),
         method=payment.payment_method,
         capture=payment.capture_mode,
         description=payment.description,
@@ -289,14 +291,14 @@ def create_params(desk: Desk, merchant: str, payment: Payment, attempt: Attempt)
     )
 
 
-def client_token(desk: Desk, payment: Payment) -> str:
+def client_token(context: Context, payment: Payment) -> str:
     """The payer's token for one payment. A key authenticates it, so nothing needs to be stored."""
-    return address(CLIENT_TOKEN, payment.practice_id, payment.id.encode(), desk.ring.derived("addresses")[0])
+    return address(CLIENT_TOKEN, payment.practice_id, payment.id.encode(), context.ring.derived("addresses")[0])
 
 
-def return_address(desk: Desk, payment: Payment) -> str:
+def return_address(context: Context, payment: Payment) -> str:
     """Where the provider sends the payer afterwards: our own page, which triggers a lookup at once."""
-    return f"{desk.settings.public_url}/pay/{client_token(desk, payment)}/return"
+    return f"{context.settings.public_url}/pay/{client_token(context, payment)}/return"
 
 
 async def _replayed(db: PracticeDb, payment: Payment, request: PaymentRequest) -> Taken:
@@ -306,10 +308,10 @@ async def _replayed(db: PracticeDb, payment: Payment, request: PaymentRequest) -
 
 
 def _new_payment(
-    desk: Desk, practice_id: int, request: PaymentRequest, environment: Environment, now: datetime, actor: str
+    context: Context, practice_id: int, request: PaymentRequest, environment: Environment, now: datetime, actor: str
 ) -> Payment:
     return Payment(
-        id=new_id(desk.world),
+        id=new_id(context.world),
         practice_id=practice_id,
         environment=environment,
         status=PaymentStatus.processing,
@@ -328,20 +330,22 @@ def _new_payment(
         idempotency_key=request.idempotency_key,
         request_hash=request.request_hash,
         created_by=actor,
-        expires_at=request.expires_at or now + timedelta(seconds=desk.settings.payment_expires_s),
+        expires_at=request.expires_at or now + timedelta(seconds=context.settings.payment_expires_s),
         created_at=now,
         updated_at=now,
         save_method=request.save_method,
         saved_method_id=request.saved_method,
         method_details=request.method_details,
-        number=new_number(desk.world, desk.numbers.digits(practice_id)),
+        number=new_number(context.world, context.numbers.digits(practice_id)),
     )
 
 
-def new_attempt(desk: Desk, payment: Payment, configuration: Configuration, number: int, now: datetime) -> Attempt:
+def new_attempt(
+    context: Context, payment: Payment, configuration: Configuration, number: int, now: datetime
+) -> Attempt:
     """A new attempt, not stored yet."""
     return Attempt(
-        id=new_id(desk.world),
+        id=new_id(context.world),
         payment_id=payment.id,
         practice_id=payment.practice_id,
         environment=payment.environment,
@@ -354,19 +358,19 @@ def new_attempt(desk: Desk, payment: Payment, configuration: Configuration, numb
         currency=payment.currency,
         created_at=now,
         updated_at=now,
-        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+        next_lookup_at=after_sent(now, context.settings.provider_timeout_s),
         wire_format=WIRE_FORMAT,
     )
 
 
-def successor_of(desk: Desk, payment: Payment, attempt: Attempt, attempts: int) -> Attempt | None:
+def successor_of(context: Context, payment: Payment, attempt: Attempt, attempts: int) -> Attempt | None:
     """A further attempt at the same provider under a new reference; None after too many, or after the expiry."""
-    now = desk.world.now()
+    now = context.world.now()
     if attempts >= MAX_ATTEMPTS or (payment.expires_at is not None and now >= payment.expires_at):
         return None
     return replace(
         attempt,
-        id=new_id(desk.world),
+        id=new_id(context.world),
         number=attempts + 1,
         state=AttemptState.sent,
         created_at=now,
@@ -377,7 +381,7 @@ def successor_of(desk: Desk, payment: Payment, attempt: Attempt, attempts: int) 
         detail=None,
         next_action=None,
         lookups=0,
-        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+        next_lookup_at=after_sent(now, context.settings.provider_timeout_s),
         wire_format=WIRE_FORMAT,
     )
 
@@ -385,13 +389,13 @@ def successor_of(desk: Desk, payment: Payment, attempt: Attempt, attempts: int) 
 # ── Reading ──
 
 
-async def find(desk: Desk, practice_id: int, payment_id: str) -> tuple[PracticeDb, Payment]:
+async def find(context: Context, practice_id: int, payment_id: str) -> tuple[Practice, Payment]:
     """A payment of a practice; ``NotFound`` otherwise."""
-    db = await desk.opening.practice(practice_id)
-    payment = await payments.by_id(db, payment_id)
+    practice = await context.practice(practice_id)
+    payment = await payments.by_id(practice.db, payment_id)
     if payment is None:
         raise NotFound("There is no such payment.")
-    return db, payment
+    return practice, payment
 
 
 async def taken(db: PracticeDb, payment: Payment) -> Taken:

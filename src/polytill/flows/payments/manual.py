@@ -5,7 +5,7 @@ from __future__ import annotations
 from polytill.domain.errors import Conflict, Stale, invalid
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.create import Taken, current_attempt, find, taken
 from polytill.flows.payments.settle import TRIES, settle
@@ -18,16 +18,16 @@ from polytill.storage.units import Unit
 
 
 async def confirm_by_hand(
-    desk: Desk, practice_id: int, payment_id: str, amount: int, note: str, proof: str | None, actor: str
+    context: Context, practice_id: int, payment_id: str, amount: int, note: str, proof: str | None, actor: str
 ) -> Taken:
     """Book a payment that staff have seen arrive. ``note``: what they saw; ``proof``: a receipt or statement.
 
     ``amount`` (minor units) is counted by the caller and must equal the payment's amount, as a second check. A payment
     that is already confirmed stays unchanged. ``Conflict`` if the provider, not staff, knows whether it was paid.
     """
-    db, payment = await find(desk, practice_id, payment_id)
-    attempt = current_attempt(payment, await attempts.of_payment(db, payment_id))
-    if not await _is_confirmed_by_staff(desk, attempt):
+    practice, payment = await find(context, practice_id, payment_id)
+    attempt = current_attempt(payment, await attempts.of_payment(practice.db, payment_id))
+    if not await _is_confirmed_by_staff(context, attempt):
         detail = "Whether this payment was paid, its provider knows; it cannot be confirmed by hand."
         raise Conflict(detail, code="not_by_hand")
     if not note.strip():
@@ -36,27 +36,27 @@ async def confirm_by_hand(
         detail = f"The payment is about {Money(payment.amount, payment.currency)}; another amount cannot settle it."
         raise invalid("/amount", detail, reason="another_amount", amount=Money(payment.amount, payment.currency))
     if payment.status is PaymentStatus.succeeded or attempt.state is AttemptState.succeeded:
-        return await taken(db, (await find(desk, practice_id, payment_id))[1])
-    await ensure_lease(desk, practice_id)
+        return await taken(practice.db, (await find(context, practice_id, payment_id))[1])
+    await ensure_lease(context, practice_id)
     money = Money(amount, payment.currency)
     seen = {"note": note, "proof": proof, "confirmedBy": actor}
     said = Succeeded(money, attempt.id, fee=Money(0, payment.currency), response=seen)
 
     def also(unit: Unit) -> None:
         detail = {"attempt": attempt.id, "amount": amount, "note": note, "proof": proof}
-        audit.append(unit, desk.world.now(), actor, "payment.confirmed_by_hand", payment.id, detail)
+        audit.append(unit, context.world.now(), actor, "payment.confirmed_by_hand", payment.id, detail)
 
     # Only the first of two concurrent confirmations is recorded; the second changes nothing and writes no audit line.
     for _ in range(TRIES):
-        payment, attempt = await settle(desk, db, payment, attempt, said, "staff", None, also, unless_moved=True)
+        payment, attempt = await settle(practice, payment, attempt, said, "staff", None, also, unless_moved=True)
         if attempt.state is AttemptState.succeeded:
-            return await taken(db, payment)
+            return await taken(practice.db, payment)
     raise Stale
 
 
-async def _is_confirmed_by_staff(desk: Desk, attempt: Attempt) -> bool:
-    entry = (await desk.catalog()).get(attempt.provider_code)
+async def _is_confirmed_by_staff(context: Context, attempt: Attempt) -> bool:
+    entry = (await context.catalog()).get(attempt.provider_code)
     try:
-        return entry is not None and handler_class(desk, entry).confirmed_by_staff
+        return entry is not None and handler_class(context, entry).confirmed_by_staff
     except HandlerMissing:
         return False

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from polytill.domain.errors import Conflict, Forbidden, NotFound, Stale, TooMany, invalid
 from polytill.domain.ids import address, new_id
 from polytill.domain.states import Environment
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.payments.candidates import candidates
 from polytill.flows.payments.create import PaymentRequest, Taken, create_payment, refused, taken
 from polytill.flows.payments.customers import unless_blank
@@ -22,7 +22,6 @@ from polytill.flows.payments.retries import is_over_for_certain, may_try_again
 from polytill.flows.payments.route import Wanted, Way, route, ways_of
 from polytill.providers.contract import Customer
 from polytill.storage import audit, payment_links, payments
-from polytill.storage.databases import PracticeDb
 from polytill.storage.payment_links import PaymentLink
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
@@ -45,33 +44,33 @@ class LinkWish:
     environment: Environment | None = None
 
 
-def link_token(desk: Desk, link: PaymentLink) -> str:
+def link_token(context: Context, link: PaymentLink) -> str:
     """The token in a link's address. A key authenticates it, so nothing needs to be stored."""
-    return address(LINK_TOKEN, link.practice_id, link.id.encode(), desk.ring.derived("addresses")[0])
+    return address(LINK_TOKEN, link.practice_id, link.id.encode(), context.ring.derived("addresses")[0])
 
 
-def link_address(desk: Desk, link: PaymentLink) -> str:
+def link_address(context: Context, link: PaymentLink) -> str:
     """The address at which customers open the link."""
-    return f"{desk.settings.public_url}/pay/link/{link_token(desk, link)}"
+    return f"{context.settings.public_url}/pay/link/{link_token(context, link)}"
 
 
-async def create_link(desk: Desk, practice_id: int, wish: LinkWish, actor: str) -> PaymentLink:
+async def create_link(context: Context, practice_id: int, wish: LinkWish, actor: str) -> PaymentLink:
     """Create a link if a provider of the practice can take its payment."""
-    entry = await desk.opening.entry(practice_id)
+    entry = await context.opening.entry(practice_id)
     if entry.state != "active":
         raise Forbidden("This practice is suspended.", reason="practice_suspended")
-    now = desk.world.now()
+    now = context.world.now()
     expires_at = wish.expires_at or now + timedelta(days=LASTS_DAYS)
     if not now < expires_at <= now + timedelta(days=LONGEST_DAYS):
         raise invalid("/expiresAt", f"A link ends in the future, and within {LONGEST_DAYS} days.")
-    db = await desk.opening.practice(practice_id)
-    snapshot = await desk.configured(db)
+    practice = await context.practice(practice_id)
+    snapshot = await context.configured(practice.db)
     wanted = Wanted(wish.currency, wish.amount, environment=wish.environment)
-    found = route(await candidates(desk, snapshot, wish.currency), wanted)
+    found = route(await candidates(context, snapshot, wish.currency), wanted)
     if not found.ranked:
         raise refused(found, wish.currency)
     link = PaymentLink(
-        new_id(desk.world),
+        new_id(context.world),
         practice_id,
         found.ranked[0].environment,
         wish.amount,
@@ -89,70 +88,72 @@ async def create_link(desk: Desk, practice_id: int, wish: LinkWish, actor: str) 
     payment_links.insert(unit, link)
     detail = {"amount": wish.amount, "currency": wish.currency, "singleUse": wish.single_use}
     audit.append(unit, now, actor, "payment_link.created", link.id, detail)
-    await db.commit(unit)
+    await practice.db.commit(unit)
     return link
 
 
-async def find_link(desk: Desk, practice_id: int, link_id: str) -> tuple[PracticeDb, PaymentLink]:
+async def find_link(context: Context, practice_id: int, link_id: str) -> tuple[Practice, PaymentLink]:
     """A link of a practice; ``NotFound`` otherwise."""
-    db = await desk.opening.practice(practice_id)
-    link = await payment_links.by_id(db, link_id)
+    practice = await context.practice(practice_id)
+    link = await payment_links.by_id(practice.db, link_id)
     if link is None:
         raise NotFound("There is no such payment link.")
-    return db, link
+    return practice, link
 
 
-async def link_behind(desk: Desk, token: str) -> tuple[PracticeDb, PaymentLink]:
+async def link_behind(context: Context, token: str) -> tuple[Practice, PaymentLink]:
     """The link that a token names; ``NotFound`` for an invalid token."""
-    found = desk.ring.read_address(LINK_TOKEN, token)
+    found = context.ring.read_address(LINK_TOKEN, token)
     if found is None:
         raise NotFound("There is no such payment link.")
-    return await find_link(desk, found[0], found[1].decode("ascii", "replace"))
+    return await find_link(context, found[0], found[1].decode("ascii", "replace"))
 
 
-async def close_link(desk: Desk, practice_id: int, link_id: str, actor: str) -> PaymentLink:
+async def close_link(context: Context, practice_id: int, link_id: str, actor: str) -> PaymentLink:
     """Close a link: no payment can start through it any more. A payment that has started is canceled separately."""
-    db, link = await find_link(desk, practice_id, link_id)
+    practice, link = await find_link(context, practice_id, link_id)
     if link.state == "open":
-        now = desk.world.now()
+        now = context.world.now()
         unit = Unit()
         payment_links.close(unit, link_id, now)
         audit.append(unit, now, actor, "payment_link.closed", link_id)
         with suppress(Stale):  # another request closed it at the same time
-            await db.commit(unit)
-        _, link = await find_link(desk, practice_id, link_id)
+            await practice.db.commit(unit)
+        _, link = await find_link(context, practice_id, link_id)
     return link
 
 
-async def only_payment(desk: Desk, db: PracticeDb, link: PaymentLink) -> Payment | None:
+async def only_payment(practice: Practice, link: PaymentLink) -> Payment | None:
     """The payment of a single-use link that its customers are sent to. None if a new one may start, because there is
     none yet or the last one has failed for good. While it could still be paid, there is no other."""
-    if not link.single_use or not (begun := await payment_links.payments_of(db, link.id)):
+    if not link.single_use or not (begun := await payment_links.payments_of(practice.db, link.id)):
         return None
-    payment = await payments.by_id(db, begun[0])
+    payment = await payments.by_id(practice.db, begun[0])
     if payment is None:
         return None
-    found = await taken(db, payment)
-    is_open = link.status(desk.world.now()) == "open"
+    found = await taken(practice.db, payment)
+    is_open = link.status(practice.now()) == "open"
     over = is_over_for_certain(payment, found.attempts)
-    return None if is_open and over and not may_try_again(desk, payment, found.attempts) else payment
+    return None if is_open and over and not may_try_again(practice.context, payment, found.attempts) else payment
 
 
-async def way_back(desk: Desk, db: PracticeDb, found: Taken) -> str | None:
+async def way_back(practice: Practice, found: Taken) -> str | None:
     """The token of the link on which the customer of a payment that failed for good can start another one."""
     maker, _, link_id = found.payment.created_by.partition(":")
     if maker != "link" or not is_over_for_certain(found.payment, found.attempts):
         return None
-    link = await payment_links.by_id(db, link_id)
-    if link is None or link.status(desk.world.now()) != "open":
+    link = await payment_links.by_id(practice.db, link_id)
+    if link is None or link.status(practice.now()) != "open":
         return None
-    return link_token(desk, link) if await only_payment(desk, db, link) is None else None
+    return link_token(practice.context, link) if await only_payment(practice, link) is None else None
 
 
-async def ways(desk: Desk, db: PracticeDb, link: PaymentLink) -> list[Way]:
+async def ways(practice: Practice, link: PaymentLink) -> list[Way]:
     """The providers that can take a link's payment now, best first; of those that need the same fields only the first."""
     wanted = Wanted(link.currency, link.amount, environment=link.environment)
-    return ways_of(route(await candidates(desk, await desk.configured(db), link.currency), wanted))
+    return ways_of(
+        route(await candidates(practice.context, await practice.context.configured(practice.db), link.currency), wanted)
+    )
 
 
 def _key(link: PaymentLink, payer_key: str) -> str:
@@ -167,30 +168,35 @@ class _OutOfDate(Exception):
 
 
 async def begin(
-    desk: Desk, practice_id: int, link_id: str, customer: Customer, payer_key: str, provider_code: str | None = None
+    context: Context,
+    practice_id: int,
+    link_id: str,
+    customer: Customer,
+    payer_key: str,
+    provider_code: str | None = None,
 ) -> Taken:
     """Start a customer's payment, at the provider that they chose or the best one. The same ``payer_key`` (any, on a
     single-use link) returns the same payment."""
     for _ in range(2 * BEGUN_A_MINUTE):  # a request that loses this often reaches the rate limit first
         with suppress(_OutOfDate):
-            return await _begin(desk, practice_id, link_id, customer, payer_key, provider_code)
+            return await _begin(context, practice_id, link_id, customer, payer_key, provider_code)
     raise Stale
 
 
 async def _begin(
-    desk: Desk, practice_id: int, link_id: str, customer: Customer, payer_key: str, provider_code: str | None
+    context: Context, practice_id: int, link_id: str, customer: Customer, payer_key: str, provider_code: str | None
 ) -> Taken:
-    db, link = await find_link(desk, practice_id, link_id)
-    now = desk.world.now()
-    begun = await only_payment(desk, db, link)
+    practice, link = await find_link(context, practice_id, link_id)
+    now = context.world.now()
+    begun = await only_payment(practice, link)
     if begun is not None:
-        return await taken(db, begun)
-    known = None if link.single_use else await payments.by_key(db, _key(link, payer_key))
+        return await taken(practice.db, begun)
+    known = None if link.single_use else await payments.by_key(practice.db, _key(link, payer_key))
     if known is None:
         _refuse_unless_open(link, now)
-        if await payment_links.started_since(db, link.id, now - timedelta(minutes=1)) >= BEGUN_A_MINUTE:
+        if await payment_links.started_since(practice.db, link.id, now - timedelta(minutes=1)) >= BEGUN_A_MINUTE:
             raise TooMany
-    usual = now + timedelta(seconds=desk.settings.payment_expires_s)
+    usual = now + timedelta(seconds=context.settings.payment_expires_s)
     request = PaymentRequest(
         amount=link.amount,
         currency=link.currency,
@@ -203,7 +209,7 @@ async def _begin(
         provider_code=provider_code,
         expires_at=link.expires_at if link.single_use else min(usual, link.expires_at),
     )
-    return await create_payment(desk, practice_id, request, f"link:{link.id}", _used(link, now))
+    return await create_payment(context, practice_id, request, f"link:{link.id}", _used(link, now))
 
 
 def _used(link: PaymentLink, now: datetime) -> Callable[[Unit, Payment], None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.payments.create import MAX_ATTEMPTS
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
@@ -11,9 +11,9 @@ from polytill.storage.payments import Payment
 CLOSED_FOR_CERTAIN = frozenset({AttemptState.declined, AttemptState.not_sent})
 
 
-def may_try_again(desk: Desk, payment: Payment, attempts: list[Attempt]) -> bool:
+def may_try_again(context: Context, payment: Payment, attempts: list[Attempt]) -> bool:
     """Whether a new attempt is safe: no earlier one can still be paid."""
-    in_time = payment.expires_at is None or desk.world.now() < payment.expires_at
+    in_time = payment.expires_at is None or context.world.now() < payment.expires_at
     return (
         payment.status is PaymentStatus.failed
         and payment.saved_method_id is None  # its payer was not present

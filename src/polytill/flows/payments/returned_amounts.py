@@ -23,13 +23,12 @@ from typing import Any
 
 from polytill.domain.ids import new_id
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeState
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
 from polytill.flows.payments import duplicates, reversals
 from polytill.flows.provider_calls import handler_of
 from polytill.storage import audit, cases, disputes, ledger, refunds
 from polytill.storage.attempts import Attempt
-from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
 from polytill.storage.ledger import Entry
 from polytill.storage.payments import Change, Payment
@@ -120,15 +119,15 @@ class News:
         }
 
 
-async def book(desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, news: News) -> Change:
+async def book(practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, news: News) -> Change:
     """Book the part of an attempt's disputes that is lost given ``news``, and open or close the review cases.
 
     Returns the change of the payment's amounts, for the caller to write: with the payment's version as read if
     ``depends``, else with that of its disputes. Sets ``booked`` on ``news.dispute``; the caller writes that row, too.
     """
-    now = desk.world.now()
-    known = await refunds.of_payment(db, payment.id)
-    everything = await disputes.of_payment(db, payment.id)
+    now = practice.now()
+    known = await refunds.of_payment(practice.db, payment.id)
+    everything = await disputes.of_payment(practice.db, payment.id)
     if news.refund is not None:
         known = [*(r for r in known if r.id != news.refund.id), news.refund]
     if news.dispute is not None:
@@ -137,7 +136,7 @@ async def book(desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt
     disputed = [d for d in everything if d.attempt_id == attempt.id]
     own = attempt.id == news.current
     taken = payment.amount_captured + news.captured if own else attempt.amount
-    shares = share(taken, refunded, disputed, await _are_refunded(desk, attempt))
+    shares = share(taken, refunded, disputed, await _are_refunded(practice.context, attempt))
     news.depends = bool(disputed) or not own
     change = Change(payment.status, dispute_news=news.dispute is not None)
     for dispute in disputed:
@@ -148,34 +147,32 @@ async def book(desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt
         elif more:
             disputes.book(unit, dispute, booked, now)
         change.add_lost += more if own else 0
-        _enter(desk, unit, payment, attempt, more, own, now)
+        _enter(practice.context, unit, payment, attempt, more, own, now)
     blocked = [d for d in everything if d.attempt_id in (news.current, None) and d.blocks_refunds]
     disputed_now = sum(payment.amount if d.amount is None else d.amount for d in blocked)
     change.add_disputed = disputed_now - payment.amount_disputed
     if not own:
         await duplicates.follow(
-            db, unit, attempt, _gone(refunded, shares) >= attempt.amount, news.resolution, news.by, now
+            practice.db, unit, attempt, _gone(refunded, shares) >= attempt.amount, news.resolution, news.by, now
         )
-    await _follow_cases(desk, db, unit, payment, attempt, taken, refunded, disputed, shares, news)
+    await _follow_cases(practice, unit, payment, attempt, taken, refunded, disputed, shares, news)
     return change
 
 
-async def captured(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, change: Change
-) -> int | None:
+async def captured(practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, change: Change) -> int | None:
     """Add to ``change`` how a further capture changes the amounts returned before. Returns the payment's version that
     this depends on; None if nothing was returned and nothing is disputed."""
     gone = payment.amount_refunded or payment.amount_lost or payment.excess_refunded or payment.amount_disputed
     if not change.add_captured or not gone:
         return None
     news = News("provider", attempt.id, captured=change.add_captured)
-    booked = await book(desk, db, unit, payment, attempt, news)
+    booked = await book(practice, unit, payment, attempt, news)
     change.add_lost, change.add_disputed = booked.add_lost, booked.add_disputed
     return payment.version
 
 
-async def _are_refunded(desk: Desk, attempt: Attempt) -> bool:
-    handler = await handler_of(desk, attempt)
+async def _are_refunded(context: Context, attempt: Attempt) -> bool:
+    handler = await handler_of(context, attempt)
     return handler is not None and handler.disputes_are_refunded
 
 
@@ -183,7 +180,9 @@ def _gone(refunded: list[Refund], shares: Shares) -> int:
     return sum(r.amount for r in refunded if r.state in REFUND_DONE) + sum(shares.booked.values())
 
 
-def _enter(desk: Desk, unit: Unit, payment: Payment, attempt: Attempt, more: int, own: bool, now: datetime) -> None:
+def _enter(
+    context: Context, unit: Unit, payment: Payment, attempt: Attempt, more: int, own: bool, now: datetime
+) -> None:
     """Write the ledger entry of a loss, or of the reversal of one."""
     if not more:
         return
@@ -193,15 +192,14 @@ def _enter(desk: Desk, unit: Unit, payment: Payment, attempt: Attempt, more: int
         if more > 0
         else Entry("dispute_reversed", provider, account, -more, payment.currency)
     )
-    ledger.book(unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now)
+    ledger.book(unit, new_id(context.world), payment.practice_id, payment.environment, payment.id, entry, now)
 
 
 # ── Review cases ──
 
 
 async def _follow_cases(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     unit: Unit,
     payment: Payment,
     attempt: Attempt,
@@ -225,8 +223,8 @@ async def _follow_cases(
         "refunds": [r.id for r in refunded if r.state in REFUND_DONE],
         "disputes": [d.provider_dispute_id for d in disputed if d.state is DisputeState.lost],
     }
-    await follow_case(desk, db, unit, payment, OVER_RETURNED, attempt.id, gone > taken, {**seen, **named})
-    await follow_case(desk, db, unit, payment, SAME_MONEY, attempt.id, shares.unclear, {**seen, **named}, news)
+    await follow_case(practice, unit, payment, OVER_RETURNED, attempt.id, gone > taken, {**seen, **named})
+    await follow_case(practice, unit, payment, SAME_MONEY, attempt.id, shares.unclear, {**seen, **named}, news)
     still = reversals.still_taken(refunded, disputed)
     taken_for = {
         "attempt": attempt.id,
@@ -235,12 +233,11 @@ async def _follow_cases(
         "refunds": [r.id for r in still],
         "disputes": [d.provider_dispute_id for d in disputed if d.state in reversals.IN_FAVOR],
     }
-    await follow_case(desk, db, unit, payment, REVERSED_AND_WON, attempt.id, bool(still), taken_for)
+    await follow_case(practice, unit, payment, REVERSED_AND_WON, attempt.id, bool(still), taken_for)
 
 
 async def follow_case(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     unit: Unit,
     payment: Payment,
     kind: str,
@@ -253,11 +250,11 @@ async def follow_case(
 
     A case is reopened if the condition holds again; a case that a person has resolved, only if its figures changed.
     """
-    known = next(iter(await cases.listed(db, None, kind, subject=subject)), None)
-    now = desk.world.now()
+    known = next(iter(await cases.listed(practice.db, None, kind, subject=subject)), None)
+    now = practice.now()
     if known is None:
         if holds:
-            open_case(desk, unit, payment, kind, subject, detail)
+            open_case(practice.context, unit, payment, kind, subject, detail)
         return
     if known.state == "open":
         if not holds:

@@ -14,7 +14,7 @@ from polytill.domain.errors import Conflict, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.flows import provider_calls
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, Practice, log
 from polytill.flows.provider_calls import handler_class
 from polytill.providers.contract import ChargeSavedMethodParams, Customer, DetachSavedMethodParams
 from polytill.providers.outcomes import NotSent, Reason, SavedMethod
@@ -30,11 +30,9 @@ from polytill.storage.units import Unit
 DETACH_AGAIN_S = (60, 300, 1800, 7200, 6 * 3600, 24 * 3600)
 
 
-def keep(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, saved: SavedMethod, now: datetime
-) -> None:
+def keep(practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, saved: SavedMethod, now: datetime) -> None:
     """Store the method of a payment that requested it, in the unit that books the payment's money."""
-    method_id, customer = new_id(desk.world), _customer_of(payment)
+    method_id, customer = new_id(practice.context.world), _customer_of(payment)
     place = saved_methods.token_place(method_id, attempt.environment)
     kept = KeptMethod(
         method_id,
@@ -50,7 +48,7 @@ def keep(
         saved.expires,
         saved.fingerprint,
         saved.provider_customer_id,
-        db.data_key.seal(saved.token, place, desk.world),
+        practice.db.data_key.seal(saved.token, place, practice.context.world),
         now,
         same_card(method_id, attempt.config_id, saved.fingerprint, customer),
         customer,
@@ -138,65 +136,69 @@ async def shown(db: PracticeDb, found: list[KeptMethod]) -> list[KeptMethod]:
     return methods
 
 
-async def remove(desk: Desk, practice_id: int, method_id: str, actor: str) -> None:
+async def remove(context: Context, practice_id: int, method_id: str, actor: str) -> None:
     """Remove a method with all its copies: nothing here can charge it again. Past charges stay unchanged.
 
     If the provider can detach a copy, that is requested at once, and again later until there is an answer.
     """
-    db = await desk.opening.practice(practice_id)
-    kept = await saved_methods.by_id(db, method_id)
+    practice = await context.practice(practice_id)
+    kept = await saved_methods.by_id(practice.db, method_id)
     if kept is None or kept.removed_at is not None:
         raise NotFound("There is no such saved method.")
-    now = desk.world.now()
-    detaches = await _detaches(desk, kept.provider_code)
+    now = context.world.now()
+    detaches = await _detaches(context, kept.provider_code)
     unit = Unit()
-    saved_methods.remove(unit, kept, now, desk.shared_after(0) if detaches else None)
-    detail = {"provider": kept.provider_code, "copies": len(await saved_methods.copies(db, kept)), "detach": detaches}
+    saved_methods.remove(unit, kept, now, context.shared_after(0) if detaches else None)
+    detail = {
+        "provider": kept.provider_code,
+        "copies": len(await saved_methods.copies(practice.db, kept)),
+        "detach": detaches,
+    }
     audit.append(unit, now, actor, "saved_method.removed", method_id, detail)
     try:
-        await db.commit(unit)
+        await practice.db.commit(unit)
     except Stale:
         raise Conflict("The saved method was removed at this moment.", code="already_removed") from None
     if detaches:
-        await detach_due(desk, db)
+        await detach_due(practice)
 
 
-async def _detaches(desk: Desk, provider_code: str) -> bool:
-    entry = (await desk.catalog()).get(provider_code)
+async def _detaches(context: Context, provider_code: str) -> bool:
+    entry = (await context.catalog()).get(provider_code)
     try:
-        return entry is not None and handler_class(desk, entry).detach_saved_method is not None
+        return entry is not None and handler_class(context, entry).detach_saved_method is not None
     except HandlerMissing:
         return True  # it may be loaded later; until then the copies are not deleted
 
 
-async def detach_due(desk: Desk, db: PracticeDb) -> int:
+async def detach_due(practice: Practice) -> int:
     """Detach removed copies at their providers whose next try is due. Returns the number of tries.
 
     Detaching a copy is idempotent, so a try whose answer was lost is repeated.
     """
     tried = 0
-    for one in await saved_methods.to_detach(db, desk.shared_after(0)):
-        now, pause_s = desk.world.now(), DETACH_AGAIN_S[min(one.tries, len(DETACH_AGAIN_S) - 1)]
+    for one in await saved_methods.to_detach(practice.db, practice.context.shared_after(0)):
+        now, pause_s = practice.now(), DETACH_AGAIN_S[min(one.tries, len(DETACH_AGAIN_S) - 1)]
         unit = Unit()
-        saved_methods.try_detaching(unit, one, desk.shared_after(pause_s), now)
+        saved_methods.try_detaching(unit, one, practice.context.shared_after(pause_s), now)
         try:
-            await db.commit(unit)
+            await practice.db.commit(unit)
         except Stale:
             continue  # another worker has started it
         tried += 1
         place = saved_methods.token_place(one.id, one.environment)
-        params = DetachSavedMethodParams(db.data_key.open(one.sealed_token, place), one.provider_customer_id)
-        ended = await provider_calls.detach(desk, db, one.config_id, one.credential_version, one.environment, params)
+        params = DetachSavedMethodParams(practice.db.data_key.open(one.sealed_token, place), one.provider_customer_id)
+        ended = await provider_calls.detach(practice, one.config_id, one.credential_version, one.environment, params)
         if ended.state == "unknown":
-            log.warning("saved_method_not_detached", practice=db.practice_id, method=one.id, code=ended.code)
+            log.warning("saved_method_not_detached", practice=practice.id, method=one.id, code=ended.code)
             continue
-        now = desk.world.now()
+        now = practice.now()
         saved_methods.detached(unit, one, ended.state, ended.code, now)
         audit.append(unit, now, "provider", f"saved_method.{ended.state}", one.id, {"code": ended.code})
         if ended.state == "refused":  # nothing here can charge it, but it still exists at the provider
             webhook_events.open_case(
                 unit,
-                new_id(desk.world),
+                new_id(practice.context.world),
                 one.practice_id,
                 one.environment,
                 "saved_method_not_detached",
@@ -205,5 +207,5 @@ async def detach_due(desk: Desk, db: PracticeDb) -> int:
                 {"operation": "detach", "code": ended.code},
                 now,
             )
-        await db.commit(unit)
+        await practice.db.commit(unit)
     return tried

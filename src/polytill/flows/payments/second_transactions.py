@@ -12,7 +12,7 @@ from polytill.domain.errors import Duplicate
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState
-from polytill.flows.context import Desk
+from polytill.flows.context import Practice
 from polytill.flows.events import tell
 from polytill.flows.payments import contradictions
 from polytill.flows.payments.decide import mismatch
@@ -22,7 +22,6 @@ from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import NotSent, Reason, Succeeded, Unknown
 from polytill.storage import attempts, audit, webhook_events
 from polytill.storage.attempts import Attempt
-from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
@@ -35,43 +34,43 @@ def is_another(attempt: Attempt, fact: PaymentFact) -> bool:
 
 
 async def book(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: PaymentFact, source: str
+    practice: Practice, payment: Payment, attempt: Attempt, fact: PaymentFact, source: str
 ) -> Unknown | NotSent | None:
     """Look up the other transaction and book the result. Returns the outcome if the lookup failed, else None."""
     named, amount = fact.provider_transaction_id, Money(attempt.amount, attempt.currency)
     assert named is not None
     # Counted before the lookup: of two concurrent tasks, one gets the number, and the other starts again.
-    number = len(await attempts.of_payment(db, payment.id)) + 1
-    again = await attempts.by_provider_id(db, attempt.config_id, attempt.environment, named)
+    number = len(await attempts.of_payment(practice.db, payment.id)) + 1
+    again = await attempts.by_provider_id(practice.db, attempt.config_id, attempt.environment, named)
     if again is not None and (again.state is AttemptState.succeeded or again.payment_id != payment.id):
         return None
     asked = ConfirmPaymentParams(attempt.id, named, amount, only_ask=True)
-    outcome = await call_for(desk, db, attempt, "confirm_payment", asked)
+    outcome = await call_for(practice, attempt, "confirm_payment", asked)
     if isinstance(outcome, Unknown | NotSent):
         return outcome
     if not isinstance(outcome, Succeeded) or outcome.authorized_only or outcome.provider_transaction_id != named:
         return None
     if again is not None:
-        await settle(desk, db, payment, again, outcome, source)
+        await settle(practice, payment, again, outcome, source)
     elif outcome.amount != amount:
-        await _not_booked(desk, db, payment, attempt, outcome)
+        await _not_booked(practice, payment, attempt, outcome)
     else:
         try:
-            await _book_as_its_own(desk, db, payment, attempt, outcome, number, source)
+            await _book_as_its_own(practice, payment, attempt, outcome, number, source)
         except Duplicate:  # another webhook about it was first
             return Unknown(Reason.conflict)
     return None
 
 
 async def _book_as_its_own(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Succeeded, number: int, source: str
+    practice: Practice, payment: Payment, attempt: Attempt, outcome: Succeeded, number: int, source: str
 ) -> None:
     """Store another transaction that paid an attempt's link as an attempt of its own, in the unit that books it. The
     provider does not know the new attempt's id, so lookups use the transaction's id alone."""
-    now = desk.world.now()
+    now = practice.now()
     again = replace(
         attempt,
-        id=new_id(desk.world),
+        id=new_id(practice.context.world),
         number=number,
         state=AttemptState.sent,
         created_at=now,
@@ -81,30 +80,30 @@ async def _book_as_its_own(
     )
     detail = {"attempt": again.id, "of": attempt.id, "transaction": again.provider_transaction_id}
     # Staff may have given a wrong id for the only payment; the case shows that before they refund a duplicate payment.
-    against = await contradictions.against_staff(desk, db, payment, attempt, outcome, may_be_old=False)
+    against = await contradictions.against_staff(practice, payment, attempt, outcome, may_be_old=False)
 
     def also(unit: Unit) -> None:
-        contradictions.contradict(desk, unit, payment, against)
+        contradictions.contradict(practice.context, unit, payment, against)
         audit.append(unit, now, source, "payment.paid_again", attempt.payment_id, detail)
 
-    await settle(desk, db, payment, again, outcome, source, also=also, is_new=True)
+    await settle(practice, payment, again, outcome, source, also=also, is_new=True)
 
 
-async def _not_booked(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Succeeded) -> None:
+async def _not_booked(practice: Practice, payment: Payment, attempt: Attempt, outcome: Succeeded) -> None:
     """Open a review case for a second transaction of another amount than requested."""
     unit = Unit()
     subject = f"{attempt.id}:{outcome.provider_transaction_id}"
     detail = mismatch(attempt, outcome.amount) | {"transaction": outcome.provider_transaction_id}
-    tell(desk, unit, payment, "payment.amount_mismatch", detail, unless_case=("amount_mismatch", subject))
+    tell(practice.context, unit, payment, "payment.amount_mismatch", detail, unless_case=("amount_mismatch", subject))
     webhook_events.open_case(
         unit,
-        new_id(desk.world),
+        new_id(practice.context.world),
         payment.practice_id,
         payment.environment,
         "amount_mismatch",
         subject,
         payment.id,
         detail,
-        desk.world.now(),
+        practice.now(),
     )
-    await db.commit(unit)
+    await practice.db.commit(unit)

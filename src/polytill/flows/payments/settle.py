@@ -13,7 +13,7 @@ from datetime import datetime
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, PaymentStatus
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, Practice, log
 from polytill.flows.events import tell
 from polytill.flows.identifiers import identified
 from polytill.flows.payment_events import tell_change
@@ -41,8 +41,7 @@ TRIES = 8
 
 
 async def settle(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     payment: Payment,
     attempt: Attempt,
     outcome: Outcome,
@@ -65,49 +64,49 @@ async def settle(
     """
     read, concluded_from = attempt, attempt.state
     for _ in range(TRIES):
-        outcome = await as_end(desk, db, payment, attempt, outcome)
+        outcome = await as_end(practice, payment, attempt, outcome)
         verdict = decide(payment, attempt, outcome, successor)
         if isinstance(outcome, NotSent) and attempt.state is not concluded_from:
             verdict = Verdict()  # others have looked it up since, which may have repeated the call
         if isinstance(outcome, NeedsAction) and source != "answer" and _has_gone_on(read, attempt):
             verdict = Verdict()  # it may be about a step that the payer has completed since
         may_be_old = source == "webhook" or attempt.state is not concluded_from
-        against = await contradictions.against_staff(desk, db, payment, attempt, outcome, may_be_old)
+        against = await contradictions.against_staff(practice, payment, attempt, outcome, may_be_old)
         asked = source == "lookup" and attempt.state is concluded_from
         # Read before the unit starts, so that an exception here leaves no work open.
-        queue = await noted_attempt(desk, db, payment, attempt, verdict.attempt, outcome, asked, decided)
-        named = await identified(desk, attempt, outcome)
-        now = desk.world.now()
+        queue = await noted_attempt(practice, payment, attempt, verdict.attempt, outcome, asked, decided)
+        named = await identified(practice.context, attempt, outcome)
+        now = practice.now()
         unit = Unit()
         if verdict.change is not None:
-            version = await returned_amounts.captured(desk, db, unit, payment, attempt, verdict.change)
+            version = await returned_amounts.captured(practice, unit, payment, attempt, verdict.change)
             payments.change(unit, payment, verdict.change, now, version)
         if verdict.attempt is not None:
-            _write_attempt(desk, db, unit, payment, attempt, verdict, now, is_new)
+            _write_attempt(practice, unit, payment, attempt, verdict, now, is_new)
         elif asked:
             ask_again(unit, payment, attempt, outcome, now)
         if verdict.uses_successor and successor is not None:
             attempts.insert(unit, successor)
         payment_identifiers.insert(unit, attempt, named, now)
-        _write_books(desk, unit, payment, attempt, verdict, source, now)
-        contradictions.contradict(desk, unit, payment, against)
+        _write_books(practice.context, unit, payment, attempt, verdict, source, now)
+        contradictions.contradict(practice.context, unit, payment, against)
         if payment.save_method and isinstance(outcome, Succeeded) and outcome.saved_method and not verdict.cases:
-            saved_methods.keep(desk, db, unit, payment, attempt, outcome.saved_method, now)
+            saved_methods.keep(practice, unit, payment, attempt, outcome.saved_method, now)
         if also is not None:
             also(unit)
         queue(unit)
         try:
-            await db.commit(unit)
+            await practice.db.commit(unit)
         except (Stale, CheckRefused, Duplicate) as refused:  # Duplicate: another task stored its successor first
             if is_new and isinstance(refused, Duplicate):
                 raise
-            payment, attempt = await _again(db, payment, attempt)
+            payment, attempt = await _again(practice.db, payment, attempt)
             if attempt.state is not concluded_from and (
                 unless_moved or (unless_closed and attempt.state in ATTEMPT_CLOSED)
             ):
                 return payment, attempt
             continue
-        _log(db, payment, attempt, verdict, outcome, source)
+        _log(practice.db, payment, attempt, verdict, outcome, source)
         if verdict.change is not None:
             payment = payments.applied(payment, verdict.change, now)
         return payment, verdict.attempt or attempt
@@ -122,18 +121,18 @@ def _has_gone_on(read: Attempt, attempt: Attempt) -> bool:
 
 
 async def reopen(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str, also: Callable[[Unit], None]
+    practice: Practice, payment: Payment, attempt: Attempt, source: str, also: Callable[[Unit], None]
 ) -> Payment:
     """Try a failed payment again: store its next attempt. ``Stale`` if it is no longer failed, ``Duplicate`` if another
     task was first. The caller must know that every earlier attempt is closed for certain."""
-    now = desk.world.now()
+    now = practice.now()
     change = Change(PaymentStatus.processing, provider_code=attempt.provider_code, clear_reasons=True)
     unit = Unit()
     payments.change(unit, payment, change, now)
     attempts.insert(unit, attempt)
     audit.append(unit, now, source, "payment.tried_again", payment.id, {"attempt": attempt.id})
     also(unit)
-    await db.commit(unit)
+    await practice.db.commit(unit)
     return payments.applied(payment, change, now)
 
 
@@ -145,18 +144,11 @@ async def _again(db: PracticeDb, payment: Payment, attempt: Attempt) -> tuple[Pa
 
 
 def _write_attempt(
-    desk: Desk,
-    db: PracticeDb,
-    unit: Unit,
-    payment: Payment,
-    before: Attempt,
-    verdict: Verdict,
-    now: datetime,
-    is_new: bool,
+    practice: Practice, unit: Unit, payment: Payment, before: Attempt, verdict: Verdict, now: datetime, is_new: bool
 ) -> None:
     changed = verdict.attempt
     assert changed is not None
-    timed(desk, db, payment, before, changed, now, verdict.action, verdict.told_all)
+    timed(practice, payment, before, changed, now, verdict.action, verdict.told_all)
     if is_new:
         attempts.insert(unit, changed)
     else:
@@ -183,17 +175,17 @@ def _log(db: PracticeDb, payment: Payment, attempt: Attempt, verdict: Verdict, o
 
 
 def _write_books(
-    desk: Desk, unit: Unit, payment: Payment, attempt: Attempt, verdict: Verdict, source: str, now: datetime
+    context: Context, unit: Unit, payment: Payment, attempt: Attempt, verdict: Verdict, source: str, now: datetime
 ) -> None:
     for entry in verdict.entries:
-        ledger.book(unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now)
+        ledger.book(unit, new_id(context.world), payment.practice_id, payment.environment, payment.id, entry, now)
     if verdict.change is not None and (verdict.change.status is not payment.status or verdict.change.add_captured):
-        tell_change(desk, unit, payment, verdict.change)
+        tell_change(context, unit, payment, verdict.change)
     for case in verdict.cases:
-        tell(desk, unit, payment, f"payment.{case.kind}", case.detail, unless_case=(case.kind, case.subject))
+        tell(context, unit, payment, f"payment.{case.kind}", case.detail, unless_case=(case.kind, case.subject))
         webhook_events.open_case(
             unit,
-            new_id(desk.world),
+            new_id(context.world),
             payment.practice_id,
             payment.environment,
             case.kind,

@@ -6,14 +6,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState
-from polytill.flows.context import Desk
+from polytill.flows.context import Practice
 from polytill.flows.next_action import seal_action
 from polytill.flows.schedule import next_lookup
 from polytill.flows.unresolved import asked_next, with_last_words
 from polytill.providers.outcomes import NextAction, Outcome, Unknown
 from polytill.storage import attempts
 from polytill.storage.attempts import Attempt
-from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
@@ -35,8 +34,7 @@ def ask_again(unit: Unit, payment: Payment, attempt: Attempt, outcome: Outcome, 
 
 
 def timed(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     payment: Payment,
     before: Attempt,
     changed: Attempt,
@@ -52,7 +50,7 @@ def timed(
         changed.next_lookup_at = next_lookup(AttemptState.pending, changed.lookups, now)
     changed.next_lookup_at = _by_expiry(payment, changed.state, changed.next_lookup_at, now)
     if action is not None:
-        changed.next_action = seal_action(desk, db, changed.id, action)
+        changed.next_action = seal_action(practice, changed.id, action)
     elif changed.state in ATTEMPT_CLOSED or changed.state is AttemptState.succeeded:
         changed.next_action = None
 

@@ -6,14 +6,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from polytill.domain.states import DisputeKind, DisputeState, Environment
-from polytill.flows.context import Desk
+from polytill.flows.context import Practice
 from polytill.flows.listing import Looks, attempt_listed, listed, no_delivery, tell_too_long
 from polytill.flows.provider_calls import handler_class
 from polytill.flows.refunds.disputes import confirm_end
 from polytill.flows.webhooks.receive import apply_dispute
 from polytill.providers.contract import DisputeFact
 from polytill.storage import disputes, payments
-from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
 from polytill.storage.provider_configs import Configuration
 
@@ -24,8 +23,7 @@ CLOCKS_DIFFER = timedelta(seconds=600)
 
 
 async def compare_disputes(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     configuration: Configuration,
     environment: Environment,
     since: datetime,
@@ -35,38 +33,40 @@ async def compare_disputes(
     """Book the listed disputes that were opened in a period, and those that are still open. If the provider lists by
     last change, book those that changed. Return None if the provider lists nothing now, and False if a dispute could
     not be booked yet and will not be listed again."""
-    handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
+    handler = handler_class(practice.context, (await practice.context.catalog())[configuration.provider_code])
     if handler.list_disputes is None:
         return True
     by_change = handler.disputes_listed_by_change
-    oldest = None if by_change else await disputes.oldest_disputed(db, configuration.id, environment)
+    oldest = None if by_change else await disputes.oldest_disputed(practice.db, configuration.id, environment)
     if oldest is not None:
         since = min(since, max(oldest - CLOCKS_DIFFER, until - LONGEST_DISPUTE))
-    found = await listed(desk, db, configuration, environment, "list_disputes", since, until)
+    found = await listed(practice, configuration, environment, "list_disputes", since, until)
     if found is None:
         return None
     if not found.whole:
-        tell_too_long(db, configuration, "list_disputes")
-    booked = [await looks.at(_look_at(desk, db, configuration, environment, fact)) for fact in found.facts]
+        tell_too_long(practice.db, configuration, "list_disputes")
+    booked = [await looks.at(_look_at(practice, configuration, environment, fact)) for fact in found.facts]
     return all(booked) or not by_change
 
 
 async def _look_at(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: DisputeFact
+    practice: Practice, configuration: Configuration, environment: Environment, fact: DisputeFact
 ) -> bool:
-    attempt = await attempt_listed(db, configuration, environment, fact)
+    attempt = await attempt_listed(practice.db, configuration, environment, fact)
     if attempt is None:
         return True  # its payment is not ours
-    known = {dispute.provider_dispute_id: dispute for dispute in await disputes.of_payment(db, attempt.payment_id)}
+    known = {
+        dispute.provider_dispute_id: dispute for dispute in await disputes.of_payment(practice.db, attempt.payment_id)
+    }
     before = known.get(fact.provider_dispute_id)
     if before is not None and not _is_news(before, fact):
         if before.state is not DisputeState.open and before.state == fact.state:
-            await confirm_end(desk, db, before)
+            await confirm_end(practice, before)
         return True
-    payment = await payments.by_id(db, attempt.payment_id)
+    payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
     # A lost dispute about unknown money stays open, and is therefore listed again.
-    return await apply_dispute(desk, db, payment, attempt, fact, no_delivery, is_current=True)
+    return await apply_dispute(practice, payment, attempt, fact, no_delivery, is_current=True)
 
 
 def _is_news(before: Dispute, fact: DisputeFact) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.listing import Looks, attempt_listed, listed, tell_too_long
 from polytill.flows.listing_progress import OVERLAP, Compared, Stretch
 from polytill.flows.next_action import still_asked
@@ -57,46 +57,46 @@ class Window:
     facts: dict[str, PaymentFact]
 
 
-async def compare(desk: Desk, practice_id: int) -> int:
+async def compare(context: Context, practice_id: int) -> int:
     """Reconcile each configuration of a practice from the end of the last run. Return the number of listed
     transactions."""
-    db = await desk.opening.practice(practice_id)
+    practice = await context.practice(practice_id)
     count = 0
-    for configuration in (await desk.configured(db)).configurations.values():
+    for configuration in (await context.configured(practice.db)).configurations.values():
         for environment in Environment:
             if configuration.newest(environment) is None:
                 continue
-            count += await _go_on(desk, db, configuration, environment)
+            count += await _go_on(practice, configuration, environment)
     return count
 
 
-async def _go_on(desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment) -> int:
+async def _go_on(practice: Practice, configuration: Configuration, environment: Environment) -> int:
     """Reconcile first the periods that could not be read before, then the newest ones."""
-    kept = await listings.kept(db, configuration.id, environment)
-    place = db.practice_id, configuration.id, environment
-    compared = desk.compared.pop(place, None)
+    kept = await listings.kept(practice.db, configuration.id, environment)
+    place = practice.id, configuration.id, environment
+    compared = practice.context.compared.pop(place, None)
     if compared is None or compared.kept != kept:  # another process has continued, or staff requested a new start
         compared = Compared(kept, kept)
     count = 0
     for stretch in compared.open:
         until = stretch.until
-        found = await _compare(desk, db, configuration, environment, stretch)
+        found = await _compare(practice, configuration, environment, stretch)
         if found is not None:
             count += found
             if stretch.until < until:  # more is listed by now than one listing holds
                 compared.ended(Stretch(stretch.until - OVERLAP, until, stretch.after, unread=True))
-            await _ended(db, configuration, environment, compared, stretch)
+            await _ended(practice.db, configuration, environment, compared, stretch)
     for _ in range(WINDOWS_AT_ONCE):
-        following = _next(desk, compared.until)
+        following = _next(practice.context, compared.until)
         if following is None:
             break
-        found = await _compare(desk, db, configuration, environment, following)
+        found = await _compare(practice, configuration, environment, following)
         if found is None:
             break
         count += found
-        await _ended(db, configuration, environment, compared, following)
+        await _ended(practice.db, configuration, environment, compared, following)
     if compared.open:
-        desk.compared[place] = compared
+        practice.context.compared[place] = compared
     return count
 
 
@@ -112,9 +112,9 @@ async def _ended(
         compared.kept = until
 
 
-def _next(desk: Desk, compared_until: datetime | None) -> Stretch | None:
+def _next(context: Context, compared_until: datetime | None) -> Stretch | None:
     """Return the next period to reconcile; None if it is still too short."""
-    now = desk.surely_past(0)  # a clock that is ahead would mark periods as reconciled that are not over
+    now = context.surely_past(0)  # a clock that is ahead would mark periods as reconciled that are not over
     since = compared_until - OVERLAP if compared_until else now - FIRST_WINDOW
     until = min(now - YOUNGEST, since + OVERLAP + LONGEST_WINDOW)
     if compared_until is not None and until < compared_until + SHORTEST_WINDOW:
@@ -123,101 +123,99 @@ def _next(desk: Desk, compared_until: datetime | None) -> Stretch | None:
 
 
 async def _compare(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, stretch: Stretch
+    practice: Practice, configuration: Configuration, environment: Environment, stretch: Stretch
 ) -> int | None:
     """Reconcile one window. Return the number of listed transactions; None if it must be repeated before any later one."""
-    window, looks = await _listed(desk, db, configuration, environment, stretch.since, stretch.until), Looks()
+    window, looks = await _listed(practice, configuration, environment, stretch.since, stretch.until), Looks()
     if window is None:
         return None
     since, until = window.since, window.until
     unanswered = [
         fact
         for fact in window.facts.values()
-        if not await looks.at(_look_at(desk, db, configuration, environment, fact))
+        if not await looks.at(_look_at(practice, configuration, environment, fact))
     ]
     if window.whole:
-        await _look_for_missing(desk, db, configuration, environment, window, looks)
-    unsettled = await compare_refunds(desk, db, configuration, environment, since, until, looks)
-    disputed = await compare_disputes(desk, db, configuration, environment, since, until, looks)
+        await _look_for_missing(practice, configuration, environment, window, looks)
+    unsettled = await compare_refunds(practice, configuration, environment, since, until, looks)
+    disputed = await compare_disputes(practice, configuration, environment, since, until, looks)
     if unsettled is None or disputed is None:
         return None
-    waited = stretch.after is None or desk.surely_past(0) - stretch.after >= PATIENCE
+    waited = stretch.after is None or practice.context.surely_past(0) - stretch.after >= PATIENCE
     if (unanswered or unsettled or not disputed) and not waited:
         return None  # the whole window is repeated in the next run
     for fact in unanswered:
         if isinstance(fact.outcome, Succeeded):
-            await _tell_missing(desk, db, configuration, environment, fact)
+            await _tell_missing(practice, configuration, environment, fact)
     for refund in unsettled:
-        await looks.at(tell_unsettled(desk, db, configuration, environment, refund))
-    await ask_again(desk, db, configuration, environment, since, until, looks, stretch.asked_again)
+        await looks.at(tell_unsettled(practice, configuration, environment, refund))
+    await ask_again(practice, configuration, environment, since, until, looks, stretch.asked_again)
     stretch.until, stretch.unread = until, looks.unread
     return len(window.facts)
 
 
 async def _listed(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
+    practice: Practice, configuration: Configuration, environment: Environment, since: datetime, until: datetime
 ) -> Window | None:
     """List a window, shortened until it fits into one listing. Return None if the provider lists nothing or rejects the
     call. A provider that lists only disputes or refunds has an empty window, in which no payment counts as missing."""
-    handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
+    handler = handler_class(practice.context, (await practice.context.catalog())[configuration.provider_code])
     if handler.list_transactions is None and (handler.list_disputes or handler.list_refunds):
         return Window(since, until, False, {})
     while True:
-        found = await listed(desk, db, configuration, environment, "list_transactions", since, until)
+        found = await listed(practice, configuration, environment, "list_transactions", since, until)
         if found is None:
             return None
         if found.whole or until - since <= OVERLAP + SHORTEST_WINDOW:
             facts = {fact.provider_transaction_id or fact.reference or "": fact for fact in found.facts}
             if not found.whole:
-                tell_too_long(db, configuration, "list_transactions")
+                tell_too_long(practice.db, configuration, "list_transactions")
             return Window(since, until, found.whole, facts)
         until = since + max((until - since) / 2, OVERLAP + SHORTEST_WINDOW)
 
 
 async def _look_at(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: PaymentFact
+    practice: Practice, configuration: Configuration, environment: Environment, fact: PaymentFact
 ) -> bool:
     """Book a difference, or open a review case. Return False if the lookup got no answer and nothing else will repeat
     it."""
-    attempt = await attempt_listed(db, configuration, environment, fact)
+    attempt = await attempt_listed(practice.db, configuration, environment, fact)
     if attempt is None:
         if isinstance(fact.outcome, Succeeded) and fact.reference and _OUR_REFERENCE.fullmatch(fact.reference):
-            await _tell_missing(desk, db, configuration, environment, fact)
+            await _tell_missing(practice, configuration, environment, fact)
         return True
-    attempt = await contradictions.adopted(desk, db, attempt, fact, is_proven=False)
-    payment = await payments.by_id(db, attempt.payment_id)
+    attempt = await contradictions.adopted(practice, attempt, fact, is_proven=False)
+    payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
     if second_transactions.is_another(attempt, fact):
-        return await second_transactions.book(desk, db, payment, attempt, fact, "lookup") is None
+        return await second_transactions.book(practice, payment, attempt, fact, "lookup") is None
     if is_unclear(fact.outcome):
-        await _asked(desk, db, payment, attempt, fact)  # the provider's words are stored, and a case opens in time
+        await _asked(practice, payment, attempt, fact)  # the provider's words are stored, and a case opens in time
         return True
     if _agrees(payment, attempt, fact):
         return True
-    payment, attempt = await _asked(desk, db, payment, attempt, fact)
+    payment, attempt = await _asked(practice, payment, attempt, fact)
     if _agrees(payment, attempt, fact):
         return True
     same_state = isinstance(fact.outcome, Succeeded) and attempt.state is _state_told(fact.outcome)
     kind = "listing_amount_differs" if same_state else "listing_status_differs"
     ours = {"status": attempt.state.value, "amount": _taken(payment, attempt), "currency": attempt.currency}
-    await _open(desk, db, environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": _told(fact)})
+    await _open(practice, environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": _told(fact)})
     return True
 
 
-async def _asked(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: PaymentFact
-) -> tuple[Payment, Attempt]:
+async def _asked(practice: Practice, payment: Payment, attempt: Attempt, fact: PaymentFact) -> tuple[Payment, Attempt]:
     """Look up an attempt and return it with its payment. If its create answer was lost, the listing has the provider's
     id."""
     if attempt.provider_transaction_id is None and fact.provider_transaction_id is not None:
-        outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
-        outcome = still_asked(db, payment, attempt, outcome)
+        outcome = await fetched(practice, attempt, fact.provider_transaction_id)
+        outcome = still_asked(practice.db, payment, attempt, outcome)
         if not isinstance(outcome, Unknown | NotSent):
-            payment, settled = await settle(desk, db, payment, attempt, outcome, "lookup")
-            await receive.take_up_after(desk, db, attempt, settled)
+            payment, settled = await settle(practice, payment, attempt, outcome, "lookup")
+            await receive.take_up_after(practice, attempt, settled)
             return payment, settled
-    payment = await lookup.refresh(desk, db, payment, attempt)
-    fresh = await attempts.by_id(db, attempt.id)
+    payment = await lookup.refresh(practice, payment, attempt)
+    fresh = await attempts.by_id(practice.db, attempt.id)
     assert fresh is not None
     return payment, fresh
 
@@ -246,28 +244,28 @@ def _agrees(payment: Payment, attempt: Attempt, fact: PaymentFact) -> bool:
 
 
 async def _look_for_missing(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, window: Window, looks: Looks
+    practice: Practice, configuration: Configuration, environment: Environment, window: Window, looks: Looks
 ) -> None:
     facts = window.facts.values()
     known = frozenset(name for fact in facts for name in (fact.reference, fact.provider_transaction_id))
     since, until = window.since + CLOCKS_DIFFER, window.until - CLOCKS_DIFFER
-    for attempt_id in await listings.taken_between(db, configuration.id, environment, since, until):
-        await looks.at(_look_for(desk, db, environment, attempt_id, known))
+    for attempt_id in await listings.taken_between(practice.db, configuration.id, environment, since, until):
+        await looks.at(_look_for(practice, environment, attempt_id, known))
 
 
 async def _look_for(
-    desk: Desk, db: PracticeDb, environment: Environment, attempt_id: str, known: frozenset[str | None]
+    practice: Practice, environment: Environment, attempt_id: str, known: frozenset[str | None]
 ) -> bool:
-    attempt = await attempts.by_id(db, attempt_id)
+    attempt = await attempts.by_id(practice.db, attempt_id)
     assert attempt is not None
     if known & {attempt.id, attempt.provider_transaction_id} - {None}:
         return True
     # It may have been paid long after it was created, in another window: only the provider's "not found" counts.
     params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency))
-    outcome = await call_for(desk, db, attempt, "confirm_payment", params)
+    outcome = await call_for(practice, attempt, "confirm_payment", params)
     if isinstance(outcome, NotSent) and outcome.reason is Reason.not_found:
         ours = {"amount": attempt.amount, "currency": attempt.currency, "id": attempt.provider_transaction_id}
-        await _open(desk, db, environment, "listing_missing_there", attempt.id, attempt.payment_id, {"ours": ours})
+        await _open(practice, environment, "listing_missing_there", attempt.id, attempt.payment_id, {"ours": ours})
     return True
 
 
@@ -283,15 +281,14 @@ def _told(fact: PaymentFact) -> dict[str, Any]:
 
 
 async def _tell_missing(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: PaymentFact
+    practice: Practice, configuration: Configuration, environment: Environment, fact: PaymentFact
 ) -> None:
     subject = f"{configuration.id}:{fact.provider_transaction_id or fact.reference}"
-    await _open(desk, db, environment, "listing_missing_here", subject, None, {"provider": _told(fact)})
+    await _open(practice, environment, "listing_missing_here", subject, None, {"provider": _told(fact)})
 
 
 async def _open(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     environment: Environment,
     kind: str,
     subject: str,
@@ -300,6 +297,14 @@ async def _open(
 ) -> None:
     unit = Unit()
     webhook_events.open_case(
-        unit, new_id(desk.world), db.practice_id, environment, kind, subject, payment_id, detail, desk.world.now()
+        unit,
+        new_id(practice.context.world),
+        practice.id,
+        environment,
+        kind,
+        subject,
+        payment_id,
+        detail,
+        practice.now(),
     )
-    await db.commit(unit)
+    await practice.db.commit(unit)

@@ -15,7 +15,7 @@ from functools import partial
 from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.secret import Secret
 from polytill.domain.states import PaymentStatus
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.handler_guard import declared
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
@@ -44,7 +44,6 @@ from polytill.providers.registry import HandlerMissing
 from polytill.storage import attempts, audit, payment_search, payments, people, provider_configs
 from polytill.storage.attempts import Attempt
 from polytill.storage.catalog import ProviderEntry
-from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
@@ -63,18 +62,18 @@ class Step:
     wants: Wants | None = None  # the payment input that the customer must type
 
 
-async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
+async def next_step(practice: Practice, found: Taken) -> Step | None:
     """Return the customer's next step; None if there is none, or if its link or token was lost."""
     if found.payment.status is not PaymentStatus.requires_action:
         return None
     attempt = current_attempt(found.payment, found.attempts)
-    action = open_action(db, attempt)
+    action = open_action(practice.db, attempt)
     if action is None:
         return None
-    entry = (await desk.catalog()).get(attempt.provider_code)
-    cls = _handler_class(desk, entry)
+    entry = (await practice.context.catalog()).get(attempt.provider_code)
+    cls = _handler_class(practice.context, entry)
     needs_public = action.kind in (NextKind.client_token, NextKind.instructions)
-    public = await _public_config(desk, db, attempt) if needs_public else {}
+    public = await _public_config(practice, attempt) if needs_public else {}
     methods: tuple[str, ...] = ()
     if cls is not None and entry is not None:
         narrowed = entry.supported_payment_methods
@@ -93,85 +92,87 @@ async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
     )
 
 
-def _handler_class(desk: Desk, entry: ProviderEntry | None) -> type[Handler] | None:
+def _handler_class(context: Context, entry: ProviderEntry | None) -> type[Handler] | None:
     try:
-        return handler_class(desk, entry) if entry else None
+        return handler_class(context, entry) if entry else None
     except HandlerMissing:
         return None
 
 
-async def _public_config(desk: Desk, db: PracticeDb, attempt: Attempt) -> JsonObject:
+async def _public_config(practice: Practice, attempt: Attempt) -> JsonObject:
     """Return the public settings of the account with which the attempt was created, for the browser."""
-    entry = (await desk.catalog()).get(attempt.provider_code)
-    configuration = (await desk.configured(db)).configurations.get(attempt.provider_code)
+    entry = (await practice.context.catalog()).get(attempt.provider_code)
+    configuration = (await practice.context.configured(practice.db)).configurations.get(attempt.provider_code)
     credentials = configuration.credentials(attempt.credential_version) if configuration else None
     if entry is None or configuration is None or credentials is None:
         return {}
-    handler = build(desk, db, entry, configuration, credentials)
+    handler = build(practice, entry, configuration, credentials)
     return {} if isinstance(handler, NotSent) else public_config(handler)
 
 
-async def come_back(desk: Desk, found: Taken) -> Taken:
+async def come_back(context: Context, found: Taken) -> Taken:
     """Look up a payment when its customer returns. Above the rate limit, no lookup is made: ``unanswered`` is set."""
-    if desk.payer_may_ask(found.payment.id):
-        return await lookup.confirm(desk, found.payment.practice_id, found.payment.id)
+    if context.payer_may_ask(found.payment.id):
+        return await lookup.confirm(context, found.payment.practice_id, found.payment.id)
     return replace(found, unanswered=True)
 
 
-async def fields_to_correct(desk: Desk, db: PracticeDb, payment: Payment) -> CustomerFields:
+async def fields_to_correct(practice: Practice, payment: Payment) -> CustomerFields:
     """Return the fields of a failed payment that its customer may correct before a retry."""
     wanted = replace(_wanted(payment), customer_fields=None, phone=None)
-    found = route(await candidates(desk, await desk.configured(db), payment.currency), wanted)
+    found = route(
+        await candidates(practice.context, await practice.context.configured(practice.db), payment.currency), wanted
+    )
     ways = ways_of(found, payment.payment_method, payment.method_details is not None)
     return ways[0].fields if ways else NOTHING
 
 
-async def correct(desk: Desk, practice_id: int, payment_id: str, typed: Customer) -> Taken:
+async def correct(context: Context, practice_id: int, payment_id: str, typed: Customer) -> Taken:
     """Retry a failed payment with the fields that its customer corrected; blank fields keep their value. ``Invalid`` if
     a field is not valid, or if the provider for the retry needs another one."""
-    db, payment = await find(desk, practice_id, payment_id)
-    if not may_try_again(desk, payment, await attempts.of_payment(db, payment.id)):
-        return await taken(db, payment)
-    snapshot = await desk.configured(db)
+    practice, payment = await find(context, practice_id, payment_id)
+    if not may_try_again(context, payment, await attempts.of_payment(practice.db, payment.id)):
+        return await taken(practice.db, payment)
+    snapshot = await context.configured(practice.db)
     read = customers.read_customer(typed, customers.countries_of(snapshot.place, payment.currency))
-    found = route(await candidates(desk, snapshot, payment.currency), _wanted(_as_corrected(payment, read)))
+    found = route(await candidates(context, snapshot, payment.currency), _wanted(_as_corrected(payment, read)))
     if not found.ranked:
         raise refused(found, payment.currency)
-    return await try_again(desk, practice_id, payment_id, read)
+    return await try_again(context, practice_id, payment_id, read)
 
 
-async def try_again(desk: Desk, practice_id: int, payment_id: str, corrected: Customer | None = None) -> Taken:
+async def try_again(context: Context, practice_id: int, payment_id: str, corrected: Customer | None = None) -> Taken:
     """Start a new attempt at a failed payment, with the fields that the customer ``corrected``. If that is not safe, or
     if another request was first, nothing changes."""
-    entry = await desk.opening.entry(practice_id)
+    entry = await context.opening.entry(practice_id)
     for _ in range(TRIES):
-        db, payment = await find(desk, practice_id, payment_id)
-        found = await taken(db, payment)
-        if entry.state != "active" or not may_try_again(desk, payment, found.attempts):
+        practice, payment = await find(context, practice_id, payment_id)
+        found = await taken(practice.db, payment)
+        if entry.state != "active" or not may_try_again(context, payment, found.attempts):
             return found
-        snapshot = await desk.configured(db)
+        snapshot = await context.configured(practice.db)
         right = _as_corrected(payment, corrected) if corrected else payment
-        ranked = route(await candidates(desk, snapshot, payment.currency), _wanted(right)).ranked
+        ranked = route(await candidates(context, snapshot, payment.currency), _wanted(right)).ranked
         if not ranked:
             return found
         tried = {attempt.provider_code for attempt in found.attempts}
         if right != payment:
             tried = set()  # a provider that declined the old data may accept the new data
         in_turn = [snapshot.configurations[c.code] for c in sorted(ranked, key=lambda c: c.code in tried)]
-        await ensure_lease(desk, practice_id)
-        attempt = new_attempt(desk, payment, in_turn[0], found.attempts[-1].number + 1, desk.world.now())
+        await ensure_lease(context, practice_id)
+        attempt = new_attempt(context, payment, in_turn[0], found.attempts[-1].number + 1, context.world.now())
         try:
-            await _write_corrected(desk, db, payment, right)
+            await _write_corrected(practice, payment, right)
             payment = right
             same_routes = partial(provider_configs.unchanged, known=snapshot.revision)
-            payment = await reopen(desk, db, payment, attempt, "payer", same_routes)
+            payment = await reopen(practice, payment, attempt, "payer", same_routes)
         except (Stale, Duplicate):  # another request was first, or the configurations have changed
-            desk.forget(practice_id)
+            context.forget(practice_id)
             continue
         # The number of attempts is limited for the payment, however many providers are configured.
         in_turn = in_turn[: MAX_ATTEMPTS - len(found.attempts)]
-        again = await asyncio.shield(attempt_in_turn(desk, db, entry.name, payment, attempt, in_turn))
-        return await taken(db, again.payment)
+        again = await asyncio.shield(attempt_in_turn(practice, entry.name, payment, attempt, in_turn))
+        return await taken(practice.db, again.payment)
     raise Stale
 
 
@@ -210,7 +211,7 @@ def _as_corrected(payment: Payment, typed: Customer) -> Payment:
     )
 
 
-async def _write_corrected(desk: Desk, db: PracticeDb, payment: Payment, right: Payment) -> None:
+async def _write_corrected(practice: Practice, payment: Payment, right: Payment) -> None:
     """Write the fields that the customer of a failed payment corrected. This is a unit of its own, because one
     statement of PostgreSQL changes a row once. The audit log names the fields, not their values."""
     if right == payment:
@@ -222,15 +223,15 @@ async def _write_corrected(desk: Desk, db: PracticeDb, payment: Payment, right: 
     changed = [name for name in CUSTOMER_FIELDS if getattr(after, name) != getattr(before, name)]
     if right.method_details != payment.method_details and "phone" not in changed:
         changed.append("phone")
-    audit.append(unit, desk.world.now(), "payer", "payment.customer_corrected", payment.id, {"fields": changed})
-    await db.commit(unit)
+    audit.append(unit, practice.now(), "payer", "payment.customer_corrected", payment.id, {"fields": changed})
+    await practice.db.commit(unit)
 
 
-async def set_color(desk: Desk, practice_id: int, color: str | None, actor: str) -> None:
+async def set_color(context: Context, practice_id: int, color: str | None, actor: str) -> None:
     """Set the practice's checkout color, ``#rrggbb``; None restores the default."""
-    db = await desk.opening.practice(practice_id)
-    now = desk.world.now()
+    practice = await context.practice(practice_id)
+    now = context.world.now()
     unit = Unit()
     people.set_checkout_color(unit, practice_id, color, now)
     audit.append(unit, now, actor, "practice.checkout_color", str(practice_id), {"color": color})
-    await db.commit(unit)
+    await practice.db.commit(unit)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, ATTEMPT_WON, AttemptState, PaymentStatus
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, Practice, log
 from polytill.flows.next_action import charges_at_once, still_asked
 from polytill.flows.payments import capture_cancel, contradictions
 from polytill.flows.payments.create import Taken, create_params, current_attempt, find, start, successor_of, taken
@@ -56,27 +56,27 @@ NOT_CLOSABLE = frozenset({NOTHING_TO_CLOSE, NOT_SUPPORTED})
 _LINK_LOST = Declined(Reason.expired, True, "link_lost", "The provider's answer with the payment page was lost.")
 
 
-async def confirm(desk: Desk, practice_id: int, payment_id: str, source: str = "lookup") -> Taken:
+async def confirm(context: Context, practice_id: int, payment_id: str, source: str = "lookup") -> Taken:
     """Look up a payment at its provider now, and settle by the answer."""
-    db, payment = await find(desk, practice_id, payment_id)
-    attempts = await storage_attempts.of_payment(db, payment_id)
-    asked = [attempt for attempt in attempts if _worth_asking(desk, payment, attempt)]
+    practice, payment = await find(context, practice_id, payment_id)
+    attempts = await storage_attempts.of_payment(practice.db, payment_id)
+    asked = [attempt for attempt in attempts if _worth_asking(context, payment, attempt)]
     if not asked and payment.status is not PaymentStatus.succeeded:
         current = current_attempt(payment, attempts)
         asked = [] if current.state in (AttemptState.sent, AttemptState.not_sent) else [current]
     unanswered = False
     for attempt in asked:
-        payment, outcome = await _refreshed(desk, db, payment, attempt, source)
+        payment, outcome = await _refreshed(practice, payment, attempt, source)
         # "Not found" is an answer: no payment was started.
         unanswered = unanswered or (isinstance(outcome, Unknown) and outcome.reason is not Reason.not_found)
-    found = await taken(db, await _read(db, payment.id))
+    found = await taken(practice.db, await _read(practice.db, payment.id))
     found.unanswered, found.asked = unanswered, bool(asked)
     return found
 
 
-def _worth_asking(desk: Desk, payment: Payment, attempt: Attempt) -> bool:
+def _worth_asking(context: Context, payment: Payment, attempt: Attempt) -> bool:
     if attempt.state is AttemptState.sent:  # its call may still be running
-        return attempt.next_lookup_at is not None and attempt.next_lookup_at <= desk.world.now()
+        return attempt.next_lookup_at is not None and attempt.next_lookup_at <= context.world.now()
     if attempt.state is AttemptState.succeeded:
         return payment.provider_fee is None
     return attempt.state in ATTEMPT_LIVE
@@ -88,106 +88,106 @@ async def _read(db: PracticeDb, payment_id: str) -> Payment:
     return payment
 
 
-async def refresh(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str = "lookup") -> Payment:
+async def refresh(practice: Practice, payment: Payment, attempt: Attempt, source: str = "lookup") -> Payment:
     """Look up one attempt and settle by the answer; if its link was lost, start a new attempt."""
-    return (await _refreshed(desk, db, payment, attempt, source))[0]
+    return (await _refreshed(practice, payment, attempt, source))[0]
 
 
-async def _refreshed(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str
-) -> tuple[Payment, Outcome]:
+async def _refreshed(practice: Practice, payment: Payment, attempt: Attempt, source: str) -> tuple[Payment, Outcome]:
     """Do what ``refresh`` does, and return the provider's outcome as well."""
-    entry = (await desk.catalog()).get(attempt.provider_code)
+    entry = (await practice.context.catalog()).get(attempt.provider_code)
     try:
-        handler = handler_class(desk, entry) if entry else None
+        handler = handler_class(practice.context, entry) if entry else None
     except HandlerMissing:
         handler = None
     if handler is None:
         log.warning("handler_missing", provider=attempt.provider_code, attempt=attempt.id)
-        return await _settled(desk, db, payment, attempt, Unknown(Reason.config), source)
-    payment, attempt = await _about_to_ask(desk, db, attempt, source)
-    outcome = still_asked(db, payment, attempt, await _ask(desk, db, payment, attempt))
-    outcome, lost = _interpreted(desk, handler, payment, attempt, outcome)
+        return await _settled(practice, payment, attempt, Unknown(Reason.config), source)
+    payment, attempt = await _about_to_ask(practice, attempt, source)
+    outcome = still_asked(practice.db, payment, attempt, await _ask(practice, payment, attempt))
+    outcome, lost = _interpreted(practice.context, handler, payment, attempt, outcome)
     if not lost:
-        return await _settled(desk, db, payment, attempt, outcome, source)
-    made = await storage_attempts.of_payment(db, payment.id)
+        return await _settled(practice, payment, attempt, outcome, source)
+    made = await storage_attempts.of_payment(practice.db, payment.id)
     open_payment = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
     if charges_at_once(payment):
         open_payment = False  # a customer must not be surprised by a late charge: a new request is needed
-    follows = successor_of(desk, payment, attempt, len(made)) if open_payment and made[-1].id == attempt.id else None
-    configuration = await configuration_of(desk, db, attempt.config_id)
+    follows = (
+        successor_of(practice.context, payment, attempt, len(made))
+        if open_payment and made[-1].id == attempt.id
+        else None
+    )
+    configuration = await configuration_of(practice, attempt.config_id)
     newest = configuration.newest(attempt.environment) if configuration else None
     if follows is not None and newest is not None:
         follows.credential_version = newest.version  # the provider may reject the keys of the lost link by now
     # The link is lost only as long as nobody has it: the answer of its own call may arrive during this lookup.
-    payment, _ = await settle(desk, db, payment, attempt, outcome, source, follows, unless_moved=True)
-    if follows is None or await storage_attempts.by_id(db, follows.id) is None:
+    payment, _ = await settle(practice, payment, attempt, outcome, source, follows, unless_moved=True)
+    if follows is None or await storage_attempts.by_id(practice.db, follows.id) is None:
         return payment, outcome
-    practice = await desk.opening.entry(db.practice_id)
-    configuration = await configuration_of(desk, db, follows.config_id, follows.credential_version)
+    named = await practice.context.opening.entry(practice.id)
+    configuration = await configuration_of(practice, follows.config_id, follows.credential_version)
     assert configuration is not None  # this configuration was just used for the lookup
-    answer = await start(desk, db, practice.name, payment, follows, configuration)
-    return (await settle(desk, db, payment, follows, answer, "answer"))[0], answer
+    answer = await start(practice, named.name, payment, follows, configuration)
+    return (await settle(practice, payment, follows, answer, "answer"))[0], answer
 
 
-async def _about_to_ask(desk: Desk, db: PracticeDb, attempt: Attempt, source: str) -> tuple[Payment, Attempt]:
+async def _about_to_ask(practice: Practice, attempt: Attempt, source: str) -> tuple[Payment, Attempt]:
     """Read both rows again before the lookup: it may repeat the call, and the caller's rows may be old.
 
     An attempt whose call may still be running is marked unknown first. If that call then ends without reaching the
     provider, this proves nothing any more.
     """
-    fresh = await storage_attempts.by_id(db, attempt.id)
+    fresh = await storage_attempts.by_id(practice.db, attempt.id)
     assert fresh is not None
-    payment = await _read(db, fresh.payment_id)
+    payment = await _read(practice.db, fresh.payment_id)
     if fresh.state is not AttemptState.sent:
         return payment, fresh
-    return await settle(desk, db, payment, fresh, Unknown(Reason.timeout), source)
+    return await settle(practice, payment, fresh, Unknown(Reason.timeout), source)
 
 
 async def _settled(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome, source: str
+    practice: Practice, payment: Payment, attempt: Attempt, outcome: Outcome, source: str
 ) -> tuple[Payment, Outcome]:
     told = PaymentFact(outcome, attempt.id, getattr(outcome, "provider_transaction_id", None))
-    adopted = await contradictions.adopted(desk, db, attempt, told, is_proven=True)
+    adopted = await contradictions.adopted(practice, attempt, told, is_proven=True)
     if adopted is not attempt:
-        payment, attempt = await _read(db, payment.id), adopted
-    payment, settled = await settle(desk, db, payment, attempt, outcome, source)
+        payment, attempt = await _read(practice.db, payment.id), adopted
+    payment, settled = await settle(practice, payment, attempt, outcome, source)
     # The first lookup also processes webhooks that arrived before the answer that named the transaction.
     before = attempt if attempt.lookups else replace(attempt, provider_transaction_id=None)
-    await receive.take_up_after(desk, db, before, settled)
+    await receive.take_up_after(practice, before, settled)
     return payment, outcome
 
 
-async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -> Outcome:
+async def _ask(practice: Practice, payment: Payment, attempt: Attempt) -> Outcome:
     amount = Money(attempt.amount, attempt.currency)
     if attempt.state not in (AttemptState.sent, AttemptState.unknown):
         ended = attempt.state in ATTEMPT_CLOSED | ATTEMPT_WON
         confirm_params = ConfirmPaymentParams(
             attempt.id, attempt.provider_transaction_id, amount, only_ask=ended, direct=charges_at_once(payment)
         )
-        outcome = await call_for(desk, db, attempt, "confirm_payment", confirm_params)
+        outcome = await call_for(practice, attempt, "confirm_payment", confirm_params)
         is_missing = isinstance(outcome, NotSent | Unknown) and outcome.reason is Reason.not_found
-        if is_missing and await contradictions.paid_by_staff(db, attempt) is not None:
-            return await _by_our_reference(desk, db, payment, attempt, outcome)
+        if is_missing and await contradictions.paid_by_staff(practice.db, attempt) is not None:
+            return await _by_our_reference(practice, payment, attempt, outcome)
         return outcome
-    practice = await desk.opening.entry(db.practice_id)
+    entry = await practice.context.opening.entry(practice.id)
     # A saved method is never charged by a repeated call, not even with the same key: its lookup only reads.
-    first = None if payment.saved_method_id else create_params(desk, practice.name, payment, attempt)
+    first = None if payment.saved_method_id else create_params(practice.context, entry.name, payment, attempt)
     params = LookupParams(
         attempt.id,
         attempt.provider_transaction_id,
         amount,
         first,
-        desk.age_s(attempt.id, attempt.created_at),
+        practice.context.age_s(attempt.id, attempt.created_at),
         int(attempt.created_at.timestamp()),
         direct=charges_at_once(payment),
     )
-    return await call_for(desk, db, attempt, "lookup_payment", params)
+    return await call_for(practice, attempt, "lookup_payment", params)
 
 
-async def _by_our_reference(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, missing: Outcome
-) -> Outcome:
+async def _by_our_reference(practice: Practice, payment: Payment, attempt: Attempt, missing: Outcome) -> Outcome:
     """Look up a payment by our reference if the provider does not find the id that staff entered, which may be another id
     of the same payment (of its charge or capture). Returns ``missing`` if neither finds it. The create call is not
     repeated.
@@ -197,24 +197,24 @@ async def _by_our_reference(
         None,
         Money(attempt.amount, attempt.currency),
         None,
-        desk.age_s(attempt.id, attempt.created_at),
+        practice.context.age_s(attempt.id, attempt.created_at),
         int(attempt.created_at.timestamp()),
         direct=charges_at_once(payment),
     )
-    found = await call_for(desk, db, attempt, "lookup_payment", params)
+    found = await call_for(practice, attempt, "lookup_payment", params)
     return missing if isinstance(found, NotSent) and found.reason is Reason.not_found else found
 
 
 def _interpreted(
-    desk: Desk, handler: type[Handler], payment: Payment, attempt: Attempt, outcome: Outcome
+    context: Context, handler: type[Handler], payment: Payment, attempt: Attempt, outcome: Outcome
 ) -> tuple[Outcome, bool]:
     """Return what a lookup's answer proves, and whether the attempt's link is lost (nobody can pay it, found or not)."""
     moves_money = handler.create_moves_money or charges_at_once(payment)
     undecided = attempt.state in (AttemptState.sent, AttemptState.unknown)
     # The clock that wrote the row may have been wrong, as may ours: count from when this process first found it open.
-    open_s = desk.open_for_s(attempt.id, attempt.updated_at) if attempt.state is AttemptState.unknown else 0
+    open_s = context.open_for_s(attempt.id, attempt.updated_at) if attempt.state is AttemptState.unknown else 0
     if isinstance(outcome, NotSent):
-        age_s = desk.age_s(attempt.id, attempt.created_at)
+        age_s = context.age_s(attempt.id, attempt.created_at)
         repeated = handler.idempotency == "key" and age_s < handler.idempotency_window_s
         repeated = repeated and payment.saved_method_id is None and attempt.provider_transaction_id is None
         if undecided and repeated and outcome.reason in REFUSED_AGAIN:
@@ -226,7 +226,7 @@ def _interpreted(
             # Some providers do not know a link before it is paid: it may still bring money, so lookups continue.
             return _LINK_LOST, True
         # "Not found" proves something only when the first call cannot still be running at the provider.
-        return (outcome, True) if open_s >= desk.horizon_s(handler) else (Unknown(Reason.not_found), False)
+        return (outcome, True) if open_s >= context.horizon_s(handler) else (Unknown(Reason.not_found), False)
     if undecided and not moves_money and isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
         # Whichever account has it, nobody ever had this link. Lookups continue.
         return _LINK_LOST, True
@@ -237,22 +237,22 @@ def _interpreted(
     return outcome, False
 
 
-async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
+async def expire(practice: Practice, payment: Payment) -> Payment:
     """End a checkout that was not paid in time: look it up once more, close it at the provider if possible, cancel it."""
-    for attempt in await storage_attempts.of_payment(db, payment.id):
+    for attempt in await storage_attempts.of_payment(practice.db, payment.id):
         if attempt.state is AttemptState.needs_action:
-            payment, outcome = await _refreshed(desk, db, payment, attempt, "lookup")
+            payment, outcome = await _refreshed(practice, payment, attempt, "lookup")
             if isinstance(outcome, Succeeded):
                 return payment  # paid, but with another amount than requested: a review case is open
             if isinstance(outcome, Unknown) and outcome.reason not in SAYS_NO_MORE:
                 return payment  # it may have been paid, and the provider cannot say so now
     if payment.status is not PaymentStatus.requires_action:
         return payment
-    for attempt in await storage_attempts.of_payment(db, payment.id):
+    for attempt in await storage_attempts.of_payment(practice.db, payment.id):
         if attempt.state is not AttemptState.needs_action:
             continue
         params = OperationParams(f"{attempt.id}-x", attempt.id, attempt.provider_transaction_id)
-        outcome = await call_for(desk, db, attempt, "cancel_payment", params)
+        outcome = await call_for(practice, attempt, "cancel_payment", params)
         if isinstance(outcome, NotSent) and outcome.reason in NOT_NOW:
             outcome = Unknown(
                 outcome.reason, outcome.code, outcome.detail
@@ -263,7 +263,7 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
         if concluded:
             # Closed at the provider, or not closable: a late success would still be settled.
             outcome = Declined(Reason.expired, True, "expired", "Nobody paid in time.")
-        payment, _ = await settle(desk, db, payment, attempt, outcome, "expiry", unless_moved=concluded)
+        payment, _ = await settle(practice, payment, attempt, outcome, "expiry", unless_moved=concluded)
     return payment
 
 
@@ -274,7 +274,7 @@ class _Work(NamedTuple):
     look: Look
 
 
-async def sweep(desk: Desk, practice_id: int) -> int:
+async def sweep(context: Context, practice_id: int) -> int:
     """Look up everything that is overdue in one practice, one item after the other. Return the number of items.
 
     A slow provider gets no more calls until the next sweep: lookups at other providers and webhooks that it has sent do
@@ -282,23 +282,23 @@ async def sweep(desk: Desk, practice_id: int) -> int:
     count as work, so that their practices are visited again soon. The longest overdue item comes first, so that every
     kind of item gets its turn.
     """
-    db = await desk.opening.practice(practice_id)
-    patience, elapsed_s, slow = desk.patience, desk.world.elapsed_s, set()
-    work = await _overdue(desk, db)
+    practice = await context.practice(practice_id)
+    patience, elapsed_s, slow = context.patience, context.world.elapsed_s, set()
+    work = await _overdue(practice)
     now_s = elapsed_s()
     for one in sorted(work, key=lambda one: (patience.is_slow(one.asked, now_s), not one.asked.is_told, one.due)):
-        if one.asked in slow or not patience.has_room(one.asked, elapsed_s(), desk.settings.worker_visits):
+        if one.asked in slow or not patience.has_room(one.asked, elapsed_s(), context.settings.worker_visits):
             continue
-        if await _looked(desk, practice_id, one):
+        if await _looked(context, practice_id, one):
             slow.add(one.asked)
     return len(work)
 
 
-async def _looked(desk: Desk, practice_id: int, one: _Work) -> bool:
+async def _looked(context: Context, practice_id: int, one: _Work) -> bool:
     """Process one item. Return whether its provider was slow."""
-    slow_s, time_s = desk.settings.provider_timeout_s / 2, asyncio.get_running_loop().time
-    began_s, slow_from_s, waited = time_s(), desk.world.elapsed_s() + slow_s, None
-    desk.patience.begin(one.asked, slow_from_s)
+    slow_s, time_s = context.settings.provider_timeout_s / 2, asyncio.get_running_loop().time
+    began_s, slow_from_s, waited = time_s(), context.world.elapsed_s() + slow_s, None
+    context.patience.begin(one.asked, slow_from_s)
     try:
         # A task of its own: what it leaves open in its context stays invisible to the next one.
         await asyncio.create_task(one.look())
@@ -309,43 +309,43 @@ async def _looked(desk: Desk, practice_id: int, one: _Work) -> bool:
     finally:
         if time_s() - began_s >= slow_s:
             waited = True
-        desk.patience.end(one.asked, slow_from_s, desk.world.elapsed_s(), waited)
+        context.patience.end(one.asked, slow_from_s, context.world.elapsed_s(), waited)
     return waited is True
 
 
-async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
+async def _overdue(practice: Practice) -> list[_Work]:
     """Return the overdue items. Nothing is read here that belongs to one item alone: it may be unreadable."""
-    now = desk.world.now()
+    now = practice.now()
     beyond = never_after(now)
 
     async def look_up(attempt: Attempt) -> None:
-        await refresh(desk, db, await _read(db, attempt.payment_id), attempt)
+        await refresh(practice, await _read(practice.db, attempt.payment_id), attempt)
 
     async def asked_of(one: Refund | Operation) -> Asked:
-        return Asked(await refunds.provider_of(db, one), one.environment, is_told=False)
+        return Asked(await refunds.provider_of(practice.db, one), one.environment, is_told=False)
 
     def asks(one: Attempt | Payment | WebhookEvent, is_told: bool = False) -> Asked:
         return Asked(one.provider_code or "", one.environment, is_told)
 
     def news(event: WebhookEvent) -> _Work:
         due = event.received_at + timedelta(seconds=TAKEN_UP_AT_S[min(event.tries, MAX_TRIES - 1)])
-        look = partial(receive.take_up, desk, db, event)
+        look = partial(receive.take_up, practice, event)
         return _Work(due, asks(event, is_told=not event.must_fetch), event.id, look)
 
     work = [
         _Work(one.next_lookup_at or now, asks(one), one.id, partial(look_up, one))
-        for one in await storage_attempts.overdue(db, now, beyond)
+        for one in await storage_attempts.overdue(practice.db, now, beyond)
     ]
-    for back in await refunds.overdue(db, now, beyond):
-        look = partial(create_refunds.refresh, desk, db, back)
+    for back in await refunds.overdue(practice.db, now, beyond):
+        look = partial(create_refunds.refresh, practice, back)
         work.append(_Work(back.next_lookup_at or now, await asked_of(back), back.id, look))
-    for done in await refunds.operations_overdue(db, now, beyond):
-        look_at = partial(capture_cancel.refresh, desk, db, done)
+    for done in await refunds.operations_overdue(practice.db, now, beyond):
+        look_at = partial(capture_cancel.refresh, practice, done)
         work.append(_Work(done.next_lookup_at or now, await asked_of(done), done.id, look_at))
-    came_before = [desk.world.after(-age_s) for age_s in TAKEN_UP_AT_S]
-    work += [news(event) for event in await webhook_events.waiting(db, came_before)]
+    came_before = [practice.context.world.after(-age_s) for age_s in TAKEN_UP_AT_S]
+    work += [news(event) for event in await webhook_events.waiting(practice.db, came_before)]
     work += [
-        _Work(one.expires_at or now, asks(one), one.id, partial(expire, desk, db, one))
-        for one in await payments.unpaid_past_expiry(db, desk.surely_past(0))
+        _Work(one.expires_at or now, asks(one), one.id, partial(expire, practice, one))
+        for one in await payments.unpaid_past_expiry(practice.db, practice.context.surely_past(0))
     ]
     return work

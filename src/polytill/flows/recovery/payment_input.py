@@ -17,7 +17,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.text import visible
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers
@@ -29,7 +29,6 @@ from polytill.providers.contract import ContinuePaymentParams
 from polytill.providers.outcomes import NeedsAction, Outcome, Unknown, Wants
 from polytill.storage import attempts, audit, payments
 from polytill.storage.attempts import Attempt
-from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
@@ -43,24 +42,24 @@ FIELDS: Mapping[Wants, tuple[str, ...]] = {
 
 
 async def continue_payment(
-    desk: Desk, practice_id: int, payment_id: str, values: Mapping[str, Secret], actor: str
+    context: Context, practice_id: int, payment_id: str, values: Mapping[str, Secret], actor: str
 ) -> Taken:
     """Send the customer's payment input to the provider, and settle by the answer. The values are not stored."""
-    db, payment = await find(desk, practice_id, payment_id)
-    attempt = current_attempt(payment, await attempts.of_payment(db, payment_id))
-    action = open_action(db, attempt)
+    practice, payment = await find(context, practice_id, payment_id)
+    attempt = current_attempt(payment, await attempts.of_payment(practice.db, payment_id))
+    action = open_action(practice.db, attempt)
     if action is None or action.wants is None:
         raise Conflict("This payment needs no payment input now.", code="nothing_wanted")
     wants = action.wants
     _check(wants, values)
-    values = await _in_normal_form(desk, db, payment, wants, values)
-    await ensure_lease(desk, practice_id)
-    now = desk.world.now()
+    values = await _in_normal_form(practice, payment, wants, values)
+    await ensure_lease(context, practice_id)
+    now = context.world.now()
     unit = Unit()
     payments.guard(unit, payment, now)
     audit.append(unit, now, actor, "payment.continued", payment.id, {"attempt": attempt.id, "wants": wants.value})
     try:
-        await db.commit(unit)
+        await practice.db.commit(unit)
     except Stale:
         raise Conflict("This payment has just changed. Read it again.", code="payment_changed") from None
     params = ContinuePaymentParams(
@@ -69,10 +68,10 @@ async def continue_payment(
         Money(attempt.amount, attempt.currency),
         wants,
         values,
-        new_id(desk.world),
+        new_id(context.world),
         action.continuation or {},
     )
-    return await asyncio.shield(_pass_on(desk, db, payment, attempt, params))
+    return await asyncio.shield(_pass_on(practice, payment, attempt, params))
 
 
 def _check(wants: Wants, values: Mapping[str, Secret]) -> None:
@@ -86,12 +85,12 @@ def _check(wants: Wants, values: Mapping[str, Secret]) -> None:
 
 
 async def _in_normal_form(
-    desk: Desk, db: PracticeDb, payment: Payment, wants: Wants, values: Mapping[str, Secret]
+    practice: Practice, payment: Payment, wants: Wants, values: Mapping[str, Secret]
 ) -> Mapping[str, Secret]:
     """Return the phone number in E.164, and codes in ASCII digits without blanks. ``Invalid`` if only blanks were
     typed."""
     if wants is Wants.phone:
-        place = (await desk.configured(db)).place
+        place = (await practice.context.configured(practice.db)).place
         try:
             phone = read_phone(values["phone"].reveal(), customers.countries_of(place, payment.currency))
         except InvalidContact as error:
@@ -108,14 +107,12 @@ async def _in_normal_form(
     return found
 
 
-async def _pass_on(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, params: ContinuePaymentParams
-) -> Taken:
-    outcome = await call_for(desk, db, attempt, "continue_payment", params)
+async def _pass_on(practice: Practice, payment: Payment, attempt: Attempt, params: ContinuePaymentParams) -> Taken:
+    outcome = await call_for(practice, attempt, "continue_payment", params)
     if isinstance(outcome, Unknown):
-        return await taken(db, await lookup.refresh(desk, db, payment, attempt))
-    payment, _ = await settle(desk, db, payment, attempt, _forgetful(outcome, params.values), "answer")
-    return await taken(db, payment)
+        return await taken(practice.db, await lookup.refresh(practice, payment, attempt))
+    payment, _ = await settle(practice, payment, attempt, _forgetful(outcome, params.values), "answer")
+    return await taken(practice.db, payment)
 
 
 def _forgetful(outcome: Outcome, values: Mapping[str, Secret]) -> Outcome:

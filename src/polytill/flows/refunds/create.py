@@ -9,7 +9,7 @@ from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import MAX_MINOR, Money
 from polytill.domain.states import RefundState
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.create import current_attempt, find
 from polytill.flows.payments.returned_amounts import refundable, undisputed
@@ -21,7 +21,6 @@ from polytill.providers.contract import RefundFact, RefundLookupParams, RefundPa
 from polytill.providers.outcomes import REFUSED_AGAIN, Declined, NotSent, Outcome, Reason, Succeeded, Unknown
 from polytill.storage import attempts, audit, payments, refunds
 from polytill.storage.attempts import Attempt
-from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
@@ -31,7 +30,7 @@ DISPUTED = "payment_disputed"
 
 
 async def create_refund(
-    desk: Desk,
+    context: Context,
     practice_id: int,
     payment_id: str,
     amount: int | None,
@@ -50,19 +49,19 @@ async def create_refund(
     all (another refund failed meanwhile, or the server let another transaction go first).
     """
     for _ in range(TRIES):
-        db, payment = await find(desk, practice_id, payment_id)
-        known = await refunds.by_key(db, key)
+        practice, payment = await find(context, practice_id, payment_id)
+        known = await refunds.by_key(practice.db, key)
         if known is not None:
             return _replayed(known, request_hash), True
         try:
             return await _create_refund(
-                desk, db, payment, amount, reason, key, request_hash, actor, accept_dispute_risk
+                practice, payment, amount, reason, key, request_hash, actor, accept_dispute_risk
             )
         except Stale:
             continue
         except Conflict:
             # Of two concurrent requests under one key, the second may see the first one's reservation before its key.
-            known = await refunds.by_key(db, key)
+            known = await refunds.by_key(practice.db, key)
             if known is None:
                 raise
             return _replayed(known, request_hash), True
@@ -70,8 +69,7 @@ async def create_refund(
 
 
 async def _create_refund(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     payment: Payment,
     amount: int | None,
     reason: str | None,
@@ -84,21 +82,21 @@ async def _create_refund(
         raise invalid("/amount", "The amount must be a positive number of minor units.")
     if payment.amount_captured == 0:
         raise Conflict("Nothing was captured, so nothing can be refunded.", code="not_refundable")
-    attempt = current_attempt(payment, await attempts.of_payment(db, payment.id))
-    await can_refund(desk, attempt)
+    attempt = current_attempt(payment, await attempts.of_payment(practice.db, payment.id))
+    await can_refund(practice.context, attempt)
     wanted = refundable(payment) if amount is None else amount
     if wanted <= 0 or wanted > refundable(payment):
         raise _exceeds(payment)
     if wanted > undisputed(payment) and not accept_dispute_risk:
         raise _disputed(payment)
     if amount is not None:
-        await check_amount(desk, attempt, amount)
-    await ensure_lease(desk, db.practice_id)
-    now = desk.world.now()
+        await check_amount(practice.context, attempt, amount)
+    await ensure_lease(practice.context, practice.id)
+    now = practice.now()
     refund = Refund(
-        id=new_id(desk.world),
+        id=new_id(practice.context.world),
         payment_id=payment.id,
-        practice_id=db.practice_id,
+        practice_id=practice.id,
         environment=payment.environment,
         attempt_id=attempt.id,
         state=RefundState.sent,
@@ -111,7 +109,7 @@ async def _create_refund(
         created_by=actor,
         created_at=now,
         updated_at=now,
-        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+        next_lookup_at=after_sent(now, practice.context.settings.provider_timeout_s),
     )
     unit = Unit()
     payments.reserve_refund(unit, payment.id, wanted, now, accept_dispute_risk)
@@ -121,13 +119,13 @@ async def _create_refund(
         detail["accepted_dispute_risk"] = True
     audit.append(unit, now, actor, "refund.created", payment.id, detail)
     try:
-        await db.commit(unit)
+        await practice.db.commit(unit)
     except Duplicate:
-        known = await refunds.by_key(db, key)
+        known = await refunds.by_key(practice.db, key)
         if known is None:
             raise
         return _replayed(known, request_hash), True
-    return await asyncio.shield(send(desk, db, payment, attempt, refund)), False
+    return await asyncio.shield(send(practice, payment, attempt, refund)), False
 
 
 def _exceeds(payment: Payment) -> Conflict:
@@ -151,16 +149,16 @@ def _replayed(refund: Refund, request_hash: str) -> Refund:
     return refund
 
 
-async def can_refund(desk: Desk, attempt: Attempt) -> None:
+async def can_refund(context: Context, attempt: Attempt) -> None:
     """``Conflict`` if the attempt's provider has no refunds, ``NotNow`` if its handler is missing."""
-    handler = await handler_of(desk, attempt)
+    handler = await handler_of(context, attempt)
     if handler is None:
         raise handler_is_missing(attempt.provider_code)
     if handler.refund_payment is None:
         raise Conflict("This payment's provider cannot refund.", code="not_supported")
 
 
-async def send(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, refund: Refund) -> Refund:
+async def send(practice: Practice, payment: Payment, attempt: Attempt, refund: Refund) -> Refund:
     """Call the provider for a stored refund, and settle by its answer."""
     params = RefundParams(
         refund.id,
@@ -170,8 +168,8 @@ async def send(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, r
         _is_full(payment, attempt, refund),
         refund.reason,
     )
-    outcome = await call_for(desk, db, attempt, "refund_payment", params)
-    return await settle_refund(desk, db, refund, outcome, "answer")
+    outcome = await call_for(practice, attempt, "refund_payment", params)
+    return await settle_refund(practice, refund, outcome, "answer")
 
 
 def _is_full(payment: Payment, attempt: Attempt, refund: Refund) -> bool:
@@ -179,36 +177,34 @@ def _is_full(payment: Payment, attempt: Attempt, refund: Refund) -> bool:
     return refund.amount == (attempt.amount if refund.returns_excess else payment.amount_captured)
 
 
-async def refresh(desk: Desk, db: PracticeDb, refund: Refund, source: str = "lookup") -> Refund:
+async def refresh(practice: Practice, refund: Refund, source: str = "lookup") -> Refund:
     """Look up the outcome of a refund, and settle by the answer."""
-    refund, outcome = await ask(desk, db, refund, source)
-    return await settle_refund(desk, db, refund, outcome, source)
+    refund, outcome = await ask(practice, refund, source)
+    return await settle_refund(practice, refund, outcome, source)
 
 
-async def ask(
-    desk: Desk, db: PracticeDb, refund: Refund, source: str, called: str | None = None
-) -> tuple[Refund, Outcome]:
+async def ask(practice: Practice, refund: Refund, source: str, called: str | None = None) -> tuple[Refund, Outcome]:
     """A refund as it is now, and the provider's answer about it. ``Unknown`` if the answer proves nothing.
 
     ``called``: the provider's id from a webhook. A lookup without an id may repeat the call. So a refund whose call is
     in progress first becomes unknown (if that call then reports "not sent", this proves nothing any more). One that was
     not sent is not looked up, because somebody was told so and may have requested another.
     """
-    fresh = await refunds.by_id(db, refund.id)
+    fresh = await refunds.by_id(practice.db, refund.id)
     assert fresh is not None
     refund = fresh
     if refund.state is RefundState.sent:
-        refund = await settle_refund(desk, db, refund, Unknown(Reason.timeout), source)
-    attempt = await attempts.by_id(db, refund.attempt_id)
-    payment = await payments.by_id(db, refund.payment_id)
+        refund = await settle_refund(practice, refund, Unknown(Reason.timeout), source)
+    attempt = await attempts.by_id(practice.db, refund.attempt_id)
+    payment = await payments.by_id(practice.db, refund.payment_id)
     assert attempt is not None
     assert payment is not None
-    handler, refund_id = await handler_of(desk, attempt), refund.provider_refund_id or called
+    handler, refund_id = await handler_of(practice.context, attempt), refund.provider_refund_id or called
     if refund.state is RefundState.not_sent and refund_id is None:
         return refund, Unknown(Reason.conflict, "not_sent", "To ask about it might be to send it.")
-    others = [r for r in await refunds.of_payment(db, refund.payment_id) if r.id != refund.id]
+    others = [r for r in await refunds.of_payment(practice.db, refund.payment_id) if r.id != refund.id]
     known = frozenset(r.provider_refund_id for r in others if r.provider_refund_id)
-    age_s = desk.age_s(refund.id, refund.created_at)
+    age_s = practice.context.age_s(refund.id, refund.created_at)
     params = RefundLookupParams(
         refund.id,
         attempt.id,
@@ -221,20 +217,22 @@ async def ask(
         age_s,
         int(refund.created_at.timestamp()),
     )
-    outcome = await call_for(desk, db, attempt, "lookup_refund", params)
+    outcome = await call_for(practice, attempt, "lookup_refund", params)
     if handler is None:
         return refund, Unknown(Reason.config)
     # Our clock, or the one that wrote the refund, may be wrong: the horizon counts from this process's first look.
-    is_late = desk.open_for_s(refund.id, refund.updated_at) >= desk.horizon_s(handler)
+    is_late = practice.context.open_for_s(refund.id, refund.updated_at) >= practice.context.horizon_s(handler)
     repeated = handler.lookup_repeats_refund and refund_id is None and age_s < handler.idempotency_window_s
     return refund, _interpreted(outcome, is_late, repeated)
 
 
 async def fetched_refund(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, hint: RefundFact
+    practice: Practice, payment: Payment, attempt: Attempt, hint: RefundFact
 ) -> RefundFact | Unknown | NotSent:
     """The provider's answer about a refund that was not made here, by its id, else as the only one of its amount."""
-    known = frozenset(r.provider_refund_id for r in await refunds.of_payment(db, payment.id) if r.provider_refund_id)
+    known = frozenset(
+        r.provider_refund_id for r in await refunds.of_payment(practice.db, payment.id) if r.provider_refund_id
+    )
     params = RefundLookupParams(
         "",
         attempt.id,
@@ -244,7 +242,7 @@ async def fetched_refund(
         False,
         known=known,
     )
-    outcome = await call_for(desk, db, attempt, "lookup_refund", params)
+    outcome = await call_for(practice, attempt, "lookup_refund", params)
     if isinstance(outcome, Unknown | NotSent):
         return outcome
     state = "succeeded" if isinstance(outcome, Succeeded) else "failed" if isinstance(outcome, Declined) else "pending"
@@ -266,18 +264,18 @@ def _interpreted(outcome: Outcome, is_late: bool, repeated: bool) -> Outcome:
     return Unknown(outcome.reason, outcome.code, outcome.detail)
 
 
-async def listed(desk: Desk, practice_id: int, payment_id: str) -> list[Refund]:
+async def listed(context: Context, practice_id: int, payment_id: str) -> list[Refund]:
     """A payment's refunds."""
-    db, _ = await find(desk, practice_id, payment_id)
-    return await refunds.of_payment(db, payment_id)
+    practice, _ = await find(context, practice_id, payment_id)
+    return await refunds.of_payment(practice.db, payment_id)
 
 
-async def refresh_by_id(desk: Desk, practice_id: int, payment_id: str, refund_id: str) -> Refund:
+async def refresh_by_id(context: Context, practice_id: int, payment_id: str, refund_id: str) -> Refund:
     """One refund, after a lookup if its outcome is open."""
-    db, _ = await find(desk, practice_id, payment_id)
-    refund = await refunds.by_id(db, refund_id)
+    practice, _ = await find(context, practice_id, payment_id)
+    refund = await refunds.by_id(practice.db, refund_id)
     if refund is None or refund.payment_id != payment_id:
         raise NotFound("There is no such refund.")
     if refund.state in (RefundState.pending, RefundState.unknown):
-        return await refresh(desk, db, refund)
+        return await refresh(practice, refund)
     return refund

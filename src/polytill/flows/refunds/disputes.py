@@ -12,7 +12,7 @@ from typing import Any
 from polytill.domain.errors import CheckRefused, Duplicate, InvalidAmount, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeKind, DisputeReason, DisputeState
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, Practice, log
 from polytill.flows.events import open_case, open_currency_case, tell
 from polytill.flows.payments import returned_amounts, reversals
 from polytill.flows.payments.create import current_attempt
@@ -36,13 +36,7 @@ OPEN_CASES = {DisputeKind.inquiry: ("inquiry_open", "inquiry"), DisputeKind.char
 
 
 async def apply_dispute_fact(
-    desk: Desk,
-    db: PracticeDb,
-    payment: Payment,
-    attempt: Attempt,
-    fact: DisputeFact,
-    also: Also,
-    is_current: bool = False,
+    practice: Practice, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Also, is_current: bool = False
 ) -> None:
     """Record a dispute about an attempt of a payment, and book what a lost one took.
 
@@ -51,20 +45,20 @@ async def apply_dispute_fact(
     """
     fact = _priced(attempt, fact)
     for _ in range(TRIES):
-        known = {d.provider_dispute_id: d for d in await disputes.of_payment(db, payment.id)}
+        known = {d.provider_dispute_id: d for d in await disputes.of_payment(practice.db, payment.id)}
         before = known.get(fact.provider_dispute_id)
         if fact.funds_returned and not _is_outdated(before, fact, is_current):
-            await _undo_reversals(desk, db, _dispute(desk, payment, attempt, before, fact))
-        fresh = await payments.by_id(db, payment.id)
+            await _undo_reversals(practice, _dispute(practice.context, payment, attempt, before, fact))
+        fresh = await payments.by_id(practice.db, payment.id)
         assert fresh is not None
         unit = Unit()
         if fact.amount is not None and fact.amount.currency != fresh.currency:
-            open_currency_case(desk, unit, fresh, fact.provider_dispute_id, fact.amount, fact.state)
+            open_currency_case(practice.context, unit, fresh, fact.provider_dispute_id, fact.amount, fact.state)
         else:
-            await _write(desk, db, unit, fresh, attempt, before, fact, is_current)
+            await _write(practice, unit, fresh, attempt, before, fact, is_current)
         also(unit)
         try:
-            await db.commit(unit)
+            await practice.db.commit(unit)
             return
         except (Stale, CheckRefused, Duplicate):  # Duplicate: another fact about it was first
             continue
@@ -91,8 +85,7 @@ async def attempt_disputed(db: PracticeDb, attempt: Attempt, fact: DisputeFact) 
 
 
 async def _write(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     unit: Unit,
     payment: Payment,
     attempt: Attempt,
@@ -100,24 +93,24 @@ async def _write(
     fact: DisputeFact,
     is_current: bool,
 ) -> None:
-    now = desk.world.now()
+    now = practice.now()
     state = DisputeState(fact.state)
     if _is_outdated(before, fact, is_current):
         if before is not None and state is not DisputeState.open:
-            await _other_end(desk, db, unit, payment, before, state)
+            await _other_end(practice, unit, payment, before, state)
         return  # already ended; an older webhook changes nothing
-    dispute = _dispute(desk, payment, attempt, before, fact)
+    dispute = _dispute(practice.context, payment, attempt, before, fact)
     owner = attempt
     if dispute.attempt_id is not None and dispute.attempt_id != attempt.id:
-        owner = await attempts.by_id(db, dispute.attempt_id) or attempt
-    current = current_attempt(payment, await attempts.of_payment(db, payment.id)).id
-    change = await returned_amounts.book(desk, db, unit, payment, owner, News("provider", current, dispute=dispute))
+        owner = await attempts.by_id(practice.db, dispute.attempt_id) or attempt
+    current = current_attempt(payment, await attempts.of_payment(practice.db, payment.id)).id
+    change = await returned_amounts.book(practice, unit, payment, owner, News("provider", current, dispute=dispute))
     payments.change(unit, payment, change, now, payment.version)
     if before is None:
         disputes.insert(unit, dispute)
     else:
         disputes.change(unit, before, dispute)
-    await _follow(desk, db, unit, payment, before, dispute)
+    await _follow(practice, unit, payment, before, dispute)
 
 
 def _is_outdated(before: Dispute | None, fact: DisputeFact, is_current: bool) -> bool:
@@ -130,27 +123,31 @@ def _is_outdated(before: Dispute | None, fact: DisputeFact, is_current: bool) ->
     return has_ended and (state is DisputeState.open or not is_current)
 
 
-async def _undo_reversals(desk: Desk, db: PracticeDb, dispute: Dispute) -> None:
+async def _undo_reversals(practice: Practice, dispute: Dispute) -> None:
     """Reverse the reversals of a dispute that ended in the practice's favor, if its money is shown as returned.
 
     Runs before the dispute itself is written, so that after a crash in between the fact is applied again.
     """
     if dispute.state not in reversals.IN_FAVOR:
         return
-    made = [r for r in await refunds.of_payment(db, dispute.payment_id) if r.attempt_id == dispute.attempt_id]
-    others = [d for d in await disputes.of_payment(db, dispute.payment_id) if d.attempt_id == dispute.attempt_id]
+    made = [r for r in await refunds.of_payment(practice.db, dispute.payment_id) if r.attempt_id == dispute.attempt_id]
+    others = [
+        d for d in await disputes.of_payment(practice.db, dispute.payment_id) if d.attempt_id == dispute.attempt_id
+    ]
     disputed = [*(d for d in others if d.id != dispute.id), dispute]
     found = reversals.by_dispute((r for r in made if r.state in REFUND_DONE or r.is_undone), disputed)
     for refund in found.get(dispute.id, []):
         if refund.state in REFUND_DONE:
             outcome = Declined(Reason.canceled, True, DISPUTE_WON, None, refund.provider_refund_id)
-            await settle_refund(desk, db, refund, outcome, "provider")
+            await settle_refund(practice, refund, outcome, "provider")
 
 
-def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | None, fact: DisputeFact) -> Dispute:
+def _dispute(
+    context: Context, payment: Payment, attempt: Attempt, before: Dispute | None, fact: DisputeFact
+) -> Dispute:
     """The dispute in its next state. Facts about an open dispute may arrive in any order: an older webhook that omits a
     value, or reports an earlier stage, does not overwrite what is known."""
-    now, state = desk.world.now(), DisputeState(fact.state)
+    now, state = context.world.now(), DisputeState(fact.state)
     amount = fact.amount.minor if fact.amount else None
     kind, withdrawn, due_at = DisputeKind(fact.kind), fact.funds_withdrawn, fact.due_at
     reason = DisputeReason(fact.reason) if fact.reason else None
@@ -171,7 +168,7 @@ def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | N
         # The attempt whose loss was booked does not change, either.
         owner = before.attempt_id if before.booked and before.attempt_id else owner
     return Dispute(
-        before.id if before else new_id(desk.world), payment.id, payment.practice_id, payment.environment,
+        before.id if before else new_id(context.world), payment.id, payment.practice_id, payment.environment,
         fact.provider_dispute_id, state, fact.provider_state, amount, payment.currency, withdrawn, due_at,
         before.created_at if before else now, now, owner, kind, reason, provider_reason,
         before.booked if before else 0, before.counted_as if before else None, funds_returned,
@@ -181,9 +178,7 @@ def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | N
 # ── Cases and events ──
 
 
-async def _follow(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Dispute | None, dispute: Dispute
-) -> None:
+async def _follow(practice: Practice, unit: Unit, payment: Payment, before: Dispute | None, dispute: Dispute) -> None:
     """Open and close the cases of a dispute that has changed, and add its event."""
     is_news = before is None or before.state is not dispute.state
     escalated = before is not None and before.kind is not dispute.kind
@@ -191,23 +186,23 @@ async def _follow(
     is_open = dispute.state is DisputeState.open
     if not (is_news or (escalated and is_open)):
         if is_open and before is not None and _differs(before, dispute):
-            tell(desk, unit, payment, f"{_noun(dispute)}.updated", detail)
+            tell(practice.context, unit, payment, f"{_noun(dispute)}.updated", detail)
         return
     for kind, (case, suffix) in OPEN_CASES.items():
         if is_open and kind is dispute.kind:
-            open_case(desk, unit, payment, case, f"{name}:{suffix}", detail)
+            open_case(practice.context, unit, payment, case, f"{name}:{suffix}", detail)
         else:
             why = "became_chargeback" if is_open else f"dispute_{dispute.state.value}"
-            await _end_case(desk, db, unit, case, f"{name}:{suffix}", why)
+            await _end_case(practice, unit, case, f"{name}:{suffix}", why)
     if dispute.state is DisputeState.lost:
-        await _open_again(desk, db, unit, payment, "dispute_lost", f"{name}:lost", detail)
+        await _open_again(practice, unit, payment, "dispute_lost", f"{name}:lost", detail)
     if not is_open:
-        await _end_others(desk, db, unit, dispute)
-    audit.append(unit, desk.world.now(), "webhook", _audited(dispute), payment.id, detail)
-    tell(desk, unit, payment, _event(dispute), {**detail, "wasInquiry": True} if escalated else detail)
+        await _end_others(practice, unit, dispute)
+    audit.append(unit, practice.now(), "webhook", _audited(dispute), payment.id, detail)
+    tell(practice.context, unit, payment, _event(dispute), {**detail, "wasInquiry": True} if escalated else detail)
     log.info(
         "dispute_settled",
-        practice=db.practice_id,
+        practice=practice.id,
         payment=payment.id,
         dispute=name,
         kind=dispute.kind.value,
@@ -255,53 +250,50 @@ def _audited(dispute: Dispute) -> str:
     return f"{_noun(dispute)}.{dispute.state.value}"
 
 
-async def confirm_end(desk: Desk, db: PracticeDb, dispute: Dispute) -> None:
+async def confirm_end(practice: Practice, dispute: Dispute) -> None:
     """Close the cases about another end of a dispute, because the provider now confirms the recorded one."""
     unit = Unit()
-    await _end_others(desk, db, unit, dispute)
+    await _end_others(practice, unit, dispute)
     if unit.steps:
-        await db.commit(unit)
+        await practice.db.commit(unit)
 
 
-async def _end_others(desk: Desk, db: PracticeDb, unit: Unit, dispute: Dispute) -> None:
+async def _end_others(practice: Practice, unit: Unit, dispute: Dispute) -> None:
     """Close the cases about a dispute's end once it is certain. The case of a loss stays open until staff resolve it."""
     name, why = dispute.provider_dispute_id, f"dispute_{dispute.state.value}"
     for state in (DisputeState.won, DisputeState.lost, DisputeState.closed):
         if state is not DisputeState.lost or state is not dispute.state:
-            await _end_case(desk, db, unit, f"dispute_{state.value}", f"{name}:{state.value}", why)
+            await _end_case(practice, unit, f"dispute_{state.value}", f"{name}:{state.value}", why)
 
 
 async def _open_again(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, kind: str, subject: str, detail: dict[str, Any]
+    practice: Practice, unit: Unit, payment: Payment, kind: str, subject: str, detail: dict[str, Any]
 ) -> None:
     """Open a case, or reopen one that was closed because the dispute had another end meanwhile."""
-    known = next(iter(await cases.listed(db, "resolved", kind, subject=subject)), None)
+    known = next(iter(await cases.listed(practice.db, "resolved", kind, subject=subject)), None)
     if known is None or not str(known.detail["resolution"]["action"]).startswith("dispute_"):
-        open_case(desk, unit, payment, kind, subject, detail)
+        open_case(practice.context, unit, payment, kind, subject, detail)
         return
     cases.reopen(unit, known, detail)
-    audit.append(unit, desk.world.now(), "provider", "case.reopened", known.id, {"kind": kind})
+    audit.append(unit, practice.now(), "provider", "case.reopened", known.id, {"kind": kind})
 
 
-async def _end_case(desk: Desk, db: PracticeDb, unit: Unit, kind: str, subject: str, why: str) -> None:
-    now, resolution = desk.world.now(), {"action": why}
-    for case in await cases.listed(db, kind=kind, subject=subject):
+async def _end_case(practice: Practice, unit: Unit, kind: str, subject: str, why: str) -> None:
+    now, resolution = practice.now(), {"action": why}
+    for case in await cases.listed(practice.db, kind=kind, subject=subject):
         cases.close(unit, case, resolution, "provider", now)
         audit.append(unit, now, "provider", "case.resolved", case.id, {"kind": kind, **resolution})
 
 
-async def _other_end(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Dispute, state: DisputeState
-) -> None:
+async def _other_end(practice: Practice, unit: Unit, payment: Payment, before: Dispute, state: DisputeState) -> None:
     """Open a case if a dispute gets another end, as on an appeal: nothing tells which end came last."""
     detail = {**view(before), "state": state.value, "was": before.state.value}
     subject = f"{before.provider_dispute_id}:{state.value}"
-    await _open_again(desk, db, unit, payment, f"dispute_{state.value}", subject, detail)
+    await _open_again(practice, unit, payment, f"dispute_{state.value}", subject, detail)
 
 
 async def count_dispute(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     case: OperatorCase,
     before: Dispute,
     counted_as: CountedAs,
@@ -309,18 +301,18 @@ async def count_dispute(
     actor: str,
 ) -> None:
     """Book a lost dispute as staff decided that it counts beside the refunds. Closes the case if all is clear then."""
-    payment = await payments.by_id(db, before.payment_id)
-    attempt = await attempts.by_id(db, case.subject)
+    payment = await payments.by_id(practice.db, before.payment_id)
+    attempt = await attempts.by_id(practice.db, case.subject)
     assert payment is not None
     assert attempt is not None
-    current = current_attempt(payment, await attempts.of_payment(db, payment.id)).id
-    now = desk.world.now()
+    current = current_attempt(payment, await attempts.of_payment(practice.db, payment.id)).id
+    now = practice.now()
     dispute = replace(before, counted_as=counted_as, updated_at=now)
     news = News(actor, current, dispute=dispute, decision=resolution)
     unit = Unit()
-    change = await returned_amounts.book(desk, db, unit, payment, attempt, news)
+    change = await returned_amounts.book(practice, unit, payment, attempt, news)
     payments.change(unit, payment, change, now, payment.version)
     disputes.change(unit, before, dispute)
     detail = {"dispute": dispute.provider_dispute_id, "note": resolution["note"]}
     audit.append(unit, now, actor, f"dispute.counted_{counted_as.value}", payment.id, detail)
-    await db.commit(unit)
+    await practice.db.commit(unit)

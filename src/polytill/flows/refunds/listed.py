@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, Environment, RefundState
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
 from polytill.flows.listing import Looks, attempt_listed, listed, no_delivery, tell_too_long
 from polytill.flows.payments import contradictions
@@ -21,7 +21,6 @@ from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Succeeded, Unknown
 from polytill.storage import payments, refunds
 from polytill.storage.attempts import Attempt
-from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
@@ -35,15 +34,14 @@ class _UnderWay(Exception):
     """The call of a refund of the same payment is still in progress."""
 
 
-async def lists_refunds(desk: Desk, attempt: Attempt) -> bool:
+async def lists_refunds(context: Context, attempt: Attempt) -> bool:
     """Whether an attempt's provider lists refunds."""
-    handler = await handler_of(desk, attempt)
+    handler = await handler_of(context, attempt)
     return handler is not None and handler.list_refunds is not None
 
 
 async def compare_refunds(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     configuration: Configuration,
     environment: Environment,
     since: datetime,
@@ -52,18 +50,18 @@ async def compare_refunds(
 ) -> list[RefundFact] | None:
     """Reconcile each refund that is listed in a period. Returns those without a certain answer from the provider. None
     if the provider lists nothing now, or the call of a refund that may be one of them is in progress."""
-    handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
+    handler = handler_class(practice.context, (await practice.context.catalog())[configuration.provider_code])
     if handler.list_refunds is None:
         return []
-    found = await listed(desk, db, configuration, environment, "list_refunds", since, until)
+    found = await listed(practice, configuration, environment, "list_refunds", since, until)
     if found is None:
         return None
     if not found.whole:
-        tell_too_long(db, configuration, "list_refunds")
+        tell_too_long(practice.db, configuration, "list_refunds")
     unsettled, under_way = [], False
     for fact in found.facts:
         try:
-            if not await looks.at(_look_at(desk, db, configuration, environment, fact)):
+            if not await looks.at(_look_at(practice, configuration, environment, fact)):
                 unsettled.append(fact)
         except _UnderWay:
             under_way = True
@@ -71,23 +69,22 @@ async def compare_refunds(
 
 
 async def tell_unsettled(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: RefundFact
+    practice: Practice, configuration: Configuration, environment: Environment, fact: RefundFact
 ) -> bool:
     """Open a review case for a refund that was listed long ago and about which nothing is certain yet."""
-    attempt = await attempt_listed(db, configuration, environment, fact)
-    payment = await payments.by_id(db, attempt.payment_id) if attempt else None
+    attempt = await attempt_listed(practice.db, configuration, environment, fact)
+    payment = await payments.by_id(practice.db, attempt.payment_id) if attempt else None
     if payment is None:
         return True
     unit = Unit()
     detail = {"refund": fact.provider_refund_id, "given_back": fact.amount.minor if fact.amount else None}
-    open_case(desk, unit, payment, "refund_unclear", f"{payment.id}:{fact.provider_refund_id}", detail)
-    await db.commit(unit)
+    open_case(practice.context, unit, payment, "refund_unclear", f"{payment.id}:{fact.provider_refund_id}", detail)
+    await practice.db.commit(unit)
     return True
 
 
 async def ask_again(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     configuration: Configuration,
     environment: Environment,
     since: datetime,
@@ -98,35 +95,37 @@ async def ask_again(
     """Look up each refund that is done and reached one of the ages in a period. Only a refund reversal changes
     anything. ``asked``: refunds already looked up for the same period; this call adds the others."""
     for age in ASKED_AGAIN_AT:
-        for refund_id in await refunds.done_between(db, configuration.id, environment, since - age, until - age):
+        for refund_id in await refunds.done_between(
+            practice.db, configuration.id, environment, since - age, until - age
+        ):
             if refund_id not in asked:
-                await looks.at(_ask_again(desk, db, refund_id, asked))
+                await looks.at(_ask_again(practice, refund_id, asked))
 
 
-async def _ask_again(desk: Desk, db: PracticeDb, refund_id: str, asked: set[str]) -> bool:
-    refund = await refunds.by_id(db, refund_id)
+async def _ask_again(practice: Practice, refund_id: str, asked: set[str]) -> bool:
+    refund = await refunds.by_id(practice.db, refund_id)
     assert refund is not None
-    refund, outcome = await refunding.ask(desk, db, refund, "lookup")
-    is_missing = isinstance(outcome, NotSent) and await contradictions.is_decided(db, refund)
+    refund, outcome = await refunding.ask(practice, refund, "lookup")
+    is_missing = isinstance(outcome, NotSent) and await contradictions.is_decided(practice.db, refund)
     if isinstance(outcome, Declined) or is_missing:
-        await settle_refund(desk, db, refund, outcome, "lookup")
+        await settle_refund(practice, refund, outcome, "lookup")
     asked.add(refund.id)
     return True
 
 
 async def _look_at(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: RefundFact
+    practice: Practice, configuration: Configuration, environment: Environment, fact: RefundFact
 ) -> bool:
-    attempt = await attempt_listed(db, configuration, environment, fact)
+    attempt = await attempt_listed(practice.db, configuration, environment, fact)
     if attempt is None:
         return True  # the payment was not made here
-    ours = await refunds.of_payment(db, attempt.payment_id)
+    ours = await refunds.of_payment(practice.db, attempt.payment_id)
     agreeing = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
     the_one = next((refund for refund in ours if refund.provider_refund_id == fact.provider_refund_id), None)
     if the_one is not None and fact.provider_dispute_id is not None and the_one.provider_dispute_id is None:
-        await learn_dispute(desk, db, the_one, fact.provider_dispute_id)
+        await learn_dispute(practice, the_one, fact.provider_dispute_id)
     if the_one is not None and fact.state == "unknown" and the_one.state is not RefundState.sent:
-        await refunding.refresh(desk, db, the_one)  # its message is stored, and a case opens in time
+        await refunding.refresh(practice, the_one)  # its message is stored, and a case opens in time
         return True
     if the_one is not None and (agreeing is None or the_one.state in agreeing):
         return True
@@ -135,15 +134,15 @@ async def _look_at(
     for refund in ours:
         # It may be the listed refund: its answer was lost, or its end was reported without an id.
         if refund is the_one or (refund.provider_refund_id is None and refund.state not in REFUND_VOID):
-            await refunding.refresh(desk, db, refund)
-    ours = await refunds.of_payment(db, attempt.payment_id)
+            await refunding.refresh(practice, refund)
+    ours = await refunds.of_payment(practice.db, attempt.payment_id)
     if any(refund.provider_refund_id == fact.provider_refund_id for refund in ours):
         return True
     if any(refund.provider_refund_id is None and refund.state is RefundState.unknown for refund in ours):
         return False
-    payment = await payments.by_id(db, attempt.payment_id)
+    payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
-    told = await refunding.fetched_refund(desk, db, payment, attempt, fact)
+    told = await refunding.fetched_refund(practice, payment, attempt, fact)
     if isinstance(told, Unknown | NotSent):
         return False
     if attempt.state is not AttemptState.succeeded:
@@ -151,20 +150,20 @@ async def _look_at(
         # unknown; or the provider's own answer is that it was not paid, or with another amount, which has a case.
         if attempt.state in (AttemptState.sent, AttemptState.unknown):
             return False
-        paid = await fetched(desk, db, attempt, fact.provider_transaction_id)
+        paid = await fetched(practice, attempt, fact.provider_transaction_id)
         if not isinstance(paid, Succeeded):
             return not isinstance(paid, Unknown | NotSent)
-        payment, attempt = await settle(desk, db, payment, attempt, paid, "lookup")
+        payment, attempt = await settle(practice, payment, attempt, paid, "lookup")
         if attempt.state is not AttemptState.succeeded:
             return True
     if told.amount is None:
         return True  # it failed, and was not made here: nothing was refunded
-    for refund in await apply_refund_fact(desk, db, payment, attempt, told, no_delivery):
+    for refund in await apply_refund_fact(practice, payment, attempt, told, no_delivery):
         # The listed refund was recorded as ended, or may be one of several: the provider tells which, and its outcome.
         called = told.provider_refund_id if told.reference == refund.id else None
-        refund, outcome = await refunding.ask(desk, db, refund, "lookup", called)
-        await settle_refund(desk, db, refund, outcome, "lookup")
-    ours = await refunds.of_payment(db, payment.id)
+        refund, outcome = await refunding.ask(practice, refund, "lookup", called)
+        await settle_refund(practice, refund, outcome, "lookup")
+    ours = await refunds.of_payment(practice.db, payment.id)
     return told.amount.currency != payment.currency or any(_is_it(refund, told) for refund in ours)
 
 

@@ -15,7 +15,7 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import REFUND_DONE, REFUND_RESERVES, REFUND_VOID, RefundState
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Practice, log
 from polytill.flows.events import open_case, open_currency_case
 from polytill.flows.payments import contradictions, returned_amounts, reversals
 from polytill.flows.payments.create import current_attempt
@@ -40,8 +40,7 @@ Also = Callable[[Unit], None]
 
 
 async def settle_refund(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     refund: Refund,
     outcome: Outcome,
     source: str,
@@ -52,10 +51,10 @@ async def settle_refund(
     the case that ``also`` resolves, as staff decided."""
     seen, is_anothers = refund.state, False
     for _ in range(TRIES):
-        payment = await payments.by_id(db, refund.payment_id)
+        payment = await payments.by_id(practice.db, refund.payment_id)
         assert payment is not None
         unit = Unit()
-        now = desk.world.now()
+        now = practice.now()
         asked = source == "lookup" and refund.state is seen
         another = _told_of_another(refund, outcome)
         differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
@@ -63,15 +62,27 @@ async def settle_refund(
         is_outrun = _outrun(seen, refund, outcome)
         no_news = another is not None or amount_differs or is_outrun
         state = None if no_news else decide_refund(refund, outcome)
-        queue = await noted_refund(desk, db, payment, refund, outcome, state is not None, asked, decided)
-        against = None if is_outrun else await contradictions.refund_against_staff(db, refund, outcome, state)
+        queue = await noted_refund(practice, payment, refund, outcome, state is not None, asked, decided)
+        against = None if is_outrun else await contradictions.refund_against_staff(practice.db, refund, outcome, state)
         changed = refund
-        contradictions.contradict(desk, unit, payment, against)
+        contradictions.contradict(practice.context, unit, payment, against)
         if amount_differs:
-            open_case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
+            open_case(
+                practice.context,
+                unit,
+                payment,
+                "refund_mismatch",
+                refund.id,
+                {"refund": refund.id, "asked": refund.amount},
+            )
         if isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
             open_case(
-                desk, unit, payment, OTHER_ACCOUNT, refund.id, {"refund": refund.id, "attempt": refund.attempt_id}
+                practice.context,
+                unit,
+                payment,
+                OTHER_ACCOUNT,
+                refund.id,
+                {"refund": refund.id, "attempt": refund.attempt_id},
             )
         if state is None:
             _keep(unit, refund, outcome, asked, now)
@@ -79,24 +90,24 @@ async def settle_refund(
             changed = _with(refund, state, outcome)
             changed.updated_at = now
             changed.next_lookup_at = next_lookup(state, 0, now)
-            await _move(desk, db, unit, payment, refund, changed, source)
+            await _move(practice, unit, payment, refund, changed, source)
         if also is not None:
             also(unit)
         queue(unit)
         try:
-            await db.commit(unit)
+            await practice.db.commit(unit)
         except (Stale, CheckRefused, Duplicate) as refused:
             if isinstance(refused, Duplicate) and not isinstance(outcome, NotSent | Unknown):
                 # The refund in the answer is already booked as another refund: it cannot be this one, too.
                 is_anothers, outcome = True, replace(outcome, provider_transaction_id=None)
-            fresh = await refunds.by_id(db, refund.id)
+            fresh = await refunds.by_id(practice.db, refund.id)
             assert fresh is not None
             refund = fresh
             continue
         if state is not None:
             log.info(
                 "refund_settled",
-                practice=db.practice_id,
+                practice=practice.id,
                 refund=refund.id,
                 source=source,
                 before=refund.state.value,
@@ -104,13 +115,11 @@ async def settle_refund(
                 **said(outcome),
             )
         elif is_unclear(outcome):
-            log.warning(
-                "refund_not_understood", practice=db.practice_id, refund=refund.id, source=source, **said(outcome)
-            )
+            log.warning("refund_not_understood", practice=practice.id, refund=refund.id, source=source, **said(outcome))
         if another is not None:
-            attempt = await attempts.by_id(db, refund.attempt_id)
+            attempt = await attempts.by_id(practice.db, refund.attempt_id)
             assert attempt is not None
-            await apply_to_the_end(desk, db, payment, attempt, another, lambda _: None)
+            await apply_to_the_end(practice, payment, attempt, another, lambda _: None)
         return changed
     raise Stale
 
@@ -127,26 +136,26 @@ def _told_of_another(refund: Refund, outcome: Outcome) -> RefundFact | None:
     return RefundFact(state, provider_refund_id=told, amount=outcome.amount, response=outcome.response)
 
 
-async def learn_dispute(desk: Desk, db: PracticeDb, refund: Refund, provider_dispute_id: str) -> None:
+async def learn_dispute(practice: Practice, refund: Refund, provider_dispute_id: str) -> None:
     """Record that the provider paid a dispute by this refund: the same money, which is booked once."""
     for _ in range(TRIES):
-        payment = await payments.by_id(db, refund.payment_id)
-        attempt = await attempts.by_id(db, refund.attempt_id)
-        fresh = await refunds.by_id(db, refund.id)
+        payment = await payments.by_id(practice.db, refund.payment_id)
+        attempt = await attempts.by_id(practice.db, refund.attempt_id)
+        fresh = await refunds.by_id(practice.db, refund.id)
         assert payment is not None
         assert attempt is not None
         assert fresh is not None
-        now = desk.world.now()
+        now = practice.now()
         changed = replace(fresh, provider_dispute_id=provider_dispute_id, updated_at=now)
-        current = current_attempt(payment, await attempts.of_payment(db, payment.id)).id
+        current = current_attempt(payment, await attempts.of_payment(practice.db, payment.id)).id
         unit = Unit()
-        change = await returned_amounts.book(desk, db, unit, payment, attempt, News("provider", current, changed))
+        change = await returned_amounts.book(practice, unit, payment, attempt, News("provider", current, changed))
         payments.change(unit, payment, change, now, payment.version)
         refunds.change(unit, fresh.state, changed)
         detail = {"refund": refund.id, "dispute": provider_dispute_id}
         audit.append(unit, now, "provider", "refund.of_dispute", payment.id, detail)
         try:
-            await db.commit(unit)
+            await practice.db.commit(unit)
             return
         except (Stale, CheckRefused):
             continue
@@ -204,7 +213,7 @@ def _must_ask(matching: list[Refund], fact: RefundFact) -> bool:
 
 
 async def apply_refund_fact(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
+    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
 ) -> list[Refund]:
     """Settle the one refund that a fact is about, or adopt it. Returns the refunds that must be looked up instead.
 
@@ -212,18 +221,18 @@ async def apply_refund_fact(
     outcome is open here, and one that failed if the webhook is older than its end.
     """
     for _ in range(TRIES):
-        fresh = await payments.by_id(db, payment.id)
+        fresh = await payments.by_id(practice.db, payment.id)
         assert fresh is not None
-        fact = await reversals.as_it_stands(db, attempt, fact)
+        fact = await reversals.as_it_stands(practice.db, attempt, fact)
         told = fact.amount or fact.total
         if told is not None and told.currency != fresh.currency:
             name = fact.provider_refund_id or fact.reference or "total"
             unit = Unit()
-            open_currency_case(desk, unit, fresh, name, told, fact.state)
+            open_currency_case(practice.context, unit, fresh, name, told, fact.state)
             also(unit)
-            await db.commit(unit)
+            await practice.db.commit(unit)
             return []
-        known = await refunds.of_payment(db, payment.id)
+        known = await refunds.of_payment(practice.db, payment.id)
         amount = fact.amount
         if amount is None:  # a cumulative fact: only the amount beyond all known refunds is new
             assert fact.total is not None
@@ -231,14 +240,14 @@ async def apply_refund_fact(
             expected = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
             amount = replace(fact.total, minor=fact.total.minor - expected)
             if amount.minor <= 0:
-                await _nothing_new(db, also)
+                await _nothing_new(practice.db, also)
                 return []
             over = [r for r in known if r.provider_refund_id and r.state in CAME_TO_NOTHING]
             if uncertain := over + [r for r in known if r.state in OUTCOME_OPEN]:
                 return uncertain
             matching: list[Refund] = []
         elif amount.minor == 0:
-            await _nothing_new(db, also)
+            await _nothing_new(practice.db, also)
             return []
         else:
             matching = _matching(known, attempt, fact)
@@ -246,10 +255,10 @@ async def apply_refund_fact(
             return matching
         outcome = _outcome_of(fact, amount)
         if matching:
-            await settle_refund(desk, db, matching[0], outcome, "webhook", also)
+            await settle_refund(practice, matching[0], outcome, "webhook", also)
             return []
         try:
-            await _adopt(desk, db, fresh, attempt, fact, amount.minor, outcome, also)
+            await _adopt(practice, fresh, attempt, fact, amount.minor, outcome, also)
         except (Stale, CheckRefused, Duplicate):
             continue  # another webhook about this payment was first: read again what is known
         return []
@@ -257,16 +266,16 @@ async def apply_refund_fact(
 
 
 async def apply_to_the_end(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
+    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
 ) -> None:
     """``apply_refund_fact`` if no further lookup can help: a review case opens for what stays unclear."""
-    if not await apply_refund_fact(desk, db, payment, attempt, fact, also):
+    if not await apply_refund_fact(practice, payment, attempt, fact, also):
         return
     detail = {"refund": fact.provider_refund_id, "given_back": fact.amount.minor if fact.amount else None}
     unit = Unit()
-    open_case(desk, unit, payment, "refund_unclear", f"{payment.id}:{fact.provider_refund_id}", detail)
+    open_case(practice.context, unit, payment, "refund_unclear", f"{payment.id}:{fact.provider_refund_id}", detail)
     also(unit)
-    await db.commit(unit)
+    await practice.db.commit(unit)
 
 
 async def _nothing_new(db: PracticeDb, also: Also) -> None:
@@ -286,23 +295,16 @@ def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:
 
 
 async def _adopt(
-    desk: Desk,
-    db: PracticeDb,
-    payment: Payment,
-    attempt: Attempt,
-    fact: RefundFact,
-    amount: int,
-    outcome: Outcome,
-    also: Also,
+    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, amount: int, outcome: Outcome, also: Also
 ) -> None:
     """Store a refund that was made in the provider's dashboard and book it, as one unit: a crash in between would leave
     a row that later totals count, but that is never booked. It reserves nothing."""
-    now = desk.world.now()
-    refund_id = new_id(desk.world)
+    now = practice.now()
+    refund_id = new_id(practice.context.world)
     key = f"provider:{refund_id}"
-    if current_attempt(payment, await attempts.of_payment(db, payment.id)).id != attempt.id:
+    if current_attempt(payment, await attempts.of_payment(practice.db, payment.id)).id != attempt.id:
         # Of a duplicate payment: it changes nothing that the payment itself has captured.
-        key = excess_key(attempt.id, await refunds.of_payment(db, payment.id))
+        key = excess_key(attempt.id, await refunds.of_payment(practice.db, payment.id))
     refund = Refund(
         id=refund_id,
         payment_id=payment.id,
@@ -326,11 +328,11 @@ async def _adopt(
     assert state is not None
     adopted = _with(refund, state, outcome)
     adopted.next_lookup_at = next_lookup(state, 0, now)
-    known = await refunds.of_payment(db, payment.id)
-    against = await contradictions.adopted_against_staff(db, known, attempt, amount, outcome)
+    known = await refunds.of_payment(practice.db, payment.id)
+    against = await contradictions.adopted_against_staff(practice.db, known, attempt, amount, outcome)
     unit = Unit()
-    contradictions.contradict(desk, unit, payment, against)
+    contradictions.contradict(practice.context, unit, payment, against)
     audit.append(unit, now, "provider", "refund.adopted", payment.id, {"refund": refund_id, "amount": amount})
-    await _move(desk, db, unit, payment, refund, adopted, "webhook", adopted=True)
+    await _move(practice, unit, payment, refund, adopted, "webhook", adopted=True)
     also(unit)
-    await db.commit(unit)
+    await practice.db.commit(unit)

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from polytill.domain.ids import new_id
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, RefundState
-from polytill.flows.context import Desk
+from polytill.flows.context import Practice
 from polytill.flows.events import open_case, tell
 from polytill.flows.payments import returned_amounts
 from polytill.flows.payments.create import current_attempt
@@ -17,7 +17,6 @@ from polytill.flows.schedule import next_lookup
 from polytill.flows.unresolved import asked_next, refund_with_last_words
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Succeeded, Unknown
 from polytill.storage import attempts, audit, ledger, payments, refunds
-from polytill.storage.databases import PracticeDb
 from polytill.storage.ledger import Entry
 from polytill.storage.payments import Change, Payment
 from polytill.storage.refunds import Refund
@@ -85,14 +84,7 @@ def _keep(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, now: dateti
 
 
 async def _move(
-    desk: Desk,
-    db: PracticeDb,
-    unit: Unit,
-    payment: Payment,
-    before: Refund,
-    after: Refund,
-    source: str,
-    adopted: bool = False,
+    practice: Practice, unit: Unit, payment: Payment, before: Refund, after: Refund, source: str, adopted: bool = False
 ) -> None:
     """Write the amounts, the refund row, the ledger and the audit line of one change of state.
 
@@ -100,7 +92,7 @@ async def _move(
     """
     change = Change(payment.status)
     entries: list[Entry] = []
-    attempt = await attempts.by_id(db, after.attempt_id)
+    attempt = await attempts.by_id(practice.db, after.attempt_id)
     assert attempt is not None
     account = f"provider:{attempt.provider_code}"
     given = "excess" if after.returns_excess else "refunds"
@@ -117,14 +109,16 @@ async def _move(
         after.booked = after.booked_excess = 0
         entries.append(Entry("refund_failed", account, given, after.amount, after.currency))
         if not after.is_undone:
-            open_case(desk, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount})
+            open_case(
+                practice.context, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount}
+            )
     now, depends = after.updated_at, adopted
     if entries:
         # This may change how much of the attempt's disputes is the same money.
-        current = current_attempt(payment, await attempts.of_payment(db, payment.id)).id
+        current = current_attempt(payment, await attempts.of_payment(practice.db, payment.id)).id
         by = after.created_by if after.state in REFUND_DONE else source
         news = News(by, current, after)
-        booked = await returned_amounts.book(desk, db, unit, payment, attempt, news)
+        booked = await returned_amounts.book(practice, unit, payment, attempt, news)
         depends = depends or news.depends
         change.add_lost, change.add_disputed = booked.add_lost, booked.add_disputed
     seen = payment.dispute_version if entries else None
@@ -135,11 +129,18 @@ async def _move(
         refunds.change(unit, before.state, after)
     for entry in entries:
         ledger.book(
-            unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now, after.id
+            unit,
+            new_id(practice.context.world),
+            payment.practice_id,
+            payment.environment,
+            payment.id,
+            entry,
+            now,
+            after.id,
         )
     detail = {"refund": after.id, "from": before.state.value, "to": after.state.value, "reason": after.failure_reason}
     audit.append(unit, now, source, f"refund.{after.state.value}", payment.id, detail)
     if after.state in REFUND_DONE or after.state in REFUND_VOID:
         kind = "refund.succeeded" if after.state in REFUND_DONE else "refund.failed"
         told = {"refundId": after.id, "amount": after.amount, "origin": after.origin, "reason": after.failure_reason}
-        tell(desk, unit, payment, kind, told)
+        tell(practice.context, unit, payment, kind, told)

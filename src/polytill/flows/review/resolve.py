@@ -17,7 +17,7 @@ from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, OperationState, RefundState
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, Practice, log
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments import duplicates
 from polytill.flows.payments.capture_cancel import refresh
@@ -57,10 +57,10 @@ class Evidence:
     answered: bool = True  # False: the provider was just called and did not answer
 
 
-async def evidence(desk: Desk, practice_id: int, case_id: str) -> Evidence:
+async def evidence(context: Context, practice_id: int, case_id: str) -> Evidence:
     """Return one case with its evidence. ``NotFound`` if there is no such case."""
-    db = await desk.opening.practice(practice_id)
-    return await _evidence(db, await _existing(db, case_id))
+    practice = await context.practice(practice_id)
+    return await _evidence(practice.db, await _existing(practice.db, case_id))
 
 
 async def _existing(db: PracticeDb, case_id: str) -> OperatorCase:
@@ -82,17 +82,17 @@ async def _evidence(db: PracticeDb, case: OperatorCase) -> Evidence:
     )
 
 
-async def across(desk: Desk, after_id: int) -> tuple[list[tuple[int, OperatorCase]], int | None]:
+async def across(context: Context, after_id: int) -> tuple[list[tuple[int, OperatorCase]], int | None]:
     """Return open cases of the next practices by id, for the platform, and the practice to continue after, None at the
     end."""
-    entries = await practices.listed(desk.owner, after_id, PRACTICES_AT_ONCE)
+    entries = await practices.listed(context.owner, after_id, PRACTICES_AT_ONCE)
     found = []
     for entry in entries:
         if entry.state == "provisioning":
             continue
         try:
-            db = await desk.opening.practice(entry.id)
-            found += [(entry.id, case) for case in await cases.listed(db, limit=CASES_EACH)]
+            practice = await context.practice(entry.id)
+            found += [(entry.id, case) for case in await cases.listed(practice.db, limit=CASES_EACH)]
         except Exception as error:
             # A practice that cannot be opened must not hide the cases of the others.
             log.error("cases_not_read", practice=entry.id, error=type(error).__name__)
@@ -102,170 +102,171 @@ async def across(desk: Desk, after_id: int) -> tuple[list[tuple[int, OperatorCas
 # ── Resolutions ──
 
 
-async def look_up(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evidence:
+async def look_up(context: Context, practice_id: int, case_id: str, actor: str) -> Evidence:
     """Look up the case's payment and its refunds again, and settle by the answers. The case stays open."""
-    db = await desk.opening.practice(practice_id)
-    case = await open_or_conflict(db, case_id)
+    practice = await context.practice(practice_id)
+    case = await open_or_conflict(practice.db, case_id)
     if case.payment_id is None:
         raise Conflict("This case has no payment, so there is nothing to look up.", code="nothing_to_look_up")
     unit = Unit()
-    audit.append(unit, desk.world.now(), actor, "case.looked_up", case.id, {"kind": case.kind})
-    await db.commit(unit)
-    answered = await _ask(desk, db, case)
-    found = await _evidence(db, case)
+    audit.append(unit, context.world.now(), actor, "case.looked_up", case.id, {"kind": case.kind})
+    await practice.db.commit(unit)
+    answered = await _ask(practice, case)
+    found = await _evidence(practice.db, case)
     found.answered = answered
     return found
 
 
-async def _ask(desk: Desk, db: PracticeDb, case: OperatorCase) -> bool:
+async def _ask(practice: Practice, case: OperatorCase) -> bool:
     """Look up the case's payment, and those of its refunds, captures and cancels whose outcome is unknown or pending.
     Return whether the provider answered."""
     assert case.payment_id is not None
-    found = await lookup.confirm(desk, db.practice_id, case.payment_id)
+    found = await lookup.confirm(practice.context, practice.id, case.payment_id)
     asked, answered = found.asked, not found.unanswered
-    for known in await refunds.of_payment(db, case.payment_id):
+    for known in await refunds.of_payment(practice.db, case.payment_id):
         if known.state in (RefundState.pending, RefundState.unknown):
-            await create_refunds.refresh(desk, db, known)
+            await create_refunds.refresh(practice, known)
             asked = True
-            after = await refunds.by_id(db, known.id)
+            after = await refunds.by_id(practice.db, known.id)
             answered = answered and (after is None or after.state is not RefundState.unknown)
-    for operation in await refunds.open_operations(db, case.payment_id):
+    for operation in await refunds.open_operations(practice.db, case.payment_id):
         if operation.state is not OperationState.sent:  # its call may still be running
-            await refresh(desk, db, operation)
+            await refresh(practice, operation)
             asked = True
     return asked and answered
 
 
-async def put_away(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
+async def put_away(context: Context, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
     """Mark a case as handled, with a note that says how or on what proof. No money changes."""
     if not note.strip():
         raise invalid("/note", "Describe how the case was handled, or the proof.", reason="say_how")
-    db = await desk.opening.practice(practice_id)
-    case = await open_or_conflict(db, case_id)
-    await _resolve(desk, db, case, {"action": "handled", "note": note}, actor)
-    return await evidence(desk, practice_id, case_id)
+    practice = await context.practice(practice_id)
+    case = await open_or_conflict(practice.db, case_id)
+    await _resolve(practice, case, {"action": "handled", "note": note}, actor)
+    return await evidence(context, practice_id, case_id)
 
 
-async def same_account(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
+async def same_account(context: Context, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
     """Record that the current keys belong to the account of the replaced keys, with the proof.
 
     From then on, a "not found" with the current keys is proof for requests of the replaced ones. That holds for every
     case about the same two sets of keys, so all of them end. This case's payment is looked up at once, the others by
     the worker.
     """
-    db = await desk.opening.practice(practice_id)
-    case = await open_or_conflict(db, case_id)
+    practice = await context.practice(practice_id)
+    case = await open_or_conflict(practice.db, case_id)
     if not note.strip():
         detail = "Describe the proof that the keys belong to the same account."
         raise invalid("/note", detail, reason="say_how_same_account")
-    same = await _same_keys(desk, db, case)
+    same = await _same_keys(practice, case)
     if same is None:
         raise Conflict("Only a case about replaced keys can be resolved in this way.", code="not_other_account")
-    for other in await cases.listed(db, kind=case.kind, limit=1000):
-        if other.id != case.id and await _same_keys(desk, db, other) == same:
+    for other in await cases.listed(practice.db, kind=case.kind, limit=1000):
+        if other.id != case.id and await _same_keys(practice, other) == same:
             with suppress(Conflict):  # somebody else resolved it meanwhile
-                await _resolve(desk, db, other, {"action": "same_account", "note": note, **same}, actor)
-    await _resolve(desk, db, case, {"action": "same_account", "note": note, **same}, actor)
-    answered = await _ask(desk, db, case)
-    found = await evidence(desk, practice_id, case_id)
+                await _resolve(practice, other, {"action": "same_account", "note": note, **same}, actor)
+    await _resolve(practice, case, {"action": "same_account", "note": note, **same}, actor)
+    answered = await _ask(practice, case)
+    found = await evidence(context, practice_id, case_id)
     found.answered = answered
     return found
 
 
-async def _same_keys(desk: Desk, db: PracticeDb, case: OperatorCase) -> dict[str, int] | None:
+async def _same_keys(practice: Practice, case: OperatorCase) -> dict[str, int] | None:
     """Return the configuration of a case about replaced keys, their version, and the version of their replacement."""
-    attempt = await storage_attempts.by_id(db, case.detail["attempt"]) if case.kind == OTHER_ACCOUNT else None
-    configuration = await configuration_of(desk, db, attempt.config_id) if attempt else None
+    attempt = await storage_attempts.by_id(practice.db, case.detail["attempt"]) if case.kind == OTHER_ACCOUNT else None
+    configuration = await configuration_of(practice, attempt.config_id) if attempt else None
     newest = configuration.newest(attempt.environment) if attempt and configuration else None
     if attempt is None or newest is None or newest.version == attempt.credential_version:
         return None
     return {"config": attempt.config_id, "made_with": attempt.credential_version, "same_as": newest.version}
 
 
-async def call_off(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
+async def call_off(context: Context, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
     """Mark a charge as not paid, with the proof, if no lookup can find it: it has no page, and its provider id was
     lost. Its payment is canceled, and the case ends. A later answer of the provider still counts: a late success is
     booked."""
-    db = await desk.opening.practice(practice_id)
-    case = await open_or_conflict(db, case_id)
+    practice = await context.practice(practice_id)
+    case = await open_or_conflict(practice.db, case_id)
     if not note.strip():
         raise invalid("/note", "Describe the proof that nothing was paid.", reason="say_how_not_paid")
-    attempt = await unfindable(desk, db, case)
+    attempt = await unfindable(practice, case)
     if attempt is None:
         detail = "The provider can report this outcome. Look it up instead."
         raise Conflict(detail, code="can_be_found")
-    payment = await payments.by_id(db, attempt.payment_id)
+    payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
     said = Declined(Reason.canceled, True, "called_off", "Staff marked this as not paid.")
     resolution = {"action": "called_off", "note": note}
 
     def also(unit: Unit) -> None:
-        add_resolution(unit, case, resolution, actor, desk.world.now())
+        add_resolution(unit, case, resolution, actor, context.world.now())
 
     with suppress(Stale):  # somebody else resolved the case
-        await settle(desk, db, payment, attempt, said, "staff", None, also, unless_moved=True, decided=case)
-    found = await evidence(desk, practice_id, case_id)
+        await settle(practice, payment, attempt, said, "staff", None, also, unless_moved=True, decided=case)
+    found = await evidence(context, practice_id, case_id)
     if (found.case.resolved_by, found.case.detail.get("resolution")) != (actor, resolution):
         raise Conflict("This case is already resolved.", code="case_resolved")
     return found
 
 
-async def unfindable(desk: Desk, db: PracticeDb, case: OperatorCase) -> Attempt | None:
+async def unfindable(practice: Practice, case: OperatorCase) -> Attempt | None:
     """Return the attempt of an ``unresolved`` case if no lookup can resolve it; None for any other case."""
     if case.kind != UNRESOLVED or "attempt" not in case.detail:
         return None
-    attempt = await storage_attempts.by_id(db, case.detail["attempt"])
+    attempt = await storage_attempts.by_id(practice.db, case.detail["attempt"])
     if attempt is not None and attempt.unclear_since is not None:
         return attempt  # its provider answers in a status that no handler knows
     if attempt is None or attempt.state is not AttemptState.unknown:
         return None
     if attempt.provider_transaction_id is not None:
-        is_long = desk.world.now() - attempt.updated_at >= NOT_UNDERSTOOD_FOR
+        is_long = practice.now() - attempt.updated_at >= NOT_UNDERSTOOD_FOR
         return attempt if is_long and attempt.reason in UNCLEAR_REASONS else None
-    handler = await handler_of(desk, attempt)
+    handler = await handler_of(practice.context, attempt)
     return attempt if handler is not None and handler.create_moves_money else None
 
 
 async def refund_excess(
-    desk: Desk, practice_id: int, case_id: str, actor: str, accept_dispute_risk: bool = False
+    context: Context, practice_id: int, case_id: str, actor: str, accept_dispute_risk: bool = False
 ) -> Evidence:
     """Refund a duplicate payment, or the rest of it. The case ends when the refund has succeeded. A payment with an
     open chargeback is refunded only with ``accept_dispute_risk``."""
-    db = await desk.opening.practice(practice_id)
-    case = await open_or_conflict(db, case_id)
+    practice = await context.practice(practice_id)
+    case = await open_or_conflict(practice.db, case_id)
     if case.kind != "excess" or case.payment_id is None:
         raise Conflict("Only a duplicate payment can be refunded in this way.", code="not_an_excess")
-    payment = await payments.by_id(db, case.payment_id)
-    attempt = await storage_attempts.by_id(db, case.subject)
+    payment = await payments.by_id(practice.db, case.payment_id)
+    attempt = await storage_attempts.by_id(practice.db, case.subject)
     assert payment is not None
     assert attempt is not None
     if attempt.state is not AttemptState.succeeded:
         raise Conflict("This attempt has no money to refund now. Look it up again.", code="not_refundable")
-    await create_refunds.can_refund(desk, attempt)
-    await ensure_lease(desk, practice_id)
+    await create_refunds.can_refund(context, attempt)
+    await ensure_lease(context, practice_id)
     made = None
     for _ in range(TRIES):
         with suppress(Stale):  # the payment has changed, for example by a dispute
-            made = await _excess_refund(desk, db, case, actor, accept_dispute_risk)
+            made = await _excess_refund(practice, case, actor, accept_dispute_risk)
             break
     if made is None:
         raise Stale
     if made.state is RefundState.sent:
-        await asyncio.shield(create_refunds.send(desk, db, payment, attempt, made))
-    return await evidence(desk, practice_id, case_id)
+        await asyncio.shield(create_refunds.send(practice, payment, attempt, made))
+    return await evidence(context, practice_id, case_id)
 
 
-async def _excess_refund(
-    desk: Desk, db: PracticeDb, case: OperatorCase, actor: str, accept_dispute_risk: bool
-) -> Refund:
+async def _excess_refund(practice: Practice, case: OperatorCase, actor: str, accept_dispute_risk: bool) -> Refund:
     """Commit the refund row of a duplicate payment before its call: the amount that earlier refunds leave. ``Stale`` if
     the payment has changed meanwhile."""
     assert case.payment_id is not None
-    payment = await payments.by_id(db, case.payment_id)
-    attempt = await storage_attempts.by_id(db, case.subject)
+    payment = await payments.by_id(practice.db, case.payment_id)
+    attempt = await storage_attempts.by_id(practice.db, case.subject)
     assert payment is not None
     assert attempt is not None
-    known, disputed = await refunds.of_payment(db, payment.id), await disputes.of_payment(db, payment.id)
+    known, disputed = (
+        await refunds.of_payment(practice.db, payment.id),
+        await disputes.of_payment(practice.db, payment.id),
+    )
     left = duplicates.left(payment, attempt, known, disputed)
     if left <= 0:
         raise Conflict("This duplicate payment is already being refunded.", code="already_refunded")
@@ -276,9 +277,9 @@ async def _excess_refund(
             code=create_refunds.DISPUTED,
             left=Money(0, attempt.currency),
         )
-    now = desk.world.now()
+    now = practice.now()
     made = Refund(
-        id=new_id(desk.world),
+        id=new_id(practice.context.world),
         payment_id=payment.id,
         practice_id=payment.practice_id,
         environment=payment.environment,
@@ -293,7 +294,7 @@ async def _excess_refund(
         created_by=actor,
         created_at=now,
         updated_at=now,
-        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+        next_lookup_at=after_sent(now, practice.context.settings.provider_timeout_s),
     )
     unit = Unit()
     payments.guard(unit, payment, now)
@@ -301,7 +302,7 @@ async def _excess_refund(
     detail = {"refund": made.id, "amount": made.amount, "case": case.id}
     audit.append(unit, now, actor, "refund.created", payment.id, detail)
     try:
-        await db.commit(unit)
+        await practice.db.commit(unit)
     except Duplicate:
         raise Conflict("This duplicate payment is already being refunded.", code="already_refunded") from None
     return made
@@ -321,10 +322,10 @@ def add_resolution(unit: Unit, case: OperatorCase, resolution: dict[str, Any], a
     audit.append(unit, now, actor, "case.resolved", case.id, {"kind": case.kind, **resolution})
 
 
-async def _resolve(desk: Desk, db: PracticeDb, case: OperatorCase, resolution: dict[str, Any], actor: str) -> None:
+async def _resolve(practice: Practice, case: OperatorCase, resolution: dict[str, Any], actor: str) -> None:
     unit = Unit()
-    add_resolution(unit, case, resolution, actor, desk.world.now())
+    add_resolution(unit, case, resolution, actor, practice.now())
     try:
-        await db.commit(unit)
+        await practice.db.commit(unit)
     except Stale:
         raise Conflict("This case is already resolved.", code="case_resolved") from None

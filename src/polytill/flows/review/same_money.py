@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from polytill.domain.errors import CheckRefused, Conflict, Stale, invalid
 from polytill.domain.states import CountedAs, DisputeState
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.returned_amounts import SAME_MONEY
 from polytill.flows.payments.settle import TRIES
@@ -18,11 +18,13 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
 
 
-async def count(desk: Desk, practice_id: int, case_id: str, counted_as: CountedAs, note: str, actor: str) -> Evidence:
+async def count(
+    context: Context, practice_id: int, case_id: str, counted_as: CountedAs, note: str, actor: str
+) -> Evidence:
     """Book the disputes of a ``refund_or_dispute`` case as money of their own beside the refunds (``separate``), or
     once together with them (``same``). The case ends. A case about more money returned than was captured may open."""
-    db = await desk.opening.practice(practice_id)
-    case = await open_or_conflict(db, case_id)
+    practice = await context.practice(practice_id)
+    case = await open_or_conflict(practice.db, case_id)
     if case.kind != SAME_MONEY:
         raise Conflict(
             "Only a case about a refund and a dispute can be resolved in this way.", code="not_refund_or_dispute"
@@ -30,15 +32,15 @@ async def count(desk: Desk, practice_id: int, case_id: str, counted_as: CountedA
     if not note.strip():
         raise invalid("/note", "Describe the proof, for example the provider's statement.", reason="say_how_known")
     resolution = {"action": f"counted_{counted_as.value}", "note": note.strip()}
-    await ensure_lease(desk, practice_id)
+    await ensure_lease(context, practice_id)
     for _ in range(TRIES):
-        waiting = await _undecided(db, case)
-        fresh = await cases.by_id(db, case_id)
+        waiting = await _undecided(practice.db, case)
+        fresh = await cases.by_id(practice.db, case_id)
         if not waiting or fresh is None or fresh.state != "open":
             break
         with suppress(Stale, CheckRefused):  # another change of the payment was first
-            await count_dispute(desk, db, fresh, waiting[0], counted_as, resolution, actor)
-    found = await evidence(desk, practice_id, case_id)
+            await count_dispute(practice, fresh, waiting[0], counted_as, resolution, actor)
+    found = await evidence(context, practice_id, case_id)
     if (found.case.resolved_by, found.case.detail.get("resolution")) != (actor, resolution):
         raise Conflict("This case is already resolved.", code="case_resolved")
     return found

@@ -17,7 +17,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, DecidedOn, OperationState, RefundState
 from polytill.domain.text import visible
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.settle import settle
 from polytill.flows.refunds.settle import settle_refund
@@ -42,7 +42,7 @@ _NOT_DONE = "Staff decided that this was not done."
 
 
 async def mark_paid(
-    desk: Desk, practice_id: int, case_id: str, transaction: str, amount: int | None, note: str, actor: str
+    context: Context, practice_id: int, case_id: str, transaction: str, amount: int | None, note: str, actor: str
 ) -> Evidence:
     """Book an attempt whose outcome stays unknown as paid, as if its provider had reported it.
 
@@ -50,9 +50,9 @@ async def mark_paid(
     provider's statement; the amount must be the attempt's. ``Conflict`` if the outcome is not unknown, or if the
     transaction is recorded for another attempt.
     """
-    db = await desk.opening.practice(practice_id)
-    case = await open_or_conflict(db, case_id)
-    attempt = await undecided(db, case)
+    practice = await context.practice(practice_id)
+    case = await open_or_conflict(practice.db, case_id)
+    attempt = await undecided(practice.db, case)
     if attempt is None:
         detail = "Only an attempt with an unknown outcome can be marked as paid."
         raise Conflict(detail, code="outcome_known")
@@ -63,17 +63,17 @@ async def mark_paid(
     if amount != attempt.amount:
         detail = f"The amount must be {expected}, the amount of the attempt."
         raise invalid("/amount", detail, reason="another_amount", amount=expected)
-    await _no_other(db, attempt, transaction)
-    payment = await payments.by_id(db, attempt.payment_id)
+    await _no_other(practice.db, attempt, transaction)
+    payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
-    await ensure_lease(desk, practice_id)
+    await ensure_lease(context, practice_id)
     named = attempt.provider_transaction_id or transaction
     seen = {"note": note, "transaction": transaction, "confirmedBy": actor}
-    decision = _decision(desk, attempt, DecidedOn.payment, attempt.id, True, transaction, amount, note, actor)
+    decision = _decision(context, attempt, DecidedOn.payment, attempt.id, True, transaction, amount, note, actor)
     resolution = {"action": "marked_paid", "note": note, "transaction": transaction}
 
     def also(unit: Unit) -> None:
-        now = desk.world.now()
+        now = context.world.now()
         staff_decisions.insert(unit, decision)
         if named != transaction:
             payment_identifiers.insert(unit, attempt, {IdentifierKind.receipt: (transaction,)}, now)
@@ -84,12 +84,12 @@ async def mark_paid(
     with suppress(Stale):  # somebody else resolved the case, or the transaction paid another attempt meanwhile
         said = Succeeded(expected, named, response=seen)
         _, settled = await settle(
-            desk, db, payment, attempt, said, "staff", None, also, unless_moved=True, decided=case
+            practice, payment, attempt, said, "staff", None, also, unless_moved=True, decided=case
         )
-        await receive.take_up_after(desk, db, attempt, settled)
-    found = await evidence(desk, practice_id, case_id)
+        await receive.take_up_after(practice, attempt, settled)
+    found = await evidence(context, practice_id, case_id)
     if found.case.state == "open":
-        await _no_other(db, attempt, transaction)
+        await _no_other(practice.db, attempt, transaction)
     return _decided(found, resolution, actor)
 
 
@@ -135,32 +135,38 @@ async def _no_other(db: PracticeDb, attempt: Attempt, transaction: str) -> None:
 
 
 async def decide(
-    desk: Desk, practice_id: int, case_id: str, is_done: bool, note: str, actor: str, transaction: str | None = None
+    context: Context,
+    practice_id: int,
+    case_id: str,
+    is_done: bool,
+    note: str,
+    actor: str,
+    transaction: str | None = None,
 ) -> Evidence:
     """Decide whether a refund, capture or cancel whose outcome stays unknown was done at the provider.
 
     ``transaction`` is the provider's id of a refund that was done, if staff know it. ``Conflict`` if the outcome is not
     unknown.
     """
-    db = await desk.opening.practice(practice_id)
-    case = await open_or_conflict(db, case_id)
-    stuck = await stuck_of(db, case)
+    practice = await context.practice(practice_id)
+    case = await open_or_conflict(practice.db, case_id)
+    stuck = await stuck_of(practice.db, case)
     if stuck is None:
         detail = "Only a refund, capture or cancel with an unknown outcome can be decided."
         raise Conflict(detail, code="outcome_known")
     note = _note(note)
     named = _identifier(transaction) if transaction and is_done and isinstance(stuck, Refund) else None
-    attempt = await attempts.by_id(db, stuck.attempt_id)
+    attempt = await attempts.by_id(practice.db, stuck.attempt_id)
     assert attempt is not None
-    await ensure_lease(desk, practice_id)
+    await ensure_lease(context, practice_id)
     what = decided_on(stuck)
     assert what is not None
-    decision = _decision(desk, attempt, what, stuck.id, is_done, named, stuck.amount, note, actor)
+    decision = _decision(context, attempt, what, stuck.id, is_done, named, stuck.amount, note, actor)
     word = "done" if is_done else "not_done"
     resolution = {"action": f"marked_{word}", "note": note} | ({"transaction": named} if named else {})
 
     def also(unit: Unit) -> None:
-        now = desk.world.now()
+        now = context.world.now()
         staff_decisions.insert(unit, decision)
         detail = {what.value: stuck.id, "amount": stuck.amount, "note": note}
         audit.append(unit, now, actor, f"{what.value}.marked_{word}", stuck.payment_id, detail)
@@ -168,10 +174,10 @@ async def decide(
 
     with suppress(Stale):  # the provider's answer or another decision was first
         if isinstance(stuck, Refund):
-            await _refund_decided(desk, db, case, stuck, is_done, named, also)
+            await _refund_decided(practice, case, stuck, is_done, named, also)
         else:
-            await _operation_decided(desk, db, attempt, stuck, is_done, also)
-    return _decided(await evidence(desk, practice_id, case_id), resolution, actor)
+            await _operation_decided(practice, attempt, stuck, is_done, also)
+    return _decided(await evidence(context, practice_id, case_id), resolution, actor)
 
 
 async def stuck_of(db: PracticeDb, case: OperatorCase) -> Refund | Operation | None:
@@ -198,8 +204,7 @@ def decided_on(stuck: Refund | Operation | None) -> DecidedOn | None:
 
 
 async def _refund_decided(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     case: OperatorCase,
     refund: Refund,
     is_done: bool,
@@ -207,7 +212,7 @@ async def _refund_decided(
     also: Callable[[Unit], None],
 ) -> None:
     if named is not None:
-        for other in await refunds.of_payment(db, refund.payment_id):
+        for other in await refunds.of_payment(practice.db, refund.payment_id):
             if other.id != refund.id and other.provider_refund_id == named:
                 detail = f"Refund {named} is already recorded. Check the id: it can belong to one refund only."
                 raise Conflict(detail, code="refund_recorded", transaction=named)
@@ -218,19 +223,19 @@ async def _refund_decided(
         outcome = NotSent(Reason.not_found, BY_STAFF, _NOT_DONE)
     else:  # the provider accepted it: it failed later
         outcome = Declined(Reason.declined, True, BY_STAFF, _NOT_DONE)
-    await settle_refund(desk, db, refund, outcome, "staff", also, case)
+    await settle_refund(practice, refund, outcome, "staff", also, case)
 
 
 async def _operation_decided(
-    desk: Desk, db: PracticeDb, attempt: Attempt, operation: Operation, is_done: bool, also: Callable[[Unit], None]
+    practice: Practice, attempt: Attempt, operation: Operation, is_done: bool, also: Callable[[Unit], None]
 ) -> None:
-    payment = await payments.by_id(db, operation.payment_id)
+    payment = await payments.by_id(practice.db, operation.payment_id)
     assert payment is not None
     state = OperationState.succeeded if is_done else OperationState.not_sent
     changed = replace(
         operation,
         state=state,
-        updated_at=desk.world.now(),
+        updated_at=practice.now(),
         next_lookup_at=None,
         reason=None if is_done else Reason.not_found.value,
         raw_code=None if is_done else BY_STAFF,
@@ -244,7 +249,7 @@ async def _operation_decided(
     if not is_done:
         unit = Unit()
         with_operation(unit)
-        await db.commit(unit)
+        await practice.db.commit(unit)
         return
     if attempt.state not in (AttemptState.authorized, AttemptState.needs_action):
         raise Stale  # its attempt has ended: the next lookup ends the operation
@@ -253,15 +258,15 @@ async def _operation_decided(
         outcome = Succeeded(
             Money(payment.amount_captured + (operation.amount or 0), payment.currency), attempt.provider_transaction_id
         )
-    _, settled = await settle(desk, db, payment, attempt, outcome, "staff", None, with_operation, unless_moved=True)
-    await receive.take_up_after(desk, db, attempt, settled)
+    _, settled = await settle(practice, payment, attempt, outcome, "staff", None, with_operation, unless_moved=True)
+    await receive.take_up_after(practice, attempt, settled)
 
 
 # ── Both ──
 
 
 def _decision(
-    desk: Desk,
+    context: Context,
     attempt: Attempt,
     what: DecidedOn,
     subject: str,
@@ -272,7 +277,7 @@ def _decision(
     actor: str,
 ) -> StaffDecision:
     return StaffDecision(
-        new_id(desk.world),
+        new_id(context.world),
         attempt.practice_id,
         attempt.environment,
         attempt.payment_id,
@@ -286,7 +291,7 @@ def _decision(
         attempt.currency,
         note,
         actor,
-        desk.world.now(),
+        context.world.now(),
     )
 
 

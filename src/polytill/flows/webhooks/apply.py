@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from polytill.domain.errors import UnreadableRow
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment, EventState
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_currency_case, tell_practice
 from polytill.flows.identifiers import attempt_of
 from polytill.providers.contract import DisputeFact, Fact, RefundFact, WebhookResult
@@ -28,8 +28,7 @@ NOT_CAPTURED = "payment_not_captured"
 
 
 async def finish(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     event: WebhookEvent,
     state: EventState,
     reason: str | None,
@@ -40,7 +39,7 @@ async def finish(
     unit = Unit()
     if also is not None:
         also(unit)
-    webhook_events.finish(unit, event, state, reason, payment_id, desk.world.now())
+    webhook_events.finish(unit, event, state, reason, payment_id, practice.now())
     if state is EventState.parked and event.state is not EventState.parked:
         told = {
             "eventId": event.id,
@@ -48,28 +47,28 @@ async def finish(
             "eventType": event.event_type,
             "reason": reason,
         }
-        tell_practice(desk, unit, db.practice_id, event.environment, "webhook.parked", told)
-    await db.commit(unit)
+        tell_practice(practice.context, unit, practice.id, event.environment, "webhook.parked", told)
+    await practice.db.commit(unit)
     event.state, event.reason = state, reason
 
 
-def finishing(desk: Desk, event: WebhookEvent, payment_id: str) -> Callable[[Unit], None]:
+def finishing(context: Context, event: WebhookEvent, payment_id: str) -> Callable[[Unit], None]:
     """The step that marks it as applied, for the unit that applies it."""
 
     def also(unit: Unit) -> None:
-        webhook_events.finish(unit, event, EventState.applied, None, payment_id, desk.world.now())
+        webhook_events.finish(unit, event, EventState.applied, None, payment_id, context.world.now())
 
     return also
 
 
-async def wait(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str | None, reason: str) -> None:
+async def wait(practice: Practice, event: WebhookEvent, payment_id: str | None, reason: str) -> None:
     """Leave a webhook to be applied again later; after ``MAX_TRIES`` tries it is parked."""
     state = EventState.received if event.tries + 1 < MAX_TRIES else EventState.parked
-    await finish(desk, db, event, state, reason, payment_id)
+    await finish(practice, event, state, reason, payment_id)
 
 
 async def in_other_currency(
-    desk: Desk, db: PracticeDb, event: WebhookEvent, payment: Payment, fact: RefundFact | DisputeFact
+    practice: Practice, event: WebhookEvent, payment: Payment, fact: RefundFact | DisputeFact
 ) -> bool:
     """Whether a fact is in another currency than its payment. If so, parks the webhook with a case; nothing is booked."""
     if isinstance(fact, RefundFact):
@@ -80,9 +79,11 @@ async def in_other_currency(
         return False
 
     def also(unit: Unit) -> None:
-        open_currency_case(desk, unit, payment, name, told, fact.state, event=event.id, type=event.event_type)
+        open_currency_case(
+            practice.context, unit, payment, name, told, fact.state, event=event.id, type=event.event_type
+        )
 
-    await finish(desk, db, event, EventState.parked, "currency_mismatch", payment.id, also)
+    await finish(practice, event, EventState.parked, "currency_mismatch", payment.id, also)
     return True
 
 
@@ -104,13 +105,13 @@ async def may_go_on(db: PracticeDb, event: WebhookEvent) -> bool:
     return stored is None or (stored.state, stored.reason) == (EventState.received, webhook_events.HAS_MORE)
 
 
-async def notice(desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult) -> None:
+async def notice(practice: Practice, event: WebhookEvent, result: WebhookResult) -> None:
     """Open a review case for a webhook that changes nothing but that a person must read."""
     unit = Unit()
-    now = desk.world.now()
+    now = practice.now()
     detail = {"event": event.id, "type": event.event_type, "reason": result.reason}
     webhook_events.open_case(
-        unit, new_id(desk.world), db.practice_id, event.environment, "notice", event.id, None, detail, now
+        unit, new_id(practice.context.world), practice.id, event.environment, "notice", event.id, None, detail, now
     )
     webhook_events.finish(unit, event, EventState.applied, result.reason, None, now)
-    await db.commit(unit)
+    await practice.db.commit(unit)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, Practice, log
 from polytill.flows.identifiers import attempt_of, naming
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import still_asked
@@ -53,7 +53,6 @@ from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded,
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import attempts, payments, webhook_events
 from polytill.storage.attempts import Attempt
-from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.units import Unit
@@ -63,58 +62,58 @@ MAX_BODY_BYTES = 1024 * 1024
 HOOK = b"hook"
 
 
-def new_hook_token(desk: Desk, practice_id: int) -> str:
+def new_hook_token(context: Context, practice_id: int) -> str:
     """The address part of one configuration's webhooks."""
-    return address(HOOK, practice_id, desk.world.random_bytes(12), desk.ring.derived("addresses")[0])
+    return address(HOOK, practice_id, context.world.random_bytes(12), context.ring.derived("addresses")[0])
 
 
 async def receive(
-    desk: Desk, token: str, headers: Mapping[str, str], body: bytes, reference: str | None = None
+    context: Context, token: str, headers: Mapping[str, str], body: bytes, reference: str | None = None
 ) -> WebhookEvent | None:
     """Store and apply one webhook. ``NotFound`` for an unknown token, ``Unauthorized`` if verification fails.
 
     ``reference``: from the address, if a call asked the provider to add it. Only used if the provider does not sign.
     """
-    found = desk.ring.read_address(HOOK, token)
+    found = context.ring.read_address(HOOK, token)
     if found is None:
         raise NotFound("There is no such hook.")
-    db = await desk.opening.practice(found[0])
-    snapshot = await desk.configured(db)
+    practice = await context.practice(found[0])
+    snapshot = await context.configured(practice.db)
     configuration = next((c for c in snapshot.configurations.values() if c.hook_token == token), None)
     if configuration is None:
         raise NotFound("There is no such hook.")
-    environment, handler = await _verified(desk, db, configuration, headers, body)
+    environment, handler = await _verified(practice, configuration, headers, body)
     if reference and handler.webhook_proof is WebhookProof.address:
         body = _naming(body, reference)
-    event, result = _read(desk, db, configuration, environment, handler, body)
-    await ensure_lease(desk, db.practice_id)
+    event, result = _read(practice, configuration, environment, handler, body)
+    await ensure_lease(context, practice.id)
     if event.must_fetch:
-        attempt = await attempt_hinted(db, configuration.id, event.environment, result.facts)
-        event, now = await unsigned.store(db, event, result.facts, attempt)
+        attempt = await attempt_hinted(practice.db, configuration.id, event.environment, result.facts)
+        event, now = await unsigned.store(practice.db, event, result.facts, attempt)
         if not now:
             return event
     else:
         unit = Unit()
         webhook_events.insert_once(unit, event)
-        if not (await db.commit(unit))[0]:
-            known = await webhook_events.by_dedupe_key(db, configuration.id, environment, event.dedupe_key)
+        if not (await practice.db.commit(unit))[0]:
+            known = await webhook_events.by_dedupe_key(practice.db, configuration.id, environment, event.dedupe_key)
             if known is None or known.state is not EventState.received:
                 return known
             event = known  # stored but not applied: its process died, or it had to wait
     if event.state is EventState.received:
         try:
-            await asyncio.shield(_apply(desk, db, configuration, event, result))
+            await asyncio.shield(_apply(practice, configuration, event, result))
         except Exception as error:
             # The webhook is stored, so the provider gets a 200; the sweep applies it again.
-            log.error("delivery_not_applied", practice=db.practice_id, delivery=event.id, error=type(error).__name__)
+            log.error("delivery_not_applied", practice=practice.id, delivery=event.id, error=type(error).__name__)
     return event
 
 
-async def wanted_answer(desk: Desk, event: WebhookEvent) -> JsonObject:
+async def wanted_answer(context: Context, event: WebhookEvent) -> JsonObject:
     """The body that the provider of a webhook expects in the response."""
-    entry = (await desk.catalog()).get(event.provider_code)
+    entry = (await context.catalog()).get(event.provider_code)
     try:
-        return handler_class(desk, entry).webhook_answer if entry else {}
+        return handler_class(context, entry).webhook_answer if entry else {}
     except HandlerMissing:
         return {}
 
@@ -129,13 +128,13 @@ def _naming(body: bytes, reference: str) -> bytes:
 
 
 async def _verified(
-    desk: Desk, db: PracticeDb, configuration: Configuration, headers: Mapping[str, str], body: bytes
+    practice: Practice, configuration: Configuration, headers: Mapping[str, str], body: bytes
 ) -> tuple[Environment, Handler]:
     """The environment whose secrets verify this webhook, the active one first, and its handler.
 
     ``NotNow`` if it could not be checked: the provider then sends it again.
     """
-    entry = (await desk.catalog()).get(configuration.provider_code)
+    entry = (await practice.context.catalog()).get(configuration.provider_code)
     active = configuration.environment
     other = Environment.production if active is Environment.sandbox else Environment.sandbox
     unchecked: str | None = None if entry else "The provider is not in the catalog."
@@ -143,7 +142,7 @@ async def _verified(
         credentials = configuration.newest(environment)
         if entry is None or credentials is None:
             continue
-        handler = build(desk, db, entry, configuration, credentials, for_delivery=True)
+        handler = build(practice, entry, configuration, credentials, for_delivery=True)
         if isinstance(handler, NotSent):
             unchecked = handler.detail
             continue
@@ -153,15 +152,13 @@ async def _verified(
         if admitted is None:
             unchecked = "The provider's handler failed."
     if unchecked is not None:
-        log.error(
-            "webhook_not_checked", provider=configuration.provider_code, practice=db.practice_id, reason=unchecked
-        )
+        log.error("webhook_not_checked", provider=configuration.provider_code, practice=practice.id, reason=unchecked)
         raise handler_is_missing(configuration.provider_code)
     raise Unauthorized("The delivery's signature is missing or wrong.", code="bad_signature")
 
 
 def _read(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, handler: Handler, body: bytes
+    practice: Practice, configuration: Configuration, environment: Environment, handler: Handler, body: bytes
 ) -> tuple[WebhookEvent, WebhookResult]:
     try:
         result = facts_of(handler, body)
@@ -173,8 +170,8 @@ def _read(
     mismatch = result.environment is not None and result.environment is not environment
     state = EventState.ignored if result.action == "ignore" and not mismatch else EventState.received
     event = WebhookEvent(
-        id=new_id(desk.world),
-        practice_id=db.practice_id,
+        id=new_id(practice.context.world),
+        practice_id=practice.id,
         environment=environment,
         config_id=configuration.id,
         provider_code=configuration.provider_code,
@@ -183,51 +180,51 @@ def _read(
         state=state,
         body=kept,
         must_fetch=result.must_fetch,
-        received_at=desk.world.now(),
+        received_at=practice.now(),
         reason=result.reason,
     )
     return event, result
 
 
-async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
+async def apply_stored(practice: Practice, event: WebhookEvent) -> None:
     """Apply a stored webhook: read its stored body again."""
-    configuration = await configuration_of(desk, db, event.config_id)
-    entry = (await desk.catalog()).get(event.provider_code)
+    configuration = await configuration_of(practice, event.config_id)
+    entry = (await practice.context.catalog()).get(event.provider_code)
     credentials = configuration.newest(event.environment) if configuration else None
-    handler = build(desk, db, entry, configuration, credentials) if entry and configuration and credentials else None
+    handler = build(practice, entry, configuration, credentials) if entry and configuration and credentials else None
     if configuration is None or handler is None or isinstance(handler, NotSent) or event.body is None:
-        await finish(desk, db, event, EventState.parked, event.reason or "handler_missing")
+        await finish(practice, event, EventState.parked, event.reason or "handler_missing")
         return
     try:
         result = facts_of(handler, sent_again(event.body))
     except BaseException as error:
         if not ends_only_itself(error):
             raise
-        await finish(desk, db, event, EventState.parked, why_unreadable(handler, error))
+        await finish(practice, event, EventState.parked, why_unreadable(handler, error))
         return
-    await _apply(desk, db, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))
+    await _apply(practice, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))
 
 
-async def take_up(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
+async def take_up(practice: Practice, event: WebhookEvent) -> None:
     """Apply a stored webhook that is due. A failure counts as a try, too: the next one is later, the last one parks it."""
     try:
-        await apply_stored(desk, db, event)
+        await apply_stored(practice, event)
     except Exception as error:
-        log.error("delivery_not_applied", practice=db.practice_id, delivery=event.id, error=type(error).__name__)
-        await wait(desk, db, event, event.payment_id, "failed_here")
+        log.error("delivery_not_applied", practice=practice.id, delivery=event.id, error=type(error).__name__)
+        await wait(practice, event, event.payment_id, "failed_here")
 
 
-async def replay(desk: Desk, practice_id: int, event_id: str) -> WebhookEvent:
+async def replay(context: Context, practice_id: int, event_id: str) -> WebhookEvent:
     """Apply a stored webhook once more. One of another environment, or that cannot be read, stays parked."""
-    db = await desk.opening.practice(practice_id)
-    event = await webhook_events.by_id(db, event_id)
+    practice = await context.practice(practice_id)
+    event = await webhook_events.by_id(practice.db, event_id)
     if event is None:
         raise NotFound("There is no such delivery.")
     if event.state is EventState.received or (
         event.state is EventState.parked and event.reason != "environment_mismatch"
     ):
-        await apply_stored(desk, db, event)
-    fresh = await webhook_events.by_id(db, event_id)
+        await apply_stored(practice, event)
+    fresh = await webhook_events.by_id(practice.db, event_id)
     assert fresh is not None
     return fresh
 
@@ -235,45 +232,43 @@ async def replay(desk: Desk, practice_id: int, event_id: str) -> WebhookEvent:
 # ── Applying ──
 
 
-async def _apply(
-    desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, result: WebhookResult
-) -> None:
+async def _apply(practice: Practice, configuration: Configuration, event: WebhookEvent, result: WebhookResult) -> None:
     if result.environment is not None and result.environment is not event.environment:
-        await finish(desk, db, event, EventState.parked, "environment_mismatch")
+        await finish(practice, event, EventState.parked, "environment_mismatch")
         return
     if result.action == "park":
-        await finish(desk, db, event, EventState.parked, result.reason)
+        await finish(practice, event, EventState.parked, result.reason)
         return
     if result.action == "notify":
-        await notice(desk, db, event, result)
+        await notice(practice, event, result)
         return
     if not result.facts:
-        await finish(desk, db, event, EventState.ignored, result.reason)
+        await finish(practice, event, EventState.ignored, result.reason)
         return
     for fact in result.facts:
-        attempt = await attempt_of(db, configuration.id, event.environment, fact)
+        attempt = await attempt_of(practice.db, configuration.id, event.environment, fact)
         if attempt is None:
-            await finish(desk, db, event, EventState.parked, "unknown_reference")
+            await finish(practice, event, EventState.parked, "unknown_reference")
             return
         if attempt.config_id != configuration.id or (
             attempt.environment is not event.environment and not result.must_fetch
         ):
-            await finish(desk, db, event, EventState.parked, "environment_mismatch")
+            await finish(practice, event, EventState.parked, "environment_mismatch")
             return
-        attempt = await contradictions.adopted(desk, db, attempt, fact, is_proven=not result.must_fetch)
-        if isinstance(fact, PaymentFact) and await _is_anothers(desk, db, configuration, event, attempt, fact):
-            await finish(desk, db, event, EventState.parked, "reference_mismatch")
+        attempt = await contradictions.adopted(practice, attempt, fact, is_proven=not result.must_fetch)
+        if isinstance(fact, PaymentFact) and await _is_anothers(practice, configuration, event, attempt, fact):
+            await finish(practice, event, EventState.parked, "reference_mismatch")
             return
-        payment = await payments.by_id(db, attempt.payment_id)
+        payment = await payments.by_id(practice.db, attempt.payment_id)
         assert payment is not None
         event.has_more = fact is not result.facts[-1]
-        await _apply_fact(desk, db, event, result, fact, payment, attempt)
-        if event.has_more and not await may_go_on(db, event):
+        await _apply_fact(practice, event, result, fact, payment, attempt)
+        if event.has_more and not await may_go_on(practice.db, event):
             return  # it is applied again as a whole
 
 
 async def _is_anothers(
-    desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, attempt: Attempt, fact: PaymentFact
+    practice: Practice, configuration: Configuration, event: WebhookEvent, attempt: Attempt, fact: PaymentFact
 ) -> bool:
     """Whether a webhook names one attempt by our reference and another by the provider's id: then it is about neither.
 
@@ -283,30 +278,24 @@ async def _is_anothers(
     named = fact.provider_transaction_id
     if named is None or named == attempt.provider_transaction_id:
         return False
-    owner = await attempts.by_provider_id(db, configuration.id, event.environment, named)
+    owner = await attempts.by_provider_id(practice.db, configuration.id, event.environment, named)
     if owner is not None and owner.id != attempt.id:
         # A second success under one reference has its own attempt, beside the one that the reference names.
         return owner.payment_id != attempt.payment_id or attempt.state is not AttemptState.succeeded
-    entry = (await desk.catalog()).get(configuration.provider_code)
-    if entry is None or handler_class(desk, entry).webhook_proof is not WebhookProof.address:
+    entry = (await practice.context.catalog()).get(configuration.provider_code)
+    if entry is None or handler_class(practice.context, entry).webhook_proof is not WebhookProof.address:
         return False
     told = fact.outcome.amount if isinstance(fact.outcome, Succeeded) else None
     other_amount = told is not None and (told.minor, told.currency) != (attempt.amount, attempt.currency)
-    return other_amount or not await contradictions.may_have_another_id(db, attempt)
+    return other_amount or not await contradictions.may_have_another_id(practice.db, attempt)
 
 
 async def _apply_fact(
-    desk: Desk,
-    db: PracticeDb,
-    event: WebhookEvent,
-    result: WebhookResult,
-    fact: Fact,
-    payment: Payment,
-    attempt: Attempt,
+    practice: Practice, event: WebhookEvent, result: WebhookResult, fact: Fact, payment: Payment, attempt: Attempt
 ) -> None:
-    also = finishing(desk, event, payment.id)
+    also = finishing(practice.context, event, payment.id)
     if isinstance(fact, PaymentFact) and second_transactions.is_another(attempt, fact):
-        await _book_another(desk, db, event, payment, attempt, fact)
+        await _book_another(practice, event, payment, attempt, fact)
         return
     if isinstance(fact, PaymentFact):
         outcome: Outcome = fact.outcome
@@ -314,19 +303,18 @@ async def _apply_fact(
         if result.must_fetch or strange or (_is_hold(outcome) and attempt.state in ATTEMPT_CLOSED):
             # A fact about an authorization may arrive long after its end, and does not prove that it is still held. For
             # an answer that cannot be understood, a lookup may return known terms.
-            outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
-            outcome = still_asked(db, payment, attempt, outcome)
+            outcome = await fetched(practice, attempt, fact.provider_transaction_id)
+            outcome = still_asked(practice.db, payment, attempt, outcome)
         if isinstance(outcome, Unknown | NotSent):
             if is_unclear(outcome) and attempt.state in MAY_BE_UNCLEAR:
-                await settle(desk, db, payment, attempt, outcome, "lookup")  # its message is stored, a case may open
-            await wait(desk, db, event, payment.id, outcome.reason.value)
+                await settle(practice, payment, attempt, outcome, "lookup")  # its message is stored, a case may open
+            await wait(practice, event, payment.id, outcome.reason.value)
             return
         # A webhook of another amount than requested is parked below, so it is not finished here.
         is_other = any(case.kind == "amount_mismatch" for case in decide(payment, attempt, outcome).cases)
-        with_names = await naming(desk, attempt, fact, outcome, also) if result.must_fetch else also
+        with_names = await naming(practice.context, attempt, fact, outcome, also) if result.must_fetch else also
         payment, settled = await settle(
-            desk,
-            db,
+            practice,
             payment,
             attempt,
             outcome,
@@ -336,32 +324,32 @@ async def _apply_fact(
             unless_closed=_is_hold(outcome),
         )
         if _is_hold(outcome) and not is_other and settled.state in ATTEMPT_CLOSED:  # closed while this was applied
-            await _apply_fact(desk, db, event, result, fact, payment, settled)
+            await _apply_fact(practice, event, result, fact, payment, settled)
             return
-        await take_up_after(desk, db, attempt, settled, event)
+        await take_up_after(practice, attempt, settled, event)
         asked = replace(
             fact, outcome=outcome, provider_transaction_id=getattr(outcome, "provider_transaction_id", None)
         )
         is_open = settled.state not in (AttemptState.succeeded, AttemptState.authorized)
         if is_other or (isinstance(outcome, Succeeded) and is_open):
             # Another amount than requested: a case opens, and the webhook is parked.
-            await finish(desk, db, event, EventState.parked, "amount_mismatch", payment.id)
+            await finish(practice, event, EventState.parked, "amount_mismatch", payment.id)
         elif second_transactions.is_another(settled, asked):  # another transaction has paid it during the lookup
-            await _book_another(desk, db, event, payment, settled, asked)
+            await _book_another(practice, event, payment, settled, asked)
         return
-    if not result.must_fetch and await in_other_currency(desk, db, event, payment, fact):
+    if not result.must_fetch and await in_other_currency(practice, event, payment, fact):
         return
     if isinstance(fact, RefundFact):
-        payment, attempt = await _learn_of(desk, db, payment, attempt, event)
+        payment, attempt = await _learn_of(practice, payment, attempt, event)
         if has_money(payment, attempt):
-            await apply_refund(desk, db, event, result, fact, payment, attempt, also)
+            await apply_refund(practice, event, result, fact, payment, attempt, also)
         else:
-            await wait(desk, db, event, payment.id, NOT_CAPTURED)
+            await wait(practice, event, payment.id, NOT_CAPTURED)
     elif result.must_fetch:
         # A dispute cannot be looked up, and anybody who knows the address may have sent this.
-        await finish(desk, db, event, EventState.parked, "not_proven", payment.id)
-    elif not await apply_dispute(desk, db, payment, attempt, fact, also, event):
-        await wait(desk, db, event, payment.id, NOT_CAPTURED)
+        await finish(practice, event, EventState.parked, "not_proven", payment.id)
+    elif not await apply_dispute(practice, payment, attempt, fact, also, event):
+        await wait(practice, event, payment.id, NOT_CAPTURED)
 
 
 def _is_hold(outcome: Outcome) -> bool:
@@ -369,8 +357,7 @@ def _is_hold(outcome: Outcome) -> bool:
 
 
 async def apply_dispute(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     payment: Payment,
     attempt: Attempt,
     fact: DisputeFact,
@@ -382,62 +369,60 @@ async def apply_dispute(
 
     False if the dispute is lost but its payment's money is not booked yet: until then it is recorded as open.
     """
-    attempt = await attempt_disputed(db, attempt, fact)
+    attempt = await attempt_disputed(practice.db, attempt, fact)
     if fact.state == DisputeState.lost:
-        payment, attempt = await _learn_of(desk, db, payment, attempt, event)
+        payment, attempt = await _learn_of(practice, payment, attempt, event)
     if fact.state != DisputeState.lost or has_money(payment, attempt):
-        await apply_dispute_fact(desk, db, payment, attempt, fact, also, is_current)
+        await apply_dispute_fact(practice, payment, attempt, fact, also, is_current)
         return True
-    await apply_dispute_fact(desk, db, payment, attempt, replace(fact, state=DisputeState.open.value), lambda _: None)
+    await apply_dispute_fact(practice, payment, attempt, replace(fact, state=DisputeState.open.value), lambda _: None)
     return False
 
 
 async def _learn_of(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, event: WebhookEvent | None
+    practice: Practice, payment: Payment, attempt: Attempt, event: WebhookEvent | None
 ) -> tuple[Payment, Attempt]:
     """Look up the payment first: a fact about a refund or dispute may arrive before the one about its payment."""
     if has_money(payment, attempt):
         return payment, attempt
-    outcome = still_asked(db, payment, attempt, await fetched(desk, db, attempt, None))
+    outcome = still_asked(practice.db, payment, attempt, await fetched(practice, attempt, None))
     if isinstance(outcome, Unknown | NotSent):
         return payment, attempt
-    payment, settled = await settle(desk, db, payment, attempt, outcome, "lookup")
-    await take_up_after(desk, db, attempt, settled, event)
+    payment, settled = await settle(practice, payment, attempt, outcome, "lookup")
+    await take_up_after(practice, attempt, settled, event)
     return payment, settled
 
 
 async def _book_another(
-    desk: Desk, db: PracticeDb, event: WebhookEvent, payment: Payment, attempt: Attempt, fact: PaymentFact
+    practice: Practice, event: WebhookEvent, payment: Payment, attempt: Attempt, fact: PaymentFact
 ) -> None:
-    unanswered = await second_transactions.book(desk, db, payment, attempt, fact, "webhook")
+    unanswered = await second_transactions.book(practice, payment, attempt, fact, "webhook")
     if unanswered is not None:
-        await wait(desk, db, event, payment.id, unanswered.reason.value)
+        await wait(practice, event, payment.id, unanswered.reason.value)
     else:
-        await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
+        await finish(practice, event, EventState.applied, "looked_up", payment.id)
 
 
-async def take_up_after(
-    desk: Desk, db: PracticeDb, before: Attempt, after: Attempt, but: WebhookEvent | None = None
-) -> None:
+async def take_up_after(practice: Practice, before: Attempt, after: Attempt, but: WebhookEvent | None = None) -> None:
     """Apply the webhooks that can be applied after an attempt's change. ``but``: the current one."""
     if after.state is AttemptState.succeeded and before.state is not AttemptState.succeeded:
-        await _take_up_waiting(desk, db, after.payment_id, but)
+        await _take_up_waiting(practice, after.payment_id, but)
     learnt = after.provider_transaction_id
     if learnt is not None and learnt != before.provider_transaction_id:
-        await _take_up_parked(desk, db, after.config_id, learnt)
+        await _take_up_parked(practice, after.config_id, learnt)
 
 
-async def _take_up_waiting(desk: Desk, db: PracticeDb, payment_id: str, but: WebhookEvent | None) -> None:
+async def _take_up_waiting(practice: Practice, payment_id: str, but: WebhookEvent | None) -> None:
     """Apply the webhooks that waited, or were parked, because the payment's money was not booked yet."""
     for state in (EventState.received, EventState.parked):
-        for waiting in await webhook_events.listed(db, state.value, payment_id):
+        for waiting in await webhook_events.listed(practice.db, state.value, payment_id):
             for_want_of_it = state is EventState.received or waiting.reason == NOT_CAPTURED
             if for_want_of_it and (but is None or waiting.id != but.id):
-                await apply_stored(desk, db, waiting)
+                await apply_stored(practice, waiting)
 
 
-async def _take_up_parked(desk: Desk, db: PracticeDb, config_id: int, learnt: str) -> None:
+async def _take_up_parked(practice: Practice, config_id: int, learnt: str) -> None:
     """Apply the parked webhooks that name only the provider's id of an attempt, now that the id is known."""
-    for parked in await webhook_events.without_payment(db, config_id):
+    for parked in await webhook_events.without_payment(practice.db, config_id):
         if learnt in str(parked.body):
-            await apply_stored(desk, db, parked)
+            await apply_stored(practice, parked)

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from polytill.domain.ids import new_id
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
-from polytill.flows.context import Desk
+from polytill.flows.context import Practice
 from polytill.flows.listing import Looks
 from polytill.flows.provider_calls import configuration_of, handler_of
 from polytill.flows.refunds import create as refunding
@@ -21,7 +21,6 @@ from polytill.providers.contract import RefundFact, WebhookResult
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Unknown
 from polytill.storage import refunds, webhook_events
 from polytill.storage.attempts import Attempt
-from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
@@ -32,8 +31,7 @@ CLOCKS_DIFFER = timedelta(seconds=CLOCKS_APART_S)
 
 
 async def apply_refund(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     event: WebhookEvent,
     result: WebhookResult,
     fact: RefundFact,
@@ -43,58 +41,58 @@ async def apply_refund(
 ) -> None:
     """Apply a webhook about a refund of ``payment``, whose money is booked; ``also`` finishes the webhook."""
     if result.must_fetch or fact.state == "unknown" or (fact.amount is None and fact.total is None):
-        about = await _refunds_about(desk, db, payment, fact)
+        about = await _refunds_about(practice, payment, fact)
         if about or fact.provider_refund_id is None:
-            if not await _look_up(desk, db, event, payment.id, about, fact):
+            if not await _look_up(practice, event, payment.id, about, fact):
                 return
             if fact.provider_refund_id is None:
-                await _apply_other_refund(desk, db, event, replace(fact, total=None), payment, attempt, also)
+                await _apply_other_refund(practice, event, replace(fact, total=None), payment, attempt, also)
                 return
-        told = await refunding.fetched_refund(desk, db, payment, attempt, fact)
+        told = await refunding.fetched_refund(practice, payment, attempt, fact)
         if isinstance(told, Unknown | NotSent):
-            await wait(desk, db, event, payment.id, told.reason.value)
+            await wait(practice, event, payment.id, told.reason.value)
             return
-        if await in_other_currency(desk, db, event, payment, told):
+        if await in_other_currency(practice, event, payment, told):
             return
         fact = told
-    if fact.amount is None and await lists_refunds(desk, attempt):
-        await _apply_total(desk, db, event, fact, payment, attempt)
+    if fact.amount is None and await lists_refunds(practice.context, attempt):
+        await _apply_total(practice, event, fact, payment, attempt)
         return
-    several = await apply_refund_fact(desk, db, payment, attempt, fact, also)
-    if several and await _look_up(desk, db, event, payment.id, several, fact):
-        await _apply_other_refund(desk, db, event, fact, payment, attempt, also)
+    several = await apply_refund_fact(practice, payment, attempt, fact, also)
+    if several and await _look_up(practice, event, payment.id, several, fact):
+        await _apply_other_refund(practice, event, fact, payment, attempt, also)
 
 
 async def _apply_total(
-    desk: Desk, db: PracticeDb, event: WebhookEvent, fact: RefundFact, payment: Payment, attempt: Attempt
+    practice: Practice, event: WebhookEvent, fact: RefundFact, payment: Payment, attempt: Attempt
 ) -> None:
     """Apply a total of refunds at some time, which does not tell the refunds in it. The provider's list names each."""
-    known = [r for r in await refunds.of_payment(db, payment.id) if r.attempt_id == attempt.id]
+    known = [r for r in await refunds.of_payment(practice.db, payment.id) if r.attempt_id == attempt.id]
     sure = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
     if fact.total is not None and fact.total.minor > sure:
-        configuration = await configuration_of(desk, db, attempt.config_id)
-        since, until = attempt.created_at - CLOCKS_DIFFER, desk.world.now() + CLOCKS_DIFFER
+        configuration = await configuration_of(practice, attempt.config_id)
+        since, until = attempt.created_at - CLOCKS_DIFFER, practice.now() + CLOCKS_DIFFER
         looks = Looks()
         looked = configuration and await compare_refunds(
-            desk, db, configuration, attempt.environment, since, until, looks
+            practice, configuration, attempt.environment, since, until, looks
         )
         if looked is None or looked or looks.unread:
-            await wait(desk, db, event, payment.id, "not_borne_out")
+            await wait(practice, event, payment.id, "not_borne_out")
             return
-    await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
+    await finish(practice, event, EventState.applied, "looked_up", payment.id)
 
 
-async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: RefundFact) -> list[Refund]:
+async def _refunds_about(practice: Practice, payment: Payment, fact: RefundFact) -> list[Refund]:
     """Our refunds that an unsigned webhook is about. First looks up those whose answer was lost: they may be it."""
-    for refund in await refunds.of_payment(db, payment.id):
+    for refund in await refunds.of_payment(practice.db, payment.id):
         if refund.state is RefundState.unknown and refund.provider_refund_id is None:
-            await refunding.refresh(desk, db, refund, "webhook")
+            await refunding.refresh(practice, refund, "webhook")
     ids = {fact.reference, fact.provider_refund_id} - {None}
-    return [r for r in await refunds.of_payment(db, payment.id) if r.id in ids or r.provider_refund_id in ids]
+    return [r for r in await refunds.of_payment(practice.db, payment.id) if r.id in ids or r.provider_refund_id in ids]
 
 
 async def _look_up(
-    desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str, about: list[Refund], fact: RefundFact
+    practice: Practice, event: WebhookEvent, payment_id: str, about: list[Refund], fact: RefundFact
 ) -> bool:
     """Look up refunds one by one. A webhook that no answer confirms yet is applied again later.
 
@@ -104,8 +102,8 @@ async def _look_up(
     answers = []
     for refund in about:
         called = fact.provider_refund_id if fact.reference == refund.id else None
-        answers.append(await refunding.ask(desk, db, refund, "webhook", called))
-    settled = [await settle_refund(desk, db, refund, answer, _source(answer)) for refund, answer in answers]
+        answers.append(await refunding.ask(practice, refund, "webhook", called))
+    settled = [await settle_refund(practice, refund, answer, _source(answer)) for refund, answer in answers]
     borne_out = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
     if fact.state == "succeeded" and not fact.named:
         certain = not any(isinstance(answer, Unknown) for _, answer in answers)
@@ -124,9 +122,9 @@ async def _look_up(
         if fact.state == "unknown":
             done = bool(answers) and not any(isinstance(answer, Unknown) for _, answer in answers)
     if done:
-        await finish(desk, db, event, EventState.applied, "looked_up", payment_id)
+        await finish(practice, event, EventState.applied, "looked_up", payment_id)
     else:
-        await wait(desk, db, event, payment_id, "not_borne_out")
+        await wait(practice, event, payment_id, "not_borne_out")
     return False
 
 
@@ -136,8 +134,7 @@ def _source(answer: Outcome) -> str:
 
 
 async def _apply_other_refund(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     event: WebhookEvent,
     fact: RefundFact,
     payment: Payment,
@@ -149,9 +146,9 @@ async def _apply_other_refund(
     If the provider cannot be asked, a review case opens.
     """
     tells_all = fact.total is not None or fact.provider_refund_id is not None
-    if tells_all and not await apply_refund_fact(desk, db, payment, attempt, fact, also):
+    if tells_all and not await apply_refund_fact(practice, payment, attempt, fact, also):
         return
-    handler = await handler_of(desk, attempt)
+    handler = await handler_of(practice.context, attempt)
     if fact.amount is None or handler is None or handler.idempotency == "key":
         # A lookup without the refund's id would repeat a request that was never made.
         unit = Unit()
@@ -159,22 +156,22 @@ async def _apply_other_refund(
         detail = {"event": event.id, "type": event.event_type, "given_back": total.minor if total else None}
         webhook_events.open_case(
             unit,
-            new_id(desk.world),
-            db.practice_id,
+            new_id(practice.context.world),
+            practice.id,
             event.environment,
             "refund_unclear",
             event.id,
             payment.id,
             detail,
-            desk.world.now(),
+            practice.now(),
         )
         also(unit)
-        await db.commit(unit)
+        await practice.db.commit(unit)
         return
-    found = await refunding.fetched_refund(desk, db, payment, attempt, fact)
+    found = await refunding.fetched_refund(practice, payment, attempt, fact)
     if isinstance(found, NotSent) and found.reason is Reason.not_found:
-        await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
+        await finish(practice, event, EventState.applied, "looked_up", payment.id)
     elif isinstance(found, Unknown | NotSent):
-        await wait(desk, db, event, payment.id, found.reason.value)
-    elif not await in_other_currency(desk, db, event, payment, found):
-        await apply_to_the_end(desk, db, payment, attempt, found, also)
+        await wait(practice, event, payment.id, found.reason.value)
+    elif not await in_other_currency(practice, event, payment, found):
+        await apply_to_the_end(practice, payment, attempt, found, also)

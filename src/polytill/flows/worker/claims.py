@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from polytill.domain.places import places
 from polytill.flows import lease
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, log
 from polytill.flows.presence import LEASE_S, LIVE_S
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.server_clock import MARGIN_S
@@ -39,12 +39,12 @@ WHENEVER = datetime(9999, 1, 1, tzinfo=UTC)
 class Rounds:
     """The sweeps that one worker is running, and its claims."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self.worker = desk.world.random_bytes(8).hex()
+    def __init__(self, context: Context) -> None:
+        self._desk = context
+        self.worker = context.world.random_bytes(8).hex()
         self._visits: dict[int, asyncio.Task[int]] = {}
         self._in_hand: dict[int, datetime] = {}  # claimed, and not started yet
-        self._prolonged_at_s = desk.world.time_s()
+        self._prolonged_at_s = context.world.time_s()
 
     @property
     def under_way(self) -> int:
@@ -138,12 +138,12 @@ def _found(practice_id: int, task: asyncio.Task[int]) -> int:
     return 0
 
 
-async def sweep(desk: Desk, everyone: bool = False) -> int:
+async def sweep(context: Context, everyone: bool = False) -> int:
     """Sweep each practice with a lease, or every practice, once and now, one after the other."""
-    await keep_time(desk)
+    await keep_time(context)
     if everyone:
-        await hold_everyone(desk)
-    rounds, done = Rounds(desk), 0
+        await hold_everyone(context)
+    rounds, done = Rounds(context), 0
     try:
         for practice_id, lease_until in (await rounds.claim(WHENEVER, EVERY_PRACTICE)).items():
             rounds.begin(practice_id, lease_until)
@@ -155,39 +155,39 @@ async def sweep(desk: Desk, everyone: bool = False) -> int:
     return done
 
 
-async def keep_time(desk: Desk) -> None:
+async def keep_time(context: Context) -> None:
     """Read the time of the owner database's server, if the next read is due, and correct times that were written by
     another clock: a standby that took over may be behind. ``NotNow`` while it is away: claims need a known time."""
-    clock = desk.server_clock
+    clock = context.server_clock
     jumps = clock.jumps
-    await clock.ask(desk.owner, desk.world)
+    await clock.ask(context.owner, context.world)
     if clock.jumps != jumps:
-        lease.doubt(desk)
+        lease.doubt(context)
     if clock.back_s:
         unit = Unit()
         # Running workers keep their claims; other claims end when they should.
-        leases.cut_claims(unit, desk.shared_after(CLAIM_S + MARGIN_S), desk.shared_after(CLAIM_S))
-        await desk.owner.commit(unit)
-        _set_right(unit, desk, MARGIN_S)
-        event_delivery.set_right(unit, desk, MARGIN_S)
-        await desk.owner.commit(unit)
+        leases.cut_claims(unit, context.shared_after(CLAIM_S + MARGIN_S), context.shared_after(CLAIM_S))
+        await context.owner.commit(unit)
+        _set_right(unit, context, MARGIN_S)
+        event_delivery.set_right(unit, context, MARGIN_S)
+        await context.owner.commit(unit)
         clock.back_s = 0.0
 
 
-def _set_right(unit: Unit, desk: Desk, margin_s: float) -> None:
-    longest_s = desk.settings.sweep_interval_s * QUIET_FACTOR
-    claimed_after, due_after = (desk.shared_after(s + margin_s) for s in (CLAIM_S, longest_s))
-    leases.set_right(unit, claimed_after, due_after, desk.shared_after(0))
+def _set_right(unit: Unit, context: Context, margin_s: float) -> None:
+    longest_s = context.settings.sweep_interval_s * QUIET_FACTOR
+    claimed_after, due_after = (context.shared_after(s + margin_s) for s in (CLAIM_S, longest_s))
+    leases.set_right(unit, claimed_after, due_after, context.shared_after(0))
 
 
-async def hold_everyone(desk: Desk) -> None:
+async def hold_everyone(context: Context) -> None:
     """Make every practice due for a sweep, whether it has open work or not, and whatever a wrong clock has put off."""
-    await keep_time(desk)
+    await keep_time(context)
     unit = Unit()
-    _set_right(unit, desk, CLOCKS_APART_S)
-    event_delivery.set_right(unit, desk, CLOCKS_APART_S)
-    leases.hold_all(unit, desk.shared_after(-GRACE_S))  # no process relies on these leases: one sweep is enough
-    await desk.owner.commit(unit)
+    _set_right(unit, context, CLOCKS_APART_S)
+    event_delivery.set_right(unit, context, CLOCKS_APART_S)
+    leases.hold_all(unit, context.shared_after(-GRACE_S))  # no process relies on these leases: one sweep is enough
+    await context.owner.commit(unit)
 
 
 class Lapsed:
@@ -198,51 +198,51 @@ class Lapsed:
     before that time, it may only be cut off and still be running.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: Context) -> None:
+        self._desk = context
         self._missed: set[str] = set()
         self._looked_at_s = self._missed_at_s = float("-inf")
 
     async def look(self) -> bool:
         """Make every practice due if a process has crashed. Return whether one has."""
-        desk, elapsed_s = self._desk, self._desk.world.elapsed_s()
+        context, elapsed_s = self._desk, self._desk.world.elapsed_s()
         if elapsed_s - self._looked_at_s < LAPSED_EVERY_S:
             return False
-        lapsed = await nodes.lapsed(desk.owner, desk.shared_after(0))
+        lapsed = await nodes.lapsed(context.owner, context.shared_after(0))
         self._looked_at_s = elapsed_s
         self._missed &= lapsed.keys()  # a process that returned is missed again when it crashes
         # By both clocks, as with leases: a clock that jumped ahead must not delete a process that may still be running.
-        over = desk.surely_past(LEASE_S - LIVE_S + GRACE_S)
+        over = context.surely_past(LEASE_S - LIVE_S + GRACE_S)
         ended = {one for one, until in lapsed.items() if until < over}
         news = ended | (lapsed.keys() - self._missed)
         if not news or (not ended and elapsed_s - self._missed_at_s < MISSED_EVERY_S):
             return False
         unit = Unit()
-        leases.hold_all(unit, desk.shared_after(-GRACE_S))
+        leases.hold_all(unit, context.shared_after(-GRACE_S))
         nodes.forget_lapsed(unit, over)
-        await desk.owner.commit(unit)
+        await context.owner.commit(unit)
         self._missed, self._missed_at_s = set(lapsed), elapsed_s
         log.warning("node_lapsed", nodes=len(news))
         return True
 
 
-async def turn(rounds: Rounds, desk: Desk) -> None:
+async def turn(rounds: Rounds, context: Context) -> None:
     """Run one turn of a continuous worker: finish what is done, start what is due, and repeat while all slots are in
     use. Most sweeps are short, and a slot that waited for the next turn would be idle most of the time."""
-    pause_s = min(desk.settings.sweep_interval_s / 2, PROLONG_S)  # the claims are prolonged meanwhile
-    until_s = desk.world.elapsed_s() + LONGEST_TURN_S
-    while await _hands_full(rounds, desk) and desk.world.elapsed_s() < until_s:
+    pause_s = min(context.settings.sweep_interval_s / 2, PROLONG_S)  # the claims are prolonged meanwhile
+    until_s = context.world.elapsed_s() + LONGEST_TURN_S
+    while await _hands_full(rounds, context) and context.world.elapsed_s() < until_s:
         if not await rounds.pause(pause_s):
             return
 
 
-async def _hands_full(rounds: Rounds, desk: Desk) -> bool:
+async def _hands_full(rounds: Rounds, context: Context) -> bool:
     """Finish what is done and start what is due. Return whether no slot is free, so that more may be due."""
     await rounds.turn()
-    hands = desk.settings.worker_visits
-    hands += min(desk.patience.kept_waiting(desk.world.elapsed_s()), max(1, int(hands * REPLACED_SHARE)))
+    hands = context.settings.worker_visits
+    hands += min(context.patience.kept_waiting(context.world.elapsed_s()), max(1, int(hands * REPLACED_SHARE)))
     free = hands - rounds.under_way
-    claimed = await rounds.claim(desk.shared_after(0), free)
+    claimed = await rounds.claim(context.shared_after(0), free)
     for practice_id, lease_until in claimed.items():
         rounds.begin(practice_id, lease_until)
     return len(claimed) >= free

@@ -17,7 +17,7 @@ import msgspec
 from standardwebhooks import Webhook
 
 from polytill.flows.admin.event_destination import current, secrets_of
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, log
 from polytill.flows.events import event_view
 from polytill.providers.http import AnswerLost, ConnectionNotMade
 from polytill.storage import event_deliveries
@@ -55,9 +55,9 @@ class _UnderWay:
 class Deliveries:
     """The deliveries that one worker is sending."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._worker = desk.world.random_bytes(8).hex()
+    def __init__(self, context: Context) -> None:
+        self._desk = context
+        self._worker = context.world.random_bytes(8).hex()
         self._claims = 0
         self._tasks: dict[asyncio.Task[Tried], _UnderWay] = {}
         self._failing: set[int] = set()  # practices whose last try failed
@@ -137,43 +137,43 @@ class Deliveries:
         return rooms
 
     async def _begin(self, to: Destination) -> None:
-        free, desk, now_s = self._free(), self._desk, self._desk.world.elapsed_s()
-        slots = desk.settings.event_deliveries_at_once
+        free, context, now_s = self._free(), self._desk, self._desk.world.elapsed_s()
+        slots = context.settings.event_deliveries_at_once
         if free < 1 or (free < slots / CLAIMS_A_ROUND and now_s - self._claimed_at_s < PAUSE_S):
             return
         self._claims += 1
         self._claimed_at_s = now_s
         claim_id = f"{self._worker}-{self._claims}"
-        until = desk.shared_after(desk.settings.event_timeout_s + CLAIM_MARGIN_S)
+        until = context.shared_after(context.settings.event_timeout_s + CLAIM_MARGIN_S)
         other_room = ceil(max(slots - len(self._tasks), 1) * SHARE)
-        async with desk.owner.transaction() as tx:
+        async with context.owner.transaction() as tx:
             any_due = await event_deliveries.claim(
                 tx,
-                desk.owner.engine.dialect,
+                context.owner.engine.dialect,
                 claim_id,
                 to.url,
                 until,
-                desk.shared_after(0),
+                context.shared_after(0),
                 free,
                 self._rooms(),
                 other_room,
             )
         if not any_due:
             return
-        for claimed in await event_deliveries.claimed(desk.owner, claim_id):
+        for claimed in await event_deliveries.claimed(context.owner, claim_id):
             task = asyncio.create_task(self._send(to.url, claim_id, claimed))
             self._tasks[task] = _UnderWay(claim_id, claimed, now_s)
 
     # ── One try ──
 
     async def _send(self, url: str, claim_id: str, claimed: Claimed) -> Tried:
-        desk, event, tries = self._desk, claimed.event, claimed.tries + 1
+        context, event, tries = self._desk, claimed.event, claimed.tries + 1
         body = msgspec.json.encode(event_view(event))
         status: int | None = None
         error: str | None = None
         try:
-            async with asyncio.timeout(desk.settings.event_timeout_s):
-                transport = desk.host_transport or desk.http.transport
+            async with asyncio.timeout(context.settings.event_timeout_s):
+                transport = context.host_transport or context.http.transport
                 status, _, _ = await transport.send("POST", url, self._headers(event, body), body)
         except (ConnectionNotMade, AnswerLost) as failure:
             error = str(failure) or type(failure).__name__
@@ -193,8 +193,8 @@ class Deliveries:
         )
         if tries > len(RETRY_S):
             return Tried(claim_id, event.position, "given_up", status, error, None)
-        pause_s = RETRY_S[tries - 1] * (1 - JITTER + 2 * JITTER * desk.world.random_bytes(1)[0] / 255)
-        return Tried(claim_id, event.position, "pending", status, error, desk.shared_after(pause_s))
+        pause_s = RETRY_S[tries - 1] * (1 - JITTER + 2 * JITTER * context.world.random_bytes(1)[0] / 255)
+        return Tried(claim_id, event.position, "pending", status, error, context.shared_after(pause_s))
 
     def _headers(self, event: Event, body: bytes) -> dict[str, str]:
         # By the clock that all processes share: receivers reject a timestamp that is minutes off, and our clock may be
@@ -229,29 +229,33 @@ class Deliveries:
         (self._failing.discard if tried.state == "delivered" else self._failing.add)(practice_id)
 
 
-async def turn(going: Deliveries, desk: Desk) -> int:
+async def turn(going: Deliveries, context: Context) -> int:
     """Run one turn of continuous deliveries: repeat while any delivery is being sent."""
-    until_s = desk.world.elapsed_s() + LONGEST_S
+    until_s = context.world.elapsed_s() + LONGEST_S
     done = await going.turn()
-    while going.under_way and desk.world.elapsed_s() < until_s:
+    while going.under_way and context.world.elapsed_s() < until_s:
         await going.pause()
         done += await going.turn()
     return done
 
 
-async def deliver(desk: Desk) -> int:
+async def deliver(context: Context) -> int:
     """Send everything that is due now, and wait for the answers. Return the number of tries."""
-    going = Deliveries(desk)
+    going = Deliveries(context)
     try:
-        return await turn(going, desk)
+        return await turn(going, context)
     finally:
         await going.leave()
 
 
-def set_right(unit: Unit, desk: Desk, margin_s: float) -> None:
+def set_right(unit: Unit, context: Context, margin_s: float) -> None:
     """Make due what a clock that ran ahead has put off beyond any pause, and shorten the claims that it made."""
-    claim_s = desk.settings.event_timeout_s + CLAIM_MARGIN_S
-    due_after = [desk.shared_after(pause_s * (1 + JITTER) + margin_s) for pause_s in (0, *RETRY_S)]
+    claim_s = context.settings.event_timeout_s + CLAIM_MARGIN_S
+    due_after = [context.shared_after(pause_s * (1 + JITTER) + margin_s) for pause_s in (0, *RETRY_S)]
     event_deliveries.set_right(
-        unit, due_after, desk.shared_after(0), desk.shared_after(claim_s + margin_s), desk.shared_after(claim_s)
+        unit,
+        due_after,
+        context.shared_after(0),
+        context.shared_after(claim_s + margin_s),
+        context.shared_after(claim_s),
     )

@@ -9,7 +9,7 @@ import structlog
 
 from polytill.domain.errors import NotNow
 from polytill.flows.admin.indexing import close_blocks, index_some
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, log
 from polytill.flows.events import forward
 from polytill.flows.payments.saved_methods import detach_due
 from polytill.flows.recovery.lookup import sweep
@@ -21,29 +21,29 @@ GRACE_S = 60.0
 _visits = itertools.count(1)  # of this process, to tell their log lines apart
 
 
-async def visit(desk: Desk, practice_id: int, lease_until: datetime | None) -> int:
+async def visit(context: Context, practice_id: int, lease_until: datetime | None) -> int:
     """Do everything that is due in one practice. Return the number of processed items."""
     # Every log line of this sweep has its number, as those of a request have the request's id.
     structlog.contextvars.bind_contextvars(visit=next(_visits), practiceId=practice_id)
-    db = await desk.opening.practice(practice_id)
+    practice = await context.practice(practice_id)
     done = 0
     try:
-        done += await forward(desk, db)  # before any wait for a provider
+        done += await forward(practice)  # before any wait for a provider
     except NotNow:
         raise
     except Exception as error:
         # A failure to forward events must not stop the lookups. It is tried again below.
         log.error("not_forwarded", practice=practice_id, error=type(error).__name__)
-    done += await sweep(desk, practice_id)
-    done += await index_some(desk, db)
-    await close_blocks(db)
-    done += await detach_due(desk, db)
-    done += await forward(desk, db)
-    lapsed_before = desk.surely_past(GRACE_S)
-    open_here = await payments.anything_open(db) or await saved_methods.anything_to_detach(db)
+    done += await sweep(context, practice_id)
+    done += await index_some(practice)
+    await close_blocks(practice.db)
+    done += await detach_due(practice)
+    done += await forward(practice)
+    lapsed_before = context.surely_past(GRACE_S)
+    open_here = await payments.anything_open(practice.db) or await saved_methods.anything_to_detach(practice.db)
     if lease_until is not None and lease_until < lapsed_before and not open_here:
         # A payment that starts meanwhile has renewed the lease first: then nothing is ended here.
         unit = Unit()
         leases.end(unit, practice_id, lapsed_before)
-        await desk.owner.commit(unit)
+        await context.owner.commit(unit)
     return done

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from polytill.app import Polytill
 from polytill.domain.errors import FieldError, Forbidden, Invalid, NotFound, NotNow, Unauthorized
 from polytill.flows.admin.practices import key_hash
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.storage import people
 from polytill.storage.people import ApiKey
 
@@ -25,8 +25,8 @@ PUBLISHABLE_KEY_PREFIX = "pt_pub_"
 class KeyCache:
     """API keys read within the last second; all keys read so far while the owner database is unreachable."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: Context) -> None:
+        self._desk = context
         self._found: dict[str, tuple[ApiKey | None, int]] = {}
         self._forgotten = 0  # counts local revocations: a key that was being read during one is not cached
 
@@ -77,9 +77,9 @@ class Caller:
     key: ApiKey
 
     @property
-    def desk(self) -> Desk:
+    def context(self) -> Context:
         """The dependencies of the flows."""
-        return self.till.desk
+        return self.till.context
 
     @property
     def actor(self) -> str:

@@ -124,7 +124,7 @@ async def cases_everywhere(caller: Owner, after: After = 0) -> Response:
 
     Covers up to 50 practices after the practice id ``after``; pass ``nextAfter`` to continue. Contains no amounts.
     """
-    found, following = await resolve.across(caller.desk, after)
+    found, following = await resolve.across(caller.context, after)
     return answer({"data": [_summary(practice_id, case) for practice_id, case in found], "nextAfter": following})
 
 
@@ -138,14 +138,14 @@ async def list_cases(
     limit: Limit = 50,
 ) -> Response:
     """List a practice's review cases, newest first."""
-    db = await caller.desk.opening.practice(practice_id)
-    return answer([_view(practice_id, case) for case in await cases.listed(db, status, kind, before, limit)])
+    practice = await caller.context.practice(practice_id)
+    return answer([_view(practice_id, case) for case in await cases.listed(practice.db, status, kind, before, limit)])
 
 
 @router.get("/api/practices/{practiceId}/cases/{caseId}", response_model=CaseEvidence)
 async def get_case(caller: Reads, practice_id: PracticeId, case_id: CaseId) -> Response:
     """Get a review case with the records of its payment."""
-    return answer(evidence_view(practice_id, await resolve.evidence(caller.desk, practice_id, case_id)))
+    return answer(evidence_view(practice_id, await resolve.evidence(caller.context, practice_id, case_id)))
 
 
 @router.post("/api/practices/{practiceId}/cases/{caseId}/resolve", response_model=CaseEvidence)
@@ -156,27 +156,27 @@ async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId
     account, decides an unknown outcome, decides whether a refund and a dispute are the same money, or resolves the case
     with a note.
     """
-    desk, actor = caller.desk, caller.actor
+    context, actor = caller.context, caller.actor
     if body.action == "look_up":
-        found = await resolve.look_up(desk, practice_id, case_id, actor)
+        found = await resolve.look_up(context, practice_id, case_id, actor)
     elif body.action == "refund_excess":
-        found = await resolve.refund_excess(desk, practice_id, case_id, actor, body.accept_dispute_risk)
+        found = await resolve.refund_excess(context, practice_id, case_id, actor, body.accept_dispute_risk)
     elif body.action == "same_account":
-        found = await resolve.same_account(desk, practice_id, case_id, body.note or "", actor)
+        found = await resolve.same_account(context, practice_id, case_id, body.note or "", actor)
     elif body.action == "call_off":
-        found = await resolve.call_off(desk, practice_id, case_id, body.note or "", actor)
+        found = await resolve.call_off(context, practice_id, case_id, body.note or "", actor)
     elif body.action == "mark_paid":
         found = await staff_decisions.mark_paid(
-            desk, practice_id, case_id, body.transaction_id or "", body.amount, body.note or "", actor
+            context, practice_id, case_id, body.transaction_id or "", body.amount, body.note or "", actor
         )
     elif body.action in ("done", "not_done"):
         is_done = body.action == "done"
         found = await staff_decisions.decide(
-            desk, practice_id, case_id, is_done, body.note or "", actor, body.transaction_id
+            context, practice_id, case_id, is_done, body.note or "", actor, body.transaction_id
         )
     elif body.action in ("count_separately", "count_once"):
         counted = CountedAs.separate if body.action == "count_separately" else CountedAs.same
-        found = await same_money.count(desk, practice_id, case_id, counted, body.note or "", actor)
+        found = await same_money.count(context, practice_id, case_id, counted, body.note or "", actor)
     else:
-        found = await resolve.put_away(desk, practice_id, case_id, body.note or "", actor)
+        found = await resolve.put_away(context, practice_id, case_id, body.note or "", actor)
     return answer(evidence_view(practice_id, found))

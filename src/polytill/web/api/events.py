@@ -28,7 +28,7 @@ async def read_events(caller: Owner, after: Cursor = 0, limit: Annotated[int, Qu
 
     The events of all practices, in order, after the given cursor.
     """
-    found = await events.read(caller.desk.owner, after, limit)
+    found = await events.read(caller.context.owner, after, limit)
     return answer(
         {
             "data": [{"cursor": event.position, **outbox.event_view(event)} for event in found],
@@ -40,7 +40,7 @@ async def read_events(caller: Owner, after: Cursor = 0, limit: Annotated[int, Qu
 @router.post("/events/{cursor}/replay", status_code=202, response_model=event_shapes.Replayed)
 async def replay_event(caller: Owner, cursor: Position) -> Response:
     """Send one event again."""
-    await event_destination.replay(caller.desk, cursor, caller.actor)
+    await event_destination.replay(caller.context, cursor, caller.actor)
     return answer({"cursor": cursor}, 202)
 
 
@@ -53,15 +53,15 @@ async def get_destination(caller: Owner) -> Response:
 
     Includes the events that it has not received. The signing secret is not shown again.
     """
-    desk = caller.desk
-    found = await event_destination.current(desk)
+    context = caller.context
+    found = await event_destination.current(context)
     if found is None:
         raise NotFound("No event destination is set.")
-    secret = event_destination.secrets_of(desk, found)[0]
-    backlog = await event_destination.read_backlog(desk)
+    secret = event_destination.secrets_of(context, found)[0]
+    backlog = await event_destination.read_backlog(context)
     return answer(
         {
-            **event_shapes.backlog_view(backlog, desk.world.now()),
+            **event_shapes.backlog_view(backlog, context.world.now()),
             "url": found.url,
             "secretLast4": secret.reveal()[-4:],
             "previousSecretUntil": wire_time(found.previous_until),
@@ -77,7 +77,7 @@ async def set_destination(caller: Owner, body: event_shapes.DestinationShape) ->
 
     The response contains the signing secret, which is shown only once.
     """
-    secret = await event_destination.set_destination(caller.desk, body.url, caller.actor)
+    secret = await event_destination.set_destination(caller.context, body.url, caller.actor)
     return answer({"url": body.url, "secret": secret})
 
 
@@ -87,7 +87,7 @@ async def remove_destination(caller: Owner) -> Response:
 
     Deliveries stop. Pending events stay in the feed.
     """
-    await event_destination.remove_destination(caller.desk, caller.actor)
+    await event_destination.remove_destination(caller.context, caller.actor)
     return Response(status_code=204)
 
 
@@ -104,7 +104,7 @@ async def list_deliveries(
 ) -> Response:
     """List event deliveries, newest event first."""
     stored = event_shapes.STORED[state] if state else None
-    found = await event_deliveries.listed(caller.desk.owner, stored, practice_id, before, limit + 1)
+    found = await event_deliveries.listed(caller.context.owner, stored, practice_id, before, limit + 1)
     following = found[limit - 1].event.position if len(found) > limit else None
     return answer({"data": [event_shapes.delivery_view(one) for one in found[:limit]], "nextBefore": following})
 
@@ -112,11 +112,11 @@ async def list_deliveries(
 @router.post("/event-deliveries/replay", status_code=202, response_model=event_shapes.ReplayedAll)
 async def replay_abandoned(caller: Owner) -> Response:
     """Send every abandoned event again."""
-    return answer({"count": await event_destination.replay_abandoned(caller.desk, caller.actor)}, 202)
+    return answer({"count": await event_destination.replay_abandoned(caller.context, caller.actor)}, 202)
 
 
 @router.post("/event-deliveries/{cursor}/resolve", status_code=204)
 async def resolve_delivery(caller: Owner, cursor: Position) -> Response:
     """Resolve the review case of an abandoned event without sending the event."""
-    await event_destination.resolve(caller.desk, cursor, caller.actor)
+    await event_destination.resolve(caller.context, cursor, caller.actor)
     return Response(status_code=204)

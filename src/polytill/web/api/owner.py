@@ -48,7 +48,7 @@ async def list_providers(
     caller: Owner, status: shapes.Status | None = None, currency: shapes.Currency | None = None
 ) -> Response:
     """List the catalog."""
-    entries = (await caller.desk.catalog()).values()
+    entries = (await caller.context.catalog()).values()
     return answer(
         [
             views.provider_view(entry)
@@ -66,14 +66,14 @@ async def add_provider(caller: Owner, body: shapes.ProviderShape) -> Response:
     Every practice sees it at its next read.
     """
     given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
-    entry = await catalog_flow.add(caller.desk, given, body.supported_currencies, caller.actor)
+    entry = await catalog_flow.add(caller.context, given, body.supported_currencies, caller.actor)
     return answer(views.provider_view(entry), 201)
 
 
 @router.get("/payment-providers/{code}", response_model=answers.Provider)
 async def get_provider(caller: Owner, code: ProviderCode) -> Response:
     """Get a provider."""
-    entry = (await caller.desk.catalog()).get(code)
+    entry = (await caller.context.catalog()).get(code)
     if entry is None:
         raise NotFound(f"The catalog has no provider {code!r}.")
     return answer(views.provider_view(entry))
@@ -84,7 +84,7 @@ async def change_provider(caller: Owner, code: ProviderCode, body: shapes.Provid
     """Change fields of a provider."""
     given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
     given = {name: value for name, value in given.items() if value is not None or name not in NEVER_NULL}
-    entry = await catalog_flow.change(caller.desk, code, given, body.supported_currencies, caller.actor)
+    entry = await catalog_flow.change(caller.context, code, given, body.supported_currencies, caller.actor)
     return answer(views.provider_view(entry))
 
 
@@ -94,13 +94,13 @@ async def deprecate_provider(caller: Owner, code: ProviderCode) -> Response:
 
     Payments already taken through it can still be refunded.
     """
-    return answer(views.provider_view(await catalog_flow.deprecate(caller.desk, code, caller.actor)))
+    return answer(views.provider_view(await catalog_flow.deprecate(caller.context, code, caller.actor)))
 
 
 @router.get("/payment-providers/{code}/currencies", response_model=list[answers.CurrencyTerms])
 async def list_currencies(caller: Owner, code: ProviderCode) -> Response:
     """List the currencies of a provider with their terms."""
-    entry = (await caller.desk.catalog()).get(code)
+    entry = (await caller.context.catalog()).get(code)
     if entry is None:
         raise NotFound(f"The catalog has no provider {code!r}.")
     return answer([views.currency_view(support) for _, support in sorted(entry.currencies.items())])
@@ -111,14 +111,14 @@ async def put_currency(
     caller: Owner, code: ProviderCode, currency: CurrencyCode, body: shapes.CurrencyShape
 ) -> Response:
     """Create or replace the terms for one currency."""
-    support = await catalog_flow.put_currency(caller.desk, code, body.support(currency), caller.actor)
+    support = await catalog_flow.put_currency(caller.context, code, body.support(currency), caller.actor)
     return answer(views.currency_view(support))
 
 
 @router.delete("/payment-providers/{code}/currencies/{currency}", status_code=204)
 async def remove_currency(caller: Owner, code: ProviderCode, currency: CurrencyCode) -> Response:
     """Delete the terms for one currency."""
-    await catalog_flow.remove_currency(caller.desk, code, currency, caller.actor)
+    await catalog_flow.remove_currency(caller.context, code, currency, caller.actor)
     return Response(status_code=204)
 
 
@@ -137,9 +137,9 @@ async def list_practices(
     Starts after the id ``after``. With ``externalId``: only the practice that has it, or none.
     """
     if external_id is None:
-        entries = await practices.listed(caller.desk.owner, after, limit)
+        entries = await practices.listed(caller.context.owner, after, limit)
     else:
-        found = await practices.by_external_id(caller.desk.owner, external_id)
+        found = await practices.by_external_id(caller.context.owner, external_id)
         entries = [found] if found is not None and found.id > after else []
     return answer([views.practice_view(entry) for entry in entries if entry.state != "provisioning"])
 
@@ -151,11 +151,11 @@ async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response
     The response contains its first key, which is shown only once.
     """
     try:
-        await caller.desk.opening.open_to_new(body.cluster)
+        await caller.context.opening.open_to_new(body.cluster)
     except NotFound as error:
         raise invalid("/cluster", error.detail) from None
     entry, key = await admin_practices.create_practice(
-        caller.desk,
+        caller.context,
         body.name,
         body.default_currency,
         body.cluster,
@@ -170,7 +170,7 @@ async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response
 @router.get("/practices/{practiceId}", response_model=answers.Practice)
 async def get_practice(caller: Owner, practice_id: PracticeId) -> Response:
     """Get a practice."""
-    return answer(views.practice_view(await caller.desk.opening.entry(practice_id)))
+    return answer(views.practice_view(await caller.context.opening.entry(practice_id)))
 
 
 @router.patch("/practices/{practiceId}", response_model=answers.Practice)
@@ -180,7 +180,7 @@ async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.P
     The name, default currency, country, time zone, external id (null removes it) or state.
     """
     entry = await admin_practices.change_practice(
-        caller.desk,
+        caller.context,
         practice_id,
         body.name,
         body.default_currency,
@@ -213,7 +213,7 @@ def key_view(key: people.ApiKey) -> dict[str, Any]:
 @router.get("/keys", response_model=list[answers.Key])
 async def list_keys(caller: Owner) -> Response:
     """List the owner's keys."""
-    return answer([key_view(key) for key in await people.keys(caller.desk.owner, None)])
+    return answer([key_view(key) for key in await people.keys(caller.context.owner, None)])
 
 
 @router.post("/keys", status_code=201, response_model=answers.NewKey)
@@ -222,7 +222,7 @@ async def create_key(caller: Owner, body: shapes.OwnerKeyShape) -> Response:
 
     The key is shown only once.
     """
-    key = await admin_practices.create_key(caller.desk, "owner", None, body.name, None, caller.actor)
+    key = await admin_practices.create_key(caller.context, "owner", None, body.name, None, caller.actor)
     return answer({"key": key}, 201)
 
 
@@ -232,7 +232,7 @@ async def revoke_key(
 ) -> Response:
     """Revoke a key of any kind."""
     try:
-        await admin_practices.revoke_key(caller.desk, key_id, None, caller.actor)
+        await admin_practices.revoke_key(caller.context, key_id, None, caller.actor)
     except Stale:
         raise NotFound("There is no such key.") from None
     request.app.state.keys.forget()
@@ -242,7 +242,7 @@ async def revoke_key(
 @router.get("/clusters", response_model=list[answers.Cluster])
 async def list_clusters(caller: Owner) -> Response:
     """List clusters."""
-    rows = await practices.clusters(caller.desk.owner)
+    rows = await practices.clusters(caller.context.owner)
     default = {"name": "default", "isActive": True, "createdAt": None}
     return answer([default, *(cluster_view(row) for row in rows)])
 
@@ -258,7 +258,7 @@ async def add_cluster(caller: Owner, body: shapes.ClusterShape) -> Response:
 
     The server is tested first: it must be possible to create practices on it now. Its address is sealed.
     """
-    await clusters.add(caller.desk, body.name, Secret(body.url), caller.actor)
+    await clusters.add(caller.context, body.name, Secret(body.url), caller.actor)
     return answer({"name": body.name, "isActive": True}, 201)
 
 
@@ -272,8 +272,8 @@ async def change_cluster(caller: Owner, name: ClusterName, body: shapes.ClusterP
     Replaces its address, which is tested first, or opens or closes it to new practices.
     """
     url = None if body.url is None else Secret(body.url)
-    await clusters.change(caller.desk, name, url, body.is_active, caller.actor)
-    [row] = [row for row in await practices.clusters(caller.desk.owner) if row.name == name]
+    await clusters.change(caller.context, name, url, body.is_active, caller.actor)
+    [row] = [row for row in await practices.clusters(caller.context.owner) if row.name == name]
     return answer(cluster_view(row))
 
 
@@ -283,14 +283,14 @@ async def remove_cluster(caller: Owner, name: ClusterName) -> Response:
 
     409 if it holds practices.
     """
-    await clusters.remove(caller.desk, name, caller.actor)
+    await clusters.remove(caller.context, name, caller.actor)
     return Response(status_code=204)
 
 
 @router.get("/audit-log", response_model=list[answers.AuditLine])
 async def audit_log(caller: Owner, before: Before = None, limit: Limit = 100) -> Response:
     """List the platform's audit log, newest first."""
-    return answer([audit_view(line) for line in await audit.listed(caller.desk.owner, None, before, limit)])
+    return answer([audit_view(line) for line in await audit.listed(caller.context.owner, None, before, limit)])
 
 
 def audit_view(line: dict[str, Any]) -> dict[str, Any]:
@@ -301,19 +301,19 @@ def audit_view(line: dict[str, Any]) -> dict[str, Any]:
 @router.get("/health", response_model=answers.Health)
 async def health(caller: Owner) -> Response:
     """Get the state of the platform."""
-    entries = [e for e in await practices.listed(caller.desk.owner, 0, 100_000) if e.state != "provisioning"]
+    entries = [e for e in await practices.listed(caller.context.owner, 0, 100_000) if e.state != "provisioning"]
     head = migrating.head("practice")
-    catalog = await caller.desk.catalog()
-    ahead_s = caller.desk.server_clock.ahead_s(caller.desk.world)
+    catalog = await caller.context.catalog()
+    ahead_s = caller.context.server_clock.ahead_s(caller.context.world)
     return answer(
         {
             "practices": len(entries),
             "practicesBehind": [e.id for e in entries if e.schema_version != head][:100],
-            "openedHere": len(caller.desk.opening.opened()),
+            "openedHere": len(caller.context.opening.opened()),
             "clockAheadSeconds": None if ahead_s is None else round(ahead_s, 1),
-            "events": event_shapes.backlog_view(await read_backlog(caller.desk), caller.desk.world.now()),
+            "events": event_shapes.backlog_view(await read_backlog(caller.context), caller.context.world.now()),
             "providers": {
-                code: {"status": e.status, "installed": missing_handler(caller.desk, e) is None}
+                code: {"status": e.status, "installed": missing_handler(caller.context, e) is None}
                 for code, e in catalog.items()
             },
             "plugIns": [
@@ -324,7 +324,7 @@ async def health(caller: Owner) -> Response:
                     "loaded": one.handler is not None,
                     "reason": one.refused,
                 }
-                for one in caller.desk.registry.plug_ins()
+                for one in caller.context.registry.plug_ins()
             ],
         }
     )

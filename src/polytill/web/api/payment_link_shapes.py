@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, StrictBool, StrictStr
 
 from polytill.domain.clock import wire_time
 from polytill.domain.states import Environment
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.payments.payment_links import LinkWish, link_address
 from polytill.storage.payment_links import PaymentLink
 from polytill.web.api.answers import Answer, Minor, Moment
@@ -98,9 +98,9 @@ class Checkout(Answer):
     color: str | None
 
 
-def link_view(desk: Desk, link: PaymentLink, now: datetime) -> dict[str, Any]:
+def link_view(context: Context, link: PaymentLink, now: datetime) -> dict[str, Any]:
     """One payment link as JSON."""
-    url = link_address(desk, link)
+    url = link_address(context, link)
     return {
         "id": link.id,
         "status": link.status(now),

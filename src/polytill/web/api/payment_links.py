@@ -26,8 +26,8 @@ async def create_link(caller: Pays, practice_id: PracticeId, body: payment_link_
 
     No provider is called yet.
     """
-    link = await link_flow.create_link(caller.desk, practice_id, body.wish(), caller.actor)
-    return answer(link_view(caller.desk, link, caller.desk.world.now()), 201)
+    link = await link_flow.create_link(caller.context, practice_id, body.wish(), caller.actor)
+    return answer(link_view(caller.context, link, caller.context.world.now()), 201)
 
 
 @router.get("/payment-links", response_model=payment_link_shapes.LinkPage)
@@ -38,19 +38,19 @@ async def list_links(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
     """List payment links, newest first."""
-    db = await caller.desk.opening.practice(practice_id)
-    found = await payment_links.listed(db, cursor, limit + 1)
-    now = caller.desk.world.now()
+    practice = await caller.context.practice(practice_id)
+    found = await payment_links.listed(practice.db, cursor, limit + 1)
+    now = caller.context.world.now()
     following = found[limit - 1].id if len(found) > limit else None
-    return answer({"data": [link_view(caller.desk, link, now) for link in found[:limit]], "nextCursor": following})
+    return answer({"data": [link_view(caller.context, link, now) for link in found[:limit]], "nextCursor": following})
 
 
 @router.get("/payment-links/{linkId}", response_model=payment_link_shapes.OneLink)
 async def get_link(caller: Reads, practice_id: PracticeId, link_id: LinkId) -> Response:
     """Get a payment link with the ids of its payments."""
-    db, link = await link_flow.find_link(caller.desk, practice_id, link_id)
-    view = link_view(caller.desk, link, caller.desk.world.now())
-    return answer({**view, "payments": await payment_links.payments_of(db, link.id)})
+    practice, link = await link_flow.find_link(caller.context, practice_id, link_id)
+    view = link_view(caller.context, link, caller.context.world.now())
+    return answer({**view, "payments": await payment_links.payments_of(practice.db, link.id)})
 
 
 @router.post("/payment-links/{linkId}/close", response_model=payment_link_shapes.Link)
@@ -61,8 +61,8 @@ async def close_link(
 
     No new payment can start through it. Payments that have started continue; cancel them separately.
     """
-    link = await link_flow.close_link(caller.desk, practice_id, link_id, caller.actor)
-    return answer(link_view(caller.desk, link, caller.desk.world.now()))
+    link = await link_flow.close_link(caller.context, practice_id, link_id, caller.actor)
+    return answer(link_view(caller.context, link, caller.context.world.now()))
 
 
 @router.get("/checkout", response_model=payment_link_shapes.Checkout)
@@ -79,11 +79,11 @@ async def put_checkout(
 
     Null restores the default color.
     """
-    await checkout.set_color(caller.desk, practice_id, body.color, caller.actor)
+    await checkout.set_color(caller.context, practice_id, body.color, caller.actor)
     return await _checkout(caller, practice_id)
 
 
 async def _checkout(caller: Caller, practice_id: int) -> Response:
-    db = await caller.desk.opening.practice(practice_id)
-    entry = await caller.desk.opening.entry(practice_id)
-    return answer({"name": entry.name, "color": await people.checkout_color(db)})
+    practice = await caller.context.practice(practice_id)
+    entry = await caller.context.opening.entry(practice_id)
+    return answer({"name": entry.name, "color": await people.checkout_color(practice.db)})

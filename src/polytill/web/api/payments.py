@@ -74,18 +74,18 @@ def request_hash(*parts: Any) -> str:
 
 
 async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response:
-    db = await caller.desk.opening.practice(found.payment.practice_id)
+    practice = await caller.context.practice(found.payment.practice_id)
     headers = {"Idempotent-Replayed": "true"} if found.replayed else None
-    kept = await saved_methods.method_of(db, found.payment)
-    books = await views.books_of(db, found)
+    kept = await saved_methods.method_of(practice.db, found.payment)
+    books = await views.books_of(practice.db, found)
     if not found.identifiers:
-        await with_identifiers(db, found)
+        await with_identifiers(practice.db, found)
     # Most payments have no disputes and need no further query.
-    disputed = await disputes.of_payment(db, found.payment.id) if found.payment.dispute_version else []
+    disputed = await disputes.of_payment(practice.db, found.payment.id) if found.payment.dispute_version else []
     is_new = status == 201 and not found.replayed
-    operations = [] if is_new else await refunds.operations_of(db, found.payment.id)
-    public_key = await _public_key(caller, db, found)
-    view = views.payment_view(caller.desk, db, found, public_key, kept, books, disputed, operations)
+    operations = [] if is_new else await refunds.operations_of(practice.db, found.payment.id)
+    public_key = await _public_key(caller, practice.db, found)
+    view = views.payment_view(practice, found, public_key, kept, books, disputed, operations)
     return answer(view, status, headers)
 
 
@@ -94,7 +94,7 @@ async def _public_key(caller: Caller, db: PracticeDb, found: Taken) -> str | Non
     if not found.attempts or found.attempts[-1].next_action is None:
         return None
     last = found.attempts[-1]
-    snapshot = await caller.desk.configured(db, CHECKED_TTL_S)  # the keys of one credential version never change
+    snapshot = await caller.context.configured(db, CHECKED_TTL_S)  # the keys of one credential version never change
     configuration = snapshot.configurations.get(last.provider_code)
     kept = configuration.credentials(last.credential_version) if configuration else None
     if configuration is None or kept is None:
@@ -160,7 +160,7 @@ async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, bod
         saved_method=body.saved_method,
         method_details=body.method_details,
     )
-    return await _answered(caller, await create_payment(caller.desk, practice_id, request, caller.actor), 201)
+    return await _answered(caller, await create_payment(caller.context, practice_id, request, caller.actor), 201)
 
 
 router.add_api_route(
@@ -199,8 +199,8 @@ async def list_payments(
 
     Sandbox and production are never mixed. The default is production if any provider is configured for it.
     """
-    db = await caller.desk.opening.practice(practice_id)
-    environment = environment or await environment_of(caller, db)
+    practice = await caller.context.practice(practice_id)
+    environment = environment or await environment_of(caller, practice.db)
     since, until = await bounds_between(caller, practice_id, createdFrom=created_from, createdTo=created_to)
     filters = payment_lists.Filters(
         environment,
@@ -216,9 +216,9 @@ async def list_payments(
         customer_email=customer_email,
         provider_transaction_id=provider_transaction_id,
     )
-    found = await payment_lists.listed(db, filters, limit + 1)
+    found = await payment_lists.listed(practice.db, filters, limit + 1)
     page = found[:limit]
-    books = await overview.of_payments(db, [payment.id for payment in page])
+    books = await overview.of_payments(practice.db, [payment.id for payment in page])
     following = None
     if len(found) > limit:
         following = cursor_after(page[-1])
@@ -233,7 +233,7 @@ async def list_payments(
 
 async def environment_of(caller: Caller, db: PracticeDb) -> Environment:
     """The default environment of a list: production if any provider is configured for it."""
-    snapshot = await caller.desk.configured(db)
+    snapshot = await caller.context.configured(db)
     live = any(c.environment is Environment.production for c in snapshot.configurations.values())
     return Environment.production if live else Environment.sandbox
 
@@ -243,7 +243,7 @@ async def bounds_between(
 ) -> tuple[datetime | None, datetime | None]:
     """Convert two bounds to times. The end is exclusive. A day belongs to the practice's calendar, and the end day is
     included as a whole. The names are those of the query parameters, start and end."""
-    zone = (await caller.desk.opening.entry(practice_id)).zone
+    zone = (await caller.context.opening.entry(practice_id)).zone
     (first, since), (last, until) = bounds.items()
     days = [None if isinstance(value, datetime) else value for value in (since, until)]
     starts, ends = bounds_of(days[0], days[1], zone)
@@ -293,13 +293,13 @@ async def get_payment(
     """
     if caller.key.kind == "publishable" and token is None:
         raise Forbidden("A publishable key needs the payment's clientToken.")
-    db, payment = await find(caller.desk, practice_id, payment_id)
-    found = await taken(db, payment)
+    practice, payment = await find(caller.context, practice_id, payment_id)
+    found = await taken(practice.db, payment)
     if caller.key.kind == "publishable":
-        if not hmac.compare_digest((token or "").encode(), client_token(caller.desk, payment).encode()):
+        if not hmac.compare_digest((token or "").encode(), client_token(caller.context, payment).encode()):
             raise NotFound("There is no such payment.")
-        public_key = await _public_key(caller, db, found)
-        return answer(views.public_payment_view(caller.desk, db, found, public_key))
+        public_key = await _public_key(caller, practice.db, found)
+        return answer(views.public_payment_view(practice, found, public_key))
     return await _answered(caller, found)
 
 
@@ -309,7 +309,7 @@ async def confirm(caller: Pays, practice_id: PracticeId, payment_id: PaymentId) 
 
     The provider's answer settles the payment.
     """
-    return await _answered(caller, await lookup.confirm(caller.desk, practice_id, payment_id))
+    return await _answered(caller, await lookup.confirm(caller.context, practice_id, payment_id))
 
 
 @router.post("/{paymentId}/continue", response_model=answers.Payment)
@@ -321,7 +321,7 @@ async def continue_payment(caller: Pays, practice_id: PracticeId, payment_id: Pa
     """
     values = {name: Secret(value) for name, value in body.values.items()}
     return await _answered(
-        caller, await payment_input.continue_payment(caller.desk, practice_id, payment_id, values, caller.actor)
+        caller, await payment_input.continue_payment(caller.context, practice_id, payment_id, values, caller.actor)
     )
 
 
@@ -334,7 +334,7 @@ async def confirm_by_hand(
     For cash or a bank transfer that staff received. The note of what they saw is stored in the audit log.
     """
     found = await payments_manual.confirm_by_hand(
-        caller.desk, practice_id, payment_id, body.amount, body.note, body.proof, caller.actor
+        caller.context, practice_id, payment_id, body.amount, body.note, body.proof, caller.actor
     )
     return await _answered(caller, found)
 
@@ -350,7 +350,7 @@ async def capture(
     """Capture an authorized payment, in full or in part."""
     amount = body.amount if body else None
     found = await capture_cancel.capture(
-        caller.desk, practice_id, payment_id, amount, key, request_hash("capture", payment_id, amount), caller.actor
+        caller.context, practice_id, payment_id, amount, key, request_hash("capture", payment_id, amount), caller.actor
     )
     return await _answered(caller, found)
 
@@ -365,7 +365,7 @@ async def cancel(
 ) -> Response:
     """Cancel a payment that is not paid, or release an authorized one."""
     found = await capture_cancel.cancel(
-        caller.desk, practice_id, payment_id, key, request_hash("cancel", payment_id), caller.actor
+        caller.context, practice_id, payment_id, key, request_hash("cancel", payment_id), caller.actor
     )
     return await _answered(caller, found)
 
@@ -386,7 +386,7 @@ async def create_refund(
     amount, reason = (body.amount, body.reason) if body else (None, None)
     accepted = body.accept_dispute_risk if body else False
     made, replayed = await create_refunds.create_refund(
-        caller.desk,
+        caller.context,
         practice_id,
         payment_id,
         amount,
@@ -402,7 +402,7 @@ async def create_refund(
 @router.get("/{paymentId}/refunds", response_model=list[answers.Refund])
 async def list_refunds(caller: Reads, practice_id: PracticeId, payment_id: PaymentId) -> Response:
     """List a payment's refunds, oldest first."""
-    return answer([views.refund_view(r) for r in await create_refunds.listed(caller.desk, practice_id, payment_id)])
+    return answer([views.refund_view(r) for r in await create_refunds.listed(caller.context, practice_id, payment_id)])
 
 
 @router.get("/{paymentId}/refunds/{refundId}", response_model=answers.Refund)
@@ -417,5 +417,5 @@ async def get_refund(
     If its outcome is open, the refund is looked up at the provider first.
     """
     return answer(
-        views.refund_view(await create_refunds.refresh_by_id(caller.desk, practice_id, payment_id, refund_id))
+        views.refund_view(await create_refunds.refresh_by_id(caller.context, practice_id, payment_id, refund_id))
     )

@@ -43,11 +43,11 @@ async def available(caller: ReadsPublic, practice_id: PracticeId, currency: shap
 
     The catalog entries that support it (default: the practice's currency), with the practice's configuration.
     """
-    db = await caller.desk.opening.practice(practice_id)
-    snapshot = await caller.desk.configured(db)
+    practice = await caller.context.practice(practice_id)
+    snapshot = await caller.context.configured(practice.db)
     wanted = currency or snapshot.currency
     found = []
-    for entry in sorted((await caller.desk.catalog()).values(), key=lambda e: (-e.priority, e.code)):
+    for entry in sorted((await caller.context.catalog()).values(), key=lambda e: (-e.priority, e.code)):
         configuration = snapshot.configurations.get(entry.code)
         if configuration is not None and configuration.removed_at is not None:
             configuration = None
@@ -91,23 +91,23 @@ def _view(caller: Caller, db: PracticeDb, snapshot: Snapshot, configuration: Con
         if config_id == configuration.id and environment is configuration.environment
     )
     shown = credentials.credential_view(db, configuration, configuration.active)
-    url = hook_url(caller.desk, configuration.hook_token)
+    url = hook_url(caller.context, configuration.hook_token)
     return views.configuration_view(configuration, shown, defaults, url)
 
 
 async def _answered(caller: Caller, code: str, status: int = 200) -> Response:
-    db = await caller.desk.opening.practice(caller.practice_id)
-    snapshot = await caller.desk.configured(db)
-    return answer(_view(caller, db, snapshot, snapshot.configurations[code]), status)
+    practice = await caller.context.practice(caller.practice_id)
+    snapshot = await caller.context.configured(practice.db)
+    return answer(_view(caller, practice.db, snapshot, snapshot.configurations[code]), status)
 
 
 @router.get("/payment-providers", response_model=list[answers.Configuration])
 async def list_configurations(caller: Reads, practice_id: PracticeId) -> Response:
     """List the practice's provider configurations."""
-    db = await caller.desk.opening.practice(practice_id)
-    snapshot = await caller.desk.configured(db)
+    practice = await caller.context.practice(practice_id)
+    snapshot = await caller.context.configured(practice.db)
     live = [c for c in snapshot.configurations.values() if c.removed_at is None]
-    return answer([_view(caller, db, snapshot, configuration) for configuration in live])
+    return answer([_view(caller, practice.db, snapshot, configuration) for configuration in live])
 
 
 def _keys(body: shapes.KeysShape) -> credentials.Keys:
@@ -134,7 +134,7 @@ async def put_configuration(caller: Configures, practice_id: PracticeId, body: s
         body.supported_currencies,
         body.priority,
     )
-    _, made = await configuring.configure(caller.desk, practice_id, wish, caller.actor)
+    _, made = await configuring.configure(caller.context, practice_id, wish, caller.actor)
     return await _answered(caller, body.provider_code, 201 if made else 200)
 
 
@@ -161,18 +161,18 @@ async def for_currency(
     Returns the provider that a payment would use, its client-safe key and the reason, and why each other one is
     excluded.
     """
-    desk = caller.desk
-    db = await desk.opening.practice(practice_id)
-    snapshot = await desk.configured(db)
+    context = caller.context
+    practice = await context.practice(practice_id)
+    snapshot = await context.configured(practice.db)
     known = None if customer_fields is None else frozenset(customer_fields.split(",")) - {""}
     wanted = Wanted(currency, amount, payment_method, capture, known, environment)
-    found = route(await candidates(desk, snapshot, currency), wanted)
+    found = route(await candidates(context, snapshot, currency), wanted)
     if not found.ranked:
         raise _nobody(found)
     first = found.ranked[0]
     fields = first.customer_fields(payment_method, False)
     configuration = snapshot.configurations[first.code]
-    opened = provider_configs.open_credentials(db.data_key, first.code, configuration.active)
+    opened = provider_configs.open_credentials(practice.db.data_key, first.code, configuration.active)
     return answer(
         {
             "code": first.code,
@@ -207,7 +207,7 @@ def _nobody(found: Route) -> NoProvider:
 @router.get("/payment-providers/{code}", response_model=answers.Configuration)
 async def get_configuration(caller: Reads, practice_id: PracticeId, code: ProviderCode) -> Response:
     """Get a provider configuration."""
-    await configuring.existing_configuration(caller.desk, practice_id, code)
+    await configuring.existing_configuration(caller.context, practice_id, code)
     return await _answered(caller, code)
 
 
@@ -219,7 +219,7 @@ async def change_configuration(
     wish = configuring.Wish(
         code, body.environment, _keys(body), body.is_enabled, body.is_default, body.supported_currencies, body.priority
     )
-    await configuring.configure(caller.desk, practice_id, wish, caller.actor, patch=True)
+    await configuring.configure(caller.context, practice_id, wish, caller.actor, patch=True)
     return await _answered(caller, code)
 
 
@@ -229,7 +229,7 @@ async def remove_configuration(caller: Configures, practice_id: PracticeId, code
 
     No new payments go through this provider. Earlier payments can still be refunded.
     """
-    await configuring.remove(caller.desk, practice_id, code, caller.actor)
+    await configuring.remove(caller.context, practice_id, code, caller.actor)
     return Response(status_code=204)
 
 
@@ -239,7 +239,7 @@ async def test_configuration(caller: Configures, practice_id: PracticeId, code: 
 
     The test creates nothing and moves no money.
     """
-    result, tested_at = await configuring.test_configuration(caller.desk, practice_id, code, caller.actor)
+    result, tested_at = await configuring.test_configuration(caller.context, practice_id, code, caller.actor)
     return answer(
         {
             "ok": result.ok,
@@ -256,7 +256,7 @@ async def put_credentials(
     caller: Configures, practice_id: PracticeId, code: ProviderCode, environment: Environment, body: shapes.KeysShape
 ) -> Response:
     """Set the keys of an environment without activating it."""
-    await configuring.prepare_credentials(caller.desk, practice_id, code, environment, _keys(body), caller.actor)
+    await configuring.prepare_credentials(caller.context, practice_id, code, environment, _keys(body), caller.actor)
     return await _answered(caller, code)
 
 
@@ -265,7 +265,7 @@ async def activate(
     caller: Configures, practice_id: PracticeId, code: ProviderCode, body: shapes.ActivateShape
 ) -> Response:
     """Activate an environment whose keys are set."""
-    await configuring.activate(caller.desk, practice_id, code, body.environment, caller.actor)
+    await configuring.activate(caller.context, practice_id, code, body.environment, caller.actor)
     return await _answered(caller, code)
 
 
@@ -297,14 +297,14 @@ async def list_events(
     limit: Limit = 50,
 ) -> Response:
     """List webhooks from providers, newest first."""
-    db = await caller.desk.opening.practice(practice_id)
-    return answer([_event_view(e) for e in await webhook_events.listed(db, status, payment_id, before, limit)])
+    practice = await caller.context.practice(practice_id)
+    return answer([_event_view(e) for e in await webhook_events.listed(practice.db, status, payment_id, before, limit)])
 
 
 @router.post("/webhook-events/{eventId}/replay", response_model=answers.WebhookEvent)
 async def replay_event(caller: Configures, practice_id: PracticeId, event_id: EventId) -> Response:
     """Process a parked webhook again."""
-    return answer(_event_view(await receive.replay(caller.desk, practice_id, event_id)))
+    return answer(_event_view(await receive.replay(caller.context, practice_id, event_id)))
 
 
 @router.get("/audit-log", response_model=list[answers.AuditLine])
@@ -316,8 +316,8 @@ async def audit_log(
     limit: Limit = 100,
 ) -> Response:
     """List the practice's audit log, newest first."""
-    db = await caller.desk.opening.practice(practice_id)
-    return answer([audit_view(line) for line in await audit.listed(db, subject, before, limit)])
+    practice = await caller.context.practice(practice_id)
+    return answer([audit_view(line) for line in await audit.listed(practice.db, subject, before, limit)])
 
 
 @router.get("/ledger", response_model=answers.Ledger)
@@ -334,26 +334,26 @@ async def balances(
     the practice's calendar, and the day ``to`` is included. The default environment is production if any provider is
     configured for it.
     """
-    db = await caller.desk.opening.practice(practice_id)
-    environment = environment or await environment_of(caller, db)
+    practice = await caller.context.practice(practice_id)
+    environment = environment or await environment_of(caller, practice.db)
     since, until = await bounds_between(caller, practice_id, **{"from": booked_from, "to": booked_to})
-    found = await ledger.balances(db, environment, since, until)
+    found = await ledger.balances(practice.db, environment, since, until)
     return answer({"environment": environment.value, "balances": found})
 
 
 @router.get("/people", response_model=list[answers.Person])
 async def list_people(caller: Reads, practice_id: PracticeId) -> Response:
     """List the practice's people."""
-    db = await caller.desk.opening.practice(practice_id)
+    practice = await caller.context.practice(practice_id)
     names = {"is_active": "isActive", "created_at": "createdAt"}
-    found = [{names.get(k, k): v for k, v in person.items()} for person in await people.people(db)]
+    found = [{names.get(k, k): v for k, v in person.items()} for person in await people.people(practice.db)]
     return answer([{**person, "createdAt": wire_time(person["createdAt"])} for person in found])
 
 
 @router.get("/keys", response_model=list[answers.Key])
 async def list_keys(caller: Configures, practice_id: PracticeId) -> Response:
     """List the practice's API keys."""
-    return answer([key_view(key) for key in await people.keys(caller.desk.owner, practice_id)])
+    return answer([key_view(key) for key in await people.keys(caller.context.owner, practice_id)])
 
 
 @router.post("/keys", status_code=201, response_model=answers.NewKey)
@@ -366,7 +366,7 @@ async def create_key(caller: Configures, practice_id: PracticeId, body: shapes.K
     beyond = [s for s in scopes or admin_practices.PRACTICE_SCOPES if s not in caller.key.scopes]
     if body.kind == "practice" and beyond:
         raise Invalid([FieldError("/scopes", f"Your own key lacks the scope {beyond[0]!r}.")])
-    key = await admin_practices.create_key(caller.desk, body.kind, practice_id, body.name, scopes, caller.actor)
+    key = await admin_practices.create_key(caller.context, body.kind, practice_id, body.name, scopes, caller.actor)
     return answer({"key": key}, 201)
 
 
@@ -379,7 +379,7 @@ async def revoke_key(
 ) -> Response:
     """Revoke an API key of the practice."""
     try:
-        await admin_practices.revoke_key(caller.desk, key_id, practice_id, caller.actor)
+        await admin_practices.revoke_key(caller.context, key_id, practice_id, caller.actor)
     except Stale:
         raise NotFound("There is no such key.") from None
     request.app.state.keys.forget()

@@ -31,17 +31,19 @@ async def list_saved_methods(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
     """List saved methods of one environment that can be charged, newest first."""
-    db = await caller.desk.opening.practice(practice_id)
-    environment = environment or await environment_of(caller, db)
+    practice = await caller.context.practice(practice_id)
+    environment = environment or await environment_of(caller, practice.db)
     try:
         email = read_email(customer_email)
     except InvalidContact as error:
         raise Invalid([wrong("query:customerEmail", error)], str(error)) from None
     customer = saving.customer_key(email)
-    found = await saved_methods.listed(db, environment, customer, cursor, limit + 1)
+    found = await saved_methods.listed(practice.db, environment, customer, cursor, limit + 1)
     following = found[limit - 1].id if len(found) > limit else None
-    today = caller.desk.world.now()
-    data = [saved_method_shapes.saved_method_entry(kept, today) for kept in await saving.shown(db, found[:limit])]
+    today = caller.context.world.now()
+    data = [
+        saved_method_shapes.saved_method_entry(kept, today) for kept in await saving.shown(practice.db, found[:limit])
+    ]
     return answer({"data": data, "nextCursor": following})
 
 
@@ -53,5 +55,5 @@ async def remove_saved_method(
 
     It can no longer be charged here. It is detached at the provider if the provider supports that.
     """
-    await saving.remove(caller.desk, practice_id, method_id, caller.actor)
+    await saving.remove(caller.context, practice_id, method_id, caller.actor)
     return Response(status_code=204)

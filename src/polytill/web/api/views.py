@@ -13,7 +13,7 @@ from starlette.responses import Response
 from polytill.domain.clock import wire_time
 from polytill.domain.identifiers import IdentifierKind, Identifiers
 from polytill.domain.money import ppm_to_percent
-from polytill.flows.context import Desk
+from polytill.flows.context import Practice
 from polytill.flows.next_action import open_action
 from polytill.flows.payments.create import Taken, client_token, current_attempt
 from polytill.storage import overview
@@ -131,8 +131,7 @@ def next_action_view(db: PracticeDb, taken: Taken, public_key: str | None) -> di
 
 
 def payment_view(
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     taken: Taken,
     public_key: str | None = None,
     kept: KeptMethod | None = None,
@@ -143,9 +142,9 @@ def payment_view(
     """A payment as its practice sees it. ``books``: its ledger sums by currency."""
     payment = taken.payment
     view = payment_summary(payment, books)
-    view["clientToken"] = client_token(desk, payment)
+    view["clientToken"] = client_token(practice.context, payment)
     payable = payment.status.value in ("requires_action", "processing")
-    view["nextAction"] = next_action_view(db, taken, public_key) if payable else None
+    view["nextAction"] = next_action_view(practice.db, taken, public_key) if payable else None
     view["savedMethod"] = saved_method_view(kept)
     view["attempts"] = [attempt_view(attempt, taken.identifiers.get(attempt.id)) for attempt in taken.attempts]
     view["operations"] = [operation_view(operation) for operation in operations]
@@ -192,9 +191,9 @@ def payment_summary(payment: Payment, books: Mapping[str, Sums] | None = None) -
     }  # fmt: skip
 
 
-def public_payment_view(desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None) -> dict[str, Any]:
+def public_payment_view(practice: Practice, taken: Taken, public_key: str | None) -> dict[str, Any]:
     """A payment as its customer may see it, without the practice's own notes."""
-    full = payment_view(desk, db, taken, public_key)
+    full = payment_view(practice, taken, public_key)
     names = (
         "id",
         "number",

@@ -123,7 +123,7 @@ def show(
 
 
 def _is_https(request: Request) -> bool:
-    return str(request.app.state.till.desk.settings.public_url).startswith("https://")
+    return str(request.app.state.till.context.settings.public_url).startswith("https://")
 
 
 # ── Errors ──

@@ -17,7 +17,7 @@ from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.places import places
 from polytill.domain.secret import Secret
 from polytill.domain.states import PaymentStatus, RefundState
-from polytill.flows.context import Desk, log
+from polytill.flows.context import Context, Practice, log
 from polytill.flows.payments import customers
 from polytill.flows.payments.create import CLIENT_TOKEN, Taken, current_attempt, find, taken, with_identifiers
 from polytill.flows.payments.payment_links import way_back
@@ -65,19 +65,19 @@ class PayerRoute(APIRoute):
 router = APIRouter(tags=["checkout"], route_class=PayerRoute)
 
 
-async def _found(request: Request, token: str) -> tuple[Desk, PracticeDb, Taken]:
-    desk: Desk = request.app.state.till.desk
-    address = desk.ring.read_address(CLIENT_TOKEN, token)
+async def _found(request: Request, token: str) -> tuple[Practice, Taken]:
+    context: Context = request.app.state.till.context
+    address = context.ring.read_address(CLIENT_TOKEN, token)
     if address is None:
         raise NotFound("There is no such payment.")
-    db, payment = await find(desk, address[0], address[1].decode("ascii", "replace"))
-    return desk, db, await taken(db, payment)
+    practice, payment = await find(context, address[0], address[1].decode("ascii", "replace"))
+    return practice, await taken(practice.db, payment)
 
 
-async def brand_of(desk: Desk, db: PracticeDb) -> Brand:
+async def brand_of(practice: Practice) -> Brand:
     """The practice's branding."""
-    entry = await desk.opening.entry(db.practice_id)
-    return Brand(entry.name, await people.checkout_color(db), entry.zone)
+    entry = await practice.context.opening.entry(practice.id)
+    return Brand(entry.name, await people.checkout_color(practice.db), entry.zone)
 
 
 # ── The page ──
@@ -95,20 +95,19 @@ async def pay_page(request: Request, clientToken: str) -> Response:
 async def _page(
     request: Request,
     token: str,
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     found: Taken,
     given: dict[str, str] | None = None,
     wrong: Wrong | None = None,
 ) -> Response:
     """Render the page of a payment. ``wrong``: corrected customer fields that are not valid."""
-    payment, step = found.payment, await flow.next_step(desk, db, found)
-    retry = may_try_again(desk, payment, found.attempts)
+    payment, step = found.payment, await flow.next_step(practice, found)
+    retry = may_try_again(practice.context, payment, found.attempts)
     back = request.query_params.get("back")
-    state = state_of(found, step, retry, back if back in BACK else None, desk.world.now())
+    state = state_of(found, step, retry, back if back in BACK else None, practice.now())
     looked = _looked(request)
     wait = wait_of(state, looked)
-    brand = await brand_of(desk, db)
+    brand = await brand_of(practice)
     language = replace(language_of(request), zone=brand.zone)
     if state.name == "expired" or state.tone == "wait":
         step = None
@@ -117,33 +116,33 @@ async def _page(
     if step is not None and embedded:
         for directive, origins in step.public["policy"].items():
             policy[directive] = [*policy.get(directive, ()), *origins]
-    correcting = await _correcting(desk, db, payment, retry, wrong)
-    place = (await desk.configured(db)).place
+    correcting = await _correcting(practice, payment, retry, wrong)
+    place = (await practice.context.configured(practice.db)).place
     return show(
         request, "pay.html", brand, 422 if wrong else 200, policy=policy, **correcting, given=given or {},
-        wrong=wrong or {}, link_token=await way_back(desk, db, found),
+        wrong=wrong or {}, link_token=await way_back(practice, found),
         payment=payment, step=step, embedded=embedded, state=state,
         title=language.say(state.name, "title"), text=_text(language, state, wait, payment, brand), retry=retry,
         fields=payment_input.FIELDS[step.wants] if step and step.wants else (),
         incomplete=request.query_params.get("incomplete", ""), wanted_phone=usual_phone(place, payment.currency) or "",
         token=token, wait=wait, waits=state.name in WAITING, looked=looked + 1, return_to=_return_url(payment),
-        sandbox=payment.environment.value == "sandbox", via=await _via(desk, found, step, language),
+        sandbox=payment.environment.value == "sandbox", via=await _via(practice.context, found, step, language),
         until=language.moment(payment.expires_at) if payment.expires_at else None,
         has_receipt=payment.status is PaymentStatus.succeeded, how=_by_hand(language, payment, step),
     )  # fmt: skip
 
 
-async def _correcting(desk: Desk, db: PracticeDb, payment: Payment, retry: bool, wrong: Wrong | None) -> dict[str, Any]:
+async def _correcting(practice: Practice, payment: Payment, retry: bool, wrong: Wrong | None) -> dict[str, Any]:
     """The customer fields that may be corrected on a failed payment, if that can help, with an example phone number."""
     if not retry:
         return {"asked": {}, "example": None}
-    fields = await flow.fields_to_correct(desk, db, payment)
+    fields = await flow.fields_to_correct(practice, payment)
     customer = Customer(payment.customer_email, payment.customer_name, payment.customer_phone)
     known = customers.given(customer, payment.method_details)
     if not (wrong or payment.failure_reason in CORRECTABLE or fields.missing(known)):
         return {"asked": {}, "example": None}
     asked = {name: name not in known and required for name, required in form_fields(fields).items()}
-    usual = usual_phone((await desk.configured(db)).place, payment.currency)
+    usual = usual_phone((await practice.context.configured(practice.db)).place, payment.currency)
     return {"asked": asked, "example": fields.example_phone or usual}
 
 
@@ -176,11 +175,11 @@ def _text(language: Language, state: State, wait: int | None, payment: Payment, 
     return language.say(state.name, "stopped" if stopped else state.text, practice=brand.name, refunded=refunded)
 
 
-async def _via(desk: Desk, found: Taken, step: flow.Step | None, language: Language) -> str | None:
+async def _via(context: Context, found: Taken, step: flow.Step | None, language: Language) -> str | None:
     """The provider and the methods, only those that support this currency."""
     if step is None or step.url is None:
         return None
-    entry = (await desk.catalog()).get(found.payment.provider_code or "")
+    entry = (await context.catalog()).get(found.payment.provider_code or "")
     if entry is None:
         return None
     known = [language.say("method", method) for method in step.methods if method in METHODS]
@@ -204,8 +203,8 @@ async def return_page(request: Request, clientToken: str) -> Response:
     The address can be forged, so the payment is looked up before the redirect. A page that refreshes itself sends ``n``
     and keeps the customer here.
     """
-    desk, _, found = await _found(request, clientToken)
-    found = await flow.come_back(desk, found)
+    practice, found = await _found(request, clientToken)
+    found = await flow.come_back(practice.context, found)
     looking = "n" in request.query_params
     target = None if looking or _still_open(found) else _return_url(found.payment)
     return _see_other(target or _own_page(clientToken, found, _looked(request) if looking else None))
@@ -250,15 +249,15 @@ async def retry_page(request: Request, clientToken: str) -> Response:
 
     Starts a new attempt unless an earlier one can still be paid; else shows the status.
     """
-    desk, db, found = await _found(request, clientToken)
+    practice, found = await _found(request, clientToken)
     typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
     given = {name: typed.get(name, [""])[0].strip() for name in CUSTOMER_FIELDS}
     try:
-        await flow.correct(desk, db.practice_id, found.payment.id, Customer(**given))
+        await flow.correct(practice.context, practice.id, found.payment.id, Customer(**given))
     except Invalid as error:
         wrong = customer_errors(error)
         if wrong:
-            return await _page(request, clientToken, desk, db, found, given, wrong)
+            return await _page(request, clientToken, practice, found, given, wrong)
         # No provider can take it at present, and no other data would help: the page stays unchanged.
     return _see_other(f"/pay/{clientToken}")
 
@@ -269,11 +268,11 @@ async def continue_page(request: Request, clientToken: str) -> Response:
 
     The input is never stored. The page shows the result.
     """
-    desk, db, found = await _found(request, clientToken)
+    practice, found = await _found(request, clientToken)
     typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
     values = {name: Secret(texts[0].strip()[:100]) for name, texts in typed.items() if texts[0].strip()}
     try:
-        await payment_input.continue_payment(desk, db.practice_id, found.payment.id, values, "payer")
+        await payment_input.continue_payment(practice.context, practice.id, found.payment.id, values, "payer")
     except Invalid as error:
         wrong = any(one.reason for one in error.errors)
         return _see_other(f"/pay/{clientToken}?incomplete={'phone' if wrong else '1'}")
@@ -291,22 +290,22 @@ async def receipt_page(request: Request, clientToken: str) -> Response:
 
     What was paid, to whom and when, and what was refunded. Payments that are not paid have no receipt.
     """
-    desk, db, found = await _found(request, clientToken)
-    payment, paid_at = found.payment, await ledger.paid_at(db, found.payment.id)
+    practice, found = await _found(request, clientToken)
+    payment, paid_at = found.payment, await ledger.paid_at(practice.db, found.payment.id)
     if payment.status is not PaymentStatus.succeeded or paid_at is None:
         raise NoReceipt
-    entry = (await desk.catalog()).get(payment.provider_code or "")
-    given_back = [r for r in await refunds.of_payment(db, payment.id) if r.state in GIVEN_BACK]
+    entry = (await practice.context.catalog()).get(payment.provider_code or "")
+    given_back = [r for r in await refunds.of_payment(practice.db, payment.id) if r.state in GIVEN_BACK]
     method = payment.payment_method
     language = language_of(request)
-    books = (await overview.of_payments(db, [payment.id]))[payment.id].get(payment.currency, Sums())
+    books = (await overview.of_payments(practice.db, [payment.id]))[payment.id].get(payment.currency, Sums())
     of_duplicates = sum(r.amount for r in given_back if r.returns_excess and r.state is RefundState.succeeded)
     lost = books.disputed + books.duplicates_returned - of_duplicates
     left = books.gross + books.duplicates_received - lost - sum(r.amount for r in given_back)
     return show(
         request,
         "receipt.html",
-        await brand_of(desk, db),
+        await brand_of(practice),
         payment=payment,
         token=clientToken,
         paid_at=paid_at,
@@ -317,7 +316,7 @@ async def receipt_page(request: Request, clientToken: str) -> Response:
         provider=language.declared(entry.name) if entry else None,
         method=language.say("method", method) if method in METHODS else None,
         sandbox=payment.environment.value == "sandbox",
-        called=await _called(db, found),
+        called=await _called(practice.db, found),
     )
 
 

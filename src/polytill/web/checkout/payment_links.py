@@ -13,13 +13,12 @@ from markupsafe import Markup
 
 from polytill.domain.errors import Conflict, Invalid, NotFound
 from polytill.domain.ids import new_id
-from polytill.flows.context import Desk
+from polytill.flows.context import Context, Practice
 from polytill.flows.payments import customers
 from polytill.flows.payments import payment_links as link_flow
 from polytill.flows.payments.create import client_token
 from polytill.flows.payments.route import Way
 from polytill.providers.customer_fields import NOTHING
-from polytill.storage.databases import PracticeDb
 from polytill.storage.payment_links import PaymentLink
 from polytill.web.checkout.customer_forms import customer_errors, form_fields, read_form, usual_phone
 from polytill.web.checkout.pages import show
@@ -37,10 +36,10 @@ class NoLink(NotFound):
     sentence = "no_link"
 
 
-async def _behind(request: Request, token: str) -> tuple[Desk, PracticeDb, PaymentLink]:
-    desk: Desk = request.app.state.till.desk
+async def _behind(request: Request, token: str) -> tuple[Practice, PaymentLink]:
+    context: Context = request.app.state.till.context
     try:
-        return desk, *await link_flow.link_behind(desk, token)
+        return await link_flow.link_behind(context, token)
     except NotFound:
         raise NoLink from None
 
@@ -51,18 +50,17 @@ async def link_page(request: Request, linkToken: str) -> Response:
 
     The amount and the customer form. A single-use link that has a payment shows that payment.
     """
-    desk, db, link = await _behind(request, linkToken)
-    begun = await link_flow.only_payment(desk, db, link)
+    practice, link = await _behind(request, linkToken)
+    begun = await link_flow.only_payment(practice, link)
     if begun is not None:
-        return _see_other(f"/pay/{client_token(desk, begun)}")
+        return _see_other(f"/pay/{client_token(practice.context, begun)}")
     typed = {"by": request.query_params.get("by", "")}
-    return await _form(request, desk, db, link, linkToken, typed, new_id(desk.world))
+    return await _form(request, practice, link, linkToken, typed, new_id(practice.context.world))
 
 
 async def _form(
     request: Request,
-    desk: Desk,
-    db: PracticeDb,
+    practice: Practice,
     link: PaymentLink,
     token: str,
     given: dict[str, str],
@@ -71,18 +69,18 @@ async def _form(
     unavailable: bool = False,
 ) -> Response:
     """Render the form with the fields that the chosen provider needs. ``wrong``: invalid fields, each with an example."""
-    status, ways = link.status(desk.world.now()), await link_flow.ways(desk, db, link)
+    status, ways = link.status(practice.now()), await link_flow.ways(practice, link)
     if status == "open" and (unavailable or not ways):
         status = "unavailable"
     way = _chosen(ways, given)
     asked, example = form_fields(way.fields if way else NOTHING), None
     if way is not None and "phone" in asked:
-        snapshot = await desk.configured(db)
+        snapshot = await practice.context.configured(practice.db)
         example = way.fields.example_phone or usual_phone(snapshot.place, link.currency)
     return show(
         request,
         "pay_link.html",
-        await brand_of(desk, db),
+        await brand_of(practice),
         422 if wrong else 200,
         link=link,
         token=token,
@@ -110,27 +108,27 @@ async def begin_page(request: Request, linkToken: str) -> Response:
 
     The form's key makes a repeated submission return the same payment.
     """
-    desk, db, link = await _behind(request, linkToken)
+    practice, link = await _behind(request, linkToken)
     fields = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
     given = {name: fields.get(name, [""])[0].strip() for name in ("email", "name", "phone", "key", "by")}
     payer_key = given["key"] if given["key"].isascii() and given["key"].isalnum() else ""
-    payer_key = payer_key or new_id(desk.world)
-    way = _chosen(await link_flow.ways(desk, db, link), given)
-    snapshot = await desk.configured(db)
+    payer_key = payer_key or new_id(practice.context.world)
+    way = _chosen(await link_flow.ways(practice, link), given)
+    snapshot = await practice.context.configured(practice.db)
     countries = customers.countries_of(snapshot.place, link.currency)
     customer, wrong = read_form(given, way.fields if way else NOTHING, countries)
-    if wrong and way is not None and link.status(desk.world.now()) == "open":
-        return await _form(request, desk, db, link, linkToken, given, payer_key, wrong)
+    if wrong and way is not None and link.status(practice.context.world.now()) == "open":
+        return await _form(request, practice, link, linkToken, given, payer_key, wrong)
     chosen = way.code if way is not None and given["by"] == way.code else None
     try:
-        found = await link_flow.begin(desk, link.practice_id, link.id, customer, payer_key, chosen)
+        found = await link_flow.begin(practice.context, link.practice_id, link.id, customer, payer_key, chosen)
     except Conflict:  # it has closed or expired, possibly since the form was shown
-        db, link = await link_flow.find_link(desk, link.practice_id, link.id)
-        return await _form(request, desk, db, link, linkToken, given, payer_key)
+        practice, link = await link_flow.find_link(practice.context, link.practice_id, link.id)
+        return await _form(request, practice, link, linkToken, given, payer_key)
     except Invalid as error:  # since the form was shown, the available providers have changed
         wrong = customer_errors(error)
-        return await _form(request, desk, db, link, linkToken, given, payer_key, wrong, unavailable=not wrong)
-    return _see_other(f"/pay/{client_token(desk, found.payment)}")
+        return await _form(request, practice, link, linkToken, given, payer_key, wrong, unavailable=not wrong)
+    return _see_other(f"/pay/{client_token(practice.context, found.payment)}")
 
 
 def _see_other(target: str) -> Response:
@@ -160,9 +158,11 @@ def qr_svg(address: str, *, whole_file: bool) -> str:
 @router.get("/qr.svg", response_class=Response, responses={200: {"content": {"image/svg+xml": {}}}})
 async def qr_image(request: Request, linkToken: str) -> Response:
     """Get a link's QR code as SVG."""
-    desk, _, link = await _behind(request, linkToken)
+    practice, link = await _behind(request, linkToken)
     headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'"}
-    return Response(qr_svg(link_flow.link_address(desk, link), whole_file=True), 200, headers, "image/svg+xml")
+    return Response(
+        qr_svg(link_flow.link_address(practice.context, link), whole_file=True), 200, headers, "image/svg+xml"
+    )
 
 
 @router.get("/poster", response_class=HTMLResponse)
@@ -171,15 +171,15 @@ async def poster_page(request: Request, linkToken: str) -> Response:
 
     The QR code with the practice's name and the amount, to print or display.
     """
-    desk, db, link = await _behind(request, linkToken)
-    url = link_flow.link_address(desk, link)
+    practice, link = await _behind(request, linkToken)
+    url = link_flow.link_address(practice.context, link)
     return show(
         request,
         "link_poster.html",
-        await brand_of(desk, db),
+        await brand_of(practice),
         link=link,
         url=url,
         qr=Markup(qr_svg(url, whole_file=False)),  # noqa: S704
-        status=link.status(desk.world.now()),
+        status=link.status(practice.context.world.now()),
         sandbox=link.environment.value == "sandbox",
     )

@@ -55,5 +55,5 @@ async def save(request: Request, found: PracticeAdmin) -> Response:
     except EXPECTED as error:
         errors = {"color": words_of(request)("look.no_color")}
         return await _page(request, found, error.status, given=text[:20], errors=errors)
-    await checkout.set_color(visitor.desk, visitor.practice_id, color, visitor.actor)
+    await checkout.set_color(visitor.context, visitor.practice_id, color, visitor.actor)
     return see(f"{visitor.door}/checkout", Done.look)

@@ -49,8 +49,8 @@ def form_key(form: Form) -> str:
 async def _asked(
     request: Request, found: OfPractice, payment_id: str, kind: str, status: int = 200, **more: Any
 ) -> Response:
-    db, payment = await find(found.visitor.desk, found.visitor.practice_id, payment_id)
-    possible = can_capture(payment) if kind == "capture" else can_cancel(await taken(db, payment))
+    practice, payment = await find(found.visitor.context, found.visitor.practice_id, payment_id)
+    possible = can_capture(payment) if kind == "capture" else can_cancel(await taken(practice.db, payment))
     if not possible and status == 200:
         return see(f"{found.visitor.door}/payments/{payment_id}", Done.nothing_to_change)
     return page(
@@ -61,7 +61,7 @@ async def _asked(
         payment=payment,
         kind=kind,
         release=payment.status is PaymentStatus.authorized,
-        **{"key": new_id(found.visitor.desk.world), "amount": None, **more},
+        **{"key": new_id(found.visitor.context.world), "amount": None, **more},
     )
 
 
@@ -84,14 +84,14 @@ async def capture(request: Request, found: PracticeAdmin, payment_id: str) -> Re
     """Capture the amount; the rest is released."""
     form, visitor = form_of(request), found.visitor
     key = form_key(form)
-    _, payment = await find(visitor.desk, visitor.practice_id, payment_id)
+    _, payment = await find(visitor.context, visitor.practice_id, payment_id)
     try:
         amount = amount_of(words_of(request), form.text("amount"), payment.currency)
         most = Money(payment.amount_authorized, payment.currency)
         if payment.status is PaymentStatus.authorized and amount > most.minor:
             raise invalid("/amount", f"At most {most} can be captured.", reason="amount_too_large", most=most)
         await capture_cancel.capture(
-            visitor.desk,
+            visitor.context,
             visitor.practice_id,
             payment_id,
             amount,
@@ -126,7 +126,7 @@ async def cancel(request: Request, found: PracticeAdmin, payment_id: str) -> Res
     key = form_key(form)
     try:
         await capture_cancel.cancel(
-            visitor.desk,
+            visitor.context,
             visitor.practice_id,
             payment_id,
             f"page-{key}",

@@ -11,7 +11,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import FieldError, NotFound, PolytillError, invalid
 from polytill.domain.typed_amounts import TypedAmountError, typed_percentage, typed_whole
 from polytill.flows.admin import catalog
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.handler_guard import takes
 from polytill.flows.provider_calls import missing_handler
 from polytill.providers.contract import Handler
@@ -57,15 +57,15 @@ def _entry(found: dict[str, ProviderEntry], code: str) -> ProviderEntry:
     return found[code]
 
 
-def _handler(desk: Desk, code: str, entry: ProviderEntry | None) -> tuple[type[Handler] | None, str]:
+def _handler(context: Context, code: str, entry: ProviderEntry | None) -> tuple[type[Handler] | None, str]:
     kind, module = (entry.integration_type, entry.handler_module) if entry else ("built_in", None)
     try:
-        return desk.registry.get(code, kind, module), ""
+        return context.registry.get(code, kind, module), ""
     except HandlerMissing as error:
         return None, str(error)
 
 
-async def _users(desk: Desk) -> dict[str, list[Any]]:
+async def _users(context: Context) -> dict[str, list[Any]]:
     """The practices that use each provider, for a bounded number of practices."""
     found: dict[str, list[Any]] = {}
     gate = asyncio.Semaphore(8)
@@ -73,14 +73,14 @@ async def _users(desk: Desk) -> dict[str, list[Any]]:
     async def one(entry: Any) -> None:
         async with gate:
             try:
-                snapshot = await desk.configured(await desk.opening.practice(entry.id), 60.0)
+                snapshot = await context.configured(await context.opening.practice(entry.id), 60.0)
             except PolytillError:
                 return
         for code, configuration in snapshot.configurations.items():
             if configuration.removed_at is None:
                 found.setdefault(code, []).append((entry, configuration))
 
-    entries = await practices.listed(desk.owner, 0, USERS_LOOKED_AT)
+    entries = await practices.listed(context.owner, 0, USERS_LOOKED_AT)
     await asyncio.gather(*(one(entry) for entry in entries if entry.state != "provisioning"))
     return found
 
@@ -88,19 +88,19 @@ async def _users(desk: Desk) -> dict[str, list[Any]]:
 @router.get("")
 async def list_providers(request: Request, visitor: OwnerViewer) -> Response:
     """List the catalog."""
-    desk = visitor.desk
-    entries = sorted((await desk.catalog()).values(), key=lambda e: (-e.priority, e.code))
+    context = visitor.context
+    entries = sorted((await context.catalog()).values(), key=lambda e: (-e.priority, e.code))
     known = {entry.code for entry in entries}
-    missing = [h for code, h in sorted(desk.registry.installed().items()) if code not in known]
+    missing = [h for code, h in sorted(context.registry.installed().items()) if code not in known]
     return page(
         request,
         "owner/catalog.html",
         visitor=visitor,
         entries=entries,
-        users=await _users(desk),
-        reasons={e.code: missing_handler(desk, e) for e in entries},
+        users=await _users(context),
+        reasons={e.code: missing_handler(context, e) for e in entries},
         not_added=missing,
-        refused=[one for one in desk.registry.plug_ins() if one.refused],
+        refused=[one for one in context.registry.plug_ins() if one.refused],
     )
 
 
@@ -109,8 +109,8 @@ async def list_providers(request: Request, visitor: OwnerViewer) -> Response:
 
 async def _new_page(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
     more.setdefault("given", {})
-    known = await visitor.desk.catalog()
-    handlers = visitor.desk.registry.installed()
+    known = await visitor.context.catalog()
+    handlers = visitor.context.registry.installed()
     installed = {code: one for code, one in handlers.items() if code not in known}
     code = more["given"].get("code") or request.query_params.get("code", "")
     return page(
@@ -139,7 +139,7 @@ async def add_provider(request: Request, visitor: OwnerAdmin) -> Response:
     try:
         body = shaped(shapes.ProviderShape, given)
         sent = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
-        entry = await catalog.add(visitor.desk, sent, None, visitor.actor)
+        entry = await catalog.add(visitor.context, sent, None, visitor.actor)
     except EXPECTED as error:
         return await _new_page(request, visitor, error.status, given=given, errors=errors_by_field(error))
     return see(f"/owner/catalog/{entry.code}", Done.provider_added)
@@ -149,9 +149,9 @@ async def add_provider(request: Request, visitor: OwnerAdmin) -> Response:
 
 
 async def _provider_page(request: Request, visitor: OwnerViewer, code: str, status: int = 200, **more: Any) -> Response:
-    desk = visitor.desk
-    entry = _entry(await desk.catalog(), code)
-    handler, missing = _handler(desk, code, entry)
+    context = visitor.context
+    entry = _entry(await context.catalog(), code)
+    handler, missing = _handler(context, code, entry)
     typed: Form | None = more.setdefault("typed", None)
     stored = {wire: getattr(entry, column) or "" for wire, column in TEXTS.items()}
     given = {wire: typed.text(wire) for wire in TEXTS} if typed and typed.has("name") else stored
@@ -164,7 +164,7 @@ async def _provider_page(request: Request, visitor: OwnerViewer, code: str, stat
         handler=handler,
         missing=missing,
         given=given,
-        users=(await _users(desk)).get(code, []),
+        users=(await _users(context)).get(code, []),
         all_currencies=sorted(code for code in set(CURRENCIES) - set(entry.currencies) if takes(handler, code)),
         **more,
     )
@@ -191,8 +191,8 @@ async def add_currency(request: Request, visitor: OwnerAdmin, code: str) -> Resp
 async def _save(request: Request, visitor: OwnerAdmin, code: str, add: str | None = None) -> Response:
     """Save all changes; one invalid field prevents all of them."""
     form, words, problems = form_of(request), words_of(request), Problems()
-    entry = _entry(await visitor.desk.catalog(), code)
-    handler, _ = _handler(visitor.desk, code, entry)
+    entry = _entry(await visitor.context.catalog(), code)
+    handler, _ = _handler(visitor.context, code, entry)
     columns: dict[str, Any] = {}
     changed: list[CurrencySupport] = []
     if form.has("name"):
@@ -214,11 +214,11 @@ async def _save(request: Request, visitor: OwnerAdmin, code: str, add: str | Non
         problems.settle()
         if columns or add is not None:
             present = None if add is None else [*entry.supported_currencies, add]
-            await catalog.change(visitor.desk, code, columns, present, visitor.actor)
+            await catalog.change(visitor.context, code, columns, present, visitor.actor)
     except EXPECTED as error:
         return await _provider_page(request, visitor, code, error.status, typed=form, errors=errors_by_field(error))
     for support in changed:
-        await catalog.put_currency(visitor.desk, code, support, visitor.actor)
+        await catalog.put_currency(visitor.context, code, support, visitor.actor)
     return see(f"/owner/catalog/{code}" + ("" if add is None else "#terms"), Done.saved)
 
 

@@ -19,6 +19,7 @@ from fastapi.responses import StreamingResponse
 from polytill.domain.identifiers import Identifiers
 from polytill.domain.localities import day_of, start_of
 from polytill.domain.money import to_major
+from polytill.flows.context import Practice
 from polytill.storage import ledger, overview, payment_identifiers, payment_lists
 from polytill.storage.overview import Sums
 from polytill.storage.payments import Payment
@@ -142,7 +143,7 @@ def _table(found: OfPractice, name: str, columns: tuple[str, ...], read: Callabl
         yield _rows([[f"# complete: {sent} rows"]])
 
     assert found.visitor.practice is not None
-    today = day_of(found.visitor.desk.world.now(), found.visitor.practice.zone)
+    today = day_of(found.visitor.context.world.now(), found.visitor.practice.zone)
     file = f"{name}-{found.visitor.practice_id}-{today:%Y-%m-%d}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{file}"', "Cache-Control": "no-store"}
     return StreamingResponse(lines(), 200, headers, "text/csv; charset=utf-8")
@@ -175,9 +176,9 @@ async def bookings(
 ) -> Response:
     """Export all ledger lines of a month by booking day: their sums are the month's."""
     assert found.visitor.practice is not None
-    desk, zone = found.visitor.desk, found.visitor.practice.zone
-    chosen = await environment_of(desk, found.db, environment)
-    first = month_of(month, day_of(desk.world.now(), zone))
+    context, zone = found.visitor.context, found.visitor.practice.zone
+    chosen = await environment_of(Practice(context, found.db), environment)
+    first = month_of(month, day_of(context.world.now(), zone))
     since, until = start_of(first, zone), start_of((first + timedelta(days=31)).replace(day=1), zone)
 
     async def read() -> AsyncIterator[list[list[str]]]:

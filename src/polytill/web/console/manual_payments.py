@@ -49,7 +49,7 @@ LONGEST = 500
 
 async def _configuration(found: OfPractice) -> Configuration | None:
     """The practice's configuration of manual payments; None if it is missing or switched off."""
-    configuration = (await found.visitor.desk.configured(found.db)).configurations.get(MANUAL)
+    configuration = (await found.visitor.context.configured(found.db)).configurations.get(MANUAL)
     if configuration is None or configuration.removed_at is not None or not configuration.is_enabled:
         return None
     return configuration
@@ -59,10 +59,10 @@ async def _configuration(found: OfPractice) -> Configuration | None:
 
 
 async def _page(request: Request, found: OfPractice, status: int = 200, **more: Any) -> Response:
-    desk, configuration = found.visitor.desk, await _configuration(found)
-    snapshot = await desk.configured(found.db)
+    context, configuration = found.visitor.context, await _configuration(found)
+    snapshot = await context.configured(found.db)
     more.setdefault("given", {"currency": snapshot.currency})
-    more.setdefault("key", new_id(desk.world))
+    more.setdefault("key", new_id(context.world))
     return page(
         request,
         "practice/by_hand.html",
@@ -87,7 +87,7 @@ async def take(request: Request, found: PracticeAdmin) -> Response:
     form, visitor = form_of(request), found.visitor
     key = _key(form)
     try:
-        made = await create_payment(visitor.desk, visitor.practice_id, _wish(request, form, key), visitor.actor)
+        made = await create_payment(visitor.context, visitor.practice_id, _wish(request, form, key), visitor.actor)
     except EXPECTED as error:
         given = {name: form.text(name) for name in FIELDS}
         errors = {
@@ -138,7 +138,7 @@ def _wish(request: Request, form: Form, key: str) -> PaymentRequest:
 
 
 async def _payment(found: OfPractice, payment_id: str) -> Payment:
-    _, payment = await find(found.visitor.desk, found.visitor.practice_id, payment_id)
+    _, payment = await find(found.visitor.context, found.visitor.practice_id, payment_id)
     if payment.provider_code != MANUAL:
         raise NotFound
     return payment
@@ -189,7 +189,7 @@ async def confirm(request: Request, found: PracticeAdmin, payment_id: str) -> Re
     note, proof = form.text("note")[:LONGEST], form.text("proof")[:LONGEST] or None
     try:
         amount = _counted(words, form.text("amount"), payment, note)
-        await confirm_by_hand(visitor.desk, visitor.practice_id, payment_id, amount, note, proof, visitor.actor)
+        await confirm_by_hand(visitor.context, visitor.practice_id, payment_id, amount, note, proof, visitor.actor)
     except EXPECTED as error:
         given = {"amount": form.text("amount"), "note": note, "proof": proof}
         return await _confirm_page(request, found, payment, error.status, given=given, errors=errors_by_field(error))

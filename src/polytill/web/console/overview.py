@@ -15,6 +15,7 @@ from polytill.domain.currencies import exponent_of
 from polytill.domain.localities import day_of, starts_of
 from polytill.domain.money import to_major
 from polytill.domain.states import Environment
+from polytill.flows.context import Practice
 from polytill.storage import overview
 from polytill.storage.databases import PracticeDb
 from polytill.storage.overview import Counts, Sums
@@ -133,17 +134,17 @@ async def show(
     environment: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
     """Show the overview of a month, with its last day on top."""
-    desk, words = found.visitor.desk, words_of(request)
-    chosen = await environment_of(desk, found.db, environment)
-    own = (await desk.configured(found.db)).currency
+    context, words = found.visitor.context, words_of(request)
+    chosen = await environment_of(Practice(context, found.db), environment)
+    own = (await context.configured(found.db)).currency
     currencies = await overview.currencies(found.db, chosen)
     money = currency if currency in currencies else own if own in currencies or not currencies else currencies[0]
     assert found.visitor.practice is not None
     zone = found.visitor.practice.zone
-    today = day_of(desk.world.now(), zone)
+    today = day_of(context.world.now(), zone)
     first = month_of(month, today)
     read = await read_month(found.db, chosen, money, first, zone)
-    names = provider_names(words_of(request), (await desk.catalog()).values())
+    names = provider_names(words_of(request), (await context.catalog()).values())
     last = today if first == today.replace(day=1) else read.days[-1]
     ahead = (read.days[-1] + timedelta(days=1)).replace(day=1)
     return page(

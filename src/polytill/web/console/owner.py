@@ -15,7 +15,7 @@ from polytill.domain.localities import time_zones
 from polytill.flows.admin import event_destination
 from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin import staff as people
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.flows.provider_calls import missing_handler
 from polytill.flows.recovery import lookup
 from polytill.flows.webhooks import receive
@@ -69,27 +69,27 @@ class Looked:
     waiting: Waiting | None
 
 
-async def look(desk: Desk) -> list[Looked]:
+async def look(context: Context) -> list[Looked]:
     """Read the open work of the practices with the most recent payments, a bounded number of them."""
-    held = await leases.all_held(desk.owner)
+    held = await leases.all_held(context.owner)
     newest = sorted(held, key=lambda practice_id: held[practice_id], reverse=True)[:LOOKED_AT]
-    since, gate = desk.world.after(-A_DAY_S), asyncio.Semaphore(AT_ONCE)
+    since, gate = context.world.after(-A_DAY_S), asyncio.Semaphore(AT_ONCE)
 
     async def one(practice_id: int) -> Looked:
-        entry = await desk.opening.entry(practice_id)
+        entry = await context.opening.entry(practice_id)
         async with gate:
             try:
-                return Looked(entry, await overview.waiting(await desk.opening.practice(practice_id), since))
+                return Looked(entry, await overview.waiting(await context.opening.practice(practice_id), since))
             except PolytillError:
                 return Looked(entry, None)
 
     return list(await asyncio.gather(*(one(practice_id) for practice_id in newest)))
 
 
-async def health(desk: Desk, looked: list[Looked]) -> list[dict[str, Any]]:
+async def health(context: Context, looked: list[Looked]) -> list[dict[str, Any]]:
     """Each provider's last day: calls with an answer, and calls without one."""
     found = []
-    for code, entry in sorted((await desk.catalog()).items()):
+    for code, entry in sorted((await context.catalog()).items()):
         counts: dict[str, int] = {}
         for one in looked:
             for (provider, state), calls in (one.waiting.calls if one.waiting else {}).items():
@@ -98,7 +98,7 @@ async def health(desk: Desk, looked: list[Looked]) -> list[dict[str, Any]]:
         # A call that was not sent has an answer or never left: a rate limit is no outage. Only unknown outcomes count
         # as lost.
         calls, lost = sum(counts.values()), counts.get("unknown", 0)
-        missing = missing_handler(desk, entry) is not None
+        missing = missing_handler(context, entry) is not None
         tone = "bad" if missing or (calls and lost * 4 > calls) else "warn" if lost else "good" if calls else ""
         found.append({"entry": entry, "calls": calls, "lost": lost, "tone": tone, "missing": missing})
     return found
@@ -107,11 +107,11 @@ async def health(desk: Desk, looked: list[Looked]) -> list[dict[str, Any]]:
 @router.get("")
 async def home(request: Request, visitor: OwnerViewer) -> Response:
     """Show the state of the platform."""
-    desk = visitor.desk
-    entries = [e for e in await practices.listed(desk.owner, 0, 100_000) if e.state != "provisioning"]
+    context = visitor.context
+    entries = [e for e in await practices.listed(context.owner, 0, 100_000) if e.state != "provisioning"]
     head = migrating.head("practice")
-    looked, backlog = await look(desk), await event_destination.read_backlog(desk)
-    volumes = await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S))
+    looked, backlog = await look(context), await event_destination.read_backlog(context)
+    volumes = await overview.volumes(context.owner, context.world.after(-30 * A_DAY_S))
     return page(
         request,
         "owner/home.html",
@@ -120,8 +120,8 @@ async def home(request: Request, visitor: OwnerViewer) -> Response:
         suspended=sum(e.state == "suspended" for e in entries),
         behind=sum(e.schema_version != head for e in entries),
         waits=sum(one.waiting.total for one in looked if one.waiting) + backlog.abandoned,
-        events_failing=event_destination.state_of(backlog, desk.world.now()) == "failing",
-        health=await health(desk, looked),
+        events_failing=event_destination.state_of(backlog, context.world.now()) == "failing",
+        health=await health(context, looked),
         payments=sum(volumes.values()),
         unread=[one.practice for one in looked if one.waiting is None],
     )
@@ -135,8 +135,8 @@ async def list_practices(
     request: Request, visitor: OwnerViewer, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
 ) -> Response:
     """List practices with their recent number of payments. During a migration of all, the page shows its progress."""
-    desk, head = visitor.desk, migrating.head("practice")
-    found = [e for e in await practices.listed(desk.owner, after, PER_PAGE + 1) if e.state != "provisioning"]
+    context, head = visitor.context, migrating.head("practice")
+    found = [e for e in await practices.listed(context.owner, after, PER_PAGE + 1) if e.state != "provisioning"]
     return page(
         request,
         "owner/practices.html",
@@ -144,8 +144,8 @@ async def list_practices(
         practices=found[:PER_PAGE],
         following=found[PER_PAGE - 1].id if len(found) > PER_PAGE else None,
         head=head,
-        volumes=await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S)),
-        fleet=await fleet.read(desk.owner, head, desk.shared_after(0)),
+        volumes=await overview.volumes(context.owner, context.world.after(-30 * A_DAY_S)),
+        fleet=await fleet.read(context.owner, head, context.shared_after(0)),
         after=after,
     )
 
@@ -158,7 +158,7 @@ async def migrate_all(visitor: OwnerAdmin) -> Response:
 
 
 async def _new_practice(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
-    rows = await practices.clusters(visitor.desk.owner)
+    rows = await practices.clusters(visitor.context.owner)
     clusters = ["default", *(row.name for row in rows if row.is_active)]
     more.setdefault("given", {})
     return page(
@@ -192,11 +192,11 @@ async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
     try:
         body = shaped(shapes.PracticeShape, given)
         try:
-            await visitor.desk.opening.open_to_new(body.cluster)
+            await visitor.context.opening.open_to_new(body.cluster)
         except NotFound as error:
             raise invalid("/cluster", error.detail) from None
         entry, key = await admin_practices.create_practice(
-            visitor.desk,
+            visitor.context,
             body.name,
             body.default_currency,
             body.cluster,
@@ -218,16 +218,18 @@ def _wrong(error: CallerError) -> dict[str, Said]:
 async def _practice_page(
     request: Request, visitor: OwnerViewer, practice_id: int, status: int = 200, **more: Any
 ) -> Response:
-    desk = visitor.desk
-    entry = await desk.opening.entry(practice_id)
+    context = visitor.context
+    entry = await context.opening.entry(practice_id)
     try:
-        db = await desk.opening.practice(practice_id)
-        waiting = await overview.waiting(db, desk.world.after(-A_DAY_S))
-        nobody = not await staff.listed(db)
-        configured = [c for c in (await desk.configured(db)).configurations.values() if c.removed_at is None]
+        practice = await context.practice(practice_id)
+        waiting = await overview.waiting(practice.db, context.world.after(-A_DAY_S))
+        nobody = not await staff.listed(practice.db)
+        configured = [
+            c for c in (await context.configured(practice.db)).configurations.values() if c.removed_at is None
+        ]
     except PolytillError:
         waiting, configured, nobody = None, [], False
-    volumes = await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S))
+    volumes = await overview.volumes(context.owner, context.world.after(-30 * A_DAY_S))
     more.setdefault("email", "")
     more.setdefault(
         "given",
@@ -270,7 +272,7 @@ async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: Pr
     try:
         body = shaped(shapes.PracticePatch, given)
         await admin_practices.change_practice(
-            visitor.desk,
+            visitor.context,
             practice_id,
             body.name,
             body.default_currency,
@@ -288,11 +290,11 @@ async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: Pr
 @router.post("/practices/{practice_id}/invite")
 async def invite_first(request: Request, visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
     """Invite the practice's first admin, who then invites all others."""
-    form, desk = form_of(request), visitor.desk
-    db = await desk.opening.practice(practice_id)
+    form, context = form_of(request), visitor.context
+    practice = await context.practice(practice_id)
     try:
         actor = f"owner:{visitor.person.id}"
-        link = await people.invite_first(desk, db, form.text("email"), "", actor)
+        link = await people.invite_first(practice, form.text("email"), "", actor)
     except EXPECTED as error:
         errors = errors_by_field(error)
         return await _practice_page(
@@ -305,7 +307,7 @@ async def invite_first(request: Request, visitor: OwnerAdmin, practice_id: Pract
 @router.post("/practices/{practice_id}/migrate")
 async def migrate_practice(visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
     """Migrate one practice's database to the current schema."""
-    await admin_practices.migrate_practice(visitor.desk, practice_id, visitor.actor)
+    await admin_practices.migrate_practice(visitor.context, practice_id, visitor.actor)
     return see(f"/owner/practices/{practice_id}", Done.migrated)
 
 
@@ -315,26 +317,28 @@ async def migrate_practice(visitor: OwnerAdmin, practice_id: PracticeId) -> Resp
 @router.get("/waiting")
 async def waiting(request: Request, visitor: OwnerViewer) -> Response:
     """Show parked webhooks, unknown outcomes and open review cases, without amounts."""
-    desk = visitor.desk
+    context = visitor.context
     groups = []
-    for one in await look(desk):
+    for one in await look(context):
         if one.waiting is None or one.waiting.total == 0:
             continue
-        db = await desk.opening.practice(one.practice.id)
-        open_cases = await cases.listed(db, limit=20)
+        practice = await context.practice(one.practice.id)
+        open_cases = await cases.listed(practice.db, limit=20)
         groups.append(
             {
                 "practice": one.practice,
-                "provider_of": await overview.providers_of(db, [c.payment_id for c in open_cases if c.payment_id]),
-                "parked": await webhook_events.listed(db, "parked", limit=20),
-                "unknown": await overview.unknown(db, 20),
+                "provider_of": await overview.providers_of(
+                    practice.db, [c.payment_id for c in open_cases if c.payment_id]
+                ),
+                "parked": await webhook_events.listed(practice.db, "parked", limit=20),
+                "unknown": await overview.unknown(practice.db, 20),
                 "cases": open_cases,
                 "in_all": one.waiting.total,
             }
         )
-    names = provider_names(words_of(request), (await desk.catalog()).values())
-    backlog = await event_destination.read_backlog(desk)
-    abandoned = await event_deliveries.listed(desk.owner, "given_up", None, None, PER_PAGE, unresolved=True)
+    names = provider_names(words_of(request), (await context.catalog()).values())
+    backlog = await event_destination.read_backlog(context)
+    abandoned = await event_deliveries.listed(context.owner, "given_up", None, None, PER_PAGE, unresolved=True)
     return page(
         request,
         "owner/waiting.html",
@@ -344,14 +348,14 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
         names=names,
         backlog=backlog,
         abandoned=abandoned if backlog.abandoned else [],
-        events_failing=event_destination.state_of(backlog, desk.world.now()) == "failing",
+        events_failing=event_destination.state_of(backlog, context.world.now()) == "failing",
     )
 
 
 @router.post("/event-deliveries/replay")
 async def replay_abandoned(visitor: OwnerAdmin) -> Response:
     """Send every abandoned event again."""
-    await event_destination.replay_abandoned(visitor.desk, visitor.actor)
+    await event_destination.replay_abandoned(visitor.context, visitor.actor)
     return see("/owner/waiting", Done.events_replayed)
 
 
@@ -359,23 +363,23 @@ async def replay_abandoned(visitor: OwnerAdmin) -> Response:
 async def decide_abandoned(request: Request, visitor: OwnerAdmin, cursor: Cursor) -> Response:
     """Send an abandoned event again, or resolve its review case."""
     if form_of(request).text("action") == "replay":
-        await event_destination.replay(visitor.desk, cursor, visitor.actor)
+        await event_destination.replay(visitor.context, cursor, visitor.actor)
         return see("/owner/waiting", Done.events_replayed)
-    await event_destination.resolve(visitor.desk, cursor, visitor.actor)
+    await event_destination.resolve(visitor.context, cursor, visitor.actor)
     return see("/owner/waiting", Done.event_resolved)
 
 
 @router.post("/waiting/{practice_id}/events/{event_id}")
 async def replay(visitor: OwnerAdmin, practice_id: PracticeId, event_id: str) -> Response:
     """Process a parked webhook again."""
-    event = await receive.replay(visitor.desk, practice_id, event_id)
+    event = await receive.replay(visitor.context, practice_id, event_id)
     return see("/owner/waiting", REPLAYS[event.state])
 
 
 @router.post("/waiting/{practice_id}/payments/{payment_id}")
 async def ask_again(visitor: OwnerAdmin, practice_id: PracticeId, payment_id: str) -> Response:
     """Look up a payment at the provider now."""
-    asked = await lookup.confirm(visitor.desk, practice_id, payment_id)
+    asked = await lookup.confirm(visitor.context, practice_id, payment_id)
     return see("/owner/waiting", asked_of(asked))
 
 
@@ -387,9 +391,9 @@ async def activity(
     request: Request, visitor: OwnerViewer, before: Annotated[int | None, Query(ge=1, le=2**53)] = None
 ) -> Response:
     """Show the platform's audit log."""
-    lines = await audit.listed(visitor.desk.owner, None, before, PER_PAGE + 1)
-    people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(visitor.desk.owner)}
-    names = provider_names(words_of(request), (await visitor.desk.catalog()).values())
+    lines = await audit.listed(visitor.context.owner, None, before, PER_PAGE + 1)
+    people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(visitor.context.owner)}
+    names = provider_names(words_of(request), (await visitor.context.catalog()).values())
     return page(
         request,
         "activity.html",

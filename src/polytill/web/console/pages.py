@@ -184,7 +184,7 @@ def same_site(request: Request) -> bool:
     origin = request.headers.get("origin")
     if origin is None:
         return request.headers.get("sec-fetch-site") == "same-origin"
-    public_url: str = request.app.state.till.desk.settings.public_url
+    public_url: str = request.app.state.till.context.settings.public_url
     there = urlsplit(origin)
     return origin == public_url or (bool(there.netloc) and there.netloc == request.headers.get("host"))
 

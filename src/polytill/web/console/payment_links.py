@@ -54,11 +54,11 @@ async def show(
 async def _page(
     request: Request, found: OfPractice, before: str | None = None, status: int = 200, **more: Any
 ) -> Response:
-    desk = found.visitor.desk
-    snapshot = await desk.configured(found.db)
+    context = found.visitor.context
+    snapshot = await context.configured(found.db)
     in_use = {code for c in snapshot.configurations.values() if c.removed_at is None for code in c.supported_currencies}
     rows = await payment_links.listed(found.db, before, SHOWN + 1)
-    now = desk.world.now()
+    now = context.world.now()
     more.setdefault("given", {"currency": snapshot.currency, "days": str(LASTS_DAYS), "use": "single"})
     return page(
         request,
@@ -66,7 +66,7 @@ async def _page(
         status,
         visitor=found.visitor,
         currencies=sorted(in_use),
-        rows=[(link, link.status(now), link_address(desk, link)) for link in rows[:SHOWN]],
+        rows=[(link, link.status(now), link_address(context, link)) for link in rows[:SHOWN]],
         following=rows[SHOWN - 1].id if len(rows) > SHOWN else None,
         before=before,
         **more,
@@ -78,7 +78,7 @@ async def make(request: Request, found: PracticeAdmin) -> Response:
     """Create a link."""
     form, visitor = form_of(request), found.visitor
     try:
-        link = await create_link(visitor.desk, visitor.practice_id, _wish(request, found, form), visitor.actor)
+        link = await create_link(visitor.context, visitor.practice_id, _wish(request, found, form), visitor.actor)
     except EXPECTED as error:
         given = {name: form.text(name) for name in FIELDS}
         return await _page(request, found, status=error.status, errors=errors_by_field(error), given=given)
@@ -98,7 +98,7 @@ def _wish(request: Request, found: OfPractice, form: Form) -> LinkWish:
         days = _days(form.text("days"))
     problems.settle()
     wish = shaped(LinkShape, {"amount": amount, **typed}).wish()
-    ends = found.visitor.desk.world.now() + timedelta(days=days)
+    ends = found.visitor.context.world.now() + timedelta(days=days)
     return LinkWish(wish.amount, wish.currency, wish.description, wish.reference, form.text("use") != "many", ends)
 
 
@@ -114,18 +114,18 @@ async def payments_of_link(
     request: Request, found: PracticeViewer, link_id: Annotated[str, Path(pattern=r"^[0-9a-z]{26}$")]
 ) -> Response:
     """Show the payments that started through a link; redirect to the payment if there is only one."""
-    db, link = await find_link(found.visitor.desk, found.visitor.practice_id, link_id)
-    ids = await payment_links.payments_of(db, link.id)
+    practice, link = await find_link(found.visitor.context, found.visitor.practice_id, link_id)
+    ids = await payment_links.payments_of(practice.db, link.id)
     if len(ids) == 1:
         return see(f"{found.visitor.door}/payments/{ids[0]}")
-    begun = [one for payment_id in ids if (one := await payments.by_id(db, payment_id)) is not None]
+    begun = [one for payment_id in ids if (one := await payments.by_id(practice.db, payment_id)) is not None]
     return page(
         request,
         "practice/link_payments.html",
         visitor=found.visitor,
         link=link,
         rows=begun,
-        shown=await of_payments(db, begun),
+        shown=await of_payments(practice.db, begun),
     )
 
 
@@ -133,5 +133,5 @@ async def payments_of_link(
 async def close(found: PracticeAdmin, link_id: str) -> Response:
     """Close a link, so that no payment can start through it."""
     visitor = found.visitor
-    await close_link(visitor.desk, visitor.practice_id, link_id, visitor.actor)
+    await close_link(visitor.context, visitor.practice_id, link_id, visitor.actor)
     return see(f"{visitor.door}/links", Done.link_closed)

@@ -15,7 +15,7 @@ from polytill.domain.localities import bounds_of
 from polytill.domain.money import Money
 from polytill.domain.search import LONGEST_QUERY
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
-from polytill.flows.context import Desk
+from polytill.flows.context import Practice
 from polytill.flows.payments.create import Taken, find, taken, with_identifiers
 from polytill.flows.payments.returned_amounts import refundable, undisputed
 from polytill.flows.recovery import lookup
@@ -56,12 +56,12 @@ PER_PAGE = 25
 LINES, DELIVERIES = 200, 100  # the maximum number of past entries on one payment's page
 
 
-async def environment_of(desk: Desk, db: PracticeDb, wanted: str | None) -> Environment:
+async def environment_of(practice: Practice, wanted: str | None) -> Environment:
     """The environment to show: as requested, else production if any provider is configured for it. Never both."""
     chosen = first_of([e.value for e in Environment], wanted)
     if chosen:
         return Environment(chosen)
-    snapshot = await desk.configured(db)
+    snapshot = await practice.context.configured(practice.db)
     live = any(c.environment is Environment.production for c in snapshot.configurations.values() if not c.removed_at)
     return Environment.production if live else Environment.sandbox
 
@@ -105,7 +105,7 @@ async def sought(
     environment: Annotated[str, Query(max_length=20)] = "",
 ) -> Sought:
     """Read the filters of an address; invalid ones are ignored, not rejected."""
-    chosen = await environment_of(found.visitor.desk, found.db, environment)
+    chosen = await environment_of(Practice(found.visitor.context, found.db), environment)
     return Sought(
         q.strip()[:LONGEST_QUERY],
         first_of([*(s.value for s in PaymentStatus), *STANDINGS], status) or "",
@@ -146,10 +146,10 @@ async def list_payments(
     request: Request, found: PracticeViewer, wanted: Wanted, cursor: Annotated[str | None, Query(max_length=200)] = None
 ) -> Response:
     """List payments, newest first."""
-    desk = found.visitor.desk
+    context = found.visitor.context
     rows = await payment_lists.listed(found.db, filters_of(found, wanted, cursor), PER_PAGE + 1)
-    catalog = await desk.catalog()
-    snapshot = await desk.configured(found.db)
+    catalog = await context.catalog()
+    snapshot = await context.configured(found.db)
     return page(
         request,
         "practice/payments.html",
@@ -177,11 +177,11 @@ async def show(request: Request, found: PracticeViewer, payment_id: str) -> Resp
 
 
 async def _page(request: Request, found: OfPractice, payment_id: str, status: int = 200, **more: Any) -> Response:
-    desk, db = found.visitor.desk, found.db
-    _, payment = await find(desk, db.practice_id, payment_id)
+    context, db = found.visitor.context, found.db
+    _, payment = await find(context, db.practice_id, payment_id)
     whole = await with_identifiers(db, await taken(db, payment))
     given_back = await refunds.of_payment(db, payment_id)
-    catalog = await desk.catalog()
+    catalog = await context.catalog()
     names = provider_names(words_of(request), catalog.values())
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(db)}
     lines = await audit.listed(db, payment_id, limit=LINES)
@@ -221,7 +221,7 @@ async def _duplicates(db: PracticeDb, attempts: list[Attempt], known: list[Refun
 @router.post("/payments/{payment_id}/ask")
 async def ask(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
     """Look the payment up at the provider now."""
-    asked = await lookup.confirm(found.visitor.desk, found.visitor.practice_id, payment_id)
+    asked = await lookup.confirm(found.visitor.context, found.visitor.practice_id, payment_id)
     return see(f"{found.visitor.door}/payments/{payment_id}", asked_of(asked))
 
 
@@ -247,7 +247,7 @@ async def refund_page(request: Request, found: PracticeAdmin, payment_id: str) -
 async def _refund_form(
     request: Request, found: OfPractice, payment_id: str, status: int = 200, **more: Any
 ) -> Response:
-    _, payment = await find(found.visitor.desk, found.visitor.practice_id, payment_id)
+    _, payment = await find(found.visitor.context, found.visitor.practice_id, payment_id)
     if refundable(payment) <= 0:
         return see(f"{found.visitor.door}/payments/{payment_id}", Done.nothing_left)
     return page(
@@ -268,7 +268,7 @@ async def refund_question(request: Request, found: PracticeAdmin, payment_id: st
     """Ask for confirmation of the amount and customer. A form, not an address: the reason is confidential, and
     addresses are stored in histories and logs."""
     form, visitor = form_of(request), found.visitor
-    _, payment = await find(visitor.desk, visitor.practice_id, payment_id)
+    _, payment = await find(visitor.context, visitor.practice_id, payment_id)
     typed = {"amount": form.text("amount"), "reason": form.text("reason")[:500]}
     if refundable(payment) <= 0:
         return await _refund_form(request, found, payment_id)
@@ -283,7 +283,7 @@ async def refund_question(request: Request, found: PracticeAdmin, payment_id: st
         payment=payment,
         refundable=refundable(payment),
         minor=minor,
-        key=new_id(visitor.desk.world),
+        key=new_id(visitor.context.world),
         reason=typed["reason"],
         undisputed=undisputed(payment),
         inquiry=await has_open_inquiry(found.db, payment),
@@ -294,7 +294,7 @@ async def refund_question(request: Request, found: PracticeAdmin, payment_id: st
 async def give_back(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
     """Create the refund. The key in the form makes a repeated submission harmless."""
     form, visitor = form_of(request), found.visitor
-    _, payment = await find(visitor.desk, visitor.practice_id, payment_id)
+    _, payment = await find(visitor.context, visitor.practice_id, payment_id)
     key, reason = form.text("key"), form.text("reason")[:500] or None
     if not 20 <= len(key) <= 40 or not key.isalnum() or not form.text("minor").isdecimal():
         raise Forbidden(
@@ -303,7 +303,7 @@ async def give_back(request: Request, found: PracticeAdmin, payment_id: str) -> 
     minor = int(form.text("minor")[:16])
     try:
         made, _ = await create_refund(
-            visitor.desk,
+            visitor.context,
             visitor.practice_id,
             payment.id,
             minor,
@@ -327,7 +327,7 @@ async def activity(
 ) -> Response:
     """Show the practice's audit log."""
     lines = await audit.listed(found.db, None, before, 51)
-    names = provider_names(words_of(request), (await found.visitor.desk.catalog()).values())
+    names = provider_names(words_of(request), (await found.visitor.context.catalog()).values())
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(found.db)}
     return page(
         request,

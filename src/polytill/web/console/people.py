@@ -44,7 +44,7 @@ async def _at_door(request: Request) -> AtDoor:
     practice_id = request.path_params.get("practice_id")
     if practice_id is None:
         visitor = await owner_admin(request)
-        return AtDoor(visitor, visitor.desk.owner)
+        return AtDoor(visitor, visitor.context.owner)
     if not practice_id.isdecimal() or not 0 < int(practice_id[:11]) <= MOST_ID:
         raise NotFound
     found = await practice_admin(request, int(practice_id))
@@ -63,7 +63,7 @@ async def _list(request: Request, at: AtDoor, status: int = 200, **more: Any) ->
         status,
         visitor=at.visitor,
         people=await staff.listed(at.db),
-        present=await people.present(at.visitor.desk, at.db),
+        present=await people.present(at.visitor.context, at.db),
         **more,
     )
 
@@ -84,7 +84,7 @@ async def invite(request: Request, at: At) -> Response:
     try:
         no_control(given["name"])
         link = await people.invite(
-            visitor.desk, at.db, given["email"], given["name"][:LONGEST_NAME], given["role"], visitor.actor
+            visitor.context, at.db, given["email"], given["name"][:LONGEST_NAME], given["role"], visitor.actor
         )
     except EXPECTED as error:
         return await _list(request, at, error.status, given=given, errors=errors_by_field(error))
@@ -105,7 +105,7 @@ async def _person(at: AtDoor, person_id: int) -> Person:
 
 
 async def _page(request: Request, at: AtDoor, person: Person, status: int = 200, **more: Any) -> Response:
-    present = await people.present(at.visitor.desk, at.db)
+    present = await people.present(at.visitor.context, at.db)
     return page(request, "person.html", status, visitor=at.visitor, person=person, here=present.get(person.id), **more)
 
 
@@ -122,7 +122,7 @@ async def change(request: Request, at: At, person_id: PersonId) -> Response:
     """Change the role, or activate or deactivate. Either signs the person out everywhere."""
     form, visitor, person = form_of(request), at.visitor, await _person(at, person_id)
     try:
-        await people.change(visitor.desk, at.db, person.email, form.text("role"), form.has("active"), visitor.actor)
+        await people.change(visitor.context, at.db, person.email, form.text("role"), form.has("active"), visitor.actor)
     except EXPECTED as error:
         return await _page(request, at, person, error.status, errors=errors_by_field(error))
     return see(f"{at.address}/{person_id}", Done.saved)
@@ -133,7 +133,7 @@ async def change(request: Request, at: At, person_id: PersonId) -> Response:
 async def end_sessions(at: At, person_id: PersonId) -> Response:
     """End all of a person's sessions."""
     person = await _person(at, person_id)
-    await people.end_sessions(at.visitor.desk, at.db, person.email, at.visitor.actor)
+    await people.end_sessions(at.visitor.context, at.db, person.email, at.visitor.actor)
     return see(f"{at.address}/{person_id}", Done.sessions_ended)
 
 
@@ -142,5 +142,5 @@ async def end_sessions(at: At, person_id: PersonId) -> Response:
 async def new_link(at: At, person_id: PersonId) -> Response:
     """Create a new link to choose a password, shown once. Earlier links end."""
     person = await _person(at, person_id)
-    link = await people.link(at.visitor.desk, at.db, person.email, at.visitor.actor)
+    link = await people.link(at.visitor.context, at.db, person.email, at.visitor.actor)
     return show_once(at.visitor, at.address, kind="link", email=person.email, link=link)

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/practice/{practice_id}/settings", route_class=PageRo
 
 
 async def _page(request: Request, found: OfPractice, status: int = 200, **more: Any) -> Response:
-    entry, now = found.visitor.practice, found.visitor.desk.world.now()
+    entry, now = found.visitor.practice, found.visitor.context.world.now()
     assert entry is not None
     more.setdefault("given", {"country": entry.country, "timeZone": entry.time_zone})
     return page(
@@ -46,7 +46,7 @@ async def save(request: Request, found: PracticeAdmin) -> Response:
     try:
         body = shaped(shapes.PracticePatch, given)
         await change_practice(
-            visitor.desk,
+            visitor.context,
             visitor.practice_id,
             None,
             None,

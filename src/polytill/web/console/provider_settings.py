@@ -33,17 +33,17 @@ MOST_SETTING = 10**15
 
 
 async def _entry(found: OfPractice, code: str) -> tuple[ProviderEntry, type[Handler]]:
-    entry = (await found.visitor.desk.catalog()).get(code)
+    entry = (await found.visitor.context.catalog()).get(code)
     if entry is None:
         raise NotFound
     try:
-        return entry, handler_class(found.visitor.desk, entry)
+        return entry, handler_class(found.visitor.context, entry)
     except HandlerMissing:
         raise NotFound from None
 
 
 async def _configuration(found: OfPractice, code: str) -> Configuration | None:
-    configuration = (await found.visitor.desk.configured(found.db)).configurations.get(code)
+    configuration = (await found.visitor.context.configured(found.db)).configurations.get(code)
     return None if configuration is None or configuration.removed_at is not None else configuration
 
 
@@ -98,7 +98,7 @@ async def _page(request: Request, found: OfPractice, code: str, status: int = 20
     configuration = await _configuration(found, code)
     if configuration is None and entry.status not in provider_configs.NEW_ALLOWED:
         raise NotFound
-    snapshot = await found.visitor.desk.configured(found.db)
+    snapshot = await found.visitor.context.configured(found.db)
     values: dict[str, Any] = {
         "shown": None,
         "delivery": None,
@@ -111,7 +111,7 @@ async def _page(request: Request, found: OfPractice, code: str, status: int = 20
         values = {
             "shown": credentials.credential_view(found.db, configuration, configuration.active),
             "delivery": await overview.last_delivery(found.db, configuration.id, configuration.environment),
-            "hook": hook_url(found.visitor.desk, configuration.hook_token),
+            "hook": hook_url(found.visitor.context, configuration.hook_token),
             "default_for": defaults_of(snapshot, configuration),
             "last_tests": await key_tests.last_tests(found.db, code),
             "prepared": sorted({s.environment.value for s in configuration.others if s.state == "prepared"}),
@@ -175,7 +175,7 @@ async def save(request: Request, found: PracticeAdmin, code: str) -> Response:
             configured_by=visitor.person.id,
         )
         await provider_configs.configure(
-            visitor.desk, visitor.practice_id, wish, visitor.actor, patch=before is not None
+            visitor.context, visitor.practice_id, wish, visitor.actor, patch=before is not None
         )
     except EXPECTED as error:
         errors = _by_field(error)
@@ -213,7 +213,7 @@ async def check(request: Request, found: PracticeAdmin, code: str) -> Response:
 async def test(request: Request, found: PracticeAdmin, code: str) -> Response:
     """Test the keys at the provider. Moves no money."""
     result, _ = await provider_configs.test_configuration(
-        found.visitor.desk, found.visitor.practice_id, code, found.visitor.actor
+        found.visitor.context, found.visitor.practice_id, code, found.visitor.actor
     )
     return await _page(request, found, code, tested=result)
 
@@ -250,11 +250,11 @@ async def change_state(request: Request, found: PracticeAdmin, code: str) -> Res
     if before is None or action not in (*wishes, "remove"):
         raise NotFound
     if action == "remove":
-        await provider_configs.remove(visitor.desk, visitor.practice_id, code, visitor.actor)
+        await provider_configs.remove(visitor.context, visitor.practice_id, code, visitor.actor)
         return see(f"{visitor.door}/providers", Done.removed)
     wish = wishes[action]
     wish = Wish(code, is_enabled=wish.is_enabled, is_default=wish.is_default, configured_by=before.configured_by)
-    work = provider_configs.configure(visitor.desk, visitor.practice_id, wish, visitor.actor, patch=True)
+    work = provider_configs.configure(visitor.context, visitor.practice_id, wish, visitor.actor, patch=True)
     return await _done(found, code, work, Done[action])
 
 
@@ -266,7 +266,7 @@ async def prepare(request: Request, found: PracticeAdmin, code: str, environment
     try:
         keys = _keys(form, handler, _held(found, await _configuration(found, code), environment))
         work = provider_configs.prepare_credentials(
-            visitor.desk, visitor.practice_id, code, environment, keys, visitor.actor
+            visitor.context, visitor.practice_id, code, environment, keys, visitor.actor
         )
         return await _done(found, code, work, Done.prepared)
     except EXPECTED as error:
@@ -282,7 +282,9 @@ async def activate(request: Request, found: PracticeAdmin, code: str, environmen
         errors = {"understood": words_of(request)("provider.tick_box")}
         return await _page(request, found, code, 422, errors=errors)
     try:
-        _, tested = await provider_configs.switch(visitor.desk, visitor.practice_id, code, environment, visitor.actor)
+        _, tested = await provider_configs.switch(
+            visitor.context, visitor.practice_id, code, environment, visitor.actor
+        )
     except provider_configs.LiveKeysRefused as error:
         return await _page(request, found, code, error.status, errors=errors_by_field(error), tested=error.test)
     except EXPECTED as error:

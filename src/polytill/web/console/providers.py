@@ -12,7 +12,7 @@ from polytill.domain.money import fee_of
 from polytill.domain.typed_amounts import TypedAmountError
 from polytill.flows.admin import provider_configs
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.context import Desk, Snapshot
+from polytill.flows.context import Context, Snapshot
 from polytill.flows.payments.candidates import candidates
 from polytill.flows.payments.route import Route, Wanted, rank, route
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
@@ -27,9 +27,9 @@ router = APIRouter(prefix="/practice/{practice_id}/providers", route_class=PageR
 STEP = 10  # the gap between the priorities of two neighbors
 
 
-async def ranked(desk: Desk, snapshot: Snapshot) -> list[Configuration]:
+async def ranked(context: Context, snapshot: Snapshot) -> list[Configuration]:
     """The configured providers in the order of routing for the practice's own currency, without regard to defaults."""
-    everyone = sorted(await candidates(desk, snapshot, snapshot.currency), key=lambda c: rank(c)[1:])
+    everyone = sorted(await candidates(context, snapshot, snapshot.currency), key=lambda c: rank(c)[1:])
     return [snapshot.configurations[candidate.code] for candidate in everyone]
 
 
@@ -51,10 +51,10 @@ class Offer:
     fee_of_example: int | None
 
 
-async def _offers(desk: Desk, snapshot: Snapshot, example: int) -> list[Offer]:
-    known = {c.provider_code for c in await ranked(desk, snapshot)}
+async def _offers(context: Context, snapshot: Snapshot, example: int) -> list[Offer]:
+    known = {c.provider_code for c in await ranked(context, snapshot)}
     found = []
-    for entry in (await desk.catalog()).values():
+    for entry in (await context.catalog()).values():
         support = entry.currencies.get(snapshot.currency)
         if (
             entry.code in known
@@ -81,7 +81,7 @@ class Question:
     minor: int
 
 
-async def _question(desk: Desk, snapshot: Snapshot, words: Words, asked: dict[str, str]) -> Question:
+async def _question(context: Context, snapshot: Snapshot, words: Words, asked: dict[str, str]) -> Question:
     currency = asked["currency"].upper() or snapshot.currency
     example = 5000 * 10 ** CURRENCIES[snapshot.currency].exponent
     text = asked["amount"] or words.major(example, snapshot.currency)
@@ -94,15 +94,15 @@ async def _question(desk: Desk, snapshot: Snapshot, words: Words, asked: dict[st
         return Question(text[:40], currency, asked["method"], problem, None, 0)
     wanted = Wanted(currency, minor, asked["method"] or None)
     return Question(
-        text, currency, asked["method"], "", route(await candidates(desk, snapshot, currency), wanted), minor
+        text, currency, asked["method"], "", route(await candidates(context, snapshot, currency), wanted), minor
     )
 
 
-async def _methods(desk: Desk, snapshot: Snapshot) -> list[str]:
-    catalog = await desk.catalog()
+async def _methods(context: Context, snapshot: Snapshot) -> list[str]:
+    catalog = await context.catalog()
     found = {
         method
-        for configuration in await ranked(desk, snapshot)
+        for configuration in await ranked(context, snapshot)
         if configuration.provider_code in catalog
         for method in catalog[configuration.provider_code].supported_payment_methods or []
     }
@@ -122,27 +122,27 @@ async def show(
 
 
 async def _page(request: Request, found: OfPractice, asked: dict[str, str]) -> Response:
-    desk, words = found.visitor.desk, words_of(request)
-    snapshot = await desk.configured(found.db)
-    catalog = await desk.catalog()
-    question = await _question(desk, snapshot, words, asked)
+    context, words = found.visitor.context, words_of(request)
+    snapshot = await context.configured(found.db)
+    catalog = await context.catalog()
+    question = await _question(context, snapshot, words, asked)
     values: dict[str, Any] = {
         "visitor": found.visitor,
         "question": question,
-        "methods": await _methods(desk, snapshot),
+        "methods": await _methods(context, snapshot),
         "names": provider_names(words_of(request), catalog.values()),
     }
     if request.headers.get("hx-request"):
         return page(request, "practice/who.html", **values)
     example = 5000 * 10 ** CURRENCIES[snapshot.currency].exponent
-    configured = [(c, defaults_of(snapshot, c), catalog.get(c.provider_code)) for c in await ranked(desk, snapshot)]
+    configured = [(c, defaults_of(snapshot, c), catalog.get(c.provider_code)) for c in await ranked(context, snapshot)]
     return page(
         request,
         "practice/providers.html",
         configured=configured,
         currency=snapshot.currency,
         example=example,
-        offers=await _offers(desk, snapshot, example),
+        offers=await _offers(context, snapshot, example),
         **values,
     )
 
@@ -160,8 +160,8 @@ def _moved(codes: list[str], up: str, down: str) -> list[str]:
 @router.post("/order")
 async def order(request: Request, found: PracticeAdmin) -> Response:
     """Set the priorities from an order, which was dragged or changed by a button."""
-    desk, practice_id, form = found.visitor.desk, found.visitor.practice_id, form_of(request)
-    present = await ranked(desk, await desk.configured(found.db))
+    context, practice_id, form = found.visitor.context, found.visitor.practice_id, form_of(request)
+    present = await ranked(context, await context.configured(found.db))
     known = {c.provider_code: c for c in present}
     wanted = [code for code in dict.fromkeys(form.many("order")) if code in known]
     wanted += [code for code in known if code not in wanted]
@@ -170,5 +170,5 @@ async def order(request: Request, found: PracticeAdmin) -> Response:
         priority = (len(codes) - place) * STEP
         if known[code].priority != priority:
             wish = Wish(code, priority=priority, configured_by=known[code].configured_by)
-            await provider_configs.configure(desk, practice_id, wish, found.visitor.actor, patch=True)
+            await provider_configs.configure(context, practice_id, wish, found.visitor.actor, patch=True)
     return see(f"{found.visitor.door}/providers", Done.order)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from polytill.domain.states import AttemptState, CountedAs
+from polytill.flows.context import Practice
 from polytill.flows.payments import duplicates
 from polytill.flows.payments.create import Taken
 from polytill.flows.review import resolve, same_money, staff_decisions
@@ -83,7 +84,7 @@ async def show(
 async def replay(found: PracticeAdmin, event_id: Annotated[str, Path(max_length=40)]) -> Response:
     """Process a parked webhook again."""
     visitor = found.visitor
-    event = await receive.replay(visitor.desk, visitor.practice_id, event_id)
+    event = await receive.replay(visitor.context, visitor.practice_id, event_id)
     return see(f"{visitor.door}/waiting", REPLAYS[event.state])
 
 
@@ -96,7 +97,7 @@ async def one(request: Request, found: PracticeViewer, case_id: CaseId) -> Respo
 @router.get("/{case_id}/refund")
 async def refund_question(request: Request, found: PracticeAdmin, case_id: CaseId) -> Response:
     """Ask for confirmation before a duplicate payment is refunded, as before any other refund."""
-    evidence = await resolve.evidence(found.visitor.desk, found.visitor.practice_id, case_id)
+    evidence = await resolve.evidence(found.visitor.context, found.visitor.practice_id, case_id)
     left = _excess_left(evidence)
     if left <= 0:
         return see(f"{found.visitor.door}/waiting/{case_id}")
@@ -115,25 +116,25 @@ async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Res
     """Look the payment up, refund a duplicate payment, confirm that keys belong to one account, decide an unknown
     outcome, or resolve the case with a note."""
     visitor, form = found.visitor, form_of(request)
-    desk, practice_id, actor = visitor.desk, visitor.practice_id, visitor.actor
+    context, practice_id, actor = visitor.context, visitor.practice_id, visitor.actor
     action = form.text("action")
     done = DONE.get(action)
     try:
         if action == "look_up":
-            asked = await resolve.look_up(desk, practice_id, case_id, actor)
+            asked = await resolve.look_up(context, practice_id, case_id, actor)
             done = done if asked.answered else Done.not_answered
         elif action == "refund_excess":
-            evidence = await resolve.refund_excess(desk, practice_id, case_id, actor, form.text("accept") == "yes")
+            evidence = await resolve.refund_excess(context, practice_id, case_id, actor, form.text("accept") == "yes")
             done = _refund_said(evidence)
         elif action == "same_account":
-            asked = await resolve.same_account(desk, practice_id, case_id, form.text("note"), actor)
+            asked = await resolve.same_account(context, practice_id, case_id, form.text("note"), actor)
             done = done if asked.answered else Done.put_away
         elif action == "call_off":
-            await resolve.call_off(desk, practice_id, case_id, form.text("note"), actor)
+            await resolve.call_off(context, practice_id, case_id, form.text("note"), actor)
         elif action in DECISIONS:
             await _decide(request, found, case_id, action)
         elif action == "handled":
-            await resolve.put_away(desk, practice_id, case_id, form.text("note"), actor)
+            await resolve.put_away(context, practice_id, case_id, form.text("note"), actor)
     except EXPECTED as error:
         typed = {name: form.text(name) for name in ("note", "transactionId", "amount")}
         return await _page(request, found, case_id, error.status, errors=errors_by_field(error), **typed)
@@ -143,19 +144,19 @@ async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Res
 async def _decide(request: Request, found: OfPractice, case_id: str, action: str) -> None:
     """Apply a staff decision about an unknown outcome, or about a refund and a dispute."""
     visitor, form = found.visitor, form_of(request)
-    desk, practice_id, actor, note = visitor.desk, visitor.practice_id, visitor.actor, form.text("note")
+    context, practice_id, actor, note = visitor.context, visitor.practice_id, visitor.actor, form.text("note")
     transaction = form.text("transactionId")
     if action == "mark_paid":
-        case = await resolve.evidence(desk, practice_id, case_id)
+        case = await resolve.evidence(context, practice_id, case_id)
         typed = form.text("amount")
         amount = amount_of(words_of(request), typed, case.payment.currency) if case.payment and typed else None
-        await staff_decisions.mark_paid(desk, practice_id, case_id, transaction, amount, note, actor)
+        await staff_decisions.mark_paid(context, practice_id, case_id, transaction, amount, note, actor)
     elif action in ("done", "not_done"):
         named = transaction or None
-        await staff_decisions.decide(desk, practice_id, case_id, action == "done", note, actor, named)
+        await staff_decisions.decide(context, practice_id, case_id, action == "done", note, actor, named)
     else:
         counted = CountedAs.separate if action == "count_separately" else CountedAs.same
-        await same_money.count(desk, practice_id, case_id, counted, note, actor)
+        await same_money.count(context, practice_id, case_id, counted, note, actor)
 
 
 def _refund_said(found: Evidence) -> Done:
@@ -166,11 +167,11 @@ def _refund_said(found: Evidence) -> Done:
 
 
 async def _page(request: Request, found: OfPractice, case_id: str, status: int = 200, **more: Any) -> Response:
-    desk = found.visitor.desk
-    evidence = await resolve.evidence(desk, found.visitor.practice_id, case_id)
+    context = found.visitor.context
+    evidence = await resolve.evidence(context, found.visitor.practice_id, case_id)
     currency = evidence.payment.currency if evidence.payment else None
     stuck = staff_decisions.decided_on(await staff_decisions.stuck_of(found.db, evidence.case))
-    names = provider_names(words_of(request), (await desk.catalog()).values())
+    names = provider_names(words_of(request), (await context.catalog()).values())
     return page(
         request,
         "practice/case.html",
@@ -181,7 +182,7 @@ async def _page(request: Request, found: OfPractice, case_id: str, status: int =
         shown=_shown(evidence),
         excess=_excess_left(evidence),
         disputed=_is_disputed(evidence),
-        unfindable=await resolve.unfindable(desk, found.db, evidence.case),
+        unfindable=await resolve.unfindable(Practice(context, found.db), evidence.case),
         seen=_flat(_noted(evidence.case), currency),
         resolution=await _resolution(request, found, evidence.case),
         undecided=await staff_decisions.undecided(found.db, evidence.case),

@@ -12,7 +12,7 @@ from polytill.app import Polytill
 from polytill.domain.errors import Forbidden, NotFound
 from polytill.flows.admin import staff
 from polytill.flows.admin.staff import SignedIn
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.staff import Person, Session, StaffDb
@@ -33,9 +33,9 @@ class Visitor:
     practice: PracticeEntry | None
 
     @property
-    def desk(self) -> Desk:
+    def context(self) -> Context:
         """The dependencies of the flows."""
-        return self.till.desk
+        return self.till.context
 
     @property
     def person(self) -> Person:
@@ -72,7 +72,7 @@ def cookie_name(door: str) -> str:
     return "polytill_owner" if door == "/owner" else "polytill_practice"
 
 
-def remember(response: Response, desk: Desk, door: str, signed_in: SignedIn) -> Response:
+def remember(response: Response, context: Context, door: str, signed_in: SignedIn) -> Response:
     """Set the session cookie: not readable by scripts, not sent by other sites, limited to this part of the console."""
     response.set_cookie(
         cookie_name(door),
@@ -80,7 +80,7 @@ def remember(response: Response, desk: Desk, door: str, signed_in: SignedIn) -> 
         path=door,
         httponly=True,
         samesite="lax",
-        secure=desk.settings.public_url.startswith("https:"),
+        secure=context.settings.public_url.startswith("https:"),
     )
     return response
 
@@ -94,7 +94,7 @@ def forget(response: Response, door: str) -> Response:
 async def _visitor(request: Request, db: StaffDb, door: str, practice: PracticeEntry | None) -> Visitor:
     till: Polytill = request.app.state.till
     token = request.cookies.get(cookie_name(door), "")
-    session = await staff.session_of(till.desk, db, token) if 0 < len(token) <= MAX_TOKEN else None
+    session = await staff.session_of(till.context, db, token) if 0 < len(token) <= MAX_TOKEN else None
     if session is None:
         raise SignInNeeded(door)
     visitor = Visitor(till, session, staff.form_token(token), door, practice)
@@ -116,7 +116,7 @@ def _allowed(visitor: Visitor) -> Visitor:
 
 async def owner_viewer(request: Request) -> Visitor:
     """Any member of the owner's staff."""
-    owner: OwnerDb = request.app.state.till.desk.owner
+    owner: OwnerDb = request.app.state.till.context.owner
     return await _visitor(request, owner, "/owner", None)
 
 
@@ -131,11 +131,11 @@ PracticeId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 async def practice_viewer(request: Request, practice_id: PracticeId) -> OfPractice:
     """Any member of this practice's staff."""
     door = f"/practice/{practice_id}"
-    desk: Desk = request.app.state.till.desk
+    context: Context = request.app.state.till.context
     if not request.cookies.get(cookie_name(door)):
         raise SignInNeeded(door)  # whether the practice exists or not
     try:
-        entry, db = await desk.opening.entry(practice_id), await desk.opening.practice(practice_id)
+        entry, db = await context.opening.entry(practice_id), await context.opening.practice(practice_id)
     except NotFound:
         raise SignInNeeded(door) from None
     request.state.zone = entry.zone  # for all times on the page

@@ -26,7 +26,7 @@ _NONCE = 12
 
 
 def _keys(visitor: Visitor) -> list[bytes]:
-    return visitor.desk.ring.derived("polytill shown once")
+    return visitor.context.ring.derived("polytill shown once")
 
 
 def _bound(visitor: Visitor) -> bytes:
@@ -35,7 +35,7 @@ def _bound(visitor: Visitor) -> bytes:
 
 def show_once(visitor: Visitor, back: str, **secret: str) -> Response:
     """Redirect to the page that shows the secret. ``secret`` contains ``kind`` ("link" or "key") and the page's texts."""
-    nonce = visitor.desk.world.random_bytes(_NONCE)
+    nonce = visitor.context.world.random_bytes(_NONCE)
     sealed = AESGCM(_keys(visitor)[0]).encrypt(nonce, msgspec.json.encode({"back": back, **secret}), _bound(visitor))
     response = see(f"{visitor.door}/shown-once")
     response.set_cookie(
@@ -45,7 +45,7 @@ def show_once(visitor: Visitor, back: str, **secret: str) -> Response:
         path=f"{visitor.door}/shown-once",
         httponly=True,
         samesite="strict",
-        secure=visitor.desk.settings.public_url.startswith("https:"),
+        secure=visitor.context.settings.public_url.startswith("https:"),
     )
     return response
 

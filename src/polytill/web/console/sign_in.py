@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from polytill.domain.errors import CallerError, Forbidden, Invalid, NotFound, PolytillError, TooMany, Unauthorized
 from polytill.flows.admin import staff
-from polytill.flows.context import Desk
+from polytill.flows.context import Context
 from polytill.storage.databases import PracticeDb
 from polytill.storage.staff import StaffDb
 from polytill.web.console.flashes import Done
@@ -40,9 +40,9 @@ MOST_PRACTICES = 2**31 - 1
 A_YEAR_S = 365 * 24 * 3600
 
 
-def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.till.desk
-    return desk
+def _desk(request: Request) -> Context:
+    context: Context = request.app.state.till.context
+    return context
 
 
 async def _practice(request: Request, practice_id: int) -> PracticeDb | None:
@@ -109,9 +109,9 @@ async def _password(request: Request, visitor: Visitor, db: StaffDb) -> Response
         form = form_of(request)
         try:
             signed_in = await staff.change_password(
-                visitor.desk, db, visitor.session, form.exact("old"), _chosen(request), _address(request)
+                visitor.context, db, visitor.session, form.exact("old"), _chosen(request), _address(request)
             )
-            return remember(see(f"{visitor.door}/password", Done.password), visitor.desk, visitor.door, signed_in)
+            return remember(see(f"{visitor.door}/password", Done.password), visitor.context, visitor.door, signed_in)
         except (Invalid, TooMany) as error:
             status, errors = error.status, _named(error)
     return page(request, "password.html", status, visitor=visitor, errors=errors)
@@ -159,14 +159,14 @@ async def owner_welcome(request: Request, token: str) -> Response:
 @router.post("/owner/logout")
 async def owner_logout(visitor: OwnerViewer) -> Response:
     """End this session."""
-    await staff.sign_out(visitor.desk, visitor.desk.owner, visitor.session)
+    await staff.sign_out(visitor.context, visitor.context.owner, visitor.session)
     return forget(see("/owner/login", Done.signed_out), "/owner")
 
 
 @router.api_route("/owner/password", methods=["GET", "POST"])
 async def owner_password(request: Request, visitor: OwnerViewer) -> Response:
     """Change one's own password."""
-    return await _password(request, visitor, visitor.desk.owner)
+    return await _password(request, visitor, visitor.context.owner)
 
 
 # ── Practice ──
@@ -194,7 +194,7 @@ async def practice_welcome(request: Request, practice_id: PracticeId, token: str
 async def practice_logout(found: PracticeViewer) -> Response:
     """End this session."""
     door = found.visitor.door
-    await staff.sign_out(found.visitor.desk, found.db, found.visitor.session)
+    await staff.sign_out(found.visitor.context, found.db, found.visitor.session)
     return forget(see(f"{door}/login", Done.signed_out), door)
 
 

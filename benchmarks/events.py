@@ -82,7 +82,7 @@ async def _measure(settings: Any, count: int) -> dict[str, float]:
         took_s = time.monotonic() - began_s
         host.hangs = True
         await _happen(till, HANGING, 10 * count, "hanging")
-        worker, lags = event_delivery.Deliveries(till.context), []
+        worker, lags = event_delivery.EventSender(till.context), []
         async with beside(_work(worker, till)):
             await asyncio.sleep(1.0)
             for number in range(LAGS):
@@ -96,7 +96,7 @@ async def _measure(settings: Any, count: int) -> dict[str, float]:
     return {"per_second": count / took_s, "lag_s": statistics.median(lags), "lag_most_s": max(lags)}
 
 
-async def _work(worker: event_delivery.Deliveries, till: Polytill) -> None:
+async def _work(worker: event_delivery.EventSender, till: Polytill) -> None:
     while True:
         await event_delivery.turn(worker, till.context)
         await asyncio.sleep(till.context.settings.sweep_interval_s / 2)

@@ -43,7 +43,7 @@ NO_PAGES = frozenset(
     """/language/{language} /practice/{practice_id} /practice/{practice_id}/payments.csv
     /practice/{practice_id}/bookings.csv /practice/{rest:path}
     /owner/{rest:path} /owner/welcome/{token} /practice/{practice_id}/welcome/{token}
-    /practice/{practice_id}/providers/{code}/delivery""".split()  # noqa: SIM905
+    /practice/{practice_id}/providers/{code}/last-webhook""".split()  # noqa: SIM905
 )
 # The pages of customers, who are not signed in; the addresses of others only redirect.
 PAYERS = (
@@ -185,7 +185,7 @@ async def _names(till: Polytill, db: PracticeDb, paid: dict[str, Any]) -> dict[s
 def _addresses() -> list[tuple[str, str]]:
     """Every address with a page, so that none is left out, and the queries."""
     every = {route.path for router in PAGES for route in router.routes if "GET" in route.methods}  # type: ignore[attr-defined]
-    shown = sorted(path.replace("{payment_id}/by-hand", "{at_desk}/by-hand") for path in every - NO_PAGES)
+    shown = sorted(path.replace("{payment_id}/manual", "{at_desk}/manual") for path in every - NO_PAGES)
     return [*((path, "") for path in (*shown, *PAYERS)), *ASKED]
 
 

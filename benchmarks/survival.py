@@ -200,8 +200,8 @@ class House:
             for practice_id, _, secret in self.practices:
                 practice = await till.context.practice(practice_id)
                 balances = (await ledger.balances(practice.db, Environment.sandbox)).get("NGN", {})
-                ours -= sum(balances.get(name, 0) for name in ("payments", "excess", "refunds"))
-                twice += balances.get("excess", 0) != 0
+                ours -= sum(balances.get(name, 0) for name in ("payments", "duplicate_payments", "refunds"))
+                twice += balances.get("duplicate_payments", 0) != 0
                 assert any(tx["account"] == secret for tx in held) or not self.acknowledged
         over = sum(tx["refunded"] > GIVEN_BACK for tx in held)
         return {"provider": provider, "ledger": ours, "paidTwice": twice, "refundedTwice": over}

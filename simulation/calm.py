@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from polytill.domain.errors import Conflict
 from polytill.flows.provider_calls import OTHER_ACCOUNT
-from polytill.flows.reconciliation.payments import compare
+from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.review import resolve
 from polytill.flows.unresolved import UNRESOLVED
 from polytill.simulator.faults import Fault
@@ -74,7 +74,7 @@ async def _compare(h: History) -> None:
     for practice in h.plan.profiles:
         h.count("host.compare")
         try:
-            await compare(life.context, practice)
+            await reconcile(life.context, practice)
         except Exception as error:
             h.unexpected(f"a comparison ended in {type(error).__name__}: {error}")
 
@@ -82,7 +82,7 @@ async def _compare(h: History) -> None:
 async def _a_person_decides(h: History) -> bool:
     """Resolve what only a practice knows: whether new keys belong to the account of the old ones, and that nothing was
     paid if its provider has no lookup. Returns whether any case was resolved."""
-    asked = await _called_off(h)
+    asked = await _marked_not_paid(h)
     for practice in h.plan.profiles:
         moved = {(m.provider, m.environment.value) for m in h.merchants if m.practice == practice and m.left}
         for case in oracle.read(h, practice, ("operator_cases",)).tables["operator_cases"]:
@@ -98,7 +98,7 @@ async def _a_person_decides(h: History) -> bool:
     return asked
 
 
-async def _called_off(h: History) -> bool:
+async def _marked_not_paid(h: History) -> bool:
     """Cancel the charges that are not on the provider's statement. Those on it wait."""
     decided = False
     for practice in h.plan.profiles:
@@ -114,7 +114,9 @@ async def _called_off(h: History) -> bool:
             if is_open and case["subject"] in lost and life is not None:
                 h.count("person.calls_off")
                 decided = True
-                await resolve.call_off(life.context, practice, case["id"], "It is not on the statement.", "operator")
+                await resolve.mark_not_paid(
+                    life.context, practice, case["id"], "It is not on the statement.", "operator"
+                )
     return decided
 
 

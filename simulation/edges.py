@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from polytill.domain.errors import CallerError
 from polytill.flows.context import Context
-from polytill.flows.payments.create import Taken
+from polytill.flows.payments.create import PaymentDetails
 from polytill.flows.recovery import checkout
 from polytill.flows.refunds.create import create_refund
 from polytill.flows.review import resolve
@@ -63,7 +63,7 @@ class Edges(Host):
         self.h.count("edge.tries_again" if typed is None else "edge.corrects_data")
         before = await self._attempts(practice, payment_id)
 
-        async def act(context: Context) -> Taken:
+        async def act(context: Context) -> PaymentDetails:
             if typed is None:
                 return await checkout.try_again(context, practice, payment_id)
             return await checkout.correct(context, practice, payment_id, typed)
@@ -71,7 +71,7 @@ class Edges(Host):
         answer = await self.ask(f"try {payment_id} again", act)
         if isinstance(answer, CallerError):
             self.h.problem(f"a customer could not try {payment_id} again: {answer.code} {answer.detail}")
-        if not isinstance(answer, Taken):
+        if not isinstance(answer, PaymentDetails):
             return False
         self.hand(answer)
         kept = answer.payment
@@ -166,12 +166,12 @@ class Edges(Host):
     async def refunds_duplicates(self, practice: int) -> None:
         """Staff refund duplicate payments, regardless of other events about that money."""
         rows = oracle.read(self.h, practice, ("operator_cases",)).tables["operator_cases"]
-        for case in [row for row in rows if row["kind"] == "excess" and row["state"] == "open"]:
+        for case in [row for row in rows if row["kind"] == "duplicate_payment" and row["state"] == "open"]:
             accepts = self.chance.random() < 0.5
             self.h.count("edge.refund_duplicate")
 
             async def act(context: Context, name: str = case["id"], accepts: bool = accepts) -> object:
-                return await resolve.refund_excess(context, practice, name, "staff", accepts)
+                return await resolve.refund_duplicate(context, practice, name, "staff", accepts)
 
             answer = await self.ask(f"refund the duplicate {case['subject']}", act)
             if isinstance(answer, CallerError):

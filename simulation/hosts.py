@@ -11,7 +11,7 @@ from polytill.domain.errors import CallerError, NotNow, PolytillError
 from polytill.domain.states import AttemptState
 from polytill.flows.context import Context
 from polytill.flows.payments import capture_cancel
-from polytill.flows.payments.create import Taken
+from polytill.flows.payments.create import PaymentDetails
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import create_refund
 from simulation.deaths import Cut
@@ -71,18 +71,18 @@ class Host:
         h.tell(f"{what}: given up")
         return None
 
-    def hand(self, taken: Taken) -> None:
+    def hand(self, taken: PaymentDetails) -> None:
         """Give the customer the next action."""
         payable = {a.id for a in taken.attempts if a.state is AttemptState.needs_action and a.next_action is not None}
         if len(payable) > 1:
             self.h.problem(f"a second link for payment {taken.payment.id} beside the one in the payer's hand")
         self.h.handed |= payable
 
-    async def look(self, practice: int, payment_id: str) -> Taken | None:
+    async def look(self, practice: int, payment_id: str) -> PaymentDetails | None:
         """Read the current state of a payment."""
         self.h.count("host.confirm")
         answer = await self.ask(f"confirm {payment_id}", lambda context: lookup.confirm(context, practice, payment_id))
-        if isinstance(answer, Taken):
+        if isinstance(answer, PaymentDetails):
             self.hand(answer)
             return answer
         return None
@@ -137,7 +137,7 @@ class Host:
 
 def shown(answer: Any) -> str:
     """An answer in a few words."""
-    if isinstance(answer, Taken):
+    if isinstance(answer, PaymentDetails):
         attempts = " ".join(f"{a.provider_code}:{a.id}={a.state.value}" for a in answer.attempts)
         return f"{answer.payment.id} {answer.payment.status.value}{' again' if answer.replayed else ''} [{attempts}]"
     if isinstance(answer, tuple) and hasattr(answer[0], "state"):

@@ -225,19 +225,19 @@ def _payments(history: History, rows: Rows, merchants: list[Merchant], said: Dec
     books: dict[str, list[Transaction]] = defaultdict(list)
     for _, tx in _real(history, merchants):
         books[str(tx.reference)].append(tx)
-    excess = rows.cases("excess")
+    duplicates = rows.cases("duplicate_payment")
     for payment in rows.tables["payments"]:
         attempts = rows.of("payment_attempts", payment["id"])
         won = [a for a in attempts if a["state"] == "succeeded"]
-        for a in won[1:] if not any(a["id"] in excess for a in won) else ():
+        for a in won[1:] if not any(a["id"] in duplicates for a in won) else ():
             yield f"double charge: {a['id']} of payment {payment['id']} is no case"
-        if len(won) - sum(a["id"] in excess for a in won) > 1:
+        if len(won) - sum(a["id"] in duplicates for a in won) > 1:
             yield f"double charge: payment {payment['id']} was paid {len(won)} times"
         if won and payment["status"] != "succeeded":
             yield f"payment {payment['id']} is {payment['status']}, but was paid"
         if not won and payment["status"] == "succeeded":
             yield f"payment {payment['id']} succeeded without an attempt"
-        regular = [taken for a in won if a["id"] not in excess for taken in said.taken(a, books[a["id"]])]
+        regular = [taken for a in won if a["id"] not in duplicates for taken in said.taken(a, books[a["id"]])]
         if payment["amount_captured"] != sum(regular[:1]):
             yield f"payment {payment['id']}: captured {payment['amount_captured']} is not what the books say"
         if payment["status"] == "failed":
@@ -400,15 +400,15 @@ def _accounts(
     booked = sum(r["booked"] for r in refunds)
     reserved = sum(r["amount"] for r in refunds if r["state"] in UNDECIDED and r["origin"] == "api")
     lost = sum(d["booked"] for d in rows.of("disputes", name))
-    returned = sum(r["booked_excess"] for r in refunds if r["idempotency_key"].startswith("excess "))
-    second = [a for a in rows.of("payment_attempts", name) if a["id"] in rows.cases("excess")]
+    returned = sum(r["booked_duplicate"] for r in refunds if r["idempotency_key"].startswith("duplicate "))
+    second = [a for a in rows.of("payment_attempts", name) if a["id"] in rows.cases("duplicate_payment")]
     twice = sum(a["amount"] for a in second)
     named = {tx.id for tx in books.values()} & {a["provider_transaction_id"] for a in second}
     lost_twice = sum(tx.lost for tx in books.values() if tx.id in named)
     for what, is_, should in (
         ("payments", -sums["payments"], payment["amount_captured"]),
-        ("refunds", sums["refunds"] + returned, payment["amount_refunded"] + payment["excess_refunded"]),
-        ("excess", -sums["excess"], twice - returned - lost_twice),
+        ("refunds", sums["refunds"] + returned, payment["amount_refunded"] + payment["duplicate_refunded"]),
+        ("duplicate_payments", -sums["duplicate_payments"], twice - returned - lost_twice),
         ("disputes", sums["disputes"], payment["amount_lost"]),
         ("booked refunds", booked, payment["amount_refunded"]),
         ("reserved", reserved, payment["refund_reserved"]),

@@ -69,7 +69,9 @@ def attempt_written_after_the_call() -> list[Swap]:
             practice = await context.practice(practice_id)
             known = await payments.by_key(practice.db, request.idempotency_key)
             assert known is not None
-            return create_payments.Taken(known, await attempts.of_payment(practice.db, known.id), replayed=True)
+            return create_payments.PaymentDetails(
+                known, await attempts.of_payment(practice.db, known.id), replayed=True
+            )
 
     return [
         (PracticeDb, "commit", keep_back),
@@ -220,7 +222,7 @@ def second_success_dropped() -> list[Swap]:
 
     def only_first(payment: Any, attempt: Any, outcome: Any) -> Any:
         verdict = succeeded(payment, attempt, outcome)
-        return payments_decide.Verdict() if any(case.kind == "excess" for case in verdict.cases) else verdict
+        return payments_decide.Verdict() if any(case.kind == "duplicate_payment" for case in verdict.cases) else verdict
 
     return [(settle, "_succeeded", only_first)]
 
@@ -377,7 +379,7 @@ def crash_loses_the_attempt() -> list[Swap]:
     async def without_sent(*args: Any) -> list[Any]:
         return [attempt for attempt in await overdue(*args) if attempt.state is not AttemptState.sent]
 
-    return [(attempts, "overdue", without_sent), (lookup, "_worth_asking", _not_sent(lookup._worth_asking))]
+    return [(attempts, "overdue", without_sent), (lookup, "_worth_looking_up", _not_sent(lookup._worth_looking_up))]
 
 
 def _not_sent(worth: Any) -> Any:

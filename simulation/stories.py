@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from polytill.domain.errors import CallerError, Conflict
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows.payments.create import PaymentRequest, Taken, create_payment
+from polytill.flows.payments.create import PaymentDetails, PaymentRequest, create_payment
 from polytill.providers.contract import Customer
 from polytill.simulator.books import Transaction
 from simulation import forgery, oracle
@@ -55,14 +55,14 @@ class Story(Edges):
         await self._payer(practice, first)
         await self._afterwards(practice, first.payment.id, manual)
 
-    async def _created(self, practice: int, body: PaymentRequest) -> Taken | None:
+    async def _created(self, practice: int, body: PaymentRequest) -> PaymentDetails | None:
         h, chance = self.h, self.chance
         h.count("host.create")
         asked = f"create {body.idempotency_key} {body.amount} {body.currency} at practice {practice}"
 
         async def once() -> Any:
             answer = await self.ask(asked, lambda context: create_payment(context, practice, body, "host"))
-            if isinstance(answer, Taken):
+            if isinstance(answer, PaymentDetails):
                 self._same(practice, body, answer)
                 self.hand(answer)
             return answer
@@ -72,7 +72,7 @@ class Story(Edges):
         if twins == 2 or chance.random() < 0.1:
             h.count("host.same_key")
             answers.append(await once())
-        taken = [answer for answer in answers if isinstance(answer, Taken)]
+        taken = [answer for answer in answers if isinstance(answer, PaymentDetails)]
         if taken and chance.random() < 0.1:
             await self._other_body(practice, body)
         for answer in answers:
@@ -80,7 +80,7 @@ class Story(Edges):
                 h.problem(f"{asked} was refused: {answer.code} {answer.detail}")
         return taken[0] if taken else None
 
-    def _same(self, practice: int, body: PaymentRequest, answer: Taken) -> None:
+    def _same(self, practice: int, body: PaymentRequest, answer: PaymentDetails) -> None:
         known = self.h.keys.setdefault((practice, body.idempotency_key), answer.payment.id)
         if known != answer.payment.id:
             self.h.problem(f"the key {body.idempotency_key} gave two payments: {known} and {answer.payment.id}")
@@ -116,7 +116,7 @@ class Story(Edges):
 
     # ── The customer ──
 
-    async def _payer(self, practice: int, first: Taken) -> None:
+    async def _payer(self, practice: int, first: PaymentDetails) -> None:
         h, chance, payment_id = self.h, self.chance, first.payment.id
         shown_at_once = [a.id for a in first.attempts if a.id in h.handed]
         reference = shown_at_once[-1] if shown_at_once else await self._link(practice, payment_id)

@@ -369,7 +369,7 @@ def _new_payment(
         reference=body.reference, metadata_=body.metadata, return_url=body.return_url, pinned_provider=False,
         idempotency_key=idempotency_key, request_hash=hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
         created_by=f"key:{found.key_id}", expires_at=now + timedelta(days=1), created_at=now, updated_at=now,
-        amount_authorized=0, amount_captured=0, amount_refunded=0, refund_reserved=0, amount_lost=0, excess_refunded=0,
+        amount_authorized=0, amount_captured=0, amount_refunded=0, refund_reserved=0, amount_lost=0, duplicate_refunded=0,
     )  # fmt: skip
 
 

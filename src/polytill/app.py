@@ -23,7 +23,7 @@ from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
 from polytill.flows.context import Context, log
 from polytill.flows.payments import capture_cancel
-from polytill.flows.payments.create import PaymentRequest, Taken, create_payment
+from polytill.flows.payments.create import PaymentDetails, PaymentRequest, create_payment
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import create_refund
 from polytill.flows.worker import claims, event_delivery
@@ -114,11 +114,11 @@ class Polytill:
             self.context, name, currency, cluster, actor, country=country, time_zone=time_zone, external_id=external_id
         )
 
-    async def pay(self, practice_id: int, request: PaymentRequest, *, actor: str = "embedded") -> Taken:
+    async def pay(self, practice_id: int, request: PaymentRequest, *, actor: str = "embedded") -> PaymentDetails:
         """Create a payment."""
         return await create_payment(self.context, practice_id, request, actor)
 
-    async def confirm(self, practice_id: int, payment_id: str) -> Taken:
+    async def confirm(self, practice_id: int, payment_id: str) -> PaymentDetails:
         """Look up a payment at its provider now, and settle by the answer."""
         return await lookup.confirm(self.context, practice_id, payment_id)
 
@@ -142,7 +142,9 @@ class Polytill:
         )
         return made
 
-    async def capture(self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None) -> Taken:
+    async def capture(
+        self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None
+    ) -> PaymentDetails:
         """Capture an authorized payment, in full or an amount in minor units."""
         return await capture_cancel.capture(
             self.context, practice_id, payment_id, amount, key, f"{payment_id}:{amount}", "embedded"
@@ -168,7 +170,7 @@ class Polytill:
 
     async def _migrate(self, run: str, actor: str) -> None:
         try:
-            await fleet.carry_out(self.context, run, actor)
+            await fleet.run(self.context, run, actor)
         except Exception as error:
             log.error("fleet_migration_stopped", error=type(error).__name__)
 
@@ -181,11 +183,11 @@ class Polytill:
     async def watch_clock(self) -> None:
         """Compare our clock with the clock of the owner database's server, if it is time to, and log a difference."""
         with suppress(NotNow):  # other work reports that the database is away
-            await claims.keep_time(self.context)
+            await claims.learn_server_time(self.context)
         self._tell_clock()
 
     async def _learn_time(self) -> None:
-        await claims.keep_time(self.context)
+        await claims.learn_server_time(self.context)
         self._tell_clock()
 
     def _tell_clock(self) -> None:
@@ -222,11 +224,11 @@ class Polytill:
 
     async def visit_for_ever(self) -> None:
         """Run a worker until it is canceled: sweeps of practices and event deliveries."""
-        going, sending = claims.Rounds(self.context), event_delivery.Deliveries(self.context)
+        going, sending = claims.Sweeper(self.context), event_delivery.EventSender(self.context)
         log.info("worker_started", worker=going.worker)
         # Before the clock decides the first claim. While the server is away, nothing can be claimed either.
         await self._repeat("clock", self._learn_time, once=True)
-        await self._repeat("everyone", partial(claims.hold_everyone, self.context), once=True)
+        await self._repeat("everyone", partial(claims.lease_all, self.context), once=True)
         try:
             lapsed = self._repeat("lapsed", claims.Lapsed(self.context).look)
             deliveries = self._repeat("deliveries", partial(event_delivery.turn, sending, self.context))

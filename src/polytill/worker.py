@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from polytill.app import Polytill, beside
 from polytill.flows.context import log
-from polytill.flows.reconciliation.payments import compare
+from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.worker import claims
 from polytill.storage import durable, leases, practices
 
@@ -85,7 +85,7 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
 
     @DBOS.workflow(name="compare_practice")
     def compare_practice(practice_id: int) -> int:
-        return do(compare(context, practice_id))
+        return do(reconcile(context, practice_id))
 
     def enqueue(practice_ids: list[int], at: Any) -> None:
         for practice_id in practice_ids:
@@ -102,7 +102,7 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
 
     @DBOS.workflow(name="visit_everyone")
     def visit_everyone(_: Any, __: Any) -> None:
-        do(claims.hold_everyone(context))
+        do(claims.lease_all(context))
 
     @DBOS.workflow(name="clean_up")
     def clean_up(at: Any, _: Any) -> None:

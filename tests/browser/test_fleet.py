@@ -49,7 +49,7 @@ async def test_migrating_all_practices(house: Installation, size: str, tmp_path:
             await expect(page.get_by_text(said("fleet.progress", n="2", of="5", failed="0"))).to_be_visible()
             await expect(page.get_by_text(said("practices.behind"), exact=True)).to_have_count(3)
             await seen.look("owner-fleet")
-            await fleet.carry_out(context, run, "elsewhere")
+            await fleet.run(context, run, "elsewhere")
             await expect(page.get_by_text("the step after practice_0")).to_be_visible()
             await seen.look("owner-fleet-failed")
             await mend(house.till, 2)

@@ -90,10 +90,10 @@ async def test_payments_to_refund(
         await seen.look("overview-empty")
         await seen.go(f"{door}/activity")
         await seen.look("activity")
-        await seen.go(f"{door}/waiting")
-        await seen.look("waiting")
-        await page.get_by_role("link", name=said("waiting.look")).first.click()
-        await expect(page.get_by_role("heading", name=said("waiting.choices"))).to_be_visible()
+        await seen.go(f"{door}/attention")
+        await seen.look("attention")
+        await page.get_by_role("link", name=said("attention.look")).first.click()
+        await expect(page.get_by_role("heading", name=said("attention.choices"))).to_be_visible()
         await seen.look("case")
         await seen.go(f"{door}/payments?q=Wole")
         await page.get_by_role("link", name="Wole Soyinka").click()
@@ -185,7 +185,7 @@ async def test_the_owners_console(
             ("owner-practices", "/practices"),
             ("owner-practice", f"/practices/{clinic.id}"),
             ("owner-practice-new", "/practices/new"),
-            ("owner-waiting", "/waiting"),
+            ("owner-attention", "/attention"),
             ("owner-activity", "/activity"),
             ("owner-people", "/people"),
         ):
@@ -245,30 +245,30 @@ async def test_the_desk_and_its_people(
         await expect(page.locator("[data-done=saved]")).to_be_visible()
         # Money at the desk
         await page.get_by_role("link", name=said("nav.payments"), exact=True).click()
-        await page.get_by_role("link", name=said("by_hand.title")).click()
-        await seen.look("by-hand-off")
-        await page.get_by_role("link", name=said("by_hand.set_up")).click()
+        await page.get_by_role("link", name=said("manual.title")).click()
+        await seen.look("manual-payment-off")
+        await page.get_by_role("link", name=said("manual.set_up")).click()
         await page.get_by_role("button", name=said("form.save"), exact=True).click()
         await page.get_by_role("button", name=said("provider.enable")).click()
-        await seen.go(f"{door}/by-hand")
+        await seen.go(f"{door}/manual")
         await page.get_by_label(said("payments.amount")).fill("a lot")
         await page.get_by_role("button", name=said("refund.next")).click()
         await expect(page.get_by_text(part("fault.amount_unreadable")).first).to_be_visible()
         await page.get_by_label(said("payments.amount")).fill("7500")
-        await page.get_by_label(said("by_hand.payer")).fill("Ngozi Eze")
+        await page.get_by_label(said("manual.payer")).fill("Ngozi Eze")
         await page.get_by_label(said("links.what_for")).fill("Four sessions")
-        await seen.look("by-hand")
+        await seen.look("manual-payment")
         await page.get_by_role("button", name=said("refund.next")).click()
-        await seen.look("by-hand-confirm")
-        await page.get_by_label(part("by_hand.counted")).fill("7000")
-        await page.get_by_label(said("by_hand.seen")).fill("Cash at the desk")
-        await page.get_by_role("button", name=said("by_hand.go")).click()
+        await seen.look("manual-payment-confirm")
+        await page.get_by_label(part("manual.counted")).fill("7000")
+        await page.get_by_label(said("manual.seen")).fill("Cash at the desk")
+        await page.get_by_role("button", name=said("manual.go")).click()
         await expect(page.get_by_text(part("fault.another_amount")).first).to_be_visible()
-        await seen.look("by-hand-wrong")
-        await page.get_by_label(part("by_hand.counted")).fill("7,500.00")
-        await page.get_by_role("button", name=said("by_hand.go")).click()
+        await seen.look("manual-payment-wrong")
+        await page.get_by_label(part("manual.counted")).fill("7,500.00")
+        await page.get_by_role("button", name=said("manual.go")).click()
         await expect(page.locator("[data-done=booked]")).to_be_visible()
-        await seen.look("by-hand-paid")
+        await seen.look("manual-payment-paid")
         # The colour
         await page.get_by_role("link", name=said("nav.links")).click()
         await seen.look("links")

@@ -65,30 +65,30 @@ async def test_long_texts_and_no_mouse(house: Installation, browser: Browser, si
     async with visit(house, browser, size, tmp_path) as seen:
         page = seen.page
         await seen.sign_in(door, EMAIL)
-        for path in ("payments", "links", "overview", "waiting", "providers", "activity"):  # nothing there yet
+        for path in ("payments", "links", "overview", "attention", "providers", "activity"):  # nothing there yet
             await seen.go(f"{door}/{path}")
             await seen.look(f"long-empty-{path}")
         await seen.go(f"{door}/providers/manual")
         await page.get_by_role("button", name=said("form.save"), exact=True).click()
         await page.get_by_role("button", name=said("provider.enable")).click()
-        await seen.go(f"{door}/by-hand")
+        await seen.go(f"{door}/manual")
         for label, text in (
             (said("payments.amount"), LARGEST),
-            (said("by_hand.payer"), PAYER),
+            (said("manual.payer"), PAYER),
             (said("login.email"), EMAIL),
             (said("links.what_for"), LONG[:500]),
             (said("links.reference"), "INV-" + "0123456789" * 6),
         ):
             await page.get_by_label(label).fill(text)
         await page.get_by_role("button", name=said("refund.next")).click()
-        await seen.look("long-by-hand")
-        await page.get_by_label(part("by_hand.counted")).fill("1")
-        await page.get_by_label(said("by_hand.seen")).fill(LONG[:500])
-        await page.get_by_role("button", name=said("by_hand.go")).click()
+        await seen.look("long-manual-payment")
+        await page.get_by_label(part("manual.counted")).fill("1")
+        await page.get_by_label(said("manual.seen")).fill(LONG[:500])
+        await page.get_by_role("button", name=said("manual.go")).click()
         await expect(page.get_by_text(part("fault.another_amount")).first).to_be_visible()
         await seen.look("long-wrong")
-        await page.get_by_label(part("by_hand.counted")).fill(LARGEST)
-        await page.get_by_role("button", name=said("by_hand.go")).click()
+        await page.get_by_label(part("manual.counted")).fill(LARGEST)
+        await page.get_by_role("button", name=said("manual.go")).click()
         await seen.look("long-payment")
         payment = page.url.partition("?")[0]
         await seen.go(payment.removeprefix(house.url) + "/refund")
@@ -112,7 +112,7 @@ async def test_long_texts_and_no_mouse(house: Installation, browser: Browser, si
             "providers",
             "activity",
             "checkout",
-            "by-hand",
+            "manual-payment",
         ):
             await seen.go(f"{door}/{path}")
             await seen.look(f"long-{path.replace('/', '-')}")

@@ -65,8 +65,8 @@ async def test_every_tables_last_column_can_be_reached(
     async with visit(house, browser, "desk", tmp_path) as seen:
         wrong = []
         for at, email, paths in (
-            (door, "pat@example.com", ("payments", "links", "overview", "waiting", "activity", "people")),
-            ("/owner", "olu@example.com", ("", "practices", "waiting", "activity", "people", "catalog/paystack")),
+            (door, "pat@example.com", ("payments", "links", "overview", "attention", "activity", "people")),
+            ("/owner", "olu@example.com", ("", "practices", "attention", "activity", "people", "catalog/paystack")),
         ):
             await seen.sign_in(at, email)
             await seen.go(f"/language/{language}?back={at}")

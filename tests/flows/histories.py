@@ -107,7 +107,7 @@ class History:
 
     async def refund_duplicate(self) -> None:
         """A person gives a second success back."""
-        found = await cases.listed(self.scene.db, kind="excess")
+        found = await cases.listed(self.scene.db, kind="duplicate_payment")
         if not found:
             return
         case = self.chance.choice(found)
@@ -115,7 +115,7 @@ class History:
         [attempt] = [one for one in attempts if one.id == case.subject]
         self.scene.wire.says("refund", Succeeded(Money(attempt.amount, "NGN"), f"re-{next(self.numbers)}"))
         try:
-            await resolve.refund_excess(self.scene.context, self.scene.practice_id, case.id, "ada")
+            await resolve.refund_duplicate(self.scene.context, self.scene.practice_id, case.id, "ada")
         except (Conflict, Invalid):
             self.scene.wire._script["refund"].clear()
 

@@ -18,7 +18,7 @@ from polytill.domain.states import Environment, RefundState
 from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.payments.create import PaymentRequest, Taken
+from polytill.flows.payments.create import PaymentDetails, PaymentRequest
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import Customer, Fact, WebhookResult
 from polytill.providers.http import to_json
@@ -94,7 +94,7 @@ class Scene:
         )
         return saved
 
-    async def pay(self, key: str | None = None, amount: int = 1000, body: str = "body", **more: Any) -> Taken:
+    async def pay(self, key: str | None = None, amount: int = 1000, body: str = "body", **more: Any) -> PaymentDetails:
         """Take a payment."""
         request = PaymentRequest(
             amount,
@@ -151,20 +151,24 @@ class Scene:
             lines = await ledger.of_payment(self.db, payment.id)
             booked = {
                 account: sum(line["amount"] for line in lines if line["account"] == account)
-                for account in ("payments", "refunds", "disputes", "excess")
+                for account in ("payments", "refunds", "disputes", "duplicate_payments")
             }
             given = await refunds.of_payment(self.db, payment.id)
-            returned = sum(r.booked_excess for r in given if r.returns_excess)
+            returned = sum(r.booked_duplicate for r in given if r.returns_duplicate)
             disputed = await disputes.of_payment(self.db, payment.id)
             lost_twice = sum(d.booked for d in disputed) - payment.amount_lost
             assert lost_twice >= 0
             assert booked == {
                 "payments": -payment.amount_captured,
                 "disputes": payment.amount_lost,
-                "refunds": payment.amount_refunded + payment.excess_refunded - returned,
-                "excess": returned
+                "refunds": payment.amount_refunded + payment.duplicate_refunded - returned,
+                "duplicate_payments": returned
                 + lost_twice
-                + sum(line["amount"] for line in lines if (line["account"], line["fact"]) == ("excess", "excess")),
+                + sum(
+                    line["amount"]
+                    for line in lines
+                    if (line["account"], line["fact"]) == ("duplicate_payments", "duplicate_payment")
+                ),
             }
             reserved = sum(r.amount for r in given if r.reserves and r.state in ("sent", "pending", "unknown"))
             assert payment.refund_reserved == reserved

@@ -14,8 +14,8 @@ from polytill.flows.admin import provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.next_action import open_action
-from polytill.flows.payments.create import PaymentRequest, Taken
-from polytill.flows.payments.manual import confirm_by_hand
+from polytill.flows.payments.create import PaymentDetails, PaymentRequest
+from polytill.flows.payments.manual import confirm_manual_payment
 from polytill.flows.recovery import lookup
 from polytill.providers.contract import Customer
 from polytill.storage import audit, ledger
@@ -36,12 +36,12 @@ async def clinic(till: Polytill, config: dict[str, str] | None = None) -> int:
     return practice.id
 
 
-async def asked(till: Polytill, practice_id: int, method: str | None = None, key: str = "k") -> Taken:
+async def asked(till: Polytill, practice_id: int, method: str | None = None, key: str = "k") -> PaymentDetails:
     return await till.pay(practice_id, PaymentRequest(500_000, "NGN", key, "body", payment_method=method))
 
 
-async def confirmed(till: Polytill, practice_id: int, payment_id: str, amount: int = 500_000) -> Taken:
-    return await confirm_by_hand(till.context, practice_id, payment_id, amount, "Counted it", "R-17", "key:7")
+async def confirmed(till: Polytill, practice_id: int, payment_id: str, amount: int = 500_000) -> PaymentDetails:
+    return await confirm_manual_payment(till.context, practice_id, payment_id, amount, "Counted it", "R-17", "key:7")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,9 @@ async def test_staff_confirm_it_once(till: Polytill) -> None:
     practice = await till.context.practice(practice_id)
     lines = await ledger.of_payment(practice.db, payment.id)
     assert sorted(line["amount"] for line in lines) == [-500_000, 500_000]
-    kept = [line for line in await audit.listed(practice.db, limit=50) if line["action"] == "payment.confirmed_by_hand"]
+    kept = [
+        line for line in await audit.listed(practice.db, limit=50) if line["action"] == "payment.confirmed_manually"
+    ]
     assert len(kept) == 1
     assert kept[0]["actor"] == "key:7"
     assert "Counted it" in str(kept[0])
@@ -98,7 +100,7 @@ async def test_two_people_at_once_book_it_once(till: Polytill) -> None:
     practice = await till.context.practice(practice_id)
     assert len(await ledger.of_payment(practice.db, payment.id)) == 2
     actions = [line["action"] for line in await audit.listed(practice.db, limit=50)]
-    assert actions.count("payment.confirmed_by_hand") == 1, "one person's word booked it, and that is on record"
+    assert actions.count("payment.confirmed_manually") == 1, "one person's word booked it, and that is on record"
 
 
 async def test_asking_pays_nothing(till: Polytill) -> None:
@@ -117,7 +119,7 @@ async def test_another_amount_settles_nothing(till: Polytill) -> None:
         with pytest.raises(Invalid):
             await confirmed(till, practice_id, payment.id, amount)
     with pytest.raises(Invalid):
-        await confirm_by_hand(till.context, practice_id, payment.id, 500_000, "  ", None, "key:7")
+        await confirm_manual_payment(till.context, practice_id, payment.id, 500_000, "  ", None, "key:7")
     assert (await lookup.confirm(till.context, practice_id, payment.id)).payment.amount_captured == 0
 
 
@@ -141,7 +143,7 @@ async def test_what_a_provider_knows_is_not_confirmed_by_hand(till: Polytill) ->
     payment = (await till.pay(practice.id, request)).payment
     with pytest.raises(Conflict) as caught:
         await confirmed(till, practice.id, payment.id)
-    assert caught.value.code == "not_by_hand"
+    assert caught.value.code == "not_manual"
 
 
 class Unreachable:

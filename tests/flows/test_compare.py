@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.money import Money
-from polytill.flows.reconciliation.payments import compare
+from polytill.flows.reconciliation.payments import reconcile
 from polytill.providers.contract import Page, PaymentFact
 from polytill.providers.outcomes import NotSent, Reason, Succeeded
 from polytill.storage import cases
@@ -33,7 +33,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[PaymentFact]:
 async def later(scene: Scene) -> int:
     """The comparison runs when everything is old enough to count."""
     scene.clock.at_s += 1800
-    return await compare(scene.context, scene.practice_id)
+    return await reconcile(scene.context, scene.practice_id)
 
 
 async def test_a_success_that_nobody_told_us_is_settled_by_asking(scene: Scene, listed: list[PaymentFact]) -> None:
@@ -127,7 +127,7 @@ async def test_less_than_was_taken_differs(scene: Scene, listed: list[PaymentFac
 async def test_a_run_goes_on_where_the_last_one_ended(scene: Scene, listed: list[PaymentFact]) -> None:
     await scene.configure()
     await later(scene)
-    assert await compare(scene.context, scene.practice_id) == 0
+    assert await reconcile(scene.context, scene.practice_id) == 0
     listed.append(PaymentFact(LINK, "order-1", "tx-5"))
-    assert await compare(scene.context, scene.practice_id) == 0, "the window was compared already"
+    assert await reconcile(scene.context, scene.practice_id) == 0, "the window was compared already"
     assert await later(scene) == 1

@@ -12,7 +12,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import Environment, EventState
 from polytill.flows.listing import ASKED_AGAIN_S, MAX_PAGES, REPLACED_KEYS_COUNT
 from polytill.flows.reconciliation.disputes import CLOCKS_DIFFER, LONGEST_DISPUTE
-from polytill.flows.reconciliation.payments import compare
+from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.refunds.listed import ASKED_AGAIN_AT
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
@@ -60,7 +60,7 @@ def lists(monkeypatch: pytest.MonkeyPatch) -> Lists:
 async def run(scene: Scene, seconds: float = HOUR) -> int:
     """Time passes, and the comparison runs."""
     scene.clock.at_s += seconds
-    return await compare(scene.context, scene.practice_id)
+    return await reconcile(scene.context, scene.practice_id)
 
 
 async def given_back(scene: Scene, payment: Any) -> list[tuple[str, str, str | None]]:
@@ -95,7 +95,7 @@ async def test_a_listed_second_success_is_asked_about_until_the_provider_answers
     scene.wire.always("confirm", paid(transaction="tx-2"))
     await run(scene)
     assert [one.provider_transaction_id for one in await scene.attempts(payment.id)] == ["tx-1", "tx-2"]
-    assert await scene.cases() == ["excess"]
+    assert await scene.cases() == ["duplicate_payment"]
 
 
 async def test_a_listed_second_success_of_which_nothing_is_said_holds_up_no_more_than_a_day(

@@ -119,19 +119,22 @@ def test_a_success_is_booked_whenever_it_comes(state: str, status: PaymentStatus
 
 
 @pytest.mark.parametrize("state", sorted(set(A) - {A.succeeded}))
-def test_a_second_success_is_excess(state: str) -> None:
+def test_a_second_success_is_a_duplicate(state: str) -> None:
     verdict = decide(payment_in(P.succeeded), replace(ATTEMPT, state=A(state)), OUTCOMES["succeeded"])
     assert verdict.attempt is not None
     assert verdict.attempt.state is A.succeeded
     assert verdict.change is None
     facts = [(e.fact, e.debit, e.credit, e.amount) for e in verdict.entries]
-    assert facts == [("excess", "provider:paystack", "excess", 1000), ("fee", "fees", "provider:paystack", 15)]
-    assert [case.kind for case in verdict.cases] == ["excess"]
+    assert facts == [
+        ("duplicate_payment", "provider:paystack", "duplicate_payments", 1000),
+        ("fee", "fees", "provider:paystack", 15),
+    ]
+    assert [case.kind for case in verdict.cases] == ["duplicate_payment"]
 
 
 def test_a_second_authorization_is_a_case() -> None:
     verdict = decide(payment_in(P.authorized), ATTEMPT, OUTCOMES["authorized"])
-    assert [case.kind for case in verdict.cases] == ["excess_authorization"]
+    assert [case.kind for case in verdict.cases] == ["duplicate_authorization"]
     assert verdict.change is None
 
 
@@ -249,8 +252,8 @@ class Runs(RuleBasedStateMachine):
         balance = {account: sum(a for name, a in self.lines if name == account) for account, _ in self.lines}
         assert -balance.get("payments", 0) == self.payment.amount_captured
         won = sum(attempt.state is A.succeeded for attempt in self.attempts)
-        assert balance.get("excess", 0) <= 0
-        assert (balance.get("payments", 0) + balance.get("excess", 0) != 0) == (won > 0)
+        assert balance.get("duplicate_payments", 0) <= 0
+        assert (balance.get("payments", 0) + balance.get("duplicate_payments", 0) != 0) == (won > 0)
 
     @invariant()
     def a_hold_is_somewhere(self) -> None:

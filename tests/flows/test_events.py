@@ -191,11 +191,11 @@ async def test_a_lapsed_lease_ends_only_when_nothing_is_open(installation: Insta
     waiting = await installation.call("POST", path, key, body, idempotency="two")
     async with context.owner.transaction() as tx:
         tx.add("UPDATE practice_leases SET lease_until = $1", lapsed)
-    await sweep.visit(context, practice_id, lapsed)
+    await sweep.sweep_practice(context, practice_id, lapsed)
     assert practice_id in await leases.all_held(context.owner), "a payer still holds a link here"
     await installation.call("POST", f"{path}/{waiting.body['id']}/cancel", key, {}, idempotency="off")
     practice = await context.practice(practice_id)
     async with practice.db.transaction() as tx:
         tx.add("UPDATE payment_attempts SET next_lookup_at = NULL")
-    await sweep.visit(context, practice_id, lapsed)
+    await sweep.sweep_practice(context, practice_id, lapsed)
     assert practice_id not in await leases.all_held(context.owner)

@@ -57,7 +57,7 @@ async def test_a_broken_practice_stops_none_of_the_others(till: Polytill, newer:
     run = await fleet.begin(context, "test")
     assert run is not None
     assert (await seen(till)).running
-    await fleet.carry_out(context, run, "test")
+    await fleet.run(context, run, "test")
     found = await seen(till)
     assert (found.behind, found.done, found.running, found.stopped) == (2, 2, False, False)
     assert [one.practice_id for one in found.failures] == [2, 3]
@@ -78,7 +78,7 @@ async def test_it_runs_once_at_a_time_and_again_once_mended(till: Polytill, newe
     begun = await asyncio.gather(*(fleet.begin(context, f"owner {n}") for n in range(4)))
     runs = [run for run in begun if run is not None]
     assert len(runs) == 1  # four pressed the button
-    await fleet.carry_out(context, runs[0], "test")
+    await fleet.run(context, runs[0], "test")
     assert len((await seen(till)).failures) == 1
     await mend(till, 2)
     assert await till.migrate_fleet("test")

@@ -429,13 +429,13 @@ async def test_a_payers_visits_ask_a_bounded_number_of_times(scene: Scene) -> No
     scene.wire.says("create", LINK, LINK)
     taken, other = await scene.pay(), await scene.pay()
     scene.wire.always("confirm", LINK)
-    seen = [(await checkout.come_back(scene.context, taken)).unanswered for _ in range(12)]
+    seen = [(await checkout.customer_returned(scene.context, taken)).unanswered for _ in range(12)]
     assert seen == [False] * 5 + [True] * 7
     assert len(scene.wire.of("confirm")) == 5
-    assert not (await checkout.come_back(scene.context, other)).unanswered, "another payment's payer is heard"
+    assert not (await checkout.customer_returned(scene.context, other)).unanswered, "another payment's payer is heard"
     scene.clock.at_s += 10
     scene.wire.says("confirm", paid())
-    assert (await checkout.come_back(scene.context, taken)).payment.status is P.succeeded
+    assert (await checkout.customer_returned(scene.context, taken)).payment.status is P.succeeded
 
 
 async def test_what_cannot_be_expired_keeps_nobody_waiting(scene: Scene) -> None:
@@ -701,7 +701,7 @@ async def test_who_paid_another_amount_is_not_told_to_have_paid_nothing(scene: S
     assert (await scene.payment(payment.id)).status is P.requires_action
     assert await plain(scene.db, "SELECT type FROM events") == [("payment.amount_mismatch",)]
     [case] = await cases.listed(scene.db)
-    await resolve.put_away(scene.context, scene.practice_id, case.id, "Given back at the provider.", "staff")
+    await resolve.resolve(scene.context, scene.practice_id, case.id, "Given back at the provider.", "staff")
     asked = len(scene.wire.of("confirm"))
     for _ in range(10):
         await scene.later(1)
@@ -903,7 +903,7 @@ async def test_a_further_transaction_that_does_not_fit_is_news(scene: Scene) -> 
     scene.wire.always("confirm", paid(900, transaction="tx-1"))
     await scene.later(70)
     [case] = await cases.listed(scene.db)
-    await resolve.put_away(scene.context, scene.practice_id, case.id, "Given back by hand.", "ada")
+    await resolve.resolve(scene.context, scene.practice_id, case.id, "Given back by hand.", "ada")
     await scene.later(3600)
     assert await scene.cases() == []
     scene.wire.always("confirm", paid(800, transaction="tx-2"))

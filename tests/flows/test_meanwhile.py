@@ -285,8 +285,8 @@ async def test_a_second_success_that_is_told_twice_at_once_is_booked_once(scene:
     attempts = await scene.attempts(taken.payment.id)
     assert [(a.state, a.provider_transaction_id) for a in attempts] == [(A.succeeded, "tx-1"), (A.succeeded, "tx-2")]
     lines = await ledger.of_payment(scene.db, taken.payment.id)
-    assert sum(line["amount"] for line in lines if line["account"] == "excess") == -1000
-    assert await scene.cases() == ["excess"]
+    assert sum(line["amount"] for line in lines if line["account"] == "duplicate_payments") == -1000
+    assert await scene.cases() == ["duplicate_payment"]
 
 
 async def test_a_second_success_whose_booker_died_is_booked_by_the_next(
@@ -310,7 +310,7 @@ async def test_a_second_success_whose_booker_died_is_booked_by_the_next(
     await scene.later(10)
     attempts = await scene.attempts(taken.payment.id)
     assert [(a.state, a.provider_transaction_id) for a in attempts] == [(A.succeeded, "tx-1"), (A.succeeded, "tx-2")]
-    assert await scene.cases() == ["excess"]
+    assert await scene.cases() == ["duplicate_payment"]
 
 
 async def test_a_second_success_of_another_amount_is_put_before_a_person(scene: Scene) -> None:
@@ -349,7 +349,7 @@ async def test_a_second_success_that_the_first_overtakes_is_booked_beside_it(sce
     assert [(a.state, a.provider_transaction_id) for a in attempts] == [(A.succeeded, "tx-1"), (A.succeeded, "tx-2")]
     payment = await scene.payment(taken.payment.id)
     assert (payment.provider_transaction_id, payment.provider_fee) == ("tx-1", fee)
-    assert await scene.cases() == ["excess"]
+    assert await scene.cases() == ["duplicate_payment"]
 
 
 # ── Refunds ──

@@ -13,7 +13,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows.context import Practice
 from polytill.flows.payments import capture_cancel
-from polytill.flows.payments.create import Taken
+from polytill.flows.payments.create import PaymentDetails
 from polytill.providers.contract import PaymentFact
 from polytill.providers.http import AnswerLost
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
@@ -33,11 +33,11 @@ async def authorized(scene: Scene, code: str = "scripted") -> Payment:
     return (await scene.pay(capture="manual")).payment
 
 
-async def capture(scene: Scene, payment: Payment, amount: int | None = None, key: str = "take") -> Taken:
+async def capture(scene: Scene, payment: Payment, amount: int | None = None, key: str = "take") -> PaymentDetails:
     return await scene.till.capture(scene.practice_id, payment.id, key=key, amount=amount)
 
 
-async def cancel(scene: Scene, payment: Payment, key: str = "stop") -> Taken:
+async def cancel(scene: Scene, payment: Payment, key: str = "stop") -> PaymentDetails:
     return await capture_cancel.cancel(scene.context, scene.practice_id, payment.id, key, "body", "test")
 
 
@@ -268,7 +268,7 @@ async def test_only_one_operation_is_open_at_a_time(scene: Scene, answer: str, f
     assert len(kept) == 1 or {kind for (kind,) in kept} == {"cancel"}
     refused = [one for one in done if isinstance(one, Conflict)]
     # Who cancels what is canceled by then has what they want.
-    assert len(refused) + sum(isinstance(one, Taken) for one in done) == 8, done
+    assert len(refused) + sum(isinstance(one, PaymentDetails) for one in done) == 8, done
     assert len(refused) >= 4
     if answer == "lost":
         with pytest.raises(Conflict) as caught:

@@ -205,9 +205,9 @@ async def test_a_second_transaction_in_a_flood_is_not_folded_into_the_first(scen
     other = PaymentFact(paid(transaction="tx-2"), taken.attempts[0].id, "tx-2")
     for _ in range(3):
         await scene.delivery(configuration, other, must_fetch=True)
-    assert await scene.cases() == ["excess"], "at once"
+    assert await scene.cases() == ["duplicate_payment"], "at once"
     await scene.later(unsigned.PAUSE_S + 1)
-    assert await scene.cases() == ["excess"]
+    assert await scene.cases() == ["duplicate_payment"]
     assert len(await scene.attempts(taken.payment.id)) == 2
 
 
@@ -394,7 +394,7 @@ async def test_a_second_success_is_put_before_a_person(scene: Scene) -> None:
             "UPDATE payment_attempts SET payment_id = $1, number = 2 WHERE id = $2", taken.payment.id, second
         )
     await scene.delivery(configuration, PaymentFact(paid(transaction="tx-2"), second, "tx-2"))
-    assert await scene.cases() == ["excess"]
+    assert await scene.cases() == ["duplicate_payment"]
     assert (await scene.payment(taken.payment.id)).amount_captured == 1000
     states = [attempt.state for attempt in await scene.attempts(taken.payment.id)]
     assert states == [AttemptState.succeeded, AttemptState.succeeded]

@@ -340,12 +340,12 @@ async def test_a_refund_that_was_set_free_does_not_take_from_another(scene: Scen
     scene.wire.always("lookup_refund", Succeeded(Money(500, "NGN"), "r1"))
     await scene.delivery(configuration, replace(news, state="succeeded"))
     fresh = await scene.payment(payment.id)
-    assert (fresh.amount_refunded, fresh.excess_refunded, fresh.refund_reserved) == (0, 500, 1000)
+    assert (fresh.amount_refunded, fresh.duplicate_refunded, fresh.refund_reserved) == (0, 500, 1000)
     scene.wire.always("lookup_refund", Succeeded(Money(1000, "NGN"), "r2"))
     late = replace(news, reference=second.id, provider_refund_id="r2", amount=Money(1000, "NGN"), state="succeeded")
     await scene.delivery(configuration, late)
     fresh = await scene.payment(payment.id)
-    assert (fresh.amount_refunded, fresh.excess_refunded, fresh.refund_reserved) == (1000, 500, 0)
+    assert (fresh.amount_refunded, fresh.duplicate_refunded, fresh.refund_reserved) == (1000, 500, 0)
     assert await scene.cases() == ["over_returned"]
     await scene.books_agree()
 

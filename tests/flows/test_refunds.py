@@ -333,7 +333,7 @@ async def test_more_given_back_than_came_is_booked_and_shown_to_a_person(scene: 
     )
     await scene.delivery(configuration, fact)
     fresh = await scene.payment(payment.id)
-    assert (fresh.amount_refunded, fresh.excess_refunded) == (1000, 300)
+    assert (fresh.amount_refunded, fresh.duplicate_refunded) == (1000, 300)
     assert await scene.cases() == ["over_returned"]
 
 

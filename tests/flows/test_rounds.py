@@ -12,9 +12,9 @@ import pytest
 
 from polytill.domain.states import Environment, PaymentStatus
 from polytill.flows import lease
-from polytill.flows.slow_providers import FEW, REMEMBERED_S, Asked, Patience
+from polytill.flows.slow_providers import FEW, REMEMBERED_S, SlowProviderLimiter, Target
 from polytill.flows.worker import claims
-from polytill.flows.worker.claims import CLAIM_S, PROLONG_S, WHENEVER, Rounds
+from polytill.flows.worker.claims import CLAIM_S, PROLONG_S, WHENEVER, Sweeper
 from polytill.flows.worker.sweep import GRACE_S
 from polytill.providers.outcomes import Reason, Unknown
 from polytill.storage import leases
@@ -44,14 +44,14 @@ async def test_nobody_counts_on_a_lease_longer_than_it_was_written_for(
 
 async def test_two_workers_never_hold_one_practice(scene: Scene) -> None:
     await held(scene)
-    workers = [Rounds(scene.context) for _ in range(8)]
+    workers = [Sweeper(scene.context) for _ in range(8)]
     claimed = await asyncio.gather(*(worker.claim(WHENEVER, 10) for worker in workers))
     assert sorted(len(one) for one in claimed) == [0] * 7 + [1]
 
 
 async def test_a_claim_ends_with_its_dead_worker_and_not_before(scene: Scene) -> None:
     await held(scene)
-    dead, other = Rounds(scene.context), Rounds(scene.context)
+    dead, other = Sweeper(scene.context), Sweeper(scene.context)
     assert list(await dead.claim(WHENEVER, 10)) == [scene.practice_id]
     scene.clock.at_s += CLAIM_S - 1
     assert await other.claim(WHENEVER, 10) == {}
@@ -67,7 +67,7 @@ async def test_a_claim_is_kept_while_its_visit_lasts(scene: Scene, monkeypatch: 
         return 1
 
     monkeypatch.setattr(claims, "visit", visit)
-    mine, other = Rounds(scene.context), Rounds(scene.context)
+    mine, other = Sweeper(scene.context), Sweeper(scene.context)
     for practice_id, until in (await held(scene)).items():
         assert practice_id in await mine.claim(WHENEVER, 1)
         mine.begin(practice_id, until)
@@ -94,7 +94,7 @@ async def test_a_visit_whose_claim_was_taken_over_is_stopped(scene: Scene, monke
         return 0
 
     monkeypatch.setattr(claims, "visit", visit)
-    mine, other = Rounds(scene.context), Rounds(scene.context)
+    mine, other = Sweeper(scene.context), Sweeper(scene.context)
     for practice_id, until in (await held(scene)).items():
         await mine.claim(WHENEVER, 1)
         mine.begin(practice_id, until)
@@ -106,12 +106,12 @@ async def test_a_visit_whose_claim_was_taken_over_is_stopped(scene: Scene, monke
     assert stopped == [True]
     await mine.turn()
     scene.clock.at_s += 1
-    assert await Rounds(scene.context).claim(WHENEVER, 1) == {}, "the other's claim was left alone"
+    assert await Sweeper(scene.context).claim(WHENEVER, 1) == {}, "the other's claim was left alone"
 
 
 async def test_a_practice_that_was_forgotten_is_visited_with_everyone(scene: Scene) -> None:
     assert await leases.all_held(scene.context.owner) == {}
-    await claims.hold_everyone(scene.context)
+    await claims.lease_all(scene.context)
     assert list(await leases.all_held(scene.context.owner)) == [scene.practice_id]
     scene.clock.at_s += 1
     await scene.till.sweep()
@@ -122,8 +122,8 @@ async def test_one_sweep_keeps_all_that_it_has_claimed(scene: Scene, monkeypatch
     """However many short visits there are; and what another worker has taken over all the same is left to it."""
     for number in range(5):
         await scene.till.create_practice(f"Clinic {number}", "NGN")
-    await claims.hold_everyone(scene.context)
-    other, visited, taken_over = Rounds(scene.context), [], []
+    await claims.lease_all(scene.context)
+    other, visited, taken_over = Sweeper(scene.context), [], []
 
     async def visit(_: object, practice_id: int, __: object) -> int:
         visited.append(practice_id)
@@ -168,26 +168,26 @@ async def test_what_cannot_be_told_keeps_nothing_from_being_found_out(
 
 async def test_leaving_gives_the_claims_back(scene: Scene) -> None:
     await held(scene)
-    leaving = Rounds(scene.context)
+    leaving = Sweeper(scene.context)
     await leaving.claim(WHENEVER, 10)
     await leaving.leave()
-    assert list(await Rounds(scene.context).claim(WHENEVER, 10)) == [scene.practice_id]
+    assert list(await Sweeper(scene.context).claim(WHENEVER, 10)) == [scene.practice_id]
 
 
 async def test_a_worker_whose_hands_were_full_can_still_ask_providers(scene: Scene) -> None:
     await held(scene)
-    assert await Rounds(scene.context).claim(WHENEVER, 0) == {}
+    assert await Sweeper(scene.context).claim(WHENEVER, 0) == {}
     assert not work_is_open(), "every visit that is begun after this would refuse to call a provider"
 
 
-async def _many_practices(scene: Scene, monkeypatch: pytest.MonkeyPatch, number: int, hands: int) -> Rounds:
+async def _many_practices(scene: Scene, monkeypatch: pytest.MonkeyPatch, number: int, hands: int) -> Sweeper:
     """So many practices are due, and their worker has so many hands."""
     few = scene.context.settings.model_copy(update={"worker_visits": hands})
     monkeypatch.setattr(scene.context, "settings", few)
     for n in range(number - 1):
         await scene.till.create_practice(f"Clinic {n}", "NGN")
-    await claims.hold_everyone(scene.context)
-    return Rounds(scene.context)
+    await claims.lease_all(scene.context)
+    return Sweeper(scene.context)
 
 
 async def test_one_turn_visits_all_that_is_due(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +255,7 @@ async def _known(scene: Scene, payment_id: str) -> bool:
     return (await scene.payment(payment_id)).status is PaymentStatus.succeeded
 
 
-async def _go_round_until(mine: Rounds, scene: Scene, met: Callable[[], Awaitable[bool]], longest_s: int) -> None:
+async def _go_round_until(mine: Sweeper, scene: Scene, met: Callable[[], Awaitable[bool]], longest_s: int) -> None:
     """Let a worker go round until something is so."""
     for _ in range(longest_s):
         scene.clock.at_s += 1
@@ -286,7 +286,7 @@ async def test_a_provider_that_hangs_keeps_no_other_practice_waiting(
 
     [theirs] = await healthy.attempts(healthy_id)
     scene.wire.always("lookup", lookup)
-    mine = Rounds(scene.context)
+    mine = Sweeper(scene.context)
 
     async def all_hands_wait() -> bool:
         return waiting[0] == 4
@@ -327,7 +327,7 @@ async def test_hands_that_are_all_kept_waiting_are_replaced_meanwhile(
         await asyncio.Event().wait()
 
     scene.wire.always("lookup", lookup)
-    mine, most = Rounds(scene.context), 0
+    mine, most = Sweeper(scene.context), 0
 
     async def known() -> bool:
         nonlocal most
@@ -346,7 +346,7 @@ async def test_hands_that_are_all_kept_waiting_are_replaced_meanwhile(
 
 
 def test_who_keeps_us_waiting_is_asked_by_few_until_it_answers() -> None:
-    patience, asked = Patience(), Asked("scripted", Environment.sandbox, is_told=False)
+    patience, asked = SlowProviderLimiter(), Target("scripted", Environment.sandbox, is_told=False)
     other = asked._replace(environment=Environment.production)
 
     def free(now_s: float, hands: int = 16) -> int:
@@ -393,7 +393,7 @@ async def test_a_worker_of_another_year_keeps_no_practice_from_the_others(
     await held(scene)
     with monkeypatch.context() as meanwhile:
         _wrong_by(scene, meanwhile, A_YEAR_S)
-        wrong = Rounds(scene.context)
+        wrong = Sweeper(scene.context)
         await wrong.claim(WHENEVER, 10)
         if not dies:
             wrong.begin(scene.practice_id, scene.context.world.now())
@@ -401,9 +401,9 @@ async def test_a_worker_of_another_year_keeps_no_practice_from_the_others(
             await wrong.turn()
     scene.clock.at_s += 3600
     await held(scene)
-    other = Rounds(scene.context)
+    other = Sweeper(scene.context)
     assert await other.claim(WHENEVER if dies else scene.context.world.now(), 10) == {}
-    await claims.hold_everyone(scene.context)
+    await claims.lease_all(scene.context)
     assert list(await other.claim(scene.context.world.now(), 10)) == [scene.practice_id]
 
 
@@ -411,15 +411,15 @@ async def test_what_clocks_that_are_right_have_written_stays(scene: Scene, monke
     await held(scene)
     with monkeypatch.context() as meanwhile:
         _wrong_by(scene, meanwhile, 300)
-        mine = Rounds(scene.context)
+        mine = Sweeper(scene.context)
         await mine.claim(WHENEVER, 10)
-    await claims.hold_everyone(scene.context)
-    assert await Rounds(scene.context).claim(WHENEVER, 10) == {}
+    await claims.lease_all(scene.context)
+    assert await Sweeper(scene.context).claim(WHENEVER, 10) == {}
     mine.begin(scene.practice_id, scene.context.world.now())
     await mine.pause(10)
     await mine.turn()
-    await claims.hold_everyone(scene.context)
-    assert await Rounds(scene.context).claim(scene.context.world.now(), 10) == {}, "it is not due"
+    await claims.lease_all(scene.context)
+    assert await Sweeper(scene.context).claim(scene.context.world.now(), 10) == {}, "it is not due"
 
 
 async def test_a_worker_whose_own_clock_is_far_behind_ends_no_visit_for_good(
@@ -435,11 +435,11 @@ async def test_a_worker_whose_own_clock_is_far_behind_ends_no_visit_for_good(
 
     monkeypatch.setattr(claims, "visit", visit)
     await held(scene)
-    mine = Rounds(scene.context)
+    mine = Sweeper(scene.context)
     await claims.turn(mine, scene.context)
     with monkeypatch.context() as meanwhile:
         _wrong_by(scene, meanwhile, -A_YEAR_S)
-        await claims.hold_everyone(scene.context)
+        await claims.lease_all(scene.context)
     for _ in range(3):
         scene.clock.at_s += PROLONG_S + 1
         await claims.turn(mine, scene.context)

@@ -30,7 +30,7 @@ from polytill.providers.outcomes import (
     Wants,
 )
 from polytill.storage import saved_methods
-from polytill.storage.saved_methods import KeptMethod
+from polytill.storage.saved_methods import StoredMethod
 from tests.flows.scenes import LINK, Scene, keys, paid
 
 LOST, MISSING = Unknown(Reason.timeout), NotSent(Reason.not_found)
@@ -38,7 +38,7 @@ CARD = SavedMethod(Secret("token-of-ada"), "card", "visa", "4242", "2031-08", "f
 OTP = NeedsAction(NextAction(NextKind.input, wants=Wants.otp), None, "tx-7")
 
 
-async def kept(scene: Scene, **more: Any) -> KeptMethod:
+async def kept(scene: Scene, **more: Any) -> StoredMethod:
     """A method that a payment saved."""
     scene.wire.says("create", replace(paid(), saved_method=CARD))
     made = await scene.pay(save_method=True, **more)
@@ -47,7 +47,7 @@ async def kept(scene: Scene, **more: Any) -> KeptMethod:
     return found
 
 
-async def all_kept(scene: Scene) -> list[KeptMethod]:
+async def all_kept(scene: Scene) -> list[StoredMethod]:
     return await saved_methods.listed(scene.db, Environment.sandbox, None, None, 9)
 
 

@@ -22,10 +22,10 @@ from polytill.flows import lease
 from polytill.flows.admin import fleet
 from polytill.flows.admin.event_destination import set_destination
 from polytill.flows.context import Practice
-from polytill.flows.reconciliation.payments import compare
+from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.server_clock import ASKED_EVERY_S, LONGEST_QUESTION_S, MARGIN_S, SAID_EVERY_S, ServerClock
 from polytill.flows.worker import claims, event_delivery
-from polytill.flows.worker.claims import CLAIM_S, WHENEVER, Rounds
+from polytill.flows.worker.claims import CLAIM_S, WHENEVER, Sweeper
 from polytill.flows.worker.sweep import GRACE_S
 from polytill.providers.contract import Page
 from polytill.providers.outcomes import Reason, Unknown
@@ -97,7 +97,7 @@ async def held(scene: Scene) -> None:
 @pytest.mark.parametrize("ahead_s", [MARGIN_S + 1, 60.0, HOUR, 365 * 24 * HOUR])
 async def test_one_that_is_ahead_takes_nothing_over(scene: Scene, wrong: SetWrong, ahead_s: float) -> None:
     await held(scene)
-    mine, other = Rounds(scene.context), Rounds(scene.context)
+    mine, other = Sweeper(scene.context), Sweeper(scene.context)
     assert list(await other.claim(WHENEVER, 10)) == [scene.practice_id]
     scene.clock.at_s += CLAIM_S - MARGIN_S
     wrong(ahead_s)
@@ -109,7 +109,7 @@ async def test_one_that_is_ahead_takes_nothing_over(scene: Scene, wrong: SetWron
 @pytest.mark.parametrize("ahead_s", [60.0, HOUR, -60.0, -HOUR])
 async def test_its_own_claims_end_when_all_others_expect(scene: Scene, wrong: SetWrong, ahead_s: float) -> None:
     await held(scene)
-    mine, other = Rounds(scene.context), Rounds(scene.context)
+    mine, other = Sweeper(scene.context), Sweeper(scene.context)
     wrong(ahead_s)
     assert list(await mine.claim(scene.context.shared_after(0), 10)) == [scene.practice_id], (
         "it works, and by their clock"
@@ -133,7 +133,7 @@ async def test_what_it_visits_is_due_again_when_it_should_be(
 
     monkeypatch.setattr(claims, "visit", visit)
     await held(scene)
-    mine, other = Rounds(scene.context), Rounds(scene.context)
+    mine, other = Sweeper(scene.context), Sweeper(scene.context)
     wrong(ahead_s)
     for _ in range(2):
         await claims.turn(mine, scene.context)
@@ -150,11 +150,11 @@ async def test_what_it_visits_is_due_again_when_it_should_be(
 
 async def test_one_that_is_far_behind_ends_no_others_claim(scene: Scene, wrong: SetWrong) -> None:
     await held(scene)
-    await Rounds(scene.context).claim(WHENEVER, 10)
+    await Sweeper(scene.context).claim(WHENEVER, 10)
     wrong(-24 * HOUR)
-    await claims.hold_everyone(scene.context)
+    await claims.lease_all(scene.context)
     wrong(0)
-    assert await Rounds(scene.context).claim(WHENEVER, 10) == {}
+    assert await Sweeper(scene.context).claim(WHENEVER, 10) == {}
 
 
 async def test_one_that_is_ahead_ends_no_lease_that_somebody_counts_on(scene: Scene, wrong: SetWrong) -> None:
@@ -185,13 +185,13 @@ async def test_one_that_is_ahead_sends_no_event_that_another_is_sending(
         await asyncio.Event().wait()  # for ever
 
     async def one_turn() -> None:
-        worker = event_delivery.Deliveries(scene.context)
+        worker = event_delivery.EventSender(scene.context)
         await worker.turn()
         await asyncio.sleep(0)
         workers.append(worker)
 
-    workers: list[event_delivery.Deliveries] = []
-    monkeypatch.setattr(event_delivery.Deliveries, "_send", send)
+    workers: list[event_delivery.EventSender] = []
+    monkeypatch.setattr(event_delivery.EventSender, "_send", send)
     await set_destination(scene.context, "https://platform.example/events", "test")
     await scene.configure()
     await scene.succeeded()
@@ -233,7 +233,7 @@ async def test_a_worker_goes_by_its_first_answer_however_long_it_took(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await held(scene)
-    other = Rounds(scene.context)
+    other = Sweeper(scene.context)
     assert list(await other.claim(WHENEVER, 10)) == [scene.practice_id]
     server_shows(monkeypatch, slow(scene, LONGEST_QUESTION_S + 0.5), lambda: scene.clock.at_s)
     unasked(scene, monkeypatch)(60)
@@ -290,7 +290,7 @@ async def test_a_more_exact_answer_takes_the_place_of_a_slow_one(scene: Scene, m
 
 async def test_an_embedded_sweep_asks_the_server_now_and_then(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     await held(scene)
-    assert list(await Rounds(scene.context).claim(WHENEVER, 10)) == [scene.practice_id]
+    assert list(await Sweeper(scene.context).claim(WHENEVER, 10)) == [scene.practice_id]
     asked = server_shows(monkeypatch, lambda: scene.clock.at_s)
     unasked(scene, monkeypatch)(60)
     visited = visits_noted(scene, monkeypatch)
@@ -340,7 +340,7 @@ async def test_a_server_that_jumps_back_holds_up_no_visit(scene: Scene, monkeypa
     visited = visits_noted(scene, monkeypatch)
     await scene.till.watch_clock()
     await held(scene)
-    mine = Rounds(scene.context)
+    mine = Sweeper(scene.context)
     for step in range(16):
         if step == 4:
             assert visited
@@ -361,14 +361,14 @@ async def test_a_server_that_jumps_back_ends_no_claim_of_one_at_work(
     unasked(scene, monkeypatch)
     await scene.till.watch_clock()
     await held(scene)
-    mine = Rounds(scene.context)
+    mine = Sweeper(scene.context)
     assert list(await mine.claim(WHENEVER, 10)) == [scene.practice_id]
     off[0] = -540.0
     scene.clock.at_s += ASKED_EVERY_S
     await scene.till.watch_clock()
-    assert await Rounds(scene.context).claim(WHENEVER, 10) == {}
+    assert await Sweeper(scene.context).claim(WHENEVER, 10) == {}
     scene.clock.at_s += CLAIM_S + 1
-    assert list(await Rounds(scene.context).claim(WHENEVER, 10)) == [scene.practice_id], "the other one is dead"
+    assert list(await Sweeper(scene.context).claim(WHENEVER, 10)) == [scene.practice_id], "the other one is dead"
 
 
 async def test_a_server_that_jumps_back_holds_up_no_event(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,7 +418,7 @@ async def test_one_that_is_ahead_calls_nothing_compared_that_is_to_come(
     monkeypatch.setattr(HANDLERS["scripted"], "list_transactions", nothing)
     configuration = await scene.configure()
     wrong(365 * 24 * HOUR)
-    await compare(scene.context, scene.practice_id)
+    await reconcile(scene.context, scene.practice_id)
     until = await listings.kept(scene.db, configuration.id, configuration.environment)
     assert until is not None
     assert until.timestamp() < scene.clock.at_s

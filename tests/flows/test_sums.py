@@ -131,8 +131,8 @@ async def overview_agrees(scene: Scene, lines: list[Line], zone: ZoneInfo) -> No
                 assert sums.fees == total(expected, "fees")
                 assert sums.refunded == total(expected, "refunds")
                 assert sums.disputed == total(expected, "disputes")
-                assert sums.duplicates_received == -total(expected, "excess", fact="excess")
-                assert sums.duplicates_received - sums.duplicates_returned == -total(expected, "excess")
+                assert sums.duplicates_received == -total(expected, "duplicate_payments", fact="duplicate_payment")
+                assert sums.duplicates_received - sums.duplicates_returned == -total(expected, "duplicate_payments")
                 assert sums.payments == sum(line.account == "payments" and line.fact == "payment" for line in expected)
 
 
@@ -178,8 +178,8 @@ async def api_agrees(house: Installation, scene: Scene, key: str, lines: list[Li
                 assert shown["amountCaptured"] == -total(same, "payments")
                 assert shown["amountRefunded"] == total(same, "refunds")
                 assert shown["amountLost"] == total(same, "disputes")
-                assert shown["amountDuplicate"] == -total(same, "excess", fact="excess")
-                assert shown["amountDuplicate"] - shown["amountDuplicateReturned"] == -total(same, "excess")
+                assert shown["amountDuplicate"] == -total(same, "duplicate_payments", fact="duplicate_payment")
+                assert shown["amountDuplicate"] - shown["amountDuplicateReturned"] == -total(same, "duplicate_payments")
                 fees = {fee["currency"]: fee["amount"] for fee in shown["fees"]}
                 assert fees == {c: n for c in ("NGN", "USD") if (n := total(own, "fees", currency=c))}
         if not page["nextCursor"]:
@@ -204,7 +204,7 @@ async def test_every_summary_equals_the_ledger(scene: Scene, seed: int) -> None:
     await change_practice(scene.context, scene.practice_id, None, None, None, "test", time_zone=str(zone))
     await histories.play(scene, seed)
     lines = await ledger_of(scene, zone)
-    assert {"payments", "excess", "fees"} <= {line.account for line in lines}
+    assert {"payments", "duplicate_payments", "fees"} <= {line.account for line in lines}
     await overview_agrees(scene, lines, zone)
     key = await create_key(scene.context, "practice", scene.practice_id, "test", None, "test")
     door = f"/practice/{scene.practice_id}"

@@ -16,7 +16,7 @@ from polytill.domain.states import EventState, PaymentStatus
 from polytill.flows import events as flows_events
 from polytill.flows.admin.event_destination import set_destination
 from polytill.flows.context import Practice
-from polytill.flows.reconciliation.payments import compare
+from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.refunds.listed import ASKED_AGAIN_AT
 from polytill.flows.worker import event_delivery
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
@@ -191,7 +191,7 @@ async def test_a_delivery_that_cannot_be_read_keeps_no_other_waiting(
         sent.append(claimed.event.event_id)
         return event_deliveries.Tried(claim_id, claimed.event.position, "delivered", 204, None, None)
 
-    monkeypatch.setattr(event_delivery.Deliveries, "_send", send)
+    monkeypatch.setattr(event_delivery.EventSender, "_send", send)
     await set_destination(scene.context, "https://platform.example/events", "test")
     await scene.configure()
     for _ in range(2):
@@ -223,7 +223,7 @@ async def test_however_many_events_cannot_be_read_the_one_behind_them_is_told(
         sent.append(claimed.event.position)
         return event_deliveries.Tried(claim_id, claimed.event.position, "delivered", 204, None, None)
 
-    monkeypatch.setattr(event_delivery.Deliveries, "_send", send)
+    monkeypatch.setattr(event_delivery.EventSender, "_send", send)
     async with AsyncExitStack() as stack:
         for position in feed[:4]:
             await stack.enter_async_context(unreadable(scene.context.owner, "event_feed", position, only_this=False))
@@ -282,7 +282,7 @@ async def test_a_listed_thing_whose_row_cannot_be_read_is_booked_when_it_can(
     """The others are looked at at once. The window stays open, however long it takes, and what comes later is compared."""
     await scene.configure()
     mine = await scene.succeeded()
-    await compare(scene.context, scene.practice_id)
+    await reconcile(scene.context, scene.practice_id)
     [attempt] = await scene.attempts(mine.id)
     scene.wire.says("create", LINK)
     other = (await scene.pay()).attempts[0]
@@ -299,22 +299,22 @@ async def test_a_listed_thing_whose_row_cannot_be_read_is_booked_when_it_can(
     before = await compared_until(scene)
     async with unreadable(scene.db, "payment_attempts", attempt.id, "state"):
         scene.clock.at_s += HOUR
-        await compare(scene.context, scene.practice_id)
+        await reconcile(scene.context, scene.practice_id)
         assert (await scene.payment(other.payment_id)).status is PaymentStatus.succeeded
         assert await compared_until(scene) == before, "it is looked at once more"
         listed["transactions"].pop()
         for facts in listed.values():  # from now on the provider lists it in its own window only
             facts[:] = [(scene.clock.at_s - HOUR / 2, fact) for fact in facts]
         scene.clock.at_s += 2 * DAY
-        await compare(scene.context, scene.practice_id)
+        await reconcile(scene.context, scene.practice_id)
         late = await paid_unheard(scene, listed)
         scene.clock.at_s += HOUR
-        await compare(scene.context, scene.practice_id)
+        await reconcile(scene.context, scene.practice_id)
         assert await compared_until(scene) == before
         assert (await scene.payment(late)).status is PaymentStatus.succeeded
     assert await scene.cases() == []
     scene.clock.at_s += HOUR
-    await compare(scene.context, scene.practice_id)
+    await reconcile(scene.context, scene.practice_id)
     assert (await compared_until(scene)).timestamp() >= scene.clock.at_s - HOUR
     found = await scene.db.fetch(f"SELECT id FROM {what}") if what in ("refunds", "disputes") else []
     assert len(found) == (0 if what == "transactions" else 1)
@@ -340,10 +340,10 @@ async def test_the_first_window_stays_where_it_began(scene: Scene, listed: dict[
     async with unreadable(scene.db, "payment_attempts", attempt.id, "state"):
         for _ in range(4):
             scene.clock.at_s += DAY
-            await compare(scene.context, scene.practice_id)
+            await reconcile(scene.context, scene.practice_id)
             scene.context.compared.clear()  # and each time by another process
     scene.wire.always("lookup_refund", paid(400, transaction="re-1", fee=None))
-    await compare(scene.context, scene.practice_id)
+    await reconcile(scene.context, scene.practice_id)
     assert [one.provider_refund_id for one in await refunds.of_payment(scene.db, mine.id)] == ["re-1"]
 
 
@@ -356,14 +356,14 @@ async def test_what_comes_after_an_open_window_is_compared_once(
     mine, back = await scene.succeeded(), await scene.succeeded()
     scene.wire.says("refund", paid(400, transaction="re-0", fee=None))
     made = await scene.till.refund(scene.practice_id, back.id, key="back", amount=400)
-    await compare(scene.context, scene.practice_id)
+    await reconcile(scene.context, scene.practice_id)
     [attempt] = await scene.attempts(mine.id)
     scene.wire.always("confirm", LOST)
     scene.wire.always("lookup_refund", paid(400, transaction="re-0", fee=None))
     listed["disputes"].append(DisputeFact("open", "open", "dp-1", attempt.id, mine.provider_transaction_id))
     scene.clock.at_s += ASKED_AGAIN_AT[0].total_seconds() + HOUR
     async with unreadable(scene.db, "payment_attempts", attempt.id, "state"):
-        await compare(scene.context, scene.practice_id)
+        await reconcile(scene.context, scene.practice_id)
         listed["disputes"][:] = [(scene.clock.at_s - ASKED_AGAIN_AT[0].total_seconds(), listed["disputes"][0])]
         asked, windows = len(scene.wire.of("lookup_refund")), []
         assert asked
@@ -375,7 +375,7 @@ async def test_what_comes_after_an_open_window_is_compared_once(
         monkeypatch.setattr(HANDLERS["scripted"], f"list_{what}", method)
         for _ in range(3):
             scene.clock.at_s += HOUR
-            await compare(scene.context, scene.practice_id)
+            await reconcile(scene.context, scene.practice_id)
     assert len(scene.wire.of("lookup_refund")) == asked
     assert sum(windows) < 20 * DAY, "the open ones, and an hour with its overlap"
     assert (await refunds.by_id(scene.db, made.id)) is not None
@@ -394,14 +394,14 @@ async def test_a_refund_that_came_of_age_while_it_could_not_be_read_is_asked_abo
     scene.wire.always("lookup_refund", paid(400, transaction="re-0", fee=None))
     scene.clock.at_s += HOUR
     for _ in range(31):
-        await compare(scene.context, scene.practice_id)
+        await reconcile(scene.context, scene.practice_id)
         scene.clock.at_s += DAY
     scene.wire.always("lookup_refund", Declined(Reason.declined, True, "closed", "It came back."))
     async with unreadable(scene.db, table, made.id if table == "refunds" else made.attempt_id, column):
         for _ in range(3):
-            await compare(scene.context, scene.practice_id)
+            await reconcile(scene.context, scene.practice_id)
             scene.clock.at_s += DAY
-    await compare(scene.context, scene.practice_id)
+    await reconcile(scene.context, scene.practice_id)
     found = await refunds.by_id(scene.db, made.id)
     assert found is not None
     assert found.state == "failed"
@@ -412,16 +412,16 @@ async def test_money_that_the_provider_does_not_know_is_missed_when_its_row_can_
 ) -> None:
     await scene.configure()
     payment = await scene.succeeded()
-    await compare(scene.context, scene.practice_id)
+    await reconcile(scene.context, scene.practice_id)
     [attempt] = await scene.attempts(payment.id)
     scene.wire.always("confirm", NotSent(Reason.not_found))
     scene.clock.at_s += HOUR
     async with unreadable(scene.db, "payment_attempts", attempt.id, "state"):
         for _ in range(3):
-            await compare(scene.context, scene.practice_id)
+            await reconcile(scene.context, scene.practice_id)
             scene.clock.at_s += DAY
     assert await scene.cases() == []
-    await compare(scene.context, scene.practice_id)
+    await reconcile(scene.context, scene.practice_id)
     assert await scene.cases() == ["listing_missing_there"]
 
 
@@ -437,10 +437,10 @@ async def test_one_refund_that_cannot_be_asked_about_again_keeps_no_other_waitin
     scene.wire.always("confirm", LOST)
     scene.wire.always("lookup_refund", Declined(Reason.declined, True, "closed", "It came back."))
     scene.clock.at_s += HOUR
-    await compare(scene.context, scene.practice_id)
+    await reconcile(scene.context, scene.practice_id)
     async with unreadable(scene.db, "payment_attempts", made[0].attempt_id, "state"):
         scene.clock.at_s += ASKED_AGAIN_AT[0].total_seconds()
-        await compare(scene.context, scene.practice_id)
+        await reconcile(scene.context, scene.practice_id)
     found = [await refunds.by_id(scene.db, one.id) for one in made]
     assert [one and one.state for one in found] == ["succeeded", "failed"]
 

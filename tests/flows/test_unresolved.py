@@ -143,7 +143,7 @@ async def test_a_case_that_a_person_has_put_away_stays_away(scene: Scene) -> Non
     await scene.pay()
     await asked_for(scene, SILENT)
     [case] = await queue(scene)
-    await resolve.put_away(scene.context, scene.practice_id, case.id, "The bank shows nothing.", "staff")
+    await resolve.resolve(scene.context, scene.practice_id, case.id, "The bank shows nothing.", "staff")
     await scene.later(90)
     assert await queue(scene) == []
     assert await told(scene) == 1
@@ -220,23 +220,23 @@ async def unfindable(scene: Scene) -> OperatorCase:
 async def test_a_charge_that_nobody_can_find_is_called_off_by_who_knows(scene: Scene) -> None:
     case = await unfindable(scene)
     with pytest.raises(Invalid) as caught:
-        await resolve.call_off(scene.context, scene.practice_id, case.id, " ", "ada")
+        await resolve.mark_not_paid(scene.context, scene.practice_id, case.id, " ", "ada")
     assert caught.value.errors[0].pointer == "/note"
-    found = await resolve.call_off(scene.context, scene.practice_id, case.id, "Not on the statement", "ada")
+    found = await resolve.mark_not_paid(scene.context, scene.practice_id, case.id, "Not on the statement", "ada")
     assert found.payment is not None
     assert (found.payment.status, found.payment.cancel_reason) == (PaymentStatus.canceled, "canceled")
     assert (found.case.state, found.case.resolved_by) == ("resolved", "ada")
-    assert found.case.detail["resolution"] == {"action": "called_off", "note": "Not on the statement"}
+    assert found.case.detail["resolution"] == {"action": "marked_not_paid", "note": "Not on the statement"}
     said = await plain(scene.db, "SELECT actor FROM audit_log WHERE action IN ('case.resolved', 'payment.canceled')")
     assert sorted(said) == [("ada",), ("staff",)]
     with pytest.raises(Conflict) as again:
-        await resolve.call_off(scene.context, scene.practice_id, case.id, "Again", "ada")
+        await resolve.mark_not_paid(scene.context, scene.practice_id, case.id, "Again", "ada")
     assert again.value.code == "case_resolved"
 
 
 async def test_what_was_called_off_and_is_paid_all_the_same_is_booked(scene: Scene) -> None:
     case = await unfindable(scene)
-    await resolve.call_off(scene.context, scene.practice_id, case.id, "Not on the statement", "ada")
+    await resolve.mark_not_paid(scene.context, scene.practice_id, case.id, "Not on the statement", "ada")
     [attempt] = await scene.attempts(str(case.payment_id))
     configuration = (await provider_configs.all_of(scene.db))["mover"]
     await scene.delivery(configuration, PaymentFact(paid(), attempt.id, "tx-late"))
@@ -247,7 +247,7 @@ async def test_what_was_called_off_and_is_paid_all_the_same_is_booked(scene: Sce
 
 async def test_two_who_call_it_off_at_once_do_it_once(scene: Scene) -> None:
     case = await unfindable(scene)
-    calls = [resolve.call_off(scene.context, scene.practice_id, case.id, who, who) for who in ("ada", "bob")]
+    calls = [resolve.mark_not_paid(scene.context, scene.practice_id, case.id, who, who) for who in ("ada", "bob")]
     done = await asyncio.gather(*calls, return_exceptions=True)
     refused = [one for one in done if isinstance(one, Conflict)]
     assert len(refused) == 1, done
@@ -270,7 +270,7 @@ async def test_what_can_be_found_is_not_called_off(scene: Scene, what: str) -> N
         scene.wire.always("lookup", paid())
         await scene.till.confirm(scene.practice_id, payment.id)
     with pytest.raises(Conflict) as caught:
-        await resolve.call_off(scene.context, scene.practice_id, case.id, "I think so", "ada")
+        await resolve.mark_not_paid(scene.context, scene.practice_id, case.id, "I think so", "ada")
     assert caught.value.code == ("case_resolved" if what == "found out" else "can_be_found")
     assert (await scene.payment(payment.id)).status is not PaymentStatus.canceled
 
@@ -288,6 +288,6 @@ async def test_what_is_found_out_while_it_is_called_off_counts(scene: Scene, mon
 
     monkeypatch.setattr(resolve, "unfindable", slow)
     with pytest.raises(Conflict) as caught:
-        await resolve.call_off(scene.context, scene.practice_id, case.id, "Not on the statement", "ada")
+        await resolve.mark_not_paid(scene.context, scene.practice_id, case.id, "Not on the statement", "ada")
     assert caught.value.code == "case_resolved"
     assert (await scene.payment(attempt.payment_id)).status is PaymentStatus.succeeded

@@ -23,8 +23,8 @@ from polytill.domain.states import AttemptState, Environment, EventState, Paymen
 from polytill.flows.admin import provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.payments.create import PaymentRequest, Taken
-from polytill.flows.reconciliation.payments import compare
+from polytill.flows.payments.create import PaymentDetails, PaymentRequest
+from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.refunds.create import create_refund, refresh_by_id
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import Customer
@@ -168,7 +168,7 @@ class Shop:
     practice_id: int
     code: str
 
-    async def pays(self, key: str = "k", **more: Any) -> Taken:
+    async def pays(self, key: str = "k", **more: Any) -> PaymentDetails:
         currency = "USD" if self.code == "stripe" else "NGN"
         request = PaymentRequest(25_000, currency, key, key, customer=Customer("ada@example.com"), **more)
         return await self.till.pay(self.practice_id, request)
@@ -299,7 +299,7 @@ async def test_a_v4_delivery_and_the_v3_listing_are_of_one_payment(tmp_path: Pat
         assert (await at.stored(made.payment.id)).status is PaymentStatus.succeeded
         wire.known = [wire.transaction(7)]
         await at.later(3600)
-        await compare(at.till.context, at.practice_id)
+        await reconcile(at.till.context, at.practice_id)
         found = await at.till.confirm(at.practice_id, made.payment.id)
         assert [attempt.state for attempt in found.attempts] == [AttemptState.succeeded]
         assert await at.cases() == []

@@ -24,7 +24,7 @@ from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.payments.create import PaymentRequest
-from polytill.flows.reconciliation.payments import compare
+from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import Customer
 from polytill.simulator.books import DisputeStory, Transaction
@@ -144,7 +144,7 @@ class MoneyScene:
         for _ in range(2):
             await self.till.sweep(everyone=True)
             self.pass_time(60)
-        await compare(self.till.context, self.practice_id)
+        await reconcile(self.till.context, self.practice_id)
 
     async def cases(self) -> list[str]:
         return sorted(case.kind for case in await cases.listed(self.db))

@@ -318,7 +318,7 @@ async def test_a_later_success_on_the_same_link_wins(first: dict[str, Any], numb
     outcome = await handler(script).confirm_payment(ConfirmPaymentParams("ref-000001", number, NGN))
     assert script.paths()[1:] == ["/transactions?tx_ref=ref-000001"]
     assert isinstance(outcome, Succeeded)
-    assert outcome.provider_transaction_id == "2"  # the earlier of two: the later one is the excess
+    assert outcome.provider_transaction_id == "2"  # the earlier of two: the later one is the duplicate
 
 
 @pytest.mark.parametrize("listing", [ok({}), error(500, "x"), (503, {}), (200, {}), error(404, "No such address")])

@@ -141,7 +141,7 @@ async def _wrong(scene: MoneyScene, payment: Payment, story: Story) -> Any:
     gone = tx.refunded + tx.lost
     if fresh.status != "succeeded" or fresh.amount_captured != tx.captured:
         yield f"the payment is {fresh.status} with {fresh.amount_captured} of {tx.captured}"
-    told = fresh.amount_refunded + fresh.excess_refunded + fresh.amount_lost
+    told = fresh.amount_refunded + fresh.duplicate_refunded + fresh.amount_lost
     if told != gone:
         yield f"refunded and lost {told}, truly {gone}"
     if (held := await scene.held(payment)) != scene.truly_held(payment):

@@ -34,7 +34,7 @@ PASSWORD = "hunter2"
 NO_DATABASE = {("simulate",), ("demo",), ("new-provider",), ("keys", "ring")}
 RUN_FOR_EVER = {("serve",): ["--bind", "127.0.0.1:0"], ("worker",): []}
 ARGUMENTS: dict[tuple[str, ...], list[str]] = {
-    ("migrate",): [], ("reconcile",): [], ("doctor",): [], ("rotate",): [],
+    ("migrate",): [], ("sweep",): [], ("doctor",): [], ("rotate",): [],
     ("import-legacy",): ["legacy.json"], ("practices", "create"): ["A", "NGN"], ("practices", "list"): [],
     ("practices", "change"): ["1", "--name", "B"], ("practices", "test-keys"): ["1", "paystack"],
     ("cases", "list"): [], ("cases", "resolve"): ["1", "c", "look_up"],

@@ -124,7 +124,7 @@ async def test_a_refund_capture_or_cancel_is_decided_by_api(shared: Installation
         ({"action": "mark_paid", "transactionId": "X-1", "amount": 500_000}, "outcome_known"),
         ({"action": "count_once"}, "not_refund_or_dispute"),
         ({"action": "count_separately"}, "not_refund_or_dispute"),
-        ({"action": "call_off"}, "can_be_found"),
+        ({"action": "mark_not_paid"}, "can_be_found"),
     ):
         refused = await practice.call("POST", path, {"note": NOTE, **wrong})
         assert (refused.status, refused.body["code"]) == (409, code)
@@ -234,12 +234,12 @@ async def test_one_transaction_pays_one_attempt(shared: Installation) -> None:
 @pytest.mark.parametrize(("kind", "action"), DECIDED)
 async def test_a_refund_capture_or_cancel_is_decided_on_the_page(shared: Installation, kind: str, action: str) -> None:
     practice, payment_id, case_id = await stuck(shared, kind)
-    address = f"/practice/{practice.id}/waiting/{case_id}"
+    address = f"/practice/{practice.id}/attention/{case_id}"
     await person(shared, await practice.db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
         seen = await browser.get(address)
-        assert said(f"waiting.{action}_{kind}") in seen.text
+        assert said(f"attention.{action}_{kind}") in seen.text
         assert 'value="mark_paid"' not in seen.html
         assert 'value="count_once"' not in seen.html
         before = await rows(practice)
@@ -261,12 +261,12 @@ async def test_a_refund_capture_or_cancel_is_decided_on_the_page(shared: Install
 @pytest.mark.parametrize("action", list(COUNTED))
 async def test_a_refund_and_a_dispute_are_decided_on_the_page(shared: Installation, action: str) -> None:
     practice, payment_id, case_id = await same_money(shared)
-    address = f"/practice/{practice.id}/waiting/{case_id}"
+    address = f"/practice/{practice.id}/attention/{case_id}"
     await person(shared, await practice.db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
         seen = await browser.get(address)
-        assert said(f"waiting.{action}") in seen.text
+        assert said(f"attention.{action}") in seen.text
         assert not re.search(r"\[\s*['\"]", seen.text), "lists are shown as words"
         assert (await browser.send(address, address, action=action, note="")).status == 422
         wrong = await browser.send(address, address, action="done", note=NOTE)
@@ -293,10 +293,10 @@ async def test_the_page_of_a_decision_is_in_every_language(shared: Installation,
         await person(shared, await place.db, "pat@example.com")
         async with Browser(shared) as browser:
             await browser.sign_in(f"/practice/{place.id}", "pat@example.com")
-            address = f"/practice/{place.id}/waiting/{case}"
+            address = f"/practice/{place.id}/attention/{case}"
             seen = await browser.get(address, **{"Accept-Language": language})
             for key in keys:
-                assert plain(words(f"waiting.{key}")) in plain(seen.text), (language, key)
+                assert plain(words(f"attention.{key}")) in plain(seen.text), (language, key)
             token = seen.forms[address]
             refused = await browser.post(
                 address, {**token, "action": "done", "note": ""}, {"Accept-Language": language}
@@ -308,7 +308,7 @@ async def test_the_page_of_a_decision_is_in_every_language(shared: Installation,
 
 async def test_what_is_wrong_on_the_page_changes_nothing(shared: Installation) -> None:
     practice, [(_, first), (_, second)] = await two_unknown(shared)
-    door = f"/practice/{practice.id}/waiting"
+    door = f"/practice/{practice.id}/attention"
     body = {"action": "mark_paid", "note": NOTE, "transactionId": "SGX4WT9ZKL", "amount": 150_000}
     await person(shared, await practice.db, "pat@example.com")
     await person(shared, await practice.db, "vic@example.com", role="viewer")

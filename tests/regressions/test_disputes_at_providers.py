@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.money import Money
-from polytill.flows.reconciliation.payments import compare
+from polytill.flows.reconciliation.payments import reconcile
 from polytill.providers.http import Answer
 from polytill.providers.outcomes import Declined, Reason
 from polytill.providers.paypal.disputes import dispute_in
@@ -226,7 +226,7 @@ async def test_a_dispute_without_currency_is_found_in_the_listing_and_delivered(
     await _dispute(practice, reference, outcome="open", bare=True)
     clock.advance(AN_HOUR_S)  # what is younger may still be under way
     try:
-        await compare(shared.till.context, practice.id)
+        await reconcile(shared.till.context, practice.id)
     finally:
         clock.advance(-AN_HOUR_S)
     payment = await practice.payment(listed["id"])

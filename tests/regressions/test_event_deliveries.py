@@ -26,7 +26,7 @@ from polytill.doctor import _events as examined
 from polytill.domain.states import Environment
 from polytill.flows.admin.event_destination import current, remove_destination, set_destination
 from polytill.flows.worker import event_delivery
-from polytill.flows.worker.event_delivery import RETRY_S, Deliveries
+from polytill.flows.worker.event_delivery import RETRY_S, EventSender
 from polytill.storage import event_deliveries, events, migrating
 from polytill.storage.clusters import drop_postgres_database
 from polytill.storage.events import Event
@@ -135,9 +135,9 @@ async def until(done: Any, within_s: float = 10.0) -> None:
 
 
 @contextlib.asynccontextmanager
-async def delivering(till: Polytill) -> AsyncIterator[Deliveries]:
+async def delivering(till: Polytill) -> AsyncIterator[EventSender]:
     """A worker that delivers beside the block."""
-    worker = Deliveries(till.context)
+    worker = EventSender(till.context)
 
     async def work() -> None:
         while True:
@@ -223,7 +223,7 @@ async def test_the_order_of_a_payment_is_kept(till: Polytill, host: Host) -> Non
     host.pause_s = 0.05
     await set_destination(till.context, host.url, "test")
     made = await happen(till, 1, 5, each=4)
-    workers = [Deliveries(till.context) for _ in range(3)]
+    workers = [EventSender(till.context) for _ in range(3)]
     for _ in range(60):
         await asyncio.gather(*(worker.turn() for worker in workers))
         await asyncio.sleep(0.05)
@@ -288,10 +288,10 @@ async def test_a_claim_of_a_dead_worker_ends(till: Polytill, host: Host, monkeyp
     host.hanging = {1}
     await set_destination(till.context, host.url, "test")
     [event_id] = await happen(till, 1, 1)
-    dead = Deliveries(till.context)
+    dead = EventSender(till.context)
     await dead.turn()
     await until(lambda: host.ids() == [event_id])
-    living = Deliveries(till.context)
+    living = EventSender(till.context)
     await living.turn()
     assert living.under_way == 0, "the other one has claimed it"
     host.hanging.clear()

@@ -45,7 +45,7 @@ async def test_nonsense_in_any_field_is_answered_in_the_readers_language(shared:
     pages = {
         door: (
             "links",
-            "by-hand",
+            "manual-payment",
             "checkout",
             "people",
             "password",

@@ -56,8 +56,8 @@ def test_what_a_provider_has_not_confirmed_is_never_green(
 
 # Boxes that are green without a form: what they say has happened.
 GREEN_BOXES = {
-    "owner/practice_made.html",  # the practice was created
-    "practice/delivery.html",  # a webhook arrived
+    "owner/practice_created.html",  # the practice was created
+    "practice/last_webhook.html",  # a webhook arrived
     "practice/provider.html",  # keys were saved, or their test succeeded
 }
 
@@ -89,6 +89,6 @@ async def test_an_event_that_waits_is_not_processed(shared: Installation, monkey
         await browser.sign_in(door, "pat@example.com")
         page = await browser.get(f"{door}/people")
         token = next(fields["form_token"] for fields in page.forms.values() if "form_token" in fields)
-        sent = await browser.post(f"{door}/waiting/deliveries/{event.id}", {"form_token": token})
+        sent = await browser.post(f"{door}/attention/webhooks/{event.id}", {"form_token": token})
         assert (sent.status, sent.done) == (303, "replay_waits")
-        assert (await browser.get(f"{door}/waiting")).said == ("replay_waits", "info")
+        assert (await browser.get(f"{door}/attention")).said == ("replay_waits", "info")

@@ -18,7 +18,7 @@ import pytest
 from polytill.app import Polytill
 from polytill.flows.admin.event_destination import remove_destination, set_destination
 from polytill.flows.worker import claims, event_delivery
-from polytill.flows.worker.event_delivery import CLAIM_MARGIN_S, RETRY_S, Deliveries
+from polytill.flows.worker.event_delivery import CLAIM_MARGIN_S, RETRY_S, EventSender
 from polytill.storage import event_deliveries
 from polytill.storage.event_deliveries import Delivery
 from polytill.storage.units import moment
@@ -192,7 +192,7 @@ async def test_a_worker_killed_after_the_answer_sends_the_same_event_again(
     """The host has the event, and nobody wrote so: it comes again under its id, and the next of its payment after it."""
     await set_destination(till.context, host.url, "test")
     first, second = await happen(till, 1, 1, each=2)
-    dead = Deliveries(till.context)
+    dead = EventSender(till.context)
     await dead.turn()
     await until(lambda: host.ids() == [first])
     await dead.pause(2)
@@ -248,7 +248,7 @@ async def test_a_clock_that_was_a_day_ahead_holds_up_no_event(till: Polytill, ho
             tries,
             till.context.shared_after(86_400 + longest_s),
         )
-    await claims.hold_everyone(till.context)
+    await claims.lease_all(till.context)
     [one] = await _pending(till)
     now = till.context.shared_after(0)
     assert one.next_try_at is not None
@@ -271,7 +271,7 @@ async def test_a_pause_that_a_correct_clock_planned_is_kept(till: Polytill, trie
     planned = till.context.shared_after(RETRY_S[tries - 1] * 1.2)
     async with till.context.owner.transaction() as tx:
         tx.add("UPDATE event_deliveries SET tries = $1, next_try_at = $2", tries, planned)
-    await claims.hold_everyone(till.context)
+    await claims.lease_all(till.context)
     [one] = await _pending(till)
     assert one.next_try_at is not None
     assert abs(one.next_try_at - planned) < timedelta(seconds=1)

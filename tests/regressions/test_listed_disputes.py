@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.money import Money
-from polytill.flows.reconciliation.payments import compare
+from polytill.flows.reconciliation.payments import reconcile
 from polytill.providers.flutterwave.chargebacks import bare, page_of, read_chargeback
 from polytill.providers.flutterwave.v4_reading import read_event
 from polytill.providers.paypal.disputes import dispute_in, items_in, next_query, query, read_dispute
@@ -217,7 +217,7 @@ async def _dispute(practice: Practice, reference: str, **story: Any) -> None:
 
 async def _compare(practice: Practice, clock: Clock) -> None:
     clock.advance(AN_HOUR_S)  # what is younger may still be under way
-    await compare(practice.house.till.context, practice.id)
+    await reconcile(practice.house.till.context, practice.id)
 
 
 async def _open_cases(practice: Practice) -> list[str]:

@@ -62,7 +62,7 @@ async def test_the_platforms_list_names_provider_and_payment_of_a_case(shared: I
     await person(shared, context.owner, "lists@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in("/owner", "lists@example.com")
-        html = (await browser.get("/owner/waiting")).html
+        html = (await browser.get("/owner/attention")).html
     [row] = [row for row in re.findall(r"<tr>.*?</tr>", html, re.DOTALL) if payment["id"] in row]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
     assert cells[1] == "Paystack"

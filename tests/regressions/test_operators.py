@@ -88,7 +88,7 @@ COMMANDS = [
     ("practices", "create", "A", "NGN"),
     ("keys", "create", "--owner"),
     ("rotate",),
-    ("reconcile",),
+    ("sweep",),
 ]
 
 

@@ -45,7 +45,7 @@ async def test_a_timeline_has_no_raw_types_and_a_crumb_no_name_of_nobody(shared:
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
         assert "charge." not in (await browser.get(f"{door}/payments/{paid['id']}")).text
-        for address in (f"/payments/{cash['id']}/by-hand", f"/payments/{cash['id']}/cancel"):
+        for address in (f"/payments/{cash['id']}/manual", f"/payments/{cash['id']}/cancel"):
             page = await browser.get(door + address)
             assert (page.status, 'class="crumb"' in page.html, said("payments.no_payer") in page.text) == (
                 200,

@@ -352,7 +352,7 @@ async def test_the_answer_of_a_custom_handler_is_sent(scene: Scene, monkeypatch:
     monkeypatch.setattr(Scripted, "webhook_answer", {"ok": "[accepted]"})
     event = await scene.delivery(configuration, success(taken))
     assert event is not None
-    assert await receive.wanted_answer(scene.context, event) == {"ok": "[accepted]"}
+    assert await receive.response_body(scene.context, event) == {"ok": "[accepted]"}
 
 
 # ── An end that is certain ──

@@ -21,7 +21,7 @@ from polytill.domain.states import EventState, PaymentStatus
 from polytill.flows import lease, presence
 from polytill.flows.admin import catalog, clusters, readiness
 from polytill.flows.admin.practices import change_practice, create_key, key_hash, revoke_key
-from polytill.flows.payments.create import PaymentRequest, Taken
+from polytill.flows.payments.create import PaymentDetails, PaymentRequest
 from polytill.flows.webhooks import receive
 from polytill.flows.worker import claims
 from polytill.providers.contract import Customer, WebhookResult
@@ -56,7 +56,7 @@ class Elsewhere:
         await self.till.learn()
         await self.here.beat()
 
-    async def pay(self, practice_id: int, key: str = "k") -> Taken:
+    async def pay(self, practice_id: int, key: str = "k") -> PaymentDetails:
         request = PaymentRequest(1000, "NGN", key, "body", customer=Customer("ada@example.com"))
         return await self.till.pay(practice_id, request)
 
@@ -91,7 +91,7 @@ async def test_a_practice_that_was_never_served_here_is_served(elsewhere: Elsewh
     )
     assert event is not None
     assert event.state is EventState.ignored
-    looked = await readiness.look(context)
+    looked = await readiness.check(context)
     assert (looked.degraded, looked.practices, looked.red) == ([readiness.OWNER_AWAY], 1, None)
     # Once that database is back, the worker is told of the practice before anything else is.
     await elsewhere.outage.end()
@@ -122,7 +122,7 @@ async def test_no_payment_begins_that_no_worker_would_hear_of(elsewhere: Elsewhe
     with pytest.raises(NotNow) as found:
         await elsewhere.pay(scene.practice_id, "second")
     assert found.value.code == "no_lease"
-    looked = await readiness.look(context)
+    looked = await readiness.check(context)
     assert (looked.degraded, looked.practices) == ([readiness.OWNER_AWAY, readiness.LEASES_ENDED], 0)
     assert looked.red is None
     assert [call for call in scene.wire.problems] == []

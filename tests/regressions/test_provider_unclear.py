@@ -10,7 +10,7 @@ import pytest
 from polytill.domain.errors import Conflict
 from polytill.domain.states import AttemptState, PaymentStatus, RefundState
 from polytill.flows.payments.capture_cancel import cancel, capture
-from polytill.flows.provider_messages import said
+from polytill.flows.provider_messages import messages_of
 from polytill.flows.review import resolve
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unknown
 from polytill.storage import cases, refunds
@@ -64,7 +64,7 @@ async def test_a_link_whose_provider_answers_in_new_words_is_neither_paid_nor_cl
     [attempt] = await scene.attempts(payment.id)
     assert (attempt.state, attempt.raw_code) == (AttemptState.needs_action, "LEVITATING")
     [case] = await cases.listed(scene.db)
-    await resolve.call_off(scene.context, scene.practice_id, case.id, "Not on the provider's statement.", "staff")
+    await resolve.mark_not_paid(scene.context, scene.practice_id, case.id, "Not on the provider's statement.", "staff")
     assert (await scene.payment(payment.id)).status is PaymentStatus.canceled
     [ended] = await cases.listed(scene.db, "resolved")
     assert (ended.resolved_by, ended.detail["resolution"]["note"]) == ("staff", "Not on the provider's statement.")
@@ -126,7 +126,7 @@ async def test_a_decline_under_a_new_code_closes_the_attempt(scene: Scene) -> No
 
 
 def test_what_is_logged_of_it_holds_nothing_about_a_person() -> None:
-    told = said(Declined(Reason.declined, True, "51", "ada@example.com, +254 712 345 678, sk_test_abc: no."))
+    told = messages_of(Declined(Reason.declined, True, "51", "ada@example.com, +254 712 345 678, sk_test_abc: no."))
     assert told == {"reason": "declined", "code": "51", "message": "[email] [number], [removed]: no."}
 
 
@@ -214,9 +214,9 @@ async def test_an_unknown_attempt_whose_provider_is_not_understood_for_a_day_can
         await scene.later(MINUTE)
     [case] = await cases.listed(scene.db)
     with pytest.raises(Conflict):
-        await resolve.call_off(scene.context, scene.practice_id, case.id, "Not on the statement.", "staff")
+        await resolve.mark_not_paid(scene.context, scene.practice_id, case.id, "Not on the statement.", "staff")
     await scene.later(24 * 60 * MINUTE)
-    await resolve.call_off(scene.context, scene.practice_id, case.id, "Not on the statement.", "staff")
+    await resolve.mark_not_paid(scene.context, scene.practice_id, case.id, "Not on the statement.", "staff")
     assert (await scene.payment(payment.id)).status is PaymentStatus.canceled
     scene.wire.always("confirm", paid())
     scene.wire.always("lookup", paid())

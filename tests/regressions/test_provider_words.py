@@ -88,7 +88,7 @@ async def test_staff_read_the_words_of_attempts_refunds_and_operations(shared: I
     await until(lambda: practice.call("GET", listing), lambda found: found.body[0]["status"] == "succeeded")
     now = datetime.now(UTC)
     unit = Unit()
-    attempts.keep_words(unit, payment["attempts"][0]["id"], "declined", "A-1", HOSTILE)
+    attempts.set_message(unit, payment["attempts"][0]["id"], "declined", "A-1", HOSTILE)
     unit.add("UPDATE refunds SET raw_code = 'R-1', detail = $2 WHERE id = $1", refund["id"], HOSTILE)
     capture = Operation(
         "op-1",

@@ -66,7 +66,7 @@ async def booked(scene: Scene, payment: Payment) -> tuple[int, int, int]:
     fresh = await scene.payment(payment.id)
     lines = await ledger.of_payment(scene.db, payment.id)
     held = sum(line["amount"] for line in lines if line["account"].startswith("provider:"))
-    return fresh.amount_refunded + fresh.excess_refunded, fresh.amount_lost, held
+    return fresh.amount_refunded + fresh.duplicate_refunded, fresh.amount_lost, held
 
 
 async def ours(scene: Scene, payment: Payment, amount: int, name: str = "ours", **more: Any) -> None:
@@ -200,9 +200,9 @@ async def test_a_duplicate_payment_is_returned_once(scene: Scene, order: int) ->
     for fact in facts[::-1] if order else facts:
         await scene.delivery(configuration, fact)
     payment = await scene.payment(attempt.payment_id)
-    assert (payment.amount_refunded, payment.amount_lost, payment.excess_refunded) == (0, 0, 1000)
+    assert (payment.amount_refunded, payment.amount_lost, payment.duplicate_refunded) == (0, 0, 1000)
     lines = await ledger.of_payment(scene.db, payment.id)
-    assert sum(line["amount"] for line in lines if line["account"] == "excess") == 0
+    assert sum(line["amount"] for line in lines if line["account"] == "duplicate_payments") == 0
     assert await scene.cases() == ["dispute_lost"]
     await scene.books_agree()
 
@@ -281,10 +281,10 @@ async def test_a_disputed_duplicate_payment_is_refunded_only_by_who_accepts_the_
     await scene.delivery(configuration, fact)
     assert (await scene.payment(attempt.payment_id)).amount_disputed == 0, "the payment's own money is not disputed"
     with pytest.raises(Conflict) as refused:
-        await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada")
+        await resolve.refund_duplicate(scene.context, scene.practice_id, case.id, "ada")
     assert refused.value.code == "payment_disputed"
     scene.wire.says("refund", paid(transaction="re-1"))
-    found = await resolve.refund_excess(scene.context, scene.practice_id, case.id, "ada", accept_dispute_risk=True)
+    found = await resolve.refund_duplicate(scene.context, scene.practice_id, case.id, "ada", accept_dispute_risk=True)
     assert found.case.state == "resolved"
 
 

@@ -13,7 +13,7 @@ from polytill.domain.contacts import stored_phone
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin.practices import migrate_practice
-from polytill.flows.payments.saved_methods import customer_key, same_card
+from polytill.flows.payments.saved_methods import customer_key, is_same_card
 from polytill.providers.flutterwave.reading import saved_method
 from polytill.storage import saved_methods
 from polytill.web.console.texts import LANGUAGES
@@ -200,8 +200,8 @@ def test_who_a_customer_is() -> None:
             == "+254712345678"
         )
     assert customer_key(None) is customer_key("", stored_phone(" ")) is None
-    assert same_card("id1", 1, None, "email:a") == same_card("id1", 1, "F", None) == "id1"
-    assert len({same_card("id", c, f, k) for c in (1, 2) for f in ("F", "G") for k in ("email:a", "email:b")}) == 8
+    assert is_same_card("id1", 1, None, "email:a") == is_same_card("id1", 1, "F", None) == "id1"
+    assert len({is_same_card("id", c, f, k) for c in (1, 2) for f in ("F", "G") for k in ("email:a", "email:b")}) == 8
 
 
 def test_flutterwave_cards_have_a_fingerprint() -> None:

@@ -19,7 +19,7 @@ from polytill.flows.payments.create import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
 from polytill.storage import saved_methods
-from polytill.storage.saved_methods import KeptMethod
+from polytill.storage.saved_methods import StoredMethod
 from polytill.storage.units import moment
 from tests.flows.scenes import Scene, keys, paid
 from tests.flows.test_saved import CARD
@@ -31,7 +31,7 @@ from tests.web.test_saved_methods import charge, saved
 LOST = Unknown(Reason.timeout)
 
 
-async def _kept(scene: Scene, email: str = "ada@example.com", transaction: str = "tx-1", **card: Any) -> KeptMethod:
+async def _kept(scene: Scene, email: str = "ada@example.com", transaction: str = "tx-1", **card: Any) -> StoredMethod:
     scene.wire.says("create", replace(paid(transaction=transaction), saved_method=replace(CARD, **card)))
     request = PaymentRequest(1000, "NGN", f"save-{transaction}", "body", customer=Customer(email), save_method=True)
     made = await scene.till.pay(scene.practice_id, request)

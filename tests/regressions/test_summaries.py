@@ -241,7 +241,7 @@ async def test_a_page_says_what_it_leaves_out(scene: Scene, monkeypatch: pytest.
         page = await browser.get(f"{door}/payments/{payment.id}")
         assert f'data-left-out="{lines + deliveries - 3}"' in page.html
         assert (
-            'data-left-out="3"' in (await browser.get(f"{door}/waiting")).html
+            'data-left-out="3"' in (await browser.get(f"{door}/attention")).html
         )  # five webhooks of nobody's, two shown
 
 

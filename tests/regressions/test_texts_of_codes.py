@@ -59,5 +59,5 @@ def test_every_end_of_a_case_has_a_text(language: str) -> None:
                         for key, value in zip(one.keys, one.values, strict=True)
                         if isinstance(key, ast.Constant) and key.value == "action" and isinstance(value, ast.Constant)
                     }
-    assert {"handled", "called_off", "same_account"} <= ends
+    assert {"resolved", "marked_not_paid", "same_account"} <= ends
     assert {one for one in ends if f"resolution.{one}" not in texts(language)} == set()

@@ -13,7 +13,7 @@ from polytill.web.console.flashes import REFUNDS
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice, until
-from tests.web.test_waiting_page import paid_twice
+from tests.web.test_attention_page import paid_twice
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,9 +30,9 @@ async def test_a_refund_of_a_duplicate_is_submitted_until_the_provider_confirms_
         await browser.sign_in(door, "pat@example.com")
         shown = await browser.get(payment)
         assert 'data-duplicate="received"' in shown.html
-        assert f'href="{door}/waiting/{case_id}"' in shown.html
-        address = f"{door}/waiting/{case_id}"
-        assert 'value="refund_excess"' not in (await browser.get(address)).html  # one press refunds nothing
+        assert f'href="{door}/attention/{case_id}"' in shown.html
+        address = f"{door}/attention/{case_id}"
+        assert 'value="refund_duplicate"' not in (await browser.get(address)).html  # one press refunds nothing
         sent = await browser.send(f"{address}/refund", address)
         assert (sent.status, sent.headers["Location"], sent.done) == (303, address, "refund_submitted")
         after = await browser.get(address)
@@ -48,7 +48,7 @@ async def test_a_declined_refund_of_a_duplicate_is_red(shared: Installation) -> 
     """D1: a refusal never stands in a green box."""
     practice, case_id = await paid_twice(shared)
     door = f"/practice/{practice.id}"
-    address = f"{door}/waiting/{case_id}"
+    address = f"{door}/attention/{case_id}"
     await person(shared, await practice.db, "pat@example.com")
     await practice.fault("refund", "rate_limit")
     async with Browser(shared) as browser:
@@ -79,7 +79,7 @@ async def test_asked_is_said_only_where_the_provider_answered(shared: Installati
     await practice.fault("lookup", "lose_answer", None)
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
-        await browser.send(address, f"{address}/ask")
+        await browser.send(address, f"{address}/check")
         assert (await browser.get(address)).said == ("not_answered", "warn")
 
 
@@ -102,7 +102,7 @@ async def test_a_case_says_asked_only_where_the_provider_answered(shared: Instal
             context.world.now(),
         )
     [case] = await cases.listed(db)
-    address = f"{door}/waiting/{case.id}"
+    address = f"{door}/attention/{case.id}"
     await person(shared, db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
@@ -138,7 +138,7 @@ async def test_what_staff_must_write_can_be_read(shared: Installation) -> None:
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
         typed = {"amount": "5000", "note": "Two notes of 2,500", "proof": "R-77"}
-        assert (await browser.send(f"{address}/by-hand", f"{address}/by-hand", **typed)).status == 303
+        assert (await browser.send(f"{address}/manual", f"{address}/manual", **typed)).status == 303
         for path in (address, f"{door}/activity"):
             shown = (await browser.get(path)).text
             assert "Two notes of 2,500" in shown
@@ -294,4 +294,4 @@ async def test_what_is_not_known_yet_waits_in_both_lists(shared: Installation) -
     await person(shared, await practice.db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
-        assert f'data-unknown="{payment["id"]}"' in (await browser.get(f"{door}/waiting")).html
+        assert f'data-unknown="{payment["id"]}"' in (await browser.get(f"{door}/attention")).html

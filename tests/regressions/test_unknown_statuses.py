@@ -13,7 +13,7 @@ import pytest
 
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, EventState, RefundState
-from polytill.flows.reconciliation.payments import compare
+from polytill.flows.reconciliation.payments import reconcile
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, Pending, Reason, Succeeded, Unknown
 from polytill.storage import refunds
@@ -141,7 +141,7 @@ async def test_a_listed_payment_with_a_new_status_is_asked_about(scene: Scene, l
     scene.clock.at_s += HOUR / 2
     scene.wire.always("confirm", STRANGE)
     before = scene.context.unread_entries
-    await compare(scene.context, scene.practice_id)
+    await reconcile(scene.context, scene.practice_id)
     [attempt] = await scene.attempts(payment.id)
     assert (attempt.state, attempt.raw_code) == (AttemptState.pending, "LEVITATING")
     assert scene.context.unread_entries > before
@@ -162,7 +162,7 @@ async def test_a_payment_with_a_new_status_is_booked_by_what_the_provider_says(
     else:
         lists.put("transactions", scene.clock.at_s, fact)
         scene.clock.at_s += HOUR / 2
-        await compare(scene.context, scene.practice_id)
+        await reconcile(scene.context, scene.practice_id)
     assert (await scene.payment(payment.id)).amount_captured == 1000
 
 
@@ -189,7 +189,7 @@ async def test_a_refund_with_a_new_status_is_asked_about(
         scene.wire.always("confirm", paid(transaction=name or ""))
         lists.put("refunds", scene.clock.at_s, fact)
         scene.clock.at_s += HOUR / 2
-        await compare(scene.context, scene.practice_id)
+        await reconcile(scene.context, scene.practice_id)
     [refund] = await refunds.of_payment(scene.db, payment.id)
     assert (refund.state, refund.raw_code) == (state, code)
     after = await scene.payment(payment.id)

@@ -26,7 +26,7 @@ from tests.regressions.test_refunds_and_disputes import booked, dispute, ours
 from tests.regressions.test_staff_decisions import decide, mark, stuck_payment, stuck_refund
 from tests.storage.making import plain
 from tests.web.browsing import Browser, person
-from tests.web.test_waiting_page import lost_prompt
+from tests.web.test_attention_page import lost_prompt
 from tests.wording import said
 
 NOTE = "On the provider's statement"
@@ -34,9 +34,9 @@ NOTE = "On the provider's statement"
 # What decides a case of a kind by more than a note. The other kinds report what a person has to check or correct at the
 # provider; a note of what was found ends them, and changes no money.
 DECIDED_BY = {
-    "excess": {"refund_excess"},
+    "duplicate_payment": {"refund_duplicate"},
     "other_account": {"same_account"},
-    "unresolved": {"look_up", "call_off", "mark_paid", "done", "not_done"},
+    "unresolved": {"look_up", "mark_not_paid", "mark_paid", "done", "not_done"},
     "refund_or_dispute": {"count_separately", "count_once"},
 }
 KINDS = sorted(key.partition(".")[2] for key in texts("en") if key.startswith("case."))
@@ -46,7 +46,7 @@ def test_every_action_is_in_api_page_and_command_line() -> None:
     wire = set(get_args(ResolveShape.model_fields["action"].annotation))
     assert wire == set(DONE)
     assert {action for action in wire if action not in ACTIONS} == set()
-    assert set().union(*DECIDED_BY.values()) | {"handled"} == wire
+    assert set().union(*DECIDED_BY.values()) | {"resolve"} == wire
     assert set(DECIDED_BY) <= set(KINDS)
 
 
@@ -65,9 +65,9 @@ async def test_a_note_ends_a_case_of_every_kind(scene: Scene, kind: str) -> None
             scene.context.world.now(),
         )
     [case] = await cases.listed(scene.db)
-    found = await resolve.put_away(scene.context, scene.practice_id, case.id, NOTE, "user:1")
+    found = await resolve.resolve(scene.context, scene.practice_id, case.id, NOTE, "user:1")
     assert (found.case.state, found.case.resolved_by) == ("resolved", "user:1")
-    assert found.case.detail["resolution"] == {"action": "handled", "note": NOTE}
+    assert found.case.detail["resolution"] == {"action": "resolved", "note": NOTE}
 
 
 @pytest.mark.parametrize("what", ["payment", "refund done", "refund not done"])
@@ -153,11 +153,11 @@ async def test_an_unknown_attempt_is_marked_as_paid_by_api(shared: Installation)
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_unknown_attempt_is_marked_as_paid_on_the_page(shared: Installation) -> None:
     practice, payment_id, _, case_id = await lost_prompt(shared)
-    address = f"/practice/{practice.id}/waiting/{case_id}"
+    address = f"/practice/{practice.id}/attention/{case_id}"
     await person(shared, await practice.db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
-        assert said("waiting.mark_paid") in (await browser.get(address)).text
+        assert said("attention.mark_paid") in (await browser.get(address)).text
         typed = {"transactionId": "SGX4WT9ZKM", "amount": "1,499.00", "note": NOTE}
         refused = await browser.send(address, address, action="mark_paid", **typed)
         assert refused.status == 422

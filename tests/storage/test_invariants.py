@@ -85,7 +85,7 @@ BROKEN = [
     "UPDATE payments SET amount_refunded = -1",
     "UPDATE payments SET refund_reserved = -1",
     "UPDATE payments SET amount_lost = -1",
-    "UPDATE payments SET excess_refunded = -1",
+    "UPDATE payments SET duplicate_refunded = -1",
     "UPDATE payments SET amount = 0",
     "UPDATE payments SET amount = -5",
     "UPDATE payments SET status = 'refunded'",
@@ -100,7 +100,7 @@ ALLOWED = [
     "UPDATE payments SET amount_refunded = 800",
     "UPDATE payments SET amount_refunded = 400, refund_reserved = 400",
     "UPDATE payments SET amount_captured = 900",
-    "UPDATE payments SET amount_lost = 5000, excess_refunded = 5000",  # a provider's facts are never refused
+    "UPDATE payments SET amount_lost = 5000, duplicate_refunded = 5000",  # a provider's facts are never refused
 ]
 
 

@@ -33,7 +33,7 @@ async def test_cash(shared: Installation) -> None:
     assert action["offline"]["transferReference"] == payment["number"]
     page = await shared.call("GET", f"/pay/{payment['clientToken']}")
     assert "We are open until six." in page.body
-    path = f"/payments/{payment['id']}/confirm-by-hand"
+    path = f"/payments/{payment['id']}/confirm-manually"
     is_problem(await practice.call("POST", path, {"amount": 500_000}), 422)
     is_problem(await practice.call("POST", path, {"amount": 1, "note": "x"}), 422)
     for _ in range(2):
@@ -46,6 +46,6 @@ async def test_cash(shared: Installation) -> None:
 async def test_only_what_staff_can_know(shared: Installation) -> None:
     practice = await Practice.make(shared, "paystack")
     payment = (await practice.create(500_000)).body
-    path = f"/payments/{payment['id']}/confirm-by-hand"
-    is_problem(await practice.call("POST", path, {"amount": 500_000, "note": "I am sure"}), 409, "not_by_hand")
+    path = f"/payments/{payment['id']}/confirm-manually"
+    is_problem(await practice.call("POST", path, {"amount": 500_000, "note": "I am sure"}), 409, "not_manual")
     assert (await practice.payment(payment["id"]))["amountCaptured"] == 0

@@ -34,11 +34,11 @@ async def test_a_case_is_seen_and_put_away(installation: Installation) -> None:
     assert "detail" not in everywhere.body["data"][0], "a practice's money is its own"
     assert (await installation.call("GET", "/api/owner/cases", key)).status == 403
     resolve = f"{base}/{case['id']}/resolve"
-    assert (await installation.call("POST", resolve, key, {"action": "handled"})).status == 422
-    assert (await installation.call("POST", resolve, key, {"action": "refund_excess"})).status == 409
+    assert (await installation.call("POST", resolve, key, {"action": "resolve"})).status == 422
+    assert (await installation.call("POST", resolve, key, {"action": "refund_duplicate"})).status == 409
     assert (await installation.call("POST", resolve, key, {"action": "look_up"})).status == 409
-    done = await installation.call("POST", resolve, key, {"action": "handled", "note": "Seen"})
+    done = await installation.call("POST", resolve, key, {"action": "resolve", "note": "Seen"})
     assert (done.status, done.body["case"]["status"], done.body["payment"]) == (200, "resolved", None)
-    assert (await installation.call("POST", resolve, key, {"action": "handled", "note": "Seen"})).status == 409
+    assert (await installation.call("POST", resolve, key, {"action": "resolve", "note": "Seen"})).status == 409
     assert (await installation.call("GET", f"{base}?status=open", key)).body == []
     assert (await installation.call("GET", f"{base}/nothing", key)).status == 404

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
-from polytill.flows.payments.create import Taken, find, taken
+from polytill.flows.payments.create import PaymentDetails, details_of, find
 from polytill.flows.payments.retries import may_try_again
 from polytill.flows.recovery import lookup
 from polytill.flows.recovery.checkout import Step
@@ -127,7 +127,7 @@ async def test_which_attempts_are_closed_for_certain(shared: Installation, state
     practice = await Practice.make(shared, "paystack")
     await practice.fault("create", "rate_limit")
     made = (await practice.create()).body
-    found = await taken(*await find(context, practice.id, made["id"]))
+    found = await details_of(*await find(context, practice.id, made["id"]))
     assert found.payment.status is PaymentStatus.failed
     found.attempts[0].state = state
     assert may_try_again(context, found.payment, found.attempts) == (state in ("declined", "not_sent"))
@@ -202,7 +202,7 @@ async def test_the_page_that_finds_out_looks_by_itself_and_stops(shared: Install
     assert sum(ROUNDS) < 600
 
 
-def _taken(status: str, attempt: str = "needs_action", **more: Any) -> Taken:
+def _taken(status: str, attempt: str = "needs_action", **more: Any) -> PaymentDetails:
     class Row:
         def __init__(self, **values: Any) -> None:
             self.__dict__.update(values)
@@ -217,7 +217,7 @@ def _taken(status: str, attempt: str = "needs_action", **more: Any) -> Taken:
     }
     reason = more.pop("reason", None)
     rows = [Row(state=AttemptState(attempt), reason=reason)]
-    return Taken(Row(**{**payment, **more}), rows)  # type: ignore[arg-type]
+    return PaymentDetails(Row(**{**payment, **more}), rows)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,9 @@ def _taken(status: str, attempt: str = "needs_action", **more: Any) -> Taken:
         (_taken("succeeded", "succeeded", amount_refunded=100), None, False, "paid", State("refunded", "good")),
     ],
 )
-async def test_every_state(found: Taken, step: Step | None, retry: bool, back: str | None, expected: State) -> None:
+async def test_every_state(
+    found: PaymentDetails, step: Step | None, retry: bool, back: str | None, expected: State
+) -> None:
     state = state_of(found, step, retry, back, None)  # type: ignore[arg-type]
     assert state == expected
     for language in LANGUAGES:

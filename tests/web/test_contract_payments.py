@@ -193,7 +193,7 @@ async def test_who_may_call_what(shared: Installation) -> None:
         ("GET", "/webhook-events", None), ("POST", f"/webhook-events/{event['id']}/replay", None),
         ("GET", "/audit-log", None), ("GET", "/ledger", None), ("GET", "/people", None), ("GET", "/keys", None),
         ("POST", "/keys", {}), ("DELETE", "/keys/1", None),
-        ("POST", f"/payments/{payment['id']}/confirm-by-hand", {}), ("GET", "/cases", None), ("GET", "/cases/x", None),
+        ("POST", f"/payments/{payment['id']}/confirm-manually", {}), ("GET", "/cases", None), ("GET", "/cases/x", None),
         ("POST", "/cases/x/resolve", {}), ("POST", "/payment-links", {}), ("GET", "/payment-links", None),
         ("GET", "/payment-links/x", None), ("POST", "/payment-links/x/close", None), ("GET", "/checkout", None),
         ("PUT", "/checkout", {}), ("POST", f"/payments/{payment['id']}/continue", {}),

@@ -33,12 +33,12 @@ async def test_cash_is_taken_and_confirmed_once(shared: Installation) -> None:
     practice, door = await _at_the_desk(shared)
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
-        form = (await browser.get(f"{door}/by-hand")).forms[f"{door}/by-hand"]
-        made = [await browser.post(f"{door}/by-hand", {**form, **GIVEN}) for _ in range(2)]
+        form = (await browser.get(f"{door}/manual")).forms[f"{door}/manual"]
+        made = [await browser.post(f"{door}/manual", {**form, **GIVEN}) for _ in range(2)]
         assert {seen.status for seen in made} == {303}
         [path] = {seen.headers["Location"].partition("?")[0] for seen in made}  # one payment, however often pressed
         seen = await browser.get(path)
-        assert said("by_hand.there", amount="NGN 5,000.00") in seen.text
+        assert said("manual.there", amount="NGN 5,000.00") in seen.text
         fields: dict[str, Any] = {**seen.forms[path], "amount": "5000", "note": "Two notes", "proof": "R-1"}
         for change, fault in (
             ({"amount": ""}, "amount_missing"),
@@ -55,11 +55,11 @@ async def test_cash_is_taken_and_confirmed_once(shared: Installation) -> None:
         paid = await practice.payment(payment_id)
         assert (paid["status"], paid["amountCaptured"], paid["providerCode"]) == ("succeeded", 500_000, "manual")
         shown = await browser.get(f"{door}/payments/{payment_id}")
-        assert said("story.payment.confirmed_by_hand") in shown.text
+        assert said("story.payment.confirmed_manually") in shown.text
         assert "Ada &lt;b&gt;" in shown.html
         assert f"{path}" not in shown.html  # nothing is left to confirm
         assert (await browser.get(path)).status == 303
-        lines = [one for one in await audit.listed(await practice.db, payment_id) if "by_hand" in one["action"]]
+        lines = [one for one in await audit.listed(await practice.db, payment_id) if "manual" in one["action"]]
         [me] = await staff.listed(await practice.db)
         assert [(one["actor"], one["detail"]["note"]) for one in lines] == [(f"user:{me.id}", "Two notes")]
 
@@ -82,7 +82,7 @@ async def test_bad_payments_by_hand_change_nothing(shared: Installation, change:
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
         before = await snapshot(shared, practice.id)
-        seen = await browser.send(f"{door}/by-hand", f"{door}/by-hand", **{**GIVEN, **change})
+        seen = await browser.send(f"{door}/manual", f"{door}/manual", **{**GIVEN, **change})
         assert (seen.status, part(key) in seen.text) == (422, True), seen.text
         assert await snapshot(shared, practice.id) == before
 
@@ -91,9 +91,9 @@ async def test_only_where_cash_is_set_up_and_only_by_admins(shared: Installation
     _, door = await _at_the_desk(shared, takes_cash=False)
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
-        seen = await browser.get(f"{door}/by-hand")
-        assert said("by_hand.off") in seen.text
-        assert f"{door}/by-hand" not in seen.forms
+        seen = await browser.get(f"{door}/manual")
+        assert said("manual.off") in seen.text
+        assert f"{door}/manual" not in seen.forms
     online = await Practice.make(shared, "paystack")
     payment = (await online.create(500_000)).body
     await person(shared, await online.db, "pat@example.com")
@@ -101,15 +101,15 @@ async def test_only_where_cash_is_set_up_and_only_by_admins(shared: Installation
         await browser.sign_in(f"/practice/{online.id}", "pat@example.com")
         path = f"/practice/{online.id}/payments/{payment['id']}"
         page = await browser.get(path)
-        assert "/by-hand" not in page.html.partition("<main")[2]
+        assert "/manual" not in page.html.partition("<main")[2]
         token = next(iter(page.forms.values()))["form_token"]
         fields = {"form_token": token, "amount": "5000", "note": "I am sure"}
-        assert (await browser.post(f"{path}/by-hand", fields)).status == 404
+        assert (await browser.post(f"{path}/manual", fields)).status == 404
         assert (await online.payment(payment["id"]))["amountCaptured"] == 0
     _, door = await _at_the_desk(shared, role="viewer")
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
-        assert (await browser.get(f"{door}/by-hand")).status == 403
+        assert (await browser.get(f"{door}/manual")).status == 403
 
 
 # ── The checkout's colour ──

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from polytill.flows.reconciliation.payments import compare
+from polytill.flows.reconciliation.payments import reconcile
 from tests.installation import Installation
 from tests.web.support import CURRENCY, PROVIDERS, Clock, Practice, books_balance, until
 
@@ -33,7 +33,7 @@ async def cases(practice: Practice, payment_id: str) -> list[str]:
     return [case["kind"] for case in found.body if case["paymentId"] == payment_id]
 
 
-async def test_a_second_success_is_an_excess_and_is_given_back(shared: Installation) -> None:
+async def test_a_second_success_is_a_duplicate_and_is_given_back(shared: Installation) -> None:
     practice = await Practice.make(shared, "paystack")
     await practice.fault("create", "lose_answer")
     made = await practice.create()
@@ -43,12 +43,12 @@ async def test_a_second_success_is_an_excess_and_is_given_back(shared: Installat
     await practice.act(second)
     await practice.settled(payment_id, status="succeeded")
     await practice.act(first)  # the link that nobody should have
-    await until(lambda: cases(practice, payment_id), lambda kinds: kinds == ["excess"])
+    await until(lambda: cases(practice, payment_id), lambda kinds: kinds == ["duplicate_payment"])
     books_balance(await practice.ledger(), await practice.books(), "paystack")
     assert (await practice.payment(payment_id))["amountCaptured"] == 500_000
-    assert (await told(shared, payment_id))[-2:] == ["payment.succeeded", "payment.excess"]
+    assert (await told(shared, payment_id))[-2:] == ["payment.succeeded", "payment.duplicate_payment"]
     [case] = (await practice.call("GET", "/cases?status=open")).body
-    given = await practice.call("POST", f"/cases/{case['id']}/resolve", {"action": "refund_excess"})
+    given = await practice.call("POST", f"/cases/{case['id']}/resolve", {"action": "refund_duplicate"})
     assert given.status == 200, given.body
     rows = await until(practice.books, lambda rows: sum(row["refunded"] for row in rows) == 500_000)
     assert {row["reference"]: row["refunded"] for row in rows} == {first: 500_000, second: 0}
@@ -122,7 +122,7 @@ async def test_a_dashboard_refund_that_nobody_told_us_of_is_found_in_the_listing
     clock.advance(AN_HOUR_S)
     try:
         for _ in range(2):  # the second time it is known
-            await compare(shared.till.context, practice.id)
+            await reconcile(shared.till.context, practice.id)
             clock.advance(AN_HOUR_S)
     finally:
         clock.advance(-3 * AN_HOUR_S)
@@ -135,7 +135,7 @@ async def test_a_dashboard_refund_that_nobody_told_us_of_is_found_in_the_listing
 
 @pytest.mark.parametrize("news", ["delivery", "listing"])
 async def test_a_link_that_was_paid_twice(shared: Installation, clock: Clock, news: str) -> None:
-    """Flutterwave lets one reference have several transactions: a second one that went through is an excess."""
+    """Flutterwave lets one reference have several transactions: a second one that went through is a duplicate."""
     practice = await Practice.make(shared, "flutterwave")
     payment = await practice.paid()
     body, headers = practice.delivery()
@@ -160,17 +160,17 @@ async def test_a_link_that_was_paid_twice(shared: Installation, clock: Clock, ne
         clock.advance(AN_HOUR_S)
         try:
             for _ in range(2):
-                await compare(shared.till.context, practice.id)
+                await reconcile(shared.till.context, practice.id)
                 clock.advance(AN_HOUR_S)
         finally:
             clock.advance(-3 * AN_HOUR_S)
-    await until(lambda: cases(practice, payment["id"]), lambda kinds: kinds == ["excess"])
+    await until(lambda: cases(practice, payment["id"]), lambda kinds: kinds == ["duplicate_payment"])
     now = await practice.payment(payment["id"])
     assert (now["amountCaptured"], now["providerTransactionId"]) == (500_000, first.id)
     assert [a["providerTransactionId"] for a in now["attempts"]] == [first.id, second.id]
     books_balance(await practice.ledger(), await practice.books(), "flutterwave")
     [case] = (await practice.call("GET", "/cases?status=open")).body
-    given = await practice.call("POST", f"/cases/{case['id']}/resolve", {"action": "refund_excess"})
+    given = await practice.call("POST", f"/cases/{case['id']}/resolve", {"action": "refund_duplicate"})
     assert given.status == 200, given.body
     rows = await until(practice.books, lambda rows: sum(row["refunded"] for row in rows) == 500_000)
     assert {row["id"]: row["refunded"] for row in rows} == {first.id: 0, second.id: 500_000}

@@ -155,7 +155,7 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
     await ask("POST", f"{p}/payment-providers", context)
     cash = await ask("POST", f"{p}/payments", {"amount": 500, "currency": "JPY", "providerCode": "manual"})
     seen = {"amount": 500, "note": "Counted"}
-    await ask("POST", f"{p}/payments/{{paymentId}}/confirm-by-hand", seen, paymentId=cash["id"])
+    await ask("POST", f"{p}/payments/{{paymentId}}/confirm-manually", seen, paymentId=cash["id"])
     hosted = await ask(
         "POST", f"{p}/payments", {"amount": 100_000, "currency": "NGN", "customer": {"email": "a@b.example"}}
     )
@@ -209,7 +209,7 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
     await ask("GET", f"{own}/cases")
     await ask("GET", f"{p}/cases")
     await ask("GET", f"{p}/cases/{{caseId}}", caseId=case)
-    await ask("POST", f"{p}/cases/{{caseId}}/resolve", {"action": "handled", "note": "Seen"}, caseId=case)
+    await ask("POST", f"{p}/cases/{{caseId}}/resolve", {"action": "resolve", "note": "Seen"}, caseId=case)
     await ask("GET", "/healthz")
     await ask("GET", "/readyz")
     left_out = {

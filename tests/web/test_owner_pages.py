@@ -93,7 +93,7 @@ async def test_all_practices_are_migrated(shared: Installation, browser: Browser
         token = running.forms["/owner/logout"]
         again = await browser.post(form, token)
         assert (again.headers["Location"], again.done) == (path, "migration_goes_on")
-        await fleet.carry_out(shared.till.context, elsewhere, "elsewhere")
+        await fleet.run(shared.till.context, elsewhere, "elsewhere")
         after = await browser.get(path)
         assert "hx-get" not in after.html
         assert "refused" not in after.text
@@ -203,14 +203,14 @@ async def test_support_sees_what_waits_and_no_money(shared: Installation, browse
     await practice.fault("create", "lose_answer")
     lost = (await practice.create(1_234_567)).body
     assert lost["status"] == "processing"
-    waiting = await browser.get("/owner/waiting")
+    waiting = await browser.get("/owner/attention")
     assert lost["id"] in waiting.text
-    for path in ("/owner", "/owner/waiting", "/owner/practices", f"/owner/practices/{practice.id}", "/owner/catalog"):
+    for path in ("/owner", "/owner/attention", "/owner/practices", f"/owner/practices/{practice.id}", "/owner/catalog"):
         seen = await browser.get(path)
         assert seen.status == 200
         for money in ("76,543.21", "7654321", "12,345.67", "1234567", "ada@example.com"):
             assert money not in seen.text, (path, money)
-    asked = await browser.send("/owner/waiting", f"/owner/waiting/{practice.id}/payments/{lost['id']}")
+    asked = await browser.send("/owner/attention", f"/owner/attention/{practice.id}/payments/{lost['id']}")
     assert asked.status == 303
-    assert lost["id"] not in (await browser.get("/owner/waiting")).text
+    assert lost["id"] not in (await browser.get("/owner/attention")).text
     assert (await browser.get("/owner/activity")).status == 200

@@ -168,15 +168,15 @@ async def test_viewers_see_and_change_nothing(shared: Installation) -> None:
                 (f"{door}{p}" for p in (
                     "/providers/order", "/providers/paystack", "/providers/paystack/check", "/providers/paystack/test",
                     "/providers/paystack/state", "/providers/paystack/credentials/production",
-                    "/providers/paystack/activate/production", f"/payments/{paid['id']}/ask",
+                    "/providers/paystack/activate/production", f"/payments/{paid['id']}/check",
                     f"/payments/{paid['id']}/refund",
                 )), token,
             ),
             **dict.fromkeys(
                 ("/owner/practices/new", f"/owner/practices/{practice.id}", f"/owner/practices/{practice.id}/migrate",
                  "/owner/catalog/new", "/owner/catalog/paystack",
-                 "/owner/catalog/paystack/currencies/add", f"/owner/waiting/{practice.id}/events/x",
-                 f"/owner/waiting/{practice.id}/payments/{paid['id']}"), owner_token,
+                 "/owner/catalog/paystack/currencies/add", f"/owner/attention/{practice.id}/events/x",
+                 f"/owner/attention/{practice.id}/payments/{paid['id']}"), owner_token,
             ),
         }  # fmt: skip
         for path, sent in posts.items():

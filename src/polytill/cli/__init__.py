@@ -287,7 +287,7 @@ def migrate() -> None:
 
 
 @app.command()
-def reconcile() -> None:
+def sweep() -> None:
     """Look up everything that is overdue, once, in every practice."""
 
     async def work(till: Any) -> int:

@@ -12,8 +12,8 @@ from polytill.cli.opened import console, fail, opened
 
 cases_app = typer.Typer(no_args_is_help=True, help="Review cases: list and resolve them.")
 ACTIONS = (
-    "look_up, refund_excess, same_account, call_off (not paid), mark_paid, done or not_done (for a refund, capture or cancel"
-    " whose outcome is unknown), count_separately or count_once (for a refund and a dispute), or handled"
+    "look_up, refund_duplicate, same_account, mark_paid, mark_not_paid, done or not_done (for a refund, capture or cancel"
+    " whose outcome is unknown), count_separately or count_once (for a refund and a dispute), or resolve"
 )
 
 
@@ -50,7 +50,7 @@ def cases_resolve(
     case: Annotated[str, typer.Argument(help="The case's id")],
     action: Annotated[str, typer.Argument(help=ACTIONS)],
     note: Annotated[
-        str, typer.Option(help="How you know, or what you did; required except for `look_up` and `refund_excess`")
+        str, typer.Option(help="How you know, or what you did; required except for `look_up` and `refund_duplicate`")
     ] = "",
     transaction: Annotated[
         str, typer.Option(help="The provider's transaction id or receipt number; required for `mark_paid`")
@@ -62,7 +62,7 @@ def cases_resolve(
     accept_dispute_risk: Annotated[
         bool,
         typer.Option(
-            "--accept-dispute-risk", help="Let `refund_excess` refund an amount that an open chargeback is about"
+            "--accept-dispute-risk", help="Let `refund_duplicate` refund an amount that an open chargeback is about"
         ),
     ] = False,
 ) -> None:
@@ -75,9 +75,11 @@ def cases_resolve(
 
     ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
         "look_up": lambda till: resolve.look_up(till.context, practice, case, "cli"),
-        "refund_excess": lambda till: resolve.refund_excess(till.context, practice, case, "cli", accept_dispute_risk),
+        "refund_duplicate": lambda till: resolve.refund_duplicate(
+            till.context, practice, case, "cli", accept_dispute_risk
+        ),
         "same_account": lambda till: resolve.same_account(till.context, practice, case, note, "cli"),
-        "call_off": lambda till: resolve.call_off(till.context, practice, case, note, "cli"),
+        "mark_not_paid": lambda till: resolve.mark_not_paid(till.context, practice, case, note, "cli"),
         "mark_paid": lambda till: staff_decisions.mark_paid(
             till.context, practice, case, transaction, amount, note, "cli"
         ),
@@ -89,7 +91,7 @@ def cases_resolve(
             till.context, practice, case, CountedAs.separate, note, "cli"
         ),
         "count_once": lambda till: same_money.count(till.context, practice, case, CountedAs.same, note, "cli"),
-        "handled": lambda till: resolve.put_away(till.context, practice, case, note, "cli"),
+        "resolve": lambda till: resolve.resolve(till.context, practice, case, note, "cli"),
     }
     if action not in ways:
         fail(f"The action must be one of {', '.join(ways)}.")

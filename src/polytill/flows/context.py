@@ -16,10 +16,10 @@ from polytill.domain.identifiers import Numbers
 from polytill.domain.localities import Locality
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import Environment
-from polytill.flows.listing_progress import Compared
+from polytill.flows.listing_progress import Progress
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.server_clock import ServerClock
-from polytill.flows.slow_providers import Patience
+from polytill.flows.slow_providers import SlowProviderLimiter
 from polytill.providers.contract import Handler
 from polytill.providers.http import Http, Transport
 from polytill.providers.registry import Registry
@@ -100,10 +100,10 @@ class Context:
     # When a provider rejected replaced keys, by practice, configuration, version.
     refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)
     # How far this process has reconciled past entries that it could not read, by practice, configuration, environment.
-    compared: dict[tuple[int, int, Environment], Compared] = field(default_factory=dict)
+    compared: dict[tuple[int, int, Environment], Progress] = field(default_factory=dict)
     numbers: Numbers = field(default_factory=Numbers)
     health: Health = field(default_factory=Health)
-    patience: Patience = field(default_factory=Patience)
+    patience: SlowProviderLimiter = field(default_factory=SlowProviderLimiter)
     unread_entries: int = 0  # entries in providers' listings that this process could not read
     server_clock: ServerClock = field(default_factory=ServerClock)
     # The transport for event deliveries, with its own time limit, so that host and providers never wait for each other.

@@ -21,7 +21,7 @@ from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
 
-def tell(
+def record_event(
     context: Context,
     unit: Writes,
     payment: Payment,
@@ -40,10 +40,12 @@ def tell(
         "currency": payment.currency,
         **(data or {}),
     }
-    tell_practice(context, unit, payment.practice_id, payment.environment, kind, content, payment.id, unless_case)
+    record_practice_event(
+        context, unit, payment.practice_id, payment.environment, kind, content, payment.id, unless_case
+    )
 
 
-def tell_practice(
+def record_practice_event(
     context: Context,
     unit: Writes,
     practice_id: int,

@@ -28,7 +28,7 @@ async def handler_of(context: Context, provider_code: str) -> type[Handler] | No
         return None
 
 
-async def identified(context: Context, attempt: Attempt, outcome: Outcome) -> Identifiers:
+async def named_by_outcome(context: Context, attempt: Attempt, outcome: Outcome) -> Identifiers:
     """The identifiers that an outcome names for an attempt. Those of an earlier failed transaction are left out, and
     those of another transaction under the same reference: that one gets its own attempt
     (``flows/payments/second_transactions.py``)."""
@@ -41,7 +41,9 @@ async def identified(context: Context, attempt: Attempt, outcome: Outcome) -> Id
     return identifiers_of(await handler_of(context, attempt.provider_code), named, getattr(outcome, "response", None))
 
 
-async def identified_by_hint(context: Context, attempt: Attempt, fact: PaymentFact, outcome: Outcome) -> Identifiers:
+async def identified_by_unsigned(
+    context: Context, attempt: Attempt, fact: PaymentFact, outcome: Outcome
+) -> Identifiers:
     """Identifiers that only an unsigned webhook names, such as M-Pesa's receipt number. They are accepted if the
     provider itself says that this very transaction is paid."""
     told, named = fact.outcome, fact.provider_transaction_id
@@ -54,11 +56,11 @@ async def identified_by_hint(context: Context, attempt: Attempt, fact: PaymentFa
     return {kind: values for kind, values in identifiers_of(handler, None, told.response).items() if kind not in known}
 
 
-async def naming(
+async def with_unsigned_identifiers(
     context: Context, attempt: Attempt, fact: PaymentFact, outcome: Outcome, also: Callable[[Unit], None]
 ) -> Callable[[Unit], None]:
     """``also``, extended by the identifiers that only the unsigned webhook names."""
-    told = await identified_by_hint(context, attempt, fact, outcome)
+    told = await identified_by_unsigned(context, attempt, fact, outcome)
 
     def with_names(unit: Unit) -> None:
         payment_identifiers.insert(unit, attempt, told, context.world.now())

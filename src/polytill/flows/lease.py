@@ -52,7 +52,7 @@ async def _write(context: Context, practice_id: int) -> None:
     await presence.warn_without_worker(context)
 
 
-def doubt(context: Context) -> None:
+def discard_all(context: Context) -> None:
     """Discard all leases of this process after the shared time jumped. Each is written again before it is relied on."""
     for practice_id in context.leased_until_s:
         context.leased_until_s[practice_id] = float("-inf")

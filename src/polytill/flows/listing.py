@@ -17,7 +17,7 @@ from polytill.providers.contract import DisputeFact, Fact, Page, PaymentFact, Re
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
-from polytill.storage.reading import tell_unreadable
+from polytill.storage.reading import report_unreadable
 from polytill.storage.units import Unit
 
 MAX_PAGES = 200
@@ -46,7 +46,7 @@ async def listed(
 ) -> Listing | None:
     """All entries of a period, by all keys. None if the provider lists nothing, or a request by one key set failed."""
     found = Listing()
-    for credentials in _worth_asking(practice, configuration, environment):
+    for credentials in _credentials_to_list(practice, configuration, environment):
         cursor: str | None = None
         for _ in range(MAX_PAGES):
             page = await listing_page(practice, configuration, credentials, verb, since, until, cursor)
@@ -83,13 +83,13 @@ def _is_strange(fact: Fact) -> bool:
             return not fact.understood
 
 
-def tell_too_long(db: PracticeDb, configuration: Configuration, verb: str) -> None:
+def warn_too_long(db: PracticeDb, configuration: Configuration, verb: str) -> None:
     """Log that a listing has more pages than are read. The entries on the others are left to webhooks."""
     log.warning("listing_too_long", practice=db.practice_id, provider=configuration.provider_code, verb=verb)
 
 
 @dataclass(slots=True)
-class Looks:
+class EntryReader:
     """Processes entries one by one. ``unread``: an entry needed a stored row that this version cannot read. The other
     entries are still processed, but the period is not complete."""
 
@@ -100,7 +100,7 @@ class Looks:
         try:
             return await look
         except UnreadableRow as error:
-            tell_unreadable(error)
+            report_unreadable(error)
             self.unread = True
             return True
 
@@ -114,11 +114,11 @@ async def attempt_listed(
     return found if is_its else None
 
 
-def no_delivery(_: Unit) -> None:
+def without_webhook(_: Unit) -> None:
     """The step that finishes a webhook together with its fact: does nothing for a fact from a listing."""
 
 
-def _worth_asking(
+def _credentials_to_list(
     practice: Practice, configuration: Configuration, environment: Environment
 ) -> Iterator[CredentialSet]:
     """The newest keys, then keys of the environment that they replaced and that may belong to another account."""

@@ -15,7 +15,7 @@ OVERLAP = timedelta(seconds=1800)
 
 
 @dataclass(slots=True)
-class Stretch:
+class Period:
     """A period to reconcile. ``after``: where the previous period ended, None the first time."""
 
     since: datetime
@@ -26,14 +26,14 @@ class Stretch:
 
 
 @dataclass(slots=True)
-class Compared:
+class Progress:
     """The progress in one environment of a configuration. ``kept`` is stored; ``until`` ignores the open periods."""
 
     kept: datetime | None
     until: datetime | None
-    open: list[Stretch] = field(default_factory=list)
+    open: list[Period] = field(default_factory=list)
 
-    def ended(self, stretch: Stretch) -> None:
+    def ended(self, stretch: Period) -> None:
         """Record that a period was reconciled. It stays open if an entry could not be read."""
         self.open = [one for one in self.open if one is not stretch]
         if stretch.unread:

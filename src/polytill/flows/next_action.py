@@ -54,7 +54,7 @@ def charges_at_once(payment: Payment) -> bool:
     return payment.saved_method_id is not None or payment.method_details is not None
 
 
-def still_asked(db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome) -> Outcome:
+def unless_stale(db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome) -> Outcome:
     """A provider's outcome for an attempt, corrected if "pending" may mean that the provider waits for the payer.
 
     A charge without the provider's page is processing at the provider from the first call on. It waits for the payer's

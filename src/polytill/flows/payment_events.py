@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from polytill.domain.states import PaymentStatus
 from polytill.flows.context import Context
-from polytill.flows.events import tell
+from polytill.flows.events import record_event
 from polytill.providers.outcomes import Reason
 from polytill.storage.payments import Change, Payment
 from polytill.storage.units import Unit
 
 
-def tell_change(context: Context, unit: Unit, payment: Payment, change: Change) -> None:
+def record_status_event(context: Context, unit: Unit, payment: Payment, change: Change) -> None:
     """Add the event of a change that a host application acts on. A payer's intermediate steps send none."""
     kind = change.status.value
     if change.status is payment.status:  # captured in part
@@ -26,4 +26,4 @@ def tell_change(context: Context, unit: Unit, payment: Payment, change: Change) 
         "providerCode": change.provider_code or payment.provider_code,
         "reason": change.failure_reason or change.cancel_reason,
     }
-    tell(context, unit, payment, f"payment.{kind}", data)
+    record_event(context, unit, payment, f"payment.{kind}", data)

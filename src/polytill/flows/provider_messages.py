@@ -13,7 +13,7 @@ _LONG_NUMBER = re.compile(r"\+?\d[\d ().-]{5,}\d")
 _LONGEST = 200
 
 
-def said(outcome: Outcome) -> dict[str, Any]:
+def messages_of(outcome: Outcome) -> dict[str, Any]:
     """Fields for a log line; none if the provider gave no reason. Removes e-mail addresses, phone numbers and card
     numbers, which a message may quote."""
     told = outcome.last_decline if isinstance(outcome, NeedsAction) else outcome

@@ -17,7 +17,7 @@ FEW = 2
 REMEMBERED_S = 90.0
 
 
-class Asked(NamedTuple):
+class Target(NamedTuple):
     """Which provider is called, and in which environment. ``is_told``: to apply a webhook that needs no lookup; such
     work seldom calls the provider, so it is counted separately."""
 
@@ -34,13 +34,13 @@ class _Seen:
     answers: int = 0  # answers in time since then
 
 
-class Patience:
+class SlowProviderLimiter:
     """What one process has observed of the providers it calls. All times are ``World.elapsed_s``."""
 
     def __init__(self) -> None:
-        self._seen: dict[Asked, _Seen] = {}
+        self._seen: dict[Target, _Seen] = {}
 
-    def is_slow(self, asked: Asked, now_s: float) -> bool:
+    def is_slow(self, asked: Target, now_s: float) -> bool:
         """Whether the provider keeps sweeps waiting now, or did within ``REMEMBERED_S``."""
         seen = self._seen.get(asked)
         if seen is None:
@@ -51,7 +51,7 @@ class Patience:
         """The number of sweeps that wait for any provider now."""
         return sum(from_s <= now_s for seen in self._seen.values() for from_s in seen.slow_from_s)
 
-    def has_room(self, asked: Asked, now_s: float, hands: int) -> bool:
+    def has_room(self, asked: Target, now_s: float, hands: int) -> bool:
         """Whether one more sweep may call the provider. Each answer in time adds one slot: all sweeps may call again
         within seconds of its return, and a provider that answers now and then is not trusted at once."""
         if not self.is_slow(asked, now_s):
@@ -59,11 +59,11 @@ class Patience:
         seen = self._seen[asked]
         return len(seen.slow_from_s) < min(FEW, max(1, hands // 2)) + seen.answers
 
-    def begin(self, asked: Asked, slow_from_s: float) -> None:
+    def begin(self, asked: Target, slow_from_s: float) -> None:
         """Record that a sweep calls the provider, and counts as waiting from ``slow_from_s`` on."""
         self._seen.setdefault(asked, _Seen()).slow_from_s.append(slow_from_s)
 
-    def end(self, asked: Asked, slow_from_s: float, now_s: float, waited: bool | None) -> None:
+    def end(self, asked: Target, slow_from_s: float, now_s: float, waited: bool | None) -> None:
         """Record that the call ended. ``waited``: whether the sweep had to wait; None if that is unknown."""
         seen = self._seen[asked]
         seen.slow_from_s.remove(slow_from_s)

@@ -14,7 +14,7 @@ from polytill.domain.clock import wire_time
 from polytill.domain.ids import new_id
 from polytill.domain.states import AttemptState, RefundState
 from polytill.flows.context import Practice
-from polytill.flows.events import tell
+from polytill.flows.events import record_event
 from polytill.providers.outcomes import NOT_NOW, NotSent, Outcome, Reason, Unknown
 from polytill.storage import cases, refunds, webhook_events
 from polytill.storage.attempts import Attempt
@@ -118,7 +118,7 @@ def refund_with_last_words(refund: Refund, outcome: Outcome, now: datetime) -> R
     return replace(refund, raw_code=outcome.code, detail=outcome.detail, unclear_since=since)
 
 
-def asked_next(now: datetime, next_at: datetime | None, unclear_since: datetime | None) -> datetime | None:
+def schedule_lookup(now: datetime, next_at: datetime | None, unclear_since: datetime | None) -> datetime | None:
     """When to look up again: sooner if the last answer could not be understood."""
     return next_at if next_at is None or unclear_since is None else min(next_at, now + UNCLEAR_ASKED_EVERY)
 
@@ -219,7 +219,9 @@ async def _noted(
         for case in known:
             cases.close(unit, case, {"action": "found_out"}, "provider", now)
         if not is_known and is_long:
-            tell(practice.context, unit, payment, "payment.unresolved", detail, unless_case=(UNRESOLVED, subject))
+            record_event(
+                practice.context, unit, payment, "payment.unresolved", detail, unless_case=(UNRESOLVED, subject)
+            )
             webhook_events.open_case(
                 unit,
                 new_id(practice.context.world),

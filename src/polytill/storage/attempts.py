@@ -105,7 +105,7 @@ def change(unit: Writes, before: Attempt, attempt: Attempt) -> None:
     )
 
 
-def asked_again(unit: Writes, attempt: Attempt) -> None:
+def looked_up_again(unit: Writes, attempt: Attempt) -> None:
     """Set the next lookup of an attempt and the provider's last words about it; its state stays. ``Stale`` if another
     writer has changed the state."""
     unit.add(
@@ -123,7 +123,7 @@ def asked_again(unit: Writes, attempt: Attempt) -> None:
     )
 
 
-def keep_words(unit: Writes, attempt_id: str, reason: str, code: str | None, detail: str | None) -> None:
+def set_message(unit: Writes, attempt_id: str, reason: str, code: str | None, detail: str | None) -> None:
     """Record what a provider said when it rejected a capture or a cancel. The attempt stays as it is."""
     unit.add(
         "UPDATE payment_attempts SET reason = $2, raw_code = $3, detail = $4 WHERE id = $1",

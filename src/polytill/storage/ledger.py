@@ -1,7 +1,7 @@
 """The double-entry ledger: append-only lines, whose sum is zero for every entry, environment and currency.
 
 Accounts: ``provider:<code>`` (what a provider holds for the practice), ``payments``, ``refunds``, ``fees``,
-``disputes``, ``excess`` (duplicate payments, until they are refunded). Debits are positive, credits negative.
+``disputes``, ``duplicate_payments`` (until they are refunded). Debits are positive, credits negative.
 """
 
 from __future__ import annotations

@@ -48,10 +48,10 @@ class Sums:
             case "payments", _:
                 self.payments += line.lines if line.fact == "payment" else 0
                 self.gross -= line.amount
-            case "excess", "excess":
+            case "duplicate_payments", "duplicate_payment":
                 self.duplicates += line.lines
                 self.duplicates_received -= line.amount
-            case "excess", _:
+            case "duplicate_payments", _:
                 self.duplicates_returned += line.amount
             case "refunds", _:
                 self.refunds += line.lines if line.fact == "refund" else 0
@@ -192,7 +192,7 @@ async def currencies(db: PracticeDb, environment: Environment) -> list[str]:
     return list(dict.fromkeys(row["currency"] for row in rows))
 
 
-async def last_delivery(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
+async def last_webhook(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
     """When a configuration's provider last sent a verified webhook."""
     row = await db.one(
         "SELECT received_at FROM webhook_events WHERE config_id = $1 AND environment = $2"

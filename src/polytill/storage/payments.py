@@ -44,7 +44,7 @@ class Payment:
     amount_refunded: int = 0
     refund_reserved: int = 0
     amount_lost: int = 0
-    excess_refunded: int = 0
+    duplicate_refunded: int = 0
     amount_disputed: int = 0
     dispute_version: int = 0
     provider_code: str | None = None
@@ -71,7 +71,7 @@ class Change:
     add_refunded: int = 0
     add_reserved: int = 0
     add_lost: int = 0
-    add_excess_refunded: int = 0
+    add_duplicate_refunded: int = 0
     add_disputed: int = 0
     dispute_news: bool = False  # of a dispute: any conclusion from the disputes at the same time is Stale
     provider_code: str | None = None
@@ -86,7 +86,7 @@ class Change:
 
 PAYMENT_COLUMNS = (
     "id, practice_id, environment, status, amount, currency, payment_method, capture_mode, amount_authorized,"
-    " amount_captured, amount_refunded, refund_reserved, amount_lost, excess_refunded, amount_disputed,"
+    " amount_captured, amount_refunded, refund_reserved, amount_lost, duplicate_refunded, amount_disputed,"
     " dispute_version, provider_code,"
     " provider_transaction_id, provider_response, provider_fee, provider_fee_currency, customer_email, customer_name,"
     " customer_phone, description, reference, metadata, return_url, failure_reason, cancel_reason, pinned_provider,"
@@ -170,7 +170,7 @@ def change(
         "UPDATE payments SET status = $3, amount_authorized = amount_authorized + $4,"
         " amount_captured = amount_captured + $5, amount_refunded = amount_refunded + $6,"
         " refund_reserved = refund_reserved + $7, amount_lost = amount_lost + $8,"
-        " excess_refunded = excess_refunded + $9, amount_disputed = amount_disputed + $19,"
+        " duplicate_refunded = duplicate_refunded + $9, amount_disputed = amount_disputed + $19,"
         " dispute_version = dispute_version + $20,"
         " provider_code = COALESCE($10, provider_code),"
         " provider_transaction_id = COALESCE($11, provider_transaction_id),"
@@ -181,7 +181,7 @@ def change(
         " AND version = COALESCE(CAST($18 AS BIGINT), version)"
         " AND dispute_version = COALESCE(CAST($21 AS BIGINT), dispute_version)",
         payment.id, payment.status.value, change.status.value, change.add_authorized, change.add_captured,
-        change.add_refunded, change.add_reserved, change.add_lost, change.add_excess_refunded,
+        change.add_refunded, change.add_reserved, change.add_lost, change.add_duplicate_refunded,
         change.provider_code, change.provider_transaction_id, json_text(change.provider_response),
         change.provider_fee, change.provider_fee_currency,
         None if change.clear_reasons else change.failure_reason or payment.failure_reason,
@@ -198,7 +198,7 @@ def applied(payment: Payment, change: Change, now: datetime) -> Payment:
     payment.amount_refunded += change.add_refunded
     payment.refund_reserved += change.add_reserved
     payment.amount_lost += change.add_lost
-    payment.excess_refunded += change.add_excess_refunded
+    payment.duplicate_refunded += change.add_duplicate_refunded
     payment.amount_disputed += change.add_disputed
     payment.dispute_version += change.dispute_news
     for name in (

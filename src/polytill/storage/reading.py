@@ -39,7 +39,7 @@ def readable(rows: Iterable[Any], make: Callable[[Any], Made]) -> list[Made]:
         try:
             found.append(make(row))
         except UnreadableRow as error:
-            tell_unreadable(error)
+            report_unreadable(error)
     return found
 
 
@@ -64,6 +64,6 @@ def known_or(state: str, states: type[StrEnum]) -> str:
     return f"state NOT IN ({others})"
 
 
-def tell_unreadable(error: UnreadableRow) -> None:
+def report_unreadable(error: UnreadableRow) -> None:
     """Log which row was left out, without its contents."""
     log.error("row_not_readable", practice=error.practice_id, row=error.row_id)

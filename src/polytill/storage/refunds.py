@@ -40,7 +40,7 @@ class Refund:
     provider_refund_id: str | None = None
     provider_response: Any = None
     booked: int = 0
-    booked_excess: int = 0
+    booked_duplicate: int = 0
     next_lookup_at: datetime | None = None
     lookups: int = 0
     provider_dispute_id: str | None = None  # the dispute that the provider paid by this refund, if it says so
@@ -54,24 +54,24 @@ class Refund:
         return self.state in REFUND_VOID and self.raw_code == DISPUTE_WON
 
     @property
-    def returns_excess(self) -> bool:
+    def returns_duplicate(self) -> bool:
         """Whether it refunds a duplicate payment, which does not change what the payment itself captured."""
-        return self.idempotency_key.startswith(_EXCESS)
+        return self.idempotency_key.startswith(_DUPLICATE)
 
     @property
     def reserves(self) -> bool:
         """Whether it reserves part of the captured amount while its outcome is open."""
-        return self.origin == "api" and not self.returns_excess
+        return self.origin == "api" and not self.returns_duplicate
 
 
 # A caller's key never contains a space.
-_EXCESS = "excess "
+_DUPLICATE = "duplicate "
 
 
-def excess_key(attempt_id: str, known: list[Refund]) -> str:
+def duplicate_key(attempt_id: str, known: list[Refund]) -> str:
     """The key of the next refund of a duplicate payment: the same for everybody who knows the same refunds of its
     payment."""
-    return f"{_EXCESS}{attempt_id} {sum(r.returns_excess and r.attempt_id == attempt_id for r in known)}"
+    return f"{_DUPLICATE}{attempt_id} {sum(r.returns_duplicate and r.attempt_id == attempt_id for r in known)}"
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class Operation:
 
 _REFUND = (
     "id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason, origin, failure_reason,"
-    " raw_code, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
+    " raw_code, provider_refund_id, provider_response, booked, booked_duplicate, idempotency_key, request_hash,"
     " created_by, next_lookup_at, lookups, created_at, updated_at, provider_dispute_id, detail, unclear_since, is_reversal"
 )
 _OPERATION = (
@@ -139,14 +139,14 @@ def insert(unit: Writes, refund: Refund) -> None:
     key is used already."""
     unit.add(
         "INSERT INTO refunds (id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason,"
-        " origin, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
+        " origin, provider_refund_id, provider_response, booked, booked_duplicate, idempotency_key, request_hash,"
         " created_by, next_lookup_at, created_at, updated_at, failure_reason, raw_code, provider_dispute_id, detail,"
         " is_reversal, search_key)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
         " $23, $24, $25, $26)",
         refund.id, refund.payment_id, refund.practice_id, refund.environment.value, refund.attempt_id,
         refund.state.value, refund.amount, refund.currency, refund.reason, refund.origin, refund.provider_refund_id,
-        json_text(refund.provider_response), refund.booked, refund.booked_excess, refund.idempotency_key,
+        json_text(refund.provider_response), refund.booked, refund.booked_duplicate, refund.idempotency_key,
         refund.request_hash, refund.created_by, refund.next_lookup_at, refund.created_at, refund.updated_at,
         refund.failure_reason, refund.raw_code, refund.provider_dispute_id, refund.detail, refund.is_reversal,
         _search_key(refund),
@@ -157,7 +157,7 @@ def change(unit: Writes, before: RefundState, refund: Refund) -> None:
     """Change a refund that still has the state that was read. ``Stale`` otherwise."""
     unit.add(
         "UPDATE refunds SET state = $3, failure_reason = $4, raw_code = $5, provider_refund_id = $6,"
-        " provider_response = $7, booked = $8, booked_excess = $9, next_lookup_at = $10, lookups = $11,"
+        " provider_response = $7, booked = $8, booked_duplicate = $9, next_lookup_at = $10, lookups = $11,"
         " updated_at = $12, provider_dispute_id = $13, detail = $14, unclear_since = $15, search_key = $16"
         " WHERE id = $1 AND state = $2",
         refund.id,
@@ -168,7 +168,7 @@ def change(unit: Writes, before: RefundState, refund: Refund) -> None:
         refund.provider_refund_id,
         json_text(refund.provider_response),
         refund.booked,
-        refund.booked_excess,
+        refund.booked_duplicate,
         refund.next_lookup_at,
         refund.lookups,
         refund.updated_at,
@@ -204,7 +204,7 @@ def set_search_key(unit: Writes, refund_id: str, provider_refund_id: str) -> Non
     )
 
 
-def asked_again(unit: Writes, refund: Refund) -> None:
+def looked_up_again(unit: Writes, refund: Refund) -> None:
     """Set the next lookup of a refund and its provider's last words. Nothing else about it changes. ``Stale`` if
     another writer has changed its state."""
     unit.add(

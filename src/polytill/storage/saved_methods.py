@@ -20,7 +20,7 @@ from polytill.storage.units import moment
 
 
 @dataclass(frozen=True, slots=True)
-class KeptMethod:
+class StoredMethod:
     """One copy of a saved method. It belongs to one customer and to the provider account that it was saved with."""
 
     id: str
@@ -56,22 +56,22 @@ def token_place(method_id: str, environment: Environment) -> Place:
     return Place("saved_methods", method_id, "token", environment.value)
 
 
-def open_token(data_key: DataKey, kept: KeptMethod) -> Secret | None:
+def open_token(data_key: DataKey, kept: StoredMethod) -> Secret | None:
     """The token. None if the method was removed."""
     if kept.sealed_token is None:
         return None
     return data_key.open(kept.sealed_token, token_place(kept.id, kept.environment))
 
 
-def _kept(row: Any) -> KeptMethod:
+def _kept(row: Any) -> StoredMethod:
     values = dict(row)
     values["environment"] = Environment(values["environment"])
     for name in ("created_at", "removed_at"):
         values[name] = moment(values[name])
-    return KeptMethod(**values)
+    return StoredMethod(**values)
 
 
-def insert_once(unit: Writes, kept: KeptMethod) -> None:
+def insert_once(unit: Writes, kept: StoredMethod) -> None:
     """Insert a copy of a method for a payment. The first one reported stays: a payment saves one."""
     unit.add(
         f"INSERT INTO saved_methods ({_COLUMNS})"  # noqa: S608
@@ -83,7 +83,7 @@ def insert_once(unit: Writes, kept: KeptMethod) -> None:
     )  # fmt: skip
 
 
-def remove(unit: Writes, kept: KeptMethod, now: datetime, detach_at: datetime | None) -> None:
+def remove(unit: Writes, kept: StoredMethod, now: datetime, detach_at: datetime | None) -> None:
     """Delete every copy's token for good. ``Stale`` if that was done already. With ``detach_at`` the copies are
     detached at the provider from that time on, and each token is kept separately until then."""
     if detach_at is not None:
@@ -150,13 +150,13 @@ def set_keys(unit: Writes, method_id: str, same_card: str, customer_key: str | N
     )
 
 
-async def by_id(db: PracticeDb, method_id: str) -> KeptMethod | None:
+async def by_id(db: PracticeDb, method_id: str) -> StoredMethod | None:
     """One copy, removed or not."""
     row = await db.one(f"SELECT {_COLUMNS} FROM saved_methods WHERE id = $1", method_id)  # noqa: S608
     return _kept(row) if row else None
 
 
-async def copies(db: PracticeDb, kept: KeptMethod) -> list[KeptMethod]:
+async def copies(db: PracticeDb, kept: StoredMethod) -> list[StoredMethod]:
     """All copies of a method that are not removed, oldest first."""
     rows = await db.fetch(
         f"SELECT {_COLUMNS} FROM saved_methods"  # noqa: S608
@@ -168,7 +168,7 @@ async def copies(db: PracticeDb, kept: KeptMethod) -> list[KeptMethod]:
     return [_kept(row) for row in rows]
 
 
-async def of_payment(db: PracticeDb, payment_id: str) -> KeptMethod | None:
+async def of_payment(db: PracticeDb, payment_id: str) -> StoredMethod | None:
     """The copy that was saved with a payment."""
     row = await db.one(f"SELECT {_COLUMNS} FROM saved_methods WHERE payment_id = $1", payment_id)  # noqa: S608
     return _kept(row) if row else None
@@ -176,7 +176,7 @@ async def of_payment(db: PracticeDb, payment_id: str) -> KeptMethod | None:
 
 async def listed(
     db: PracticeDb, environment: Environment, customer_key: str | None, before: str | None, limit: int
-) -> list[KeptMethod]:
+) -> list[StoredMethod]:
     """The oldest copy of each method of one environment that can be charged, newest first: ids are ordered by time."""
     columns = ", ".join(f"m.{name}" for name in _COLUMNS.split(", "))
     rows = await db.fetch(

@@ -121,7 +121,7 @@ sa.Table(
     whole("refund_reserved", 0),
     # Amounts lost to disputes, and refunds that a provider made beyond what was captured: facts that are never
     # rejected.
-    whole("amount_lost", 0), whole("excess_refunded", 0),
+    whole("amount_lost", 0), whole("duplicate_refunded", 0),
     whole("amount_disputed", 0),  # in open chargebacks about this payment: refunded only if the caller accepts the risk
     whole("version", 0), whole("dispute_version", 0),  # count every change, and news of disputes: what must not overlap
     maybe("provider_code"), maybe("provider_transaction_id"), maybe("provider_response", Json),
@@ -137,7 +137,7 @@ sa.Table(
     one_of("status", states.PaymentStatus), one_of("capture_mode", ("automatic", "manual")),
     sa.CheckConstraint("amount > 0", name="amount"),
     sa.CheckConstraint(
-        "amount_refunded >= 0 AND refund_reserved >= 0 AND amount_lost >= 0 AND excess_refunded >= 0"
+        "amount_refunded >= 0 AND refund_reserved >= 0 AND amount_lost >= 0 AND duplicate_refunded >= 0"
         " AND amount_refunded + refund_reserved <= amount_captured AND amount_captured <= amount_authorized",
         name="money_order",
     ),
@@ -246,7 +246,7 @@ sa.Table(
     text("attempt_id"), text("state"), whole("amount"), text("currency"), maybe("reason"), text("origin"),
     maybe("failure_reason"), maybe("raw_code"), maybe("provider_refund_id"), maybe("provider_response", Json),
     whole("booked", 0),  # how much of it is in payments.amount_refunded now
-    whole("booked_excess", 0),  # and how much in payments.excess_refunded
+    whole("booked_duplicate", 0),  # and how much in payments.duplicate_refunded
     text("idempotency_key"), text("request_hash"), text("created_by"), *_lookups(),
     moment("created_at"), moment("updated_at"),
     maybe("provider_dispute_id"),  # the dispute that the provider paid by this refund, if it says so

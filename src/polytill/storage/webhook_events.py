@@ -119,7 +119,7 @@ async def by_dedupe_key(
     return _event(row) if row else None
 
 
-async def hints_since(
+async def unsigned_since(
     db: PracticeDb, config_id: int, environment: Environment, payment_id: str | None, since: datetime
 ) -> int:
     """How many unsigned webhooks arrived since a given time: about a reference in one payment's webhooks, or about no
@@ -138,7 +138,7 @@ async def hints_since(
     return int(row["n"])
 
 
-def forget_hints(unit: Writes, payment_id: str, kept: int, counted_since: datetime) -> None:
+def delete_unsigned(unit: Writes, payment_id: str, kept: int, counted_since: datetime) -> None:
     """Delete the finished unsigned webhooks about a payment, except the newest and those that count."""
     unit.add(
         "DELETE FROM webhook_events WHERE payment_id = $1 AND must_fetch AND state = 'applied'"  # noqa: S608

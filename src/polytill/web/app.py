@@ -279,7 +279,7 @@ def _add_service_routes(app: FastAPI) -> None:
         the number of practices that can take payments. 503 if no practice can be served.
         """
         till: Polytill = request.app.state.till
-        found = await readiness.look(till.context)
+        found = await readiness.check(till.context)
         request.app.state.metrics.degraded(found.degraded)
         if found.red is not None:
             raise NotNow(found.red.sentence, code=found.red.code)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows.payments.create import Taken, current_attempt
+from polytill.flows.payments.create import PaymentDetails, current_attempt
 from polytill.providers.outcomes import Reason
 from polytill.storage import payments
 from polytill.storage.databases import PracticeDb
@@ -61,7 +61,7 @@ def shown(payment: Payment, is_pending: bool) -> Shown:
     return Shown(Word(payment.status.value))
 
 
-def of_taken(found: Taken) -> Shown:
+def of_taken(found: PaymentDetails) -> Shown:
     """The status of a payment whose attempts are known."""
     return shown(found.payment, current_attempt(found.payment, found.attempts).state is AttemptState.pending)
 

@@ -40,5 +40,5 @@ async def deliver(request: Request, token: str) -> Response:
         event = await receive.receive(context, token, headers, body, request.query_params.get("reference"))
     except NotFound:
         raise NotFound("There is no such webhook address.") from None
-    told = await receive.wanted_answer(context, event) if event else {}
+    told = await receive.response_body(context, event) if event else {}
     return answer({"received": True, "status": event.state.value if event else "received", **told})

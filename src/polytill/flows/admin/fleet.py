@@ -85,7 +85,7 @@ async def begin(context: Context, actor: str) -> str | None:
     return run
 
 
-async def carry_out(context: Context, run: str, actor: str) -> None:
+async def run(context: Context, run: str, actor: str) -> None:
     """Migrate every practice with an older schema, until the end or until this is canceled; ``Stale`` if another run
     has taken over meanwhile."""
     unit = Unit()

@@ -15,7 +15,7 @@ from polytill.domain.identifiers import Identifiers, new_number
 from polytill.flows.admin.staff import normalized
 from polytill.flows.context import Context, Practice
 from polytill.flows.identifiers import handler_of, identifiers_of
-from polytill.flows.payments.saved_methods import customer_key, same_card
+from polytill.flows.payments.saved_methods import customer_key, is_same_card
 from polytill.storage import attempts as storage_attempts
 from polytill.storage import (
     disputes,
@@ -97,7 +97,7 @@ async def index_some(practice: Practice, limit: int = BATCH) -> int:
     unit = Unit()
     for one in without_keys:
         customer = customer_key(one.customer_email, stored_phone(one.customer_phone, one.currency))
-        card = same_card(one.id, one.config_id, one.fingerprint, customer)
+        card = is_same_card(one.id, one.config_id, one.fingerprint, customer)
         saved_methods.set_keys(unit, one.id, card, customer)
     await practice.db.commit(unit)
     return done + len(without_keys) + await _name_others(practice.db, limit)

@@ -20,7 +20,7 @@ REASONS = (OWNER_AWAY, LEASES_ENDED, NO_WORKER, DISK_FULL, KEY_RING)
 
 
 @dataclass(frozen=True, slots=True)
-class Red:
+class Failing:
     """The reason why nothing can be served."""
 
     code: str
@@ -32,7 +32,7 @@ class Readiness:
     """The result of the check."""
 
     degraded: list[str] = field(default_factory=list)
-    red: Red | None = None
+    red: Failing | None = None
     practices: int | None = None  # how many can take payments, while the owner database is away
 
     @property
@@ -41,7 +41,7 @@ class Readiness:
         return "degraded" if self.degraded else "ready"
 
 
-async def look(context: Context) -> Readiness:
+async def check(context: Context) -> Readiness:
     """Check the owner database, the key ring and the disk of SQLite files."""
     found = Readiness()
     try:
@@ -50,7 +50,7 @@ async def look(context: Context) -> Readiness:
             found.degraded.append(NO_WORKER)
     except KeyRingDiffers as error:
         found.degraded.append(KEY_RING)
-        found.red = Red("key_ring_differs", error.public or error.detail)
+        found.red = Failing("key_ring_differs", error.public or error.detail)
     except DiskFull:
         found.degraded.append(DISK_FULL)
     except NotNow:
@@ -59,7 +59,7 @@ async def look(context: Context) -> Readiness:
         if not found.practices and context.opening.directory.known():
             found.degraded.append(LEASES_ENDED)  # known practices can still be read
         elif not found.practices:
-            found.red = Red(
+            found.red = Failing(
                 "database_unavailable", "The owner database cannot be reached, and no practice is known here."
             )
     if context.ring.problem is not None and KEY_RING not in found.degraded:
@@ -67,5 +67,5 @@ async def look(context: Context) -> Readiness:
     if is_full(context.settings.practice_databases.get_secret_value()):
         if DISK_FULL not in found.degraded:
             found.degraded.append(DISK_FULL)
-        found.red = found.red or Red("disk_full", "The disk of the practices' SQLite files is full.")
+        found.red = found.red or Failing("disk_full", "The disk of the practices' SQLite files is full.")
     return found

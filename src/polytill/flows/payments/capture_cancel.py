@@ -14,11 +14,11 @@ from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.lease import ensure as ensure_lease
-from polytill.flows.next_action import charges_at_once, still_asked
-from polytill.flows.payments.create import Taken, current_attempt, find, taken
+from polytill.flows.next_action import charges_at_once, unless_stale
+from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import TRIES, settle
 from polytill.flows.provider_calls import call_for, check_amount, handler_class, handler_is_missing
-from polytill.flows.provider_messages import said
+from polytill.flows.provider_messages import messages_of
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.unresolved import noted_operation
 from polytill.providers.contract import ConfirmPaymentParams, Handler, OperationParams
@@ -48,26 +48,28 @@ CANCELED_HERE = Declined(Reason.canceled, True)
 
 async def capture(
     context: Context, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
-) -> Taken:
+) -> PaymentDetails:
     """Capture an authorized amount, or part of it; the rest is released."""
     asked = partial(_capture, context, practice_id, payment_id, amount, key, request_hash, actor)
     return await _once(asked, context, practice_id, payment_id, key, request_hash)
 
 
-async def cancel(context: Context, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
+async def cancel(
+    context: Context, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str
+) -> PaymentDetails:
     """Cancel a payment before money has moved."""
     asked = partial(_cancel, context, practice_id, payment_id, key, request_hash, actor)
     return await _once(asked, context, practice_id, payment_id, key, request_hash)
 
 
 async def _once(
-    ask: Callable[[], Awaitable[Taken]],
+    ask: Callable[[], Awaitable[PaymentDetails]],
     context: Context,
     practice_id: int,
     payment_id: str,
     key: str,
     request_hash: str,
-) -> Taken:
+) -> PaymentDetails:
     """Decide again if the payment changed while its operation was being stored. Of two concurrent requests under one
     key, the second may see the effect of the first before it sees the key: that is a repeat, not a conflict."""
     for _ in range(TRIES):
@@ -86,7 +88,7 @@ async def _once(
 
 async def _capture(
     context: Context, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
-) -> Taken:
+) -> PaymentDetails:
     practice, payment = await find(context, practice_id, payment_id)
     replayed = await _replayed(practice.db, payment, key, request_hash)
     if replayed is not None:
@@ -107,7 +109,7 @@ async def _capture(
 
 async def _cancel(
     context: Context, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str
-) -> Taken:
+) -> PaymentDetails:
     practice, payment = await find(context, practice_id, payment_id)
     replayed = await _replayed(practice.db, payment, key, request_hash)
     if replayed is not None:
@@ -127,9 +129,9 @@ async def _cancel(
 
 async def _nothing_left_to_cancel(
     practice: Practice, payment: Payment, key: str, request_hash: str, actor: str
-) -> Taken:
+) -> PaymentDetails:
     """The payment is already canceled. The key is stored, so that it identifies this request from now on."""
-    found = await taken(practice.db, payment)
+    found = await details_of(practice.db, payment)
     now = practice.now()
     operation = Operation(
         new_id(practice.context.world),
@@ -162,13 +164,13 @@ async def _none_open(db: PracticeDb, payment: Payment) -> None:
         raise Conflict("A capture or cancel of this payment is under way.", code="operation_under_way")
 
 
-async def _replayed(db: PracticeDb, payment: Payment, key: str, request_hash: str) -> Taken | None:
+async def _replayed(db: PracticeDb, payment: Payment, key: str, request_hash: str) -> PaymentDetails | None:
     known = await refunds.operation_by_key(db, key)
     if known is None:
         return None
     if known.request_hash != request_hash or known.payment_id != payment.id:
         raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
-    return Taken(payment, await attempts.of_payment(db, payment.id), replayed=True)
+    return PaymentDetails(payment, await attempts.of_payment(db, payment.id), replayed=True)
 
 
 async def _begin(
@@ -180,7 +182,7 @@ async def _begin(
     key: str,
     request_hash: str,
     actor: str,
-) -> Taken:
+) -> PaymentDetails:
     handler = await _handler(practice.context, attempt)
     await ensure_lease(practice.context, payment.practice_id)
     now = practice.now()
@@ -226,7 +228,7 @@ async def _handler(context: Context, attempt: Attempt) -> type[Handler]:
 
 async def _send(
     practice: Practice, handler: type[Handler], payment: Payment, attempt: Attempt, operation: Operation
-) -> Taken:
+) -> PaymentDetails:
     params = OperationParams(
         operation.id,
         attempt.id,
@@ -244,19 +246,19 @@ async def _send(
 
 async def _end_here(
     practice: Practice, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
-) -> Taken:
+) -> PaymentDetails:
     """Cancel a payment that no customer has started to pay. Declined if one has started since the lookup."""
     payment, attempt = await settle(practice, payment, attempt, outcome, "answer", unless_moved=True)
     with suppress(Stale):  # a worker has already ended the operation
         await _end(practice, payment, attempt, operation)
-    return await taken(practice.db, payment)
+    return await details_of(practice.db, payment)
 
 
 async def _canceled_here(practice: Practice, payment: Payment, attempt: Attempt) -> Outcome:
     """The provider has nothing to cancel. Look up whether the payment was paid meanwhile; otherwise it is canceled
     here, and a late success would still be booked."""
     outcome = await call_for(practice, attempt, "confirm_payment", _question(payment, attempt, only_ask=True))
-    outcome = still_asked(practice.db, payment, attempt, outcome)
+    outcome = unless_stale(practice.db, payment, attempt, outcome)
     if (
         isinstance(outcome, NeedsAction)
         or (isinstance(outcome, NotSent) and outcome.reason is Reason.not_found)
@@ -294,7 +296,7 @@ def _state_of(operation: Operation, outcome: Outcome) -> OperationState:
 
 async def _settle(
     practice: Practice, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
-) -> Taken:
+) -> PaymentDetails:
     now = practice.now()
     state = _state_of(operation, outcome)
     changed = replace(
@@ -332,9 +334,9 @@ async def _settle(
         kind=operation.kind,
         before=operation.state.value,
         after=state.value,
-        **said(outcome),
+        **messages_of(outcome),
     )
-    return await taken(practice.db, payment)
+    return await details_of(practice.db, payment)
 
 
 def _with_words(operation: Operation, outcome: Outcome) -> Operation:
@@ -354,7 +356,7 @@ async def _keep_words(db: PracticeDb, attempt: Attempt, outcome: Outcome) -> Non
         fresh = await attempts.by_id(db, attempt.id)
         if fresh is not None and fresh.state is attempt.state:
             unit = Unit()
-            attempts.keep_words(unit, attempt.id, outcome.reason.value, outcome.code, outcome.detail)
+            attempts.set_message(unit, attempt.id, outcome.reason.value, outcome.code, outcome.detail)
             await db.commit(unit)
 
 
@@ -393,7 +395,7 @@ async def refresh(practice: Practice, operation: Operation) -> None:
         return
     question = _question(payment, attempt, only_ask=operation.kind == "cancel")
     outcome = await call_for(practice, attempt, "confirm_payment", question)
-    outcome = still_asked(practice.db, payment, attempt, outcome)
+    outcome = unless_stale(practice.db, payment, attempt, outcome)
     if isinstance(outcome, NotSent):
         outcome = Unknown(outcome.reason, outcome.code, outcome.detail)
     undone = isinstance(outcome, NeedsAction) or (isinstance(outcome, Succeeded) and outcome.authorized_only)

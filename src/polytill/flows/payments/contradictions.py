@@ -22,7 +22,7 @@ from polytill.domain.states import (
     RefundState,
 )
 from polytill.flows.context import Context, Practice
-from polytill.flows.events import open_case, tell
+from polytill.flows.events import open_case, record_event
 from polytill.flows.identifiers import handler_of, identifiers_of
 from polytill.flows.provider_calls import call_for
 from polytill.providers.contract import ConfirmPaymentParams, Fact, PaymentFact
@@ -174,7 +174,7 @@ def contradict(context: Context, unit: Unit, payment: Payment, against: Contradi
     """Open the review case of a contradiction, and add its event."""
     if against is not None:
         told = (CONTRADICTED, against.subject)
-        tell(context, unit, payment, f"payment.{CONTRADICTED}", against.detail, unless_case=told)
+        record_event(context, unit, payment, f"payment.{CONTRADICTED}", against.detail, unless_case=told)
         open_case(context, unit, payment, CONTRADICTED, against.subject, against.detail)
 
 

@@ -14,7 +14,7 @@ from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
 from polytill.flows.context import CHECKED_TTL_S, Context, Practice, Snapshot
-from polytill.flows.identifiers import identified
+from polytill.flows.identifiers import named_by_outcome
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments import customers, saved_methods
 from polytill.flows.payments.candidates import candidates
@@ -67,7 +67,7 @@ Also = Callable[[Unit, Payment], None]  # further steps of the unit that creates
 
 
 @dataclass(slots=True)
-class Taken:
+class PaymentDetails:
     """A payment with its attempts. ``replayed``: the idempotency key was known. ``asked``: this request called the
     provider. ``unanswered``: it did, and the outcome is unknown."""
 
@@ -94,7 +94,7 @@ def refused(found: Route, currency: str) -> Invalid:
 
 async def create_payment(
     context: Context, practice_id: int, request: PaymentRequest, actor: str, also: Also | None = None
-) -> Taken:
+) -> PaymentDetails:
     """Create a payment. The same key and body always return the same payment; another body is a conflict."""
     for _ in range(TRIES):
         try:
@@ -164,7 +164,9 @@ class _NumberTaken(Exception):
     """Another payment already has the generated number; nothing was written."""
 
 
-async def _create(context: Context, practice_id: int, request: PaymentRequest, actor: str, also: Also | None) -> Taken:
+async def _create(
+    context: Context, practice_id: int, request: PaymentRequest, actor: str, also: Also | None
+) -> PaymentDetails:
     entry = await context.opening.entry(practice_id)
     practice = await context.practice(practice_id)
     snapshot = await context.configured(practice.db, CHECKED_TTL_S)
@@ -223,13 +225,13 @@ async def _create(context: Context, practice_id: int, request: PaymentRequest, a
 
 async def attempt_in_turn(
     practice: Practice, merchant: str, payment: Payment, attempt: Attempt, ranked: list[Configuration]
-) -> Taken:
+) -> PaymentDetails:
     """Call for a stored attempt at the first of ``ranked``; continue with the next if the attempt is closed for certain
     and its successor is stored."""
     attempts, named = [attempt], {}
     for number, configuration in enumerate(ranked, 1):
         outcome = await start(practice, merchant, payment, attempt, configuration)
-        named[attempt.id] = await identified(practice.context, attempt, outcome)
+        named[attempt.id] = await named_by_outcome(practice.context, attempt, outcome)
         successor = None
         if number < len(ranked) and _may_fail_over(outcome):
             successor = new_attempt(practice.context, payment, ranked[number], attempt.number + 1, practice.now())
@@ -239,10 +241,10 @@ async def attempt_in_turn(
         if await storage_attempts.by_id(practice.db, successor.id) is None:
             # Another task has moved this attempt during its call. No provider is called for a successor that is not
             # stored.
-            return await taken(practice.db, payment)
+            return await details_of(practice.db, payment)
         attempt = successor
         attempts.append(attempt)
-    return Taken(payment, attempts, identifiers=named)
+    return PaymentDetails(payment, attempts, identifiers=named)
 
 
 def _may_fail_over(outcome: Outcome) -> bool:
@@ -301,10 +303,10 @@ def return_address(context: Context, payment: Payment) -> str:
     return f"{context.settings.public_url}/pay/{client_token(context, payment)}/return"
 
 
-async def _replayed(db: PracticeDb, payment: Payment, request: PaymentRequest) -> Taken:
+async def _replayed(db: PracticeDb, payment: Payment, request: PaymentRequest) -> PaymentDetails:
     if payment.request_hash != request.request_hash:
         raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
-    return Taken(payment, await storage_attempts.of_payment(db, payment.id), replayed=True)
+    return PaymentDetails(payment, await storage_attempts.of_payment(db, payment.id), replayed=True)
 
 
 def _new_payment(
@@ -398,12 +400,12 @@ async def find(context: Context, practice_id: int, payment_id: str) -> tuple[Pra
     return practice, payment
 
 
-async def taken(db: PracticeDb, payment: Payment) -> Taken:
+async def details_of(db: PracticeDb, payment: Payment) -> PaymentDetails:
     """A payment with its attempts."""
-    return Taken(payment, await storage_attempts.of_payment(db, payment.id))
+    return PaymentDetails(payment, await storage_attempts.of_payment(db, payment.id))
 
 
-async def with_identifiers(db: PracticeDb, found: Taken) -> Taken:
+async def with_identifiers(db: PracticeDb, found: PaymentDetails) -> PaymentDetails:
     """The same, with the providers' identifiers of its attempts."""
     found.identifiers = await payment_identifiers.of_payments(db, [found.payment.id])
     return found

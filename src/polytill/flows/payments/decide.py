@@ -134,8 +134,15 @@ def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdic
         payment.status is PaymentStatus.authorized and attempt.state is not AttemptState.authorized
     ):
         # Another attempt has already succeeded: a duplicate payment. It is booked separately, and a person refunds it.
-        case = Case("excess", attempt.id, {"attempt": attempt.id, "amount": amount, "currency": attempt.currency})
-        return Verdict(changed, None, [Entry("excess", provider, "excess", amount, attempt.currency), *fee], [case])
+        case = Case(
+            "duplicate_payment", attempt.id, {"attempt": attempt.id, "amount": amount, "currency": attempt.currency}
+        )
+        return Verdict(
+            changed,
+            None,
+            [Entry("duplicate_payment", provider, "duplicate_payments", amount, attempt.currency), *fee],
+            [case],
+        )
     entries = [*([partial_captures.taken(payment, attempt, amount)] if amount else []), *fee]
     change = Change(
         PaymentStatus.succeeded,
@@ -182,7 +189,7 @@ def _authorized(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdi
     taken = outcome.captured.minor if outcome.captured else 0
     if payment.status in (PaymentStatus.succeeded, PaymentStatus.authorized):
         detail = {"attempt": attempt.id, "amount": outcome.amount.minor, "currency": attempt.currency}
-        return Verdict(changed, None, [], [Case("excess_authorization", attempt.id, detail)])
+        return Verdict(changed, None, [], [Case("duplicate_authorization", attempt.id, detail)])
     change = Change(
         PaymentStatus.authorized,
         add_authorized=max(0, partial_captures.whole(outcome) - payment.amount_authorized),

@@ -16,7 +16,7 @@ from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
 # Resolutions by facts. If such a fact is reversed, the case is reopened.
-_ENDED_BY_FACTS = frozenset({"refund_excess", "refunded_at_provider", "lost_in_dispute"})
+_ENDED_BY_FACTS = frozenset({"refund_duplicate", "refunded_at_provider", "lost_in_dispute"})
 
 
 def left(payment: Payment, attempt: Attempt, known: Iterable[Refund], disputed: Iterable[Dispute]) -> int:
@@ -56,7 +56,7 @@ async def follow(
     db: PracticeDb, unit: Unit, attempt: Attempt, is_gone: bool, resolution: dict[str, Any], by: str, now: datetime
 ) -> None:
     """Close the case of a duplicate payment once all of its money was returned; reopen it if a return was reversed."""
-    for case in await cases.listed(db, "open" if is_gone else "resolved", "excess", subject=attempt.id):
+    for case in await cases.listed(db, "open" if is_gone else "resolved", "duplicate_payment", subject=attempt.id):
         if is_gone:
             cases.close(unit, case, resolution, by, now)
             audit.append(unit, now, by, "case.resolved", case.id, {"kind": case.kind, **resolution})

@@ -12,7 +12,7 @@ from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
 
 
-async def as_end(practice: Practice, payment: Payment, attempt: Attempt, outcome: Outcome) -> Outcome:
+async def as_closed(practice: Practice, payment: Payment, attempt: Attempt, outcome: Outcome) -> Outcome:
     """The outcome, without ``closed_for_certain`` if the payment itself ends: staff are canceling it, it has expired,
     or an authorization was released."""
     if not isinstance(outcome, Declined) or not outcome.closed_for_certain:

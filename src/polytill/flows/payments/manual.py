@@ -7,7 +7,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows.context import Context
 from polytill.flows.lease import ensure as ensure_lease
-from polytill.flows.payments.create import Taken, current_attempt, find, taken
+from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import TRIES, settle
 from polytill.flows.provider_calls import handler_class
 from polytill.providers.outcomes import Succeeded
@@ -17,9 +17,9 @@ from polytill.storage.attempts import Attempt
 from polytill.storage.units import Unit
 
 
-async def confirm_by_hand(
+async def confirm_manual_payment(
     context: Context, practice_id: int, payment_id: str, amount: int, note: str, proof: str | None, actor: str
-) -> Taken:
+) -> PaymentDetails:
     """Book a payment that staff have seen arrive. ``note``: what they saw; ``proof``: a receipt or statement.
 
     ``amount`` (minor units) is counted by the caller and must equal the payment's amount, as a second check. A payment
@@ -29,14 +29,14 @@ async def confirm_by_hand(
     attempt = current_attempt(payment, await attempts.of_payment(practice.db, payment_id))
     if not await _is_confirmed_by_staff(context, attempt):
         detail = "Whether this payment was paid, its provider knows; it cannot be confirmed by hand."
-        raise Conflict(detail, code="not_by_hand")
+        raise Conflict(detail, code="not_manual")
     if not note.strip():
         raise invalid("/note", "Say what you saw.", reason="say_what_you_saw")
     if amount != payment.amount:
         detail = f"The payment is about {Money(payment.amount, payment.currency)}; another amount cannot settle it."
         raise invalid("/amount", detail, reason="another_amount", amount=Money(payment.amount, payment.currency))
     if payment.status is PaymentStatus.succeeded or attempt.state is AttemptState.succeeded:
-        return await taken(practice.db, (await find(context, practice_id, payment_id))[1])
+        return await details_of(practice.db, (await find(context, practice_id, payment_id))[1])
     await ensure_lease(context, practice_id)
     money = Money(amount, payment.currency)
     seen = {"note": note, "proof": proof, "confirmedBy": actor}
@@ -44,13 +44,13 @@ async def confirm_by_hand(
 
     def also(unit: Unit) -> None:
         detail = {"attempt": attempt.id, "amount": amount, "note": note, "proof": proof}
-        audit.append(unit, context.world.now(), actor, "payment.confirmed_by_hand", payment.id, detail)
+        audit.append(unit, context.world.now(), actor, "payment.confirmed_manually", payment.id, detail)
 
     # Only the first of two concurrent confirmations is recorded; the second changes nothing and writes no audit line.
     for _ in range(TRIES):
         payment, attempt = await settle(practice, payment, attempt, said, "staff", None, also, unless_moved=True)
         if attempt.state is AttemptState.succeeded:
-            return await taken(practice.db, payment)
+            return await details_of(practice.db, payment)
     raise Stale
 
 

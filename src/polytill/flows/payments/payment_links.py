@@ -16,7 +16,7 @@ from polytill.domain.ids import address, new_id
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice
 from polytill.flows.payments.candidates import candidates
-from polytill.flows.payments.create import PaymentRequest, Taken, create_payment, refused, taken
+from polytill.flows.payments.create import PaymentDetails, PaymentRequest, create_payment, details_of, refused
 from polytill.flows.payments.customers import unless_blank
 from polytill.flows.payments.retries import is_over_for_certain, may_try_again
 from polytill.flows.payments.route import Wanted, Way, route, ways_of
@@ -131,13 +131,13 @@ async def only_payment(practice: Practice, link: PaymentLink) -> Payment | None:
     payment = await payments.by_id(practice.db, begun[0])
     if payment is None:
         return None
-    found = await taken(practice.db, payment)
+    found = await details_of(practice.db, payment)
     is_open = link.status(practice.now()) == "open"
     over = is_over_for_certain(payment, found.attempts)
     return None if is_open and over and not may_try_again(practice.context, payment, found.attempts) else payment
 
 
-async def way_back(practice: Practice, found: Taken) -> str | None:
+async def way_back(practice: Practice, found: PaymentDetails) -> str | None:
     """The token of the link on which the customer of a payment that failed for good can start another one."""
     maker, _, link_id = found.payment.created_by.partition(":")
     if maker != "link" or not is_over_for_certain(found.payment, found.attempts):
@@ -174,7 +174,7 @@ async def begin(
     customer: Customer,
     payer_key: str,
     provider_code: str | None = None,
-) -> Taken:
+) -> PaymentDetails:
     """Start a customer's payment, at the provider that they chose or the best one. The same ``payer_key`` (any, on a
     single-use link) returns the same payment."""
     for _ in range(2 * BEGUN_A_MINUTE):  # a request that loses this often reaches the rate limit first
@@ -185,12 +185,12 @@ async def begin(
 
 async def _begin(
     context: Context, practice_id: int, link_id: str, customer: Customer, payer_key: str, provider_code: str | None
-) -> Taken:
+) -> PaymentDetails:
     practice, link = await find_link(context, practice_id, link_id)
     now = context.world.now()
     begun = await only_payment(practice, link)
     if begun is not None:
-        return await taken(practice.db, begun)
+        return await details_of(practice.db, begun)
     known = None if link.single_use else await payments.by_key(practice.db, _key(link, payer_key))
     if known is None:
         _refuse_unless_open(link, now)

@@ -114,7 +114,7 @@ class News:
         if self.refund is None:
             return {"action": "lost_in_dispute", "dispute": self.dispute.provider_dispute_id if self.dispute else None}
         return {
-            "action": "refund_excess" if self.refund.origin == "api" else "refunded_at_provider",
+            "action": "refund_duplicate" if self.refund.origin == "api" else "refunded_at_provider",
             "refund": self.refund.id,
         }
 
@@ -162,7 +162,7 @@ async def book(practice: Practice, unit: Unit, payment: Payment, attempt: Attemp
 async def captured(practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, change: Change) -> int | None:
     """Add to ``change`` how a further capture changes the amounts returned before. Returns the payment's version that
     this depends on; None if nothing was returned and nothing is disputed."""
-    gone = payment.amount_refunded or payment.amount_lost or payment.excess_refunded or payment.amount_disputed
+    gone = payment.amount_refunded or payment.amount_lost or payment.duplicate_refunded or payment.amount_disputed
     if not change.add_captured or not gone:
         return None
     news = News("provider", attempt.id, captured=change.add_captured)
@@ -186,7 +186,7 @@ def _enter(
     """Write the ledger entry of a loss, or of the reversal of one."""
     if not more:
         return
-    account, provider = "disputes" if own else "excess", f"provider:{attempt.provider_code}"
+    account, provider = "disputes" if own else "duplicate_payments", f"provider:{attempt.provider_code}"
     entry = (
         Entry("dispute_lost", account, provider, more, payment.currency)
         if more > 0

@@ -23,18 +23,20 @@ from polytill.storage import audit, saved_methods, webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
-from polytill.storage.saved_methods import KeptMethod
+from polytill.storage.saved_methods import StoredMethod
 from polytill.storage.units import Unit
 
 # The delay before a removed copy is detached again after a try without an answer: from a minute to a day, without end.
 DETACH_AGAIN_S = (60, 300, 1800, 7200, 6 * 3600, 24 * 3600)
 
 
-def keep(practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, saved: SavedMethod, now: datetime) -> None:
+def store(
+    practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, saved: SavedMethod, now: datetime
+) -> None:
     """Store the method of a payment that requested it, in the unit that books the payment's money."""
     method_id, customer = new_id(practice.context.world), _customer_of(payment)
     place = saved_methods.token_place(method_id, attempt.environment)
-    kept = KeptMethod(
+    kept = StoredMethod(
         method_id,
         payment.practice_id,
         attempt.environment,
@@ -50,7 +52,7 @@ def keep(practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, sav
         saved.provider_customer_id,
         practice.db.data_key.seal(saved.token, place, practice.context.world),
         now,
-        same_card(method_id, attempt.config_id, saved.fingerprint, customer),
+        is_same_card(method_id, attempt.config_id, saved.fingerprint, customer),
         customer,
     )
     saved_methods.insert_once(unit, kept)
@@ -69,13 +71,13 @@ def _customer_of(payment: Payment) -> str | None:
     return customer_key(payment.customer_email, stored_phone(payment.customer_phone, payment.currency))
 
 
-def same_card(method_id: str, config_id: int, fingerprint: str | None, customer: str | None) -> str:
+def is_same_card(method_id: str, config_id: int, fingerprint: str | None, customer: str | None) -> str:
     """The key that all copies of one customer's card at one account share. Without a fingerprint or a known customer, a
     copy is a separate method."""
     return f"{config_id}:{fingerprint}:{customer}" if fingerprint and customer else method_id
 
 
-async def wanted(db: PracticeDb, method_id: str, email: str | None) -> KeptMethod:
+async def wanted(db: PracticeDb, method_id: str, email: str | None) -> StoredMethod:
     """The method that a payment is to charge. ``Invalid`` if it does not exist or belongs to another payer."""
     kept = await saved_methods.by_id(db, method_id)
     if kept is None or kept.removed_at is not None:
@@ -112,7 +114,7 @@ def merchant_reference(payment: Payment, attempt: Attempt) -> str | None:
     return (payment.reference or payment.number) if attempt.wire_format else None
 
 
-async def method_of(db: PracticeDb, payment: Payment) -> KeptMethod | None:
+async def method_of(db: PracticeDb, payment: Payment) -> StoredMethod | None:
     """The method that a payment saved or charged; None once it is removed."""
     if payment.saved_method_id is not None:
         kept = await saved_methods.by_id(db, payment.saved_method_id)
@@ -125,7 +127,7 @@ async def method_of(db: PracticeDb, payment: Payment) -> KeptMethod | None:
     return next(iter(await shown(db, [kept])), None)
 
 
-async def shown(db: PracticeDb, found: list[KeptMethod]) -> list[KeptMethod]:
+async def shown(db: PracticeDb, found: list[StoredMethod]) -> list[StoredMethod]:
     """Methods for display: the id of the oldest copy, with the newest copy's card details."""
     methods = []
     for kept in found:

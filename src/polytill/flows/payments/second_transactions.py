@@ -13,7 +13,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState
 from polytill.flows.context import Practice
-from polytill.flows.events import tell
+from polytill.flows.events import record_event
 from polytill.flows.payments import contradictions
 from polytill.flows.payments.decide import mismatch
 from polytill.flows.payments.settle import settle
@@ -94,7 +94,9 @@ async def _not_booked(practice: Practice, payment: Payment, attempt: Attempt, ou
     unit = Unit()
     subject = f"{attempt.id}:{outcome.provider_transaction_id}"
     detail = mismatch(attempt, outcome.amount) | {"transaction": outcome.provider_transaction_id}
-    tell(practice.context, unit, payment, "payment.amount_mismatch", detail, unless_case=("amount_mismatch", subject))
+    record_event(
+        practice.context, unit, payment, "payment.amount_mismatch", detail, unless_case=("amount_mismatch", subject)
+    )
     webhook_events.open_case(
         unit,
         new_id(practice.context.world),

@@ -14,14 +14,14 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, PaymentStatus
 from polytill.flows.context import Context, Practice, log
-from polytill.flows.events import tell
-from polytill.flows.identifiers import identified
-from polytill.flows.payment_events import tell_change
+from polytill.flows.events import record_event
+from polytill.flows.identifiers import named_by_outcome
+from polytill.flows.payment_events import record_status_event
 from polytill.flows.payments import contradictions, returned_amounts, saved_methods
 from polytill.flows.payments.decide import Verdict, decide
-from polytill.flows.payments.ended_attempts import as_end
-from polytill.flows.payments.settle_attempt import ask_again, timed
-from polytill.flows.provider_messages import said
+from polytill.flows.payments.ended_attempts import as_closed
+from polytill.flows.payments.settle_attempt import schedule_next_lookup, timed
+from polytill.flows.provider_messages import messages_of
 from polytill.flows.unresolved import is_unclear, noted_attempt
 from polytill.providers.outcomes import NeedsAction, NotSent, Outcome, Succeeded
 from polytill.storage import attempts, audit, ledger, payment_identifiers, payments, webhook_events
@@ -64,7 +64,7 @@ async def settle(
     """
     read, concluded_from = attempt, attempt.state
     for _ in range(TRIES):
-        outcome = await as_end(practice, payment, attempt, outcome)
+        outcome = await as_closed(practice, payment, attempt, outcome)
         verdict = decide(payment, attempt, outcome, successor)
         if isinstance(outcome, NotSent) and attempt.state is not concluded_from:
             verdict = Verdict()  # others have looked it up since, which may have repeated the call
@@ -75,7 +75,7 @@ async def settle(
         asked = source == "lookup" and attempt.state is concluded_from
         # Read before the unit starts, so that an exception here leaves no work open.
         queue = await noted_attempt(practice, payment, attempt, verdict.attempt, outcome, asked, decided)
-        named = await identified(practice.context, attempt, outcome)
+        named = await named_by_outcome(practice.context, attempt, outcome)
         now = practice.now()
         unit = Unit()
         if verdict.change is not None:
@@ -84,14 +84,14 @@ async def settle(
         if verdict.attempt is not None:
             _write_attempt(practice, unit, payment, attempt, verdict, now, is_new)
         elif asked:
-            ask_again(unit, payment, attempt, outcome, now)
+            schedule_next_lookup(unit, payment, attempt, outcome, now)
         if verdict.uses_successor and successor is not None:
             attempts.insert(unit, successor)
         payment_identifiers.insert(unit, attempt, named, now)
         _write_books(practice.context, unit, payment, attempt, verdict, source, now)
         contradictions.contradict(practice.context, unit, payment, against)
         if payment.save_method and isinstance(outcome, Succeeded) and outcome.saved_method and not verdict.cases:
-            saved_methods.keep(practice, unit, payment, attempt, outcome.saved_method, now)
+            saved_methods.store(practice, unit, payment, attempt, outcome.saved_method, now)
         if also is not None:
             also(unit)
         queue(unit)
@@ -164,7 +164,7 @@ def _log(db: PracticeDb, payment: Payment, attempt: Attempt, verdict: Verdict, o
         "provider": attempt.provider_code,
         "source": source,
         "outcome": type(outcome).__name__,
-        **said(outcome),
+        **messages_of(outcome),
     }
     if verdict.change is not None:
         log.info("settled", before=payment.status.value, after=verdict.change.status.value, **told)
@@ -180,9 +180,9 @@ def _write_books(
     for entry in verdict.entries:
         ledger.book(unit, new_id(context.world), payment.practice_id, payment.environment, payment.id, entry, now)
     if verdict.change is not None and (verdict.change.status is not payment.status or verdict.change.add_captured):
-        tell_change(context, unit, payment, verdict.change)
+        record_status_event(context, unit, payment, verdict.change)
     for case in verdict.cases:
-        tell(context, unit, payment, f"payment.{case.kind}", case.detail, unless_case=(case.kind, case.subject))
+        record_event(context, unit, payment, f"payment.{case.kind}", case.detail, unless_case=(case.kind, case.subject))
         webhook_events.open_case(
             unit,
             new_id(context.world),

@@ -9,7 +9,7 @@ from polytill.domain.states import ATTEMPT_CLOSED, AttemptState
 from polytill.flows.context import Practice
 from polytill.flows.next_action import seal_action
 from polytill.flows.schedule import next_lookup
-from polytill.flows.unresolved import asked_next, with_last_words
+from polytill.flows.unresolved import schedule_lookup, with_last_words
 from polytill.providers.outcomes import NextAction, Outcome, Unknown
 from polytill.storage import attempts
 from polytill.storage.attempts import Attempt
@@ -20,7 +20,7 @@ from polytill.storage.units import Unit
 ASKED_FOR_THE_REST = 3
 
 
-def ask_again(unit: Unit, payment: Payment, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
+def schedule_next_lookup(unit: Unit, payment: Payment, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
     """Schedule the next lookup if nothing has changed. One lost answer does not end the lookups for details that a
     received payment still lacks."""
     lookups, state = attempt.lookups + 1, attempt.state
@@ -29,8 +29,8 @@ def ask_again(unit: Unit, payment: Payment, attempt: Attempt, outcome: Outcome, 
     else:
         next_at = _by_expiry(payment, state, next_lookup(state, lookups, now), now)
     said = with_last_words(attempt, outcome, now)
-    next_at = asked_next(now, next_at, said.unclear_since)
-    attempts.asked_again(unit, replace(said, next_lookup_at=next_at, lookups=lookups))
+    next_at = schedule_lookup(now, next_at, said.unclear_since)
+    attempts.looked_up_again(unit, replace(said, next_lookup_at=next_at, lookups=lookups))
 
 
 def timed(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from polytill.domain.states import DisputeKind, DisputeState, Environment
 from polytill.flows.context import Practice
-from polytill.flows.listing import Looks, attempt_listed, listed, no_delivery, tell_too_long
+from polytill.flows.listing import EntryReader, attempt_listed, listed, warn_too_long, without_webhook
 from polytill.flows.provider_calls import handler_class
 from polytill.flows.refunds.disputes import confirm_end
 from polytill.flows.webhooks.receive import apply_dispute
@@ -22,13 +22,13 @@ LONGEST_DISPUTE = timedelta(days=180)
 CLOCKS_DIFFER = timedelta(seconds=600)
 
 
-async def compare_disputes(
+async def reconcile_disputes(
     practice: Practice,
     configuration: Configuration,
     environment: Environment,
     since: datetime,
     until: datetime,
-    looks: Looks,
+    looks: EntryReader,
 ) -> bool | None:
     """Book the listed disputes that were opened in a period, and those that are still open. If the provider lists by
     last change, book those that changed. Return None if the provider lists nothing now, and False if a dispute could
@@ -44,12 +44,12 @@ async def compare_disputes(
     if found is None:
         return None
     if not found.whole:
-        tell_too_long(practice.db, configuration, "list_disputes")
-    booked = [await looks.at(_look_at(practice, configuration, environment, fact)) for fact in found.facts]
+        warn_too_long(practice.db, configuration, "list_disputes")
+    booked = [await looks.at(_reconcile_entry(practice, configuration, environment, fact)) for fact in found.facts]
     return all(booked) or not by_change
 
 
-async def _look_at(
+async def _reconcile_entry(
     practice: Practice, configuration: Configuration, environment: Environment, fact: DisputeFact
 ) -> bool:
     attempt = await attempt_listed(practice.db, configuration, environment, fact)
@@ -66,7 +66,7 @@ async def _look_at(
     payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
     # A lost dispute about unknown money stays open, and is therefore listed again.
-    return await apply_dispute(practice, payment, attempt, fact, no_delivery, is_current=True)
+    return await apply_dispute(practice, payment, attempt, fact, without_webhook, is_current=True)
 
 
 def _is_news(before: Dispute, fact: DisputeFact) -> bool:

@@ -15,15 +15,15 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment
 from polytill.flows.context import Context, Practice
-from polytill.flows.listing import Looks, attempt_listed, listed, tell_too_long
-from polytill.flows.listing_progress import OVERLAP, Compared, Stretch
-from polytill.flows.next_action import still_asked
+from polytill.flows.listing import EntryReader, attempt_listed, listed, warn_too_long
+from polytill.flows.listing_progress import OVERLAP, Period, Progress
+from polytill.flows.next_action import unless_stale
 from polytill.flows.payments import contradictions, second_transactions
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import call_for, fetched, handler_class
-from polytill.flows.reconciliation.disputes import compare_disputes
+from polytill.flows.reconciliation.disputes import reconcile_disputes
 from polytill.flows.recovery import lookup
-from polytill.flows.refunds.listed import ask_again, compare_refunds, tell_unsettled
+from polytill.flows.refunds.listed import look_up_missing, reconcile_refunds, report_unsettled
 from polytill.flows.unresolved import is_unclear
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
@@ -57,7 +57,7 @@ class Window:
     facts: dict[str, PaymentFact]
 
 
-async def compare(context: Context, practice_id: int) -> int:
+async def reconcile(context: Context, practice_id: int) -> int:
     """Reconcile each configuration of a practice from the end of the last run. Return the number of listed
     transactions."""
     practice = await context.practice(practice_id)
@@ -76,21 +76,21 @@ async def _go_on(practice: Practice, configuration: Configuration, environment: 
     place = practice.id, configuration.id, environment
     compared = practice.context.compared.pop(place, None)
     if compared is None or compared.kept != kept:  # another process has continued, or staff requested a new start
-        compared = Compared(kept, kept)
+        compared = Progress(kept, kept)
     count = 0
     for stretch in compared.open:
         until = stretch.until
-        found = await _compare(practice, configuration, environment, stretch)
+        found = await _reconcile(practice, configuration, environment, stretch)
         if found is not None:
             count += found
             if stretch.until < until:  # more is listed by now than one listing holds
-                compared.ended(Stretch(stretch.until - OVERLAP, until, stretch.after, unread=True))
+                compared.ended(Period(stretch.until - OVERLAP, until, stretch.after, unread=True))
             await _ended(practice.db, configuration, environment, compared, stretch)
     for _ in range(WINDOWS_AT_ONCE):
         following = _next(practice.context, compared.until)
         if following is None:
             break
-        found = await _compare(practice, configuration, environment, following)
+        found = await _reconcile(practice, configuration, environment, following)
         if found is None:
             break
         count += found
@@ -101,7 +101,7 @@ async def _go_on(practice: Practice, configuration: Configuration, environment: 
 
 
 async def _ended(
-    db: PracticeDb, configuration: Configuration, environment: Environment, compared: Compared, stretch: Stretch
+    db: PracticeDb, configuration: Configuration, environment: Environment, compared: Progress, stretch: Period
 ) -> None:
     compared.ended(stretch)
     until = compared.to_keep()
@@ -112,33 +112,33 @@ async def _ended(
         compared.kept = until
 
 
-def _next(context: Context, compared_until: datetime | None) -> Stretch | None:
+def _next(context: Context, compared_until: datetime | None) -> Period | None:
     """Return the next period to reconcile; None if it is still too short."""
     now = context.surely_past(0)  # a clock that is ahead would mark periods as reconciled that are not over
     since = compared_until - OVERLAP if compared_until else now - FIRST_WINDOW
     until = min(now - YOUNGEST, since + OVERLAP + LONGEST_WINDOW)
     if compared_until is not None and until < compared_until + SHORTEST_WINDOW:
         return None
-    return Stretch(since, until, compared_until)
+    return Period(since, until, compared_until)
 
 
-async def _compare(
-    practice: Practice, configuration: Configuration, environment: Environment, stretch: Stretch
+async def _reconcile(
+    practice: Practice, configuration: Configuration, environment: Environment, stretch: Period
 ) -> int | None:
     """Reconcile one window. Return the number of listed transactions; None if it must be repeated before any later one."""
-    window, looks = await _listed(practice, configuration, environment, stretch.since, stretch.until), Looks()
+    window, looks = await _listed(practice, configuration, environment, stretch.since, stretch.until), EntryReader()
     if window is None:
         return None
     since, until = window.since, window.until
     unanswered = [
         fact
         for fact in window.facts.values()
-        if not await looks.at(_look_at(practice, configuration, environment, fact))
+        if not await looks.at(_reconcile_entry(practice, configuration, environment, fact))
     ]
     if window.whole:
-        await _look_for_missing(practice, configuration, environment, window, looks)
-    unsettled = await compare_refunds(practice, configuration, environment, since, until, looks)
-    disputed = await compare_disputes(practice, configuration, environment, since, until, looks)
+        await _find_missing(practice, configuration, environment, window, looks)
+    unsettled = await reconcile_refunds(practice, configuration, environment, since, until, looks)
+    disputed = await reconcile_disputes(practice, configuration, environment, since, until, looks)
     if unsettled is None or disputed is None:
         return None
     waited = stretch.after is None or practice.context.surely_past(0) - stretch.after >= PATIENCE
@@ -146,10 +146,10 @@ async def _compare(
         return None  # the whole window is repeated in the next run
     for fact in unanswered:
         if isinstance(fact.outcome, Succeeded):
-            await _tell_missing(practice, configuration, environment, fact)
+            await _report_missing(practice, configuration, environment, fact)
     for refund in unsettled:
-        await looks.at(tell_unsettled(practice, configuration, environment, refund))
-    await ask_again(practice, configuration, environment, since, until, looks, stretch.asked_again)
+        await looks.at(report_unsettled(practice, configuration, environment, refund))
+    await look_up_missing(practice, configuration, environment, since, until, looks, stretch.asked_again)
     stretch.until, stretch.unread = until, looks.unread
     return len(window.facts)
 
@@ -169,12 +169,12 @@ async def _listed(
         if found.whole or until - since <= OVERLAP + SHORTEST_WINDOW:
             facts = {fact.provider_transaction_id or fact.reference or "": fact for fact in found.facts}
             if not found.whole:
-                tell_too_long(practice.db, configuration, "list_transactions")
+                warn_too_long(practice.db, configuration, "list_transactions")
             return Window(since, until, found.whole, facts)
         until = since + max((until - since) / 2, OVERLAP + SHORTEST_WINDOW)
 
 
-async def _look_at(
+async def _reconcile_entry(
     practice: Practice, configuration: Configuration, environment: Environment, fact: PaymentFact
 ) -> bool:
     """Book a difference, or open a review case. Return False if the lookup got no answer and nothing else will repeat
@@ -182,7 +182,7 @@ async def _look_at(
     attempt = await attempt_listed(practice.db, configuration, environment, fact)
     if attempt is None:
         if isinstance(fact.outcome, Succeeded) and fact.reference and _OUR_REFERENCE.fullmatch(fact.reference):
-            await _tell_missing(practice, configuration, environment, fact)
+            await _report_missing(practice, configuration, environment, fact)
         return True
     attempt = await contradictions.adopted(practice, attempt, fact, is_proven=False)
     payment = await payments.by_id(practice.db, attempt.payment_id)
@@ -209,10 +209,10 @@ async def _asked(practice: Practice, payment: Payment, attempt: Attempt, fact: P
     id."""
     if attempt.provider_transaction_id is None and fact.provider_transaction_id is not None:
         outcome = await fetched(practice, attempt, fact.provider_transaction_id)
-        outcome = still_asked(practice.db, payment, attempt, outcome)
+        outcome = unless_stale(practice.db, payment, attempt, outcome)
         if not isinstance(outcome, Unknown | NotSent):
             payment, settled = await settle(practice, payment, attempt, outcome, "lookup")
-            await receive.take_up_after(practice, attempt, settled)
+            await receive.apply_after(practice, attempt, settled)
             return payment, settled
     payment = await lookup.refresh(practice, payment, attempt)
     fresh = await attempts.by_id(practice.db, attempt.id)
@@ -243,19 +243,17 @@ def _agrees(payment: Payment, attempt: Attempt, fact: PaymentFact) -> bool:
     return True
 
 
-async def _look_for_missing(
-    practice: Practice, configuration: Configuration, environment: Environment, window: Window, looks: Looks
+async def _find_missing(
+    practice: Practice, configuration: Configuration, environment: Environment, window: Window, looks: EntryReader
 ) -> None:
     facts = window.facts.values()
     known = frozenset(name for fact in facts for name in (fact.reference, fact.provider_transaction_id))
     since, until = window.since + CLOCKS_DIFFER, window.until - CLOCKS_DIFFER
     for attempt_id in await listings.taken_between(practice.db, configuration.id, environment, since, until):
-        await looks.at(_look_for(practice, environment, attempt_id, known))
+        await looks.at(_find(practice, environment, attempt_id, known))
 
 
-async def _look_for(
-    practice: Practice, environment: Environment, attempt_id: str, known: frozenset[str | None]
-) -> bool:
+async def _find(practice: Practice, environment: Environment, attempt_id: str, known: frozenset[str | None]) -> bool:
     attempt = await attempts.by_id(practice.db, attempt_id)
     assert attempt is not None
     if known & {attempt.id, attempt.provider_transaction_id} - {None}:
@@ -280,7 +278,7 @@ def _told(fact: PaymentFact) -> dict[str, Any]:
     }
 
 
-async def _tell_missing(
+async def _report_missing(
     practice: Practice, configuration: Configuration, environment: Environment, fact: PaymentFact
 ) -> None:
     subject = f"{configuration.id}:{fact.provider_transaction_id or fact.reference}"

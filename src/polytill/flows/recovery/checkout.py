@@ -24,13 +24,13 @@ from polytill.flows.payments.candidates import candidates
 from polytill.flows.payments.create import (
     MAX_ATTEMPTS,
     TRIES,
-    Taken,
+    PaymentDetails,
     attempt_in_turn,
     current_attempt,
+    details_of,
     find,
     new_attempt,
     refused,
-    taken,
 )
 from polytill.flows.payments.retries import may_try_again
 from polytill.flows.payments.route import Wanted, route, ways_of
@@ -62,7 +62,7 @@ class Step:
     wants: Wants | None = None  # the payment input that the customer must type
 
 
-async def next_step(practice: Practice, found: Taken) -> Step | None:
+async def next_step(practice: Practice, found: PaymentDetails) -> Step | None:
     """Return the customer's next step; None if there is none, or if its link or token was lost."""
     if found.payment.status is not PaymentStatus.requires_action:
         return None
@@ -110,7 +110,7 @@ async def _public_config(practice: Practice, attempt: Attempt) -> JsonObject:
     return {} if isinstance(handler, NotSent) else public_config(handler)
 
 
-async def come_back(context: Context, found: Taken) -> Taken:
+async def customer_returned(context: Context, found: PaymentDetails) -> PaymentDetails:
     """Look up a payment when its customer returns. Above the rate limit, no lookup is made: ``unanswered`` is set."""
     if context.payer_may_ask(found.payment.id):
         return await lookup.confirm(context, found.payment.practice_id, found.payment.id)
@@ -127,12 +127,12 @@ async def fields_to_correct(practice: Practice, payment: Payment) -> CustomerFie
     return ways[0].fields if ways else NOTHING
 
 
-async def correct(context: Context, practice_id: int, payment_id: str, typed: Customer) -> Taken:
+async def correct(context: Context, practice_id: int, payment_id: str, typed: Customer) -> PaymentDetails:
     """Retry a failed payment with the fields that its customer corrected; blank fields keep their value. ``Invalid`` if
     a field is not valid, or if the provider for the retry needs another one."""
     practice, payment = await find(context, practice_id, payment_id)
     if not may_try_again(context, payment, await attempts.of_payment(practice.db, payment.id)):
-        return await taken(practice.db, payment)
+        return await details_of(practice.db, payment)
     snapshot = await context.configured(practice.db)
     read = customers.read_customer(typed, customers.countries_of(snapshot.place, payment.currency))
     found = route(await candidates(context, snapshot, payment.currency), _wanted(_as_corrected(payment, read)))
@@ -141,13 +141,15 @@ async def correct(context: Context, practice_id: int, payment_id: str, typed: Cu
     return await try_again(context, practice_id, payment_id, read)
 
 
-async def try_again(context: Context, practice_id: int, payment_id: str, corrected: Customer | None = None) -> Taken:
+async def try_again(
+    context: Context, practice_id: int, payment_id: str, corrected: Customer | None = None
+) -> PaymentDetails:
     """Start a new attempt at a failed payment, with the fields that the customer ``corrected``. If that is not safe, or
     if another request was first, nothing changes."""
     entry = await context.opening.entry(practice_id)
     for _ in range(TRIES):
         practice, payment = await find(context, practice_id, payment_id)
-        found = await taken(practice.db, payment)
+        found = await details_of(practice.db, payment)
         if entry.state != "active" or not may_try_again(context, payment, found.attempts):
             return found
         snapshot = await context.configured(practice.db)
@@ -172,7 +174,7 @@ async def try_again(context: Context, practice_id: int, payment_id: str, correct
         # The number of attempts is limited for the payment, however many providers are configured.
         in_turn = in_turn[: MAX_ATTEMPTS - len(found.attempts)]
         again = await asyncio.shield(attempt_in_turn(practice, entry.name, payment, attempt, in_turn))
-        return await taken(practice.db, again.payment)
+        return await details_of(practice.db, again.payment)
     raise Stale
 
 

@@ -16,14 +16,22 @@ from typing import NamedTuple
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, ATTEMPT_WON, AttemptState, PaymentStatus
 from polytill.flows.context import Context, Practice, log
-from polytill.flows.next_action import charges_at_once, still_asked
+from polytill.flows.next_action import charges_at_once, unless_stale
 from polytill.flows.payments import capture_cancel, contradictions
-from polytill.flows.payments.create import Taken, create_params, current_attempt, find, start, successor_of, taken
+from polytill.flows.payments.create import (
+    PaymentDetails,
+    create_params,
+    current_attempt,
+    details_of,
+    find,
+    start,
+    successor_of,
+)
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import NOT_SUPPORTED, OTHER_ACCOUNT, call_for, configuration_of, handler_class
 from polytill.flows.refunds import create as create_refunds
 from polytill.flows.schedule import never_after
-from polytill.flows.slow_providers import Asked
+from polytill.flows.slow_providers import Target
 from polytill.flows.webhooks import receive
 from polytill.flows.webhooks.apply import MAX_TRIES, TAKEN_UP_AT_S
 from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams, PaymentFact
@@ -56,11 +64,11 @@ NOT_CLOSABLE = frozenset({NOTHING_TO_CLOSE, NOT_SUPPORTED})
 _LINK_LOST = Declined(Reason.expired, True, "link_lost", "The provider's answer with the payment page was lost.")
 
 
-async def confirm(context: Context, practice_id: int, payment_id: str, source: str = "lookup") -> Taken:
+async def confirm(context: Context, practice_id: int, payment_id: str, source: str = "lookup") -> PaymentDetails:
     """Look up a payment at its provider now, and settle by the answer."""
     practice, payment = await find(context, practice_id, payment_id)
     attempts = await storage_attempts.of_payment(practice.db, payment_id)
-    asked = [attempt for attempt in attempts if _worth_asking(context, payment, attempt)]
+    asked = [attempt for attempt in attempts if _worth_looking_up(context, payment, attempt)]
     if not asked and payment.status is not PaymentStatus.succeeded:
         current = current_attempt(payment, attempts)
         asked = [] if current.state in (AttemptState.sent, AttemptState.not_sent) else [current]
@@ -69,12 +77,12 @@ async def confirm(context: Context, practice_id: int, payment_id: str, source: s
         payment, outcome = await _refreshed(practice, payment, attempt, source)
         # "Not found" is an answer: no payment was started.
         unanswered = unanswered or (isinstance(outcome, Unknown) and outcome.reason is not Reason.not_found)
-    found = await taken(practice.db, await _read(practice.db, payment.id))
+    found = await details_of(practice.db, await _read(practice.db, payment.id))
     found.unanswered, found.asked = unanswered, bool(asked)
     return found
 
 
-def _worth_asking(context: Context, payment: Payment, attempt: Attempt) -> bool:
+def _worth_looking_up(context: Context, payment: Payment, attempt: Attempt) -> bool:
     if attempt.state is AttemptState.sent:  # its call may still be running
         return attempt.next_lookup_at is not None and attempt.next_lookup_at <= context.world.now()
     if attempt.state is AttemptState.succeeded:
@@ -103,8 +111,8 @@ async def _refreshed(practice: Practice, payment: Payment, attempt: Attempt, sou
     if handler is None:
         log.warning("handler_missing", provider=attempt.provider_code, attempt=attempt.id)
         return await _settled(practice, payment, attempt, Unknown(Reason.config), source)
-    payment, attempt = await _about_to_ask(practice, attempt, source)
-    outcome = still_asked(practice.db, payment, attempt, await _ask(practice, payment, attempt))
+    payment, attempt = await _before_lookup(practice, attempt, source)
+    outcome = unless_stale(practice.db, payment, attempt, await _call(practice, payment, attempt))
     outcome, lost = _interpreted(practice.context, handler, payment, attempt, outcome)
     if not lost:
         return await _settled(practice, payment, attempt, outcome, source)
@@ -132,7 +140,7 @@ async def _refreshed(practice: Practice, payment: Payment, attempt: Attempt, sou
     return (await settle(practice, payment, follows, answer, "answer"))[0], answer
 
 
-async def _about_to_ask(practice: Practice, attempt: Attempt, source: str) -> tuple[Payment, Attempt]:
+async def _before_lookup(practice: Practice, attempt: Attempt, source: str) -> tuple[Payment, Attempt]:
     """Read both rows again before the lookup: it may repeat the call, and the caller's rows may be old.
 
     An attempt whose call may still be running is marked unknown first. If that call then ends without reaching the
@@ -156,11 +164,11 @@ async def _settled(
     payment, settled = await settle(practice, payment, attempt, outcome, source)
     # The first lookup also processes webhooks that arrived before the answer that named the transaction.
     before = attempt if attempt.lookups else replace(attempt, provider_transaction_id=None)
-    await receive.take_up_after(practice, before, settled)
+    await receive.apply_after(practice, before, settled)
     return payment, outcome
 
 
-async def _ask(practice: Practice, payment: Payment, attempt: Attempt) -> Outcome:
+async def _call(practice: Practice, payment: Payment, attempt: Attempt) -> Outcome:
     amount = Money(attempt.amount, attempt.currency)
     if attempt.state not in (AttemptState.sent, AttemptState.unknown):
         ended = attempt.state in ATTEMPT_CLOSED | ATTEMPT_WON
@@ -269,7 +277,7 @@ async def expire(practice: Practice, payment: Payment) -> Payment:
 
 class _Work(NamedTuple):
     due: datetime
-    asked: Asked
+    asked: Target
     subject: str
     look: Look
 
@@ -321,15 +329,15 @@ async def _overdue(practice: Practice) -> list[_Work]:
     async def look_up(attempt: Attempt) -> None:
         await refresh(practice, await _read(practice.db, attempt.payment_id), attempt)
 
-    async def asked_of(one: Refund | Operation) -> Asked:
-        return Asked(await refunds.provider_of(practice.db, one), one.environment, is_told=False)
+    async def asked_of(one: Refund | Operation) -> Target:
+        return Target(await refunds.provider_of(practice.db, one), one.environment, is_told=False)
 
-    def asks(one: Attempt | Payment | WebhookEvent, is_told: bool = False) -> Asked:
-        return Asked(one.provider_code or "", one.environment, is_told)
+    def asks(one: Attempt | Payment | WebhookEvent, is_told: bool = False) -> Target:
+        return Target(one.provider_code or "", one.environment, is_told)
 
     def news(event: WebhookEvent) -> _Work:
         due = event.received_at + timedelta(seconds=TAKEN_UP_AT_S[min(event.tries, MAX_TRIES - 1)])
-        look = partial(receive.take_up, practice, event)
+        look = partial(receive.apply_due, practice, event)
         return _Work(due, asks(event, is_told=not event.must_fetch), event.id, look)
 
     work = [

@@ -21,7 +21,7 @@ from polytill.flows.context import Context, Practice
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers
-from polytill.flows.payments.create import Taken, current_attempt, find, taken
+from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import call_for
 from polytill.flows.recovery import lookup
@@ -43,7 +43,7 @@ FIELDS: Mapping[Wants, tuple[str, ...]] = {
 
 async def continue_payment(
     context: Context, practice_id: int, payment_id: str, values: Mapping[str, Secret], actor: str
-) -> Taken:
+) -> PaymentDetails:
     """Send the customer's payment input to the provider, and settle by the answer. The values are not stored."""
     practice, payment = await find(context, practice_id, payment_id)
     attempt = current_attempt(payment, await attempts.of_payment(practice.db, payment_id))
@@ -107,12 +107,14 @@ async def _in_normal_form(
     return found
 
 
-async def _pass_on(practice: Practice, payment: Payment, attempt: Attempt, params: ContinuePaymentParams) -> Taken:
+async def _pass_on(
+    practice: Practice, payment: Payment, attempt: Attempt, params: ContinuePaymentParams
+) -> PaymentDetails:
     outcome = await call_for(practice, attempt, "continue_payment", params)
     if isinstance(outcome, Unknown):
-        return await taken(practice.db, await lookup.refresh(practice, payment, attempt))
+        return await details_of(practice.db, await lookup.refresh(practice, payment, attempt))
     payment, _ = await settle(practice, payment, attempt, _forgetful(outcome, params.values), "answer")
-    return await taken(practice.db, payment)
+    return await details_of(practice.db, payment)
 
 
 def _forgetful(outcome: Outcome, values: Mapping[str, Secret]) -> Outcome:

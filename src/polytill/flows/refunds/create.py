@@ -174,16 +174,16 @@ async def send(practice: Practice, payment: Payment, attempt: Attempt, refund: R
 
 def _is_full(payment: Payment, attempt: Attempt, refund: Refund) -> bool:
     """Whether it refunds everything that its attempt has taken."""
-    return refund.amount == (attempt.amount if refund.returns_excess else payment.amount_captured)
+    return refund.amount == (attempt.amount if refund.returns_duplicate else payment.amount_captured)
 
 
 async def refresh(practice: Practice, refund: Refund, source: str = "lookup") -> Refund:
     """Look up the outcome of a refund, and settle by the answer."""
-    refund, outcome = await ask(practice, refund, source)
+    refund, outcome = await look_up(practice, refund, source)
     return await settle_refund(practice, refund, outcome, source)
 
 
-async def ask(practice: Practice, refund: Refund, source: str, called: str | None = None) -> tuple[Refund, Outcome]:
+async def look_up(practice: Practice, refund: Refund, source: str, called: str | None = None) -> tuple[Refund, Outcome]:
     """A refund as it is now, and the provider's answer about it. ``Unknown`` if the answer proves nothing.
 
     ``called``: the provider's id from a webhook. A lookup without an id may repeat the call. So a refund whose call is

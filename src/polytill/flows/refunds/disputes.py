@@ -13,7 +13,7 @@ from polytill.domain.errors import CheckRefused, Duplicate, InvalidAmount, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeKind, DisputeReason, DisputeState
 from polytill.flows.context import Context, Practice, log
-from polytill.flows.events import open_case, open_currency_case, tell
+from polytill.flows.events import open_case, open_currency_case, record_event
 from polytill.flows.payments import returned_amounts, reversals
 from polytill.flows.payments.create import current_attempt
 from polytill.flows.payments.returned_amounts import News
@@ -186,7 +186,7 @@ async def _follow(practice: Practice, unit: Unit, payment: Payment, before: Disp
     is_open = dispute.state is DisputeState.open
     if not (is_news or (escalated and is_open)):
         if is_open and before is not None and _differs(before, dispute):
-            tell(practice.context, unit, payment, f"{_noun(dispute)}.updated", detail)
+            record_event(practice.context, unit, payment, f"{_noun(dispute)}.updated", detail)
         return
     for kind, (case, suffix) in OPEN_CASES.items():
         if is_open and kind is dispute.kind:
@@ -199,7 +199,9 @@ async def _follow(practice: Practice, unit: Unit, payment: Payment, before: Disp
     if not is_open:
         await _end_others(practice, unit, dispute)
     audit.append(unit, practice.now(), "webhook", _audited(dispute), payment.id, detail)
-    tell(practice.context, unit, payment, _event(dispute), {**detail, "wasInquiry": True} if escalated else detail)
+    record_event(
+        practice.context, unit, payment, _event(dispute), {**detail, "wasInquiry": True} if escalated else detail
+    )
     log.info(
         "dispute_settled",
         practice=practice.id,

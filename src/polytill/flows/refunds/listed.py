@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, Environment, RefundState
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
-from polytill.flows.listing import Looks, attempt_listed, listed, no_delivery, tell_too_long
+from polytill.flows.listing import EntryReader, attempt_listed, listed, warn_too_long, without_webhook
 from polytill.flows.payments import contradictions
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import fetched, handler_class, handler_of
@@ -40,13 +40,13 @@ async def lists_refunds(context: Context, attempt: Attempt) -> bool:
     return handler is not None and handler.list_refunds is not None
 
 
-async def compare_refunds(
+async def reconcile_refunds(
     practice: Practice,
     configuration: Configuration,
     environment: Environment,
     since: datetime,
     until: datetime,
-    looks: Looks,
+    looks: EntryReader,
 ) -> list[RefundFact] | None:
     """Reconcile each refund that is listed in a period. Returns those without a certain answer from the provider. None
     if the provider lists nothing now, or the call of a refund that may be one of them is in progress."""
@@ -57,18 +57,18 @@ async def compare_refunds(
     if found is None:
         return None
     if not found.whole:
-        tell_too_long(practice.db, configuration, "list_refunds")
+        warn_too_long(practice.db, configuration, "list_refunds")
     unsettled, under_way = [], False
     for fact in found.facts:
         try:
-            if not await looks.at(_look_at(practice, configuration, environment, fact)):
+            if not await looks.at(_reconcile_entry(practice, configuration, environment, fact)):
                 unsettled.append(fact)
         except _UnderWay:
             under_way = True
     return None if under_way else unsettled
 
 
-async def tell_unsettled(
+async def report_unsettled(
     practice: Practice, configuration: Configuration, environment: Environment, fact: RefundFact
 ) -> bool:
     """Open a review case for a refund that was listed long ago and about which nothing is certain yet."""
@@ -83,13 +83,13 @@ async def tell_unsettled(
     return True
 
 
-async def ask_again(
+async def look_up_missing(
     practice: Practice,
     configuration: Configuration,
     environment: Environment,
     since: datetime,
     until: datetime,
-    looks: Looks,
+    looks: EntryReader,
     asked: set[str],
 ) -> None:
     """Look up each refund that is done and reached one of the ages in a period. Only a refund reversal changes
@@ -99,13 +99,13 @@ async def ask_again(
             practice.db, configuration.id, environment, since - age, until - age
         ):
             if refund_id not in asked:
-                await looks.at(_ask_again(practice, refund_id, asked))
+                await looks.at(_look_up_missing(practice, refund_id, asked))
 
 
-async def _ask_again(practice: Practice, refund_id: str, asked: set[str]) -> bool:
+async def _look_up_missing(practice: Practice, refund_id: str, asked: set[str]) -> bool:
     refund = await refunds.by_id(practice.db, refund_id)
     assert refund is not None
-    refund, outcome = await refunding.ask(practice, refund, "lookup")
+    refund, outcome = await refunding.look_up(practice, refund, "lookup")
     is_missing = isinstance(outcome, NotSent) and await contradictions.is_decided(practice.db, refund)
     if isinstance(outcome, Declined) or is_missing:
         await settle_refund(practice, refund, outcome, "lookup")
@@ -113,7 +113,7 @@ async def _ask_again(practice: Practice, refund_id: str, asked: set[str]) -> boo
     return True
 
 
-async def _look_at(
+async def _reconcile_entry(
     practice: Practice, configuration: Configuration, environment: Environment, fact: RefundFact
 ) -> bool:
     attempt = await attempt_listed(practice.db, configuration, environment, fact)
@@ -158,16 +158,16 @@ async def _look_at(
             return True
     if told.amount is None:
         return True  # it failed, and was not made here: nothing was refunded
-    for refund in await apply_refund_fact(practice, payment, attempt, told, no_delivery):
+    for refund in await apply_refund_fact(practice, payment, attempt, told, without_webhook):
         # The listed refund was recorded as ended, or may be one of several: the provider tells which, and its outcome.
         called = told.provider_refund_id if told.reference == refund.id else None
-        refund, outcome = await refunding.ask(practice, refund, "lookup", called)
+        refund, outcome = await refunding.look_up(practice, refund, "lookup", called)
         await settle_refund(practice, refund, outcome, "lookup")
     ours = await refunds.of_payment(practice.db, payment.id)
-    return told.amount.currency != payment.currency or any(_is_it(refund, told) for refund in ours)
+    return told.amount.currency != payment.currency or any(_agrees(refund, told) for refund in ours)
 
 
-def _is_it(refund: Refund, told: RefundFact) -> bool:
+def _agrees(refund: Refund, told: RefundFact) -> bool:
     """Whether a refund already has what a fact reports."""
     agreeing = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(told.state)
     return refund.provider_refund_id == told.provider_refund_id and (agreeing is None or refund.state in agreeing)

@@ -1,7 +1,7 @@
 """The refund part of ``settle``: what a fact changes in a refund, its payment's amounts, and the ledger.
 
 A refund holds a reservation, or is booked, or holds nothing; a change of state moves its amount between the three. An
-amount that a provider refunds beyond the captured amount is booked apart (``excess_refunded``).
+amount that a provider refunds beyond the captured amount is booked apart (``duplicate_refunded``).
 ``flows/payments/returned_amounts.py`` decides how much of it is the same money as a lost dispute, and whether more was
 returned than captured.
 """
@@ -22,8 +22,16 @@ from polytill.flows.payments.create import current_attempt
 from polytill.flows.payments.returned_amounts import News
 from polytill.flows.payments.settle import TRIES
 from polytill.flows.provider_calls import OTHER_ACCOUNT
-from polytill.flows.provider_messages import said
-from polytill.flows.refunds.write import CAME_TO_NOTHING, OUTCOME_OPEN, _keep, _move, _outrun, _with, decide_refund
+from polytill.flows.provider_messages import messages_of
+from polytill.flows.refunds.write import (
+    OUTCOME_OPEN,
+    REFUNDED_NOTHING,
+    _is_outdated,
+    _keep,
+    _move,
+    _with,
+    decide_refund,
+)
 from polytill.flows.schedule import next_lookup
 from polytill.flows.unresolved import is_unclear, noted_refund
 from polytill.providers.contract import RefundFact
@@ -33,7 +41,7 @@ from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
-from polytill.storage.refunds import DISPUTE_WON, Refund, excess_key
+from polytill.storage.refunds import DISPUTE_WON, Refund, duplicate_key
 from polytill.storage.units import Unit
 
 Also = Callable[[Unit], None]
@@ -56,10 +64,10 @@ async def settle_refund(
         unit = Unit()
         now = practice.now()
         asked = source == "lookup" and refund.state is seen
-        another = _told_of_another(refund, outcome)
+        another = _fact_of_another(refund, outcome)
         differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
         amount_differs = (differs and another is None) or is_anothers
-        is_outrun = _outrun(seen, refund, outcome)
+        is_outrun = _is_outdated(seen, refund, outcome)
         no_news = another is not None or amount_differs or is_outrun
         state = None if no_news else decide_refund(refund, outcome)
         queue = await noted_refund(practice, payment, refund, outcome, state is not None, asked, decided)
@@ -104,18 +112,7 @@ async def settle_refund(
             assert fresh is not None
             refund = fresh
             continue
-        if state is not None:
-            log.info(
-                "refund_settled",
-                practice=practice.id,
-                refund=refund.id,
-                source=source,
-                before=refund.state.value,
-                after=state.value,
-                **said(outcome),
-            )
-        elif is_unclear(outcome):
-            log.warning("refund_not_understood", practice=practice.id, refund=refund.id, source=source, **said(outcome))
+        _log(practice, refund, state, outcome, source)
         if another is not None:
             attempt = await attempts.by_id(practice.db, refund.attempt_id)
             assert attempt is not None
@@ -124,7 +121,16 @@ async def settle_refund(
     raise Stale
 
 
-def _told_of_another(refund: Refund, outcome: Outcome) -> RefundFact | None:
+def _log(practice: Practice, before: Refund, state: RefundState | None, outcome: Outcome, source: str) -> None:
+    """Log the result, with the provider's code and message. An answer that cannot be understood is a warning."""
+    about = {"practice": practice.id, "refund": before.id, "source": source, **messages_of(outcome)}
+    if state is not None:
+        log.info("refund_settled", before=before.state.value, after=state.value, **about)
+    elif is_unclear(outcome):
+        log.warning("refund_not_understood", **about)
+
+
+def _fact_of_another(refund: Refund, outcome: Outcome) -> RefundFact | None:
     """The further refund that an answer about a done refund reports, under another id than the stored one: somebody
     made a refund of the same amount in the dashboard meanwhile, and it was mistaken for ours."""
     if refund.state not in REFUND_DONE or not isinstance(outcome, Succeeded | Pending) or outcome.amount is None:
@@ -178,7 +184,7 @@ def _matching(known: list[Refund], attempt: Attempt, fact: RefundFact) -> list[R
     done = [r for r in same if r.state in REFUND_DONE]
     if fact.provider_refund_id is None:
         # Without an id, the fact may repeat what another refund already has, be older than its end, or be about none.
-        return [*waiting, *done, *(r for r in same if r.state in CAME_TO_NOTHING)]
+        return [*waiting, *done, *(r for r in same if r.state in REFUNDED_NOTHING)]
     waiting, done = ([r for r in some if r.provider_refund_id is None] for some in (waiting, done))
     # A refund that is known from a fact without an id has none yet: it is this one.
     return [*waiting, *done] if fact.state == "failed" else waiting or done[:1]
@@ -195,7 +201,7 @@ def _names(fact: RefundFact, refund: Refund) -> bool:
     return is_ours or (named is not None and named == known)
 
 
-def _must_ask(matching: list[Refund], fact: RefundFact) -> bool:
+def _needs_lookup(matching: list[Refund], fact: RefundFact) -> bool:
     """Whether only the provider can tell which of these a webhook is about, and whether it is about any."""
     if fact.state == reversals.UNDONE:
         return False
@@ -242,7 +248,7 @@ async def apply_refund_fact(
             if amount.minor <= 0:
                 await _nothing_new(practice.db, also)
                 return []
-            over = [r for r in known if r.provider_refund_id and r.state in CAME_TO_NOTHING]
+            over = [r for r in known if r.provider_refund_id and r.state in REFUNDED_NOTHING]
             if uncertain := over + [r for r in known if r.state in OUTCOME_OPEN]:
                 return uncertain
             matching: list[Refund] = []
@@ -251,7 +257,7 @@ async def apply_refund_fact(
             return []
         else:
             matching = _matching(known, attempt, fact)
-        if _must_ask(matching, fact):
+        if _needs_lookup(matching, fact):
             return matching
         outcome = _outcome_of(fact, amount)
         if matching:
@@ -304,7 +310,7 @@ async def _adopt(
     key = f"provider:{refund_id}"
     if current_attempt(payment, await attempts.of_payment(practice.db, payment.id)).id != attempt.id:
         # Of a duplicate payment: it changes nothing that the payment itself has captured.
-        key = excess_key(attempt.id, await refunds.of_payment(practice.db, payment.id))
+        key = duplicate_key(attempt.id, await refunds.of_payment(practice.db, payment.id))
     refund = Refund(
         id=refund_id,
         payment_id=payment.id,

@@ -9,12 +9,12 @@ from typing import assert_never
 from polytill.domain.ids import new_id
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, RefundState
 from polytill.flows.context import Practice
-from polytill.flows.events import open_case, tell
+from polytill.flows.events import open_case, record_event
 from polytill.flows.payments import returned_amounts
 from polytill.flows.payments.create import current_attempt
 from polytill.flows.payments.returned_amounts import News
 from polytill.flows.schedule import next_lookup
-from polytill.flows.unresolved import asked_next, refund_with_last_words
+from polytill.flows.unresolved import refund_with_last_words, schedule_lookup
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Succeeded, Unknown
 from polytill.storage import attempts, audit, ledger, payments, refunds
 from polytill.storage.ledger import Entry
@@ -23,7 +23,7 @@ from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
 # The provider accepted these, and refunded nothing in the end.
-CAME_TO_NOTHING = frozenset({RefundState.failed, RefundState.declined})
+REFUNDED_NOTHING = frozenset({RefundState.failed, RefundState.declined})
 
 
 OUTCOME_OPEN = frozenset({RefundState.sent, RefundState.unknown})
@@ -48,7 +48,7 @@ def decide_refund(refund: Refund, outcome: Outcome) -> RefundState | None:
     return state if state in REFUND_NEXT[refund.state] else None
 
 
-def _outrun(seen: RefundState, refund: Refund, outcome: Outcome) -> bool:
+def _is_outdated(seen: RefundState, refund: Refund, outcome: Outcome) -> bool:
     """Whether a refund has changed since this outcome was observed: its own call's answer was read late, or a webhook
     was applied in parallel with a later one. It does not restore a refund that has ended. "Not sent" proves nothing
     about a call that others have looked up since, because they may have repeated it."""
@@ -56,7 +56,7 @@ def _outrun(seen: RefundState, refund: Refund, outcome: Outcome) -> bool:
         return True
     answered = getattr(outcome, "provider_transaction_id", None)
     is_it = answered is not None and answered == refund.provider_refund_id
-    return is_it and seen is not refund.state and refund.state in CAME_TO_NOTHING
+    return is_it and seen is not refund.state and refund.state in REFUNDED_NOTHING
 
 
 def _with(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:
@@ -80,7 +80,7 @@ def _keep(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, now: dateti
     elif asked:
         kept = replace(refund_with_last_words(refund, outcome, now), lookups=refund.lookups + 1)
         next_at = next_lookup(refund.state, kept.lookups, now)
-        refunds.asked_again(unit, replace(kept, next_lookup_at=asked_next(now, next_at, kept.unclear_since)))
+        refunds.looked_up_again(unit, replace(kept, next_lookup_at=schedule_lookup(now, next_at, kept.unclear_since)))
 
 
 async def _move(
@@ -95,18 +95,18 @@ async def _move(
     attempt = await attempts.by_id(practice.db, after.attempt_id)
     assert attempt is not None
     account = f"provider:{attempt.provider_code}"
-    given = "excess" if after.returns_excess else "refunds"
+    given = "duplicate_payments" if after.returns_duplicate else "refunds"
     if before.state in REFUND_RESERVES and before.reserves:
         change.add_reserved = -before.amount if after.state not in REFUND_RESERVES else 0
     if after.state in REFUND_DONE and before.state not in REFUND_DONE:
         available = payment.amount_captured - payment.amount_refunded - payment.refund_reserved - change.add_reserved
-        after.booked = 0 if after.returns_excess else max(0, min(after.amount, available))
-        after.booked_excess = after.amount - after.booked
-        change.add_refunded, change.add_excess_refunded = after.booked, after.booked_excess
+        after.booked = 0 if after.returns_duplicate else max(0, min(after.amount, available))
+        after.booked_duplicate = after.amount - after.booked
+        change.add_refunded, change.add_duplicate_refunded = after.booked, after.booked_duplicate
         entries.append(Entry("refund", given, account, after.amount, after.currency))
     elif before.state in REFUND_DONE and after.state not in REFUND_DONE:
-        change.add_refunded, change.add_excess_refunded = -before.booked, -before.booked_excess
-        after.booked = after.booked_excess = 0
+        change.add_refunded, change.add_duplicate_refunded = -before.booked, -before.booked_duplicate
+        after.booked = after.booked_duplicate = 0
         entries.append(Entry("refund_failed", account, given, after.amount, after.currency))
         if not after.is_undone:
             open_case(
@@ -143,4 +143,4 @@ async def _move(
     if after.state in REFUND_DONE or after.state in REFUND_VOID:
         kind = "refund.succeeded" if after.state in REFUND_DONE else "refund.failed"
         told = {"refundId": after.id, "amount": after.amount, "origin": after.origin, "reason": after.failure_reason}
-        tell(practice.context, unit, payment, kind, told)
+        record_event(practice.context, unit, payment, kind, told)

@@ -35,7 +35,7 @@ from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
 from polytill.storage.payments import Payment
-from polytill.storage.refunds import Refund, excess_key
+from polytill.storage.refunds import Refund, duplicate_key
 from polytill.storage.units import Unit
 
 # A transaction that the provider knows is looked up for so long before staff may mark it as not paid.
@@ -111,13 +111,13 @@ async def look_up(context: Context, practice_id: int, case_id: str, actor: str) 
     unit = Unit()
     audit.append(unit, context.world.now(), actor, "case.looked_up", case.id, {"kind": case.kind})
     await practice.db.commit(unit)
-    answered = await _ask(practice, case)
+    answered = await _look_up(practice, case)
     found = await _evidence(practice.db, case)
     found.answered = answered
     return found
 
 
-async def _ask(practice: Practice, case: OperatorCase) -> bool:
+async def _look_up(practice: Practice, case: OperatorCase) -> bool:
     """Look up the case's payment, and those of its refunds, captures and cancels whose outcome is unknown or pending.
     Return whether the provider answered."""
     assert case.payment_id is not None
@@ -136,13 +136,13 @@ async def _ask(practice: Practice, case: OperatorCase) -> bool:
     return asked and answered
 
 
-async def put_away(context: Context, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
+async def resolve(context: Context, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
     """Mark a case as handled, with a note that says how or on what proof. No money changes."""
     if not note.strip():
         raise invalid("/note", "Describe how the case was handled, or the proof.", reason="say_how")
     practice = await context.practice(practice_id)
     case = await open_or_conflict(practice.db, case_id)
-    await _resolve(practice, case, {"action": "handled", "note": note}, actor)
+    await _resolve(practice, case, {"action": "resolved", "note": note}, actor)
     return await evidence(context, practice_id, case_id)
 
 
@@ -166,7 +166,7 @@ async def same_account(context: Context, practice_id: int, case_id: str, note: s
             with suppress(Conflict):  # somebody else resolved it meanwhile
                 await _resolve(practice, other, {"action": "same_account", "note": note, **same}, actor)
     await _resolve(practice, case, {"action": "same_account", "note": note, **same}, actor)
-    answered = await _ask(practice, case)
+    answered = await _look_up(practice, case)
     found = await evidence(context, practice_id, case_id)
     found.answered = answered
     return found
@@ -182,7 +182,7 @@ async def _same_keys(practice: Practice, case: OperatorCase) -> dict[str, int] |
     return {"config": attempt.config_id, "made_with": attempt.credential_version, "same_as": newest.version}
 
 
-async def call_off(context: Context, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
+async def mark_not_paid(context: Context, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
     """Mark a charge as not paid, with the proof, if no lookup can find it: it has no page, and its provider id was
     lost. Its payment is canceled, and the case ends. A later answer of the provider still counts: a late success is
     booked."""
@@ -196,8 +196,8 @@ async def call_off(context: Context, practice_id: int, case_id: str, note: str, 
         raise Conflict(detail, code="can_be_found")
     payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
-    said = Declined(Reason.canceled, True, "called_off", "Staff marked this as not paid.")
-    resolution = {"action": "called_off", "note": note}
+    said = Declined(Reason.canceled, True, "marked_not_paid", "Staff marked this as not paid.")
+    resolution = {"action": "marked_not_paid", "note": note}
 
     def also(unit: Unit) -> None:
         add_resolution(unit, case, resolution, actor, context.world.now())
@@ -226,15 +226,15 @@ async def unfindable(practice: Practice, case: OperatorCase) -> Attempt | None:
     return attempt if handler is not None and handler.create_moves_money else None
 
 
-async def refund_excess(
+async def refund_duplicate(
     context: Context, practice_id: int, case_id: str, actor: str, accept_dispute_risk: bool = False
 ) -> Evidence:
     """Refund a duplicate payment, or the rest of it. The case ends when the refund has succeeded. A payment with an
     open chargeback is refunded only with ``accept_dispute_risk``."""
     practice = await context.practice(practice_id)
     case = await open_or_conflict(practice.db, case_id)
-    if case.kind != "excess" or case.payment_id is None:
-        raise Conflict("Only a duplicate payment can be refunded in this way.", code="not_an_excess")
+    if case.kind != "duplicate_payment" or case.payment_id is None:
+        raise Conflict("Only a duplicate payment can be refunded in this way.", code="not_a_duplicate")
     payment = await payments.by_id(practice.db, case.payment_id)
     attempt = await storage_attempts.by_id(practice.db, case.subject)
     assert payment is not None
@@ -246,7 +246,7 @@ async def refund_excess(
     made = None
     for _ in range(TRIES):
         with suppress(Stale):  # the payment has changed, for example by a dispute
-            made = await _excess_refund(practice, case, actor, accept_dispute_risk)
+            made = await _duplicate_refund(practice, case, actor, accept_dispute_risk)
             break
     if made is None:
         raise Stale
@@ -255,7 +255,7 @@ async def refund_excess(
     return await evidence(context, practice_id, case_id)
 
 
-async def _excess_refund(practice: Practice, case: OperatorCase, actor: str, accept_dispute_risk: bool) -> Refund:
+async def _duplicate_refund(practice: Practice, case: OperatorCase, actor: str, accept_dispute_risk: bool) -> Refund:
     """Commit the refund row of a duplicate payment before its call: the amount that earlier refunds leave. ``Stale`` if
     the payment has changed meanwhile."""
     assert case.payment_id is not None
@@ -289,7 +289,7 @@ async def _excess_refund(practice: Practice, case: OperatorCase, actor: str, acc
         currency=attempt.currency,
         reason="Paid twice",
         origin="api",
-        idempotency_key=excess_key(attempt.id, known),
+        idempotency_key=duplicate_key(attempt.id, known),
         request_hash="",
         created_by=actor,
         created_at=now,

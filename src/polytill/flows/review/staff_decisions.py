@@ -86,7 +86,7 @@ async def mark_paid(
         _, settled = await settle(
             practice, payment, attempt, said, "staff", None, also, unless_moved=True, decided=case
         )
-        await receive.take_up_after(practice, attempt, settled)
+        await receive.apply_after(practice, attempt, settled)
     found = await evidence(context, practice_id, case_id)
     if found.case.state == "open":
         await _no_other(practice.db, attempt, transaction)
@@ -259,7 +259,7 @@ async def _operation_decided(
             Money(payment.amount_captured + (operation.amount or 0), payment.currency), attempt.provider_transaction_id
         )
     _, settled = await settle(practice, payment, attempt, outcome, "staff", None, with_operation, unless_moved=True)
-    await receive.take_up_after(practice, attempt, settled)
+    await receive.apply_after(practice, attempt, settled)
 
 
 # ── Both ──

@@ -8,14 +8,14 @@ from polytill.domain.errors import UnreadableRow
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment, EventState
 from polytill.flows.context import Context, Practice
-from polytill.flows.events import open_currency_case, tell_practice
+from polytill.flows.events import open_currency_case, record_practice_event
 from polytill.flows.identifiers import attempt_of
 from polytill.providers.contract import DisputeFact, Fact, RefundFact, WebhookResult
 from polytill.storage import webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
-from polytill.storage.reading import tell_unreadable
+from polytill.storage.reading import report_unreadable
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
@@ -47,12 +47,12 @@ async def finish(
             "eventType": event.event_type,
             "reason": reason,
         }
-        tell_practice(practice.context, unit, practice.id, event.environment, "webhook.parked", told)
+        record_practice_event(practice.context, unit, practice.id, event.environment, "webhook.parked", told)
     await practice.db.commit(unit)
     event.state, event.reason = state, reason
 
 
-def finishing(context: Context, event: WebhookEvent, payment_id: str) -> Callable[[Unit], None]:
+def mark_applied(context: Context, event: WebhookEvent, payment_id: str) -> Callable[[Unit], None]:
     """The step that marks it as applied, for the unit that applies it."""
 
     def also(unit: Unit) -> None:
@@ -87,7 +87,7 @@ async def in_other_currency(
     return True
 
 
-async def attempt_hinted(
+async def attempt_of_unsigned(
     db: PracticeDb, config_id: int, environment: Environment, facts: Sequence[Fact]
 ) -> Attempt | None:
     """The attempt that an unsigned webhook is about. Also None if this version cannot read it: the webhook is stored
@@ -95,11 +95,11 @@ async def attempt_hinted(
     try:
         return await attempt_of(db, config_id, environment, facts[0]) if facts else None
     except UnreadableRow as error:
-        tell_unreadable(error)
+        report_unreadable(error)
         return None
 
 
-async def may_go_on(db: PracticeDb, event: WebhookEvent) -> bool:
+async def may_continue(db: PracticeDb, event: WebhookEvent) -> bool:
     """Whether the current fact is applied, and the next one may be."""
     stored = await webhook_events.by_id(db, event.id)
     return stored is None or (stored.state, stored.reason) == (EventState.received, webhook_events.HAS_MORE)

@@ -14,9 +14,9 @@ from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
 from polytill.flows.context import Context, Practice, log
-from polytill.flows.identifiers import attempt_of, naming
+from polytill.flows.identifiers import attempt_of, with_unsigned_identifiers
 from polytill.flows.lease import ensure as ensure_lease
-from polytill.flows.next_action import still_asked
+from polytill.flows.next_action import unless_stale
 from polytill.flows.payments import contradictions, second_transactions
 from polytill.flows.payments.decide import decide
 from polytill.flows.payments.partial_captures import has_money
@@ -27,11 +27,11 @@ from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
 from polytill.flows.webhooks import unsigned
 from polytill.flows.webhooks.apply import (
     NOT_CAPTURED,
-    attempt_hinted,
+    attempt_of_unsigned,
     finish,
-    finishing,
     in_other_currency,
-    may_go_on,
+    mark_applied,
+    may_continue,
     notice,
     wait,
 )
@@ -88,7 +88,7 @@ async def receive(
     event, result = _read(practice, configuration, environment, handler, body)
     await ensure_lease(context, practice.id)
     if event.must_fetch:
-        attempt = await attempt_hinted(practice.db, configuration.id, event.environment, result.facts)
+        attempt = await attempt_of_unsigned(practice.db, configuration.id, event.environment, result.facts)
         event, now = await unsigned.store(practice.db, event, result.facts, attempt)
         if not now:
             return event
@@ -109,7 +109,7 @@ async def receive(
     return event
 
 
-async def wanted_answer(context: Context, event: WebhookEvent) -> JsonObject:
+async def response_body(context: Context, event: WebhookEvent) -> JsonObject:
     """The body that the provider of a webhook expects in the response."""
     entry = (await context.catalog()).get(event.provider_code)
     try:
@@ -205,7 +205,7 @@ async def apply_stored(practice: Practice, event: WebhookEvent) -> None:
     await _apply(practice, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))
 
 
-async def take_up(practice: Practice, event: WebhookEvent) -> None:
+async def apply_due(practice: Practice, event: WebhookEvent) -> None:
     """Apply a stored webhook that is due. A failure counts as a try, too: the next one is later, the last one parks it."""
     try:
         await apply_stored(practice, event)
@@ -256,18 +256,20 @@ async def _apply(practice: Practice, configuration: Configuration, event: Webhoo
             await finish(practice, event, EventState.parked, "environment_mismatch")
             return
         attempt = await contradictions.adopted(practice, attempt, fact, is_proven=not result.must_fetch)
-        if isinstance(fact, PaymentFact) and await _is_anothers(practice, configuration, event, attempt, fact):
+        if isinstance(fact, PaymentFact) and await _names_another_attempt(
+            practice, configuration, event, attempt, fact
+        ):
             await finish(practice, event, EventState.parked, "reference_mismatch")
             return
         payment = await payments.by_id(practice.db, attempt.payment_id)
         assert payment is not None
         event.has_more = fact is not result.facts[-1]
         await _apply_fact(practice, event, result, fact, payment, attempt)
-        if event.has_more and not await may_go_on(practice.db, event):
+        if event.has_more and not await may_continue(practice.db, event):
             return  # it is applied again as a whole
 
 
-async def _is_anothers(
+async def _names_another_attempt(
     practice: Practice, configuration: Configuration, event: WebhookEvent, attempt: Attempt, fact: PaymentFact
 ) -> bool:
     """Whether a webhook names one attempt by our reference and another by the provider's id: then it is about neither.
@@ -293,7 +295,7 @@ async def _is_anothers(
 async def _apply_fact(
     practice: Practice, event: WebhookEvent, result: WebhookResult, fact: Fact, payment: Payment, attempt: Attempt
 ) -> None:
-    also = finishing(practice.context, event, payment.id)
+    also = mark_applied(practice.context, event, payment.id)
     if isinstance(fact, PaymentFact) and second_transactions.is_another(attempt, fact):
         await _book_another(practice, event, payment, attempt, fact)
         return
@@ -304,7 +306,7 @@ async def _apply_fact(
             # A fact about an authorization may arrive long after its end, and does not prove that it is still held. For
             # an answer that cannot be understood, a lookup may return known terms.
             outcome = await fetched(practice, attempt, fact.provider_transaction_id)
-            outcome = still_asked(practice.db, payment, attempt, outcome)
+            outcome = unless_stale(practice.db, payment, attempt, outcome)
         if isinstance(outcome, Unknown | NotSent):
             if is_unclear(outcome) and attempt.state in MAY_BE_UNCLEAR:
                 await settle(practice, payment, attempt, outcome, "lookup")  # its message is stored, a case may open
@@ -312,7 +314,11 @@ async def _apply_fact(
             return
         # A webhook of another amount than requested is parked below, so it is not finished here.
         is_other = any(case.kind == "amount_mismatch" for case in decide(payment, attempt, outcome).cases)
-        with_names = await naming(practice.context, attempt, fact, outcome, also) if result.must_fetch else also
+        with_names = (
+            await with_unsigned_identifiers(practice.context, attempt, fact, outcome, also)
+            if result.must_fetch
+            else also
+        )
         payment, settled = await settle(
             practice,
             payment,
@@ -326,7 +332,7 @@ async def _apply_fact(
         if _is_hold(outcome) and not is_other and settled.state in ATTEMPT_CLOSED:  # closed while this was applied
             await _apply_fact(practice, event, result, fact, payment, settled)
             return
-        await take_up_after(practice, attempt, settled, event)
+        await apply_after(practice, attempt, settled, event)
         asked = replace(
             fact, outcome=outcome, provider_transaction_id=getattr(outcome, "provider_transaction_id", None)
         )
@@ -340,7 +346,7 @@ async def _apply_fact(
     if not result.must_fetch and await in_other_currency(practice, event, payment, fact):
         return
     if isinstance(fact, RefundFact):
-        payment, attempt = await _learn_of(practice, payment, attempt, event)
+        payment, attempt = await _look_up_payment(practice, payment, attempt, event)
         if has_money(payment, attempt):
             await apply_refund(practice, event, result, fact, payment, attempt, also)
         else:
@@ -371,7 +377,7 @@ async def apply_dispute(
     """
     attempt = await attempt_disputed(practice.db, attempt, fact)
     if fact.state == DisputeState.lost:
-        payment, attempt = await _learn_of(practice, payment, attempt, event)
+        payment, attempt = await _look_up_payment(practice, payment, attempt, event)
     if fact.state != DisputeState.lost or has_money(payment, attempt):
         await apply_dispute_fact(practice, payment, attempt, fact, also, is_current)
         return True
@@ -379,17 +385,17 @@ async def apply_dispute(
     return False
 
 
-async def _learn_of(
+async def _look_up_payment(
     practice: Practice, payment: Payment, attempt: Attempt, event: WebhookEvent | None
 ) -> tuple[Payment, Attempt]:
     """Look up the payment first: a fact about a refund or dispute may arrive before the one about its payment."""
     if has_money(payment, attempt):
         return payment, attempt
-    outcome = still_asked(practice.db, payment, attempt, await fetched(practice, attempt, None))
+    outcome = unless_stale(practice.db, payment, attempt, await fetched(practice, attempt, None))
     if isinstance(outcome, Unknown | NotSent):
         return payment, attempt
     payment, settled = await settle(practice, payment, attempt, outcome, "lookup")
-    await take_up_after(practice, attempt, settled, event)
+    await apply_after(practice, attempt, settled, event)
     return payment, settled
 
 
@@ -403,16 +409,16 @@ async def _book_another(
         await finish(practice, event, EventState.applied, "looked_up", payment.id)
 
 
-async def take_up_after(practice: Practice, before: Attempt, after: Attempt, but: WebhookEvent | None = None) -> None:
+async def apply_after(practice: Practice, before: Attempt, after: Attempt, but: WebhookEvent | None = None) -> None:
     """Apply the webhooks that can be applied after an attempt's change. ``but``: the current one."""
     if after.state is AttemptState.succeeded and before.state is not AttemptState.succeeded:
-        await _take_up_waiting(practice, after.payment_id, but)
+        await _apply_waiting(practice, after.payment_id, but)
     learnt = after.provider_transaction_id
     if learnt is not None and learnt != before.provider_transaction_id:
-        await _take_up_parked(practice, after.config_id, learnt)
+        await _apply_parked(practice, after.config_id, learnt)
 
 
-async def _take_up_waiting(practice: Practice, payment_id: str, but: WebhookEvent | None) -> None:
+async def _apply_waiting(practice: Practice, payment_id: str, but: WebhookEvent | None) -> None:
     """Apply the webhooks that waited, or were parked, because the payment's money was not booked yet."""
     for state in (EventState.received, EventState.parked):
         for waiting in await webhook_events.listed(practice.db, state.value, payment_id):
@@ -421,7 +427,7 @@ async def _take_up_waiting(practice: Practice, payment_id: str, but: WebhookEven
                 await apply_stored(practice, waiting)
 
 
-async def _take_up_parked(practice: Practice, config_id: int, learnt: str) -> None:
+async def _apply_parked(practice: Practice, config_id: int, learnt: str) -> None:
     """Apply the parked webhooks that name only the provider's id of an attempt, now that the id is known."""
     for parked in await webhook_events.without_payment(practice.db, config_id):
         if learnt in str(parked.body):

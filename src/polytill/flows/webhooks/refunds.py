@@ -9,10 +9,10 @@ from datetime import timedelta
 from polytill.domain.ids import new_id
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
 from polytill.flows.context import Practice
-from polytill.flows.listing import Looks
+from polytill.flows.listing import EntryReader
 from polytill.flows.provider_calls import configuration_of, handler_of
 from polytill.flows.refunds import create as refunding
-from polytill.flows.refunds.listed import compare_refunds, lists_refunds
+from polytill.flows.refunds.listed import lists_refunds, reconcile_refunds
 from polytill.flows.refunds.settle import apply_refund_fact, apply_to_the_end, settle_refund
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.unresolved import is_unclear
@@ -72,8 +72,8 @@ async def _apply_total(
     if fact.total is not None and fact.total.minor > sure:
         configuration = await configuration_of(practice, attempt.config_id)
         since, until = attempt.created_at - CLOCKS_DIFFER, practice.now() + CLOCKS_DIFFER
-        looks = Looks()
-        looked = configuration and await compare_refunds(
+        looks = EntryReader()
+        looked = configuration and await reconcile_refunds(
             practice, configuration, attempt.environment, since, until, looks
         )
         if looked is None or looked or looks.unread:
@@ -102,7 +102,7 @@ async def _look_up(
     answers = []
     for refund in about:
         called = fact.provider_refund_id if fact.reference == refund.id else None
-        answers.append(await refunding.ask(practice, refund, "webhook", called))
+        answers.append(await refunding.look_up(practice, refund, "webhook", called))
     settled = [await settle_refund(practice, refund, answer, _source(answer)) for refund, answer in answers]
     borne_out = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
     if fact.state == "succeeded" and not fact.named:

@@ -53,7 +53,7 @@ async def store(
     for place in (*(f"{pause}:{number}" for number in range(AT_ONCE)), later):
         stored = replace(hint, dedupe_key=f"{subject}:{place}")
         unit = Unit()
-        webhook_events.forget_hints(unit, attempt.payment_id, KEPT, hint.received_at - AN_HOUR)
+        webhook_events.delete_unsigned(unit, attempt.payment_id, KEPT, hint.received_at - AN_HOUR)
         webhook_events.insert_once(unit, stored)
         if (await db.commit(unit))[1]:
             return stored, place != later
@@ -91,5 +91,5 @@ async def _of_no_payment(db: PracticeDb, hint: WebhookEvent) -> tuple[WebhookEve
 
 async def _admit(db: PracticeDb, hint: WebhookEvent, most: int) -> None:
     since = hint.received_at - AN_HOUR
-    if await webhook_events.hints_since(db, hint.config_id, hint.environment, hint.payment_id, since) >= most:
+    if await webhook_events.unsigned_since(db, hint.config_id, hint.environment, hint.payment_id, since) >= most:
         raise TooMany("Too many deliveries that nobody signed; send this one again later.")

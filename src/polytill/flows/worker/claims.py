@@ -17,7 +17,7 @@ from polytill.flows.presence import LEASE_S, LIVE_S
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.server_clock import MARGIN_S
 from polytill.flows.worker import event_delivery
-from polytill.flows.worker.sweep import GRACE_S, visit
+from polytill.flows.worker.sweep import GRACE_S, sweep_practice
 from polytill.storage import leases, nodes
 from polytill.storage.units import Unit
 
@@ -36,7 +36,7 @@ EVERY_PRACTICE = 1_000_000
 WHENEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-class Rounds:
+class Sweeper:
     """The sweeps that one worker is running, and its claims."""
 
     def __init__(self, context: Context) -> None:
@@ -67,7 +67,7 @@ class Rounds:
     def begin(self, practice_id: int, lease_until: datetime) -> None:
         """Start the sweep of a claimed practice, if the claim has not ended since."""
         if self._in_hand.pop(practice_id, None) is not None:
-            self._visits[practice_id] = asyncio.create_task(visit(self._desk, practice_id, lease_until))
+            self._visits[practice_id] = asyncio.create_task(sweep_practice(self._desk, practice_id, lease_until))
 
     async def turn(self) -> int:
         """Finish the sweeps that are done and prolong the claims of the others. Return the number of processed items."""
@@ -140,10 +140,10 @@ def _found(practice_id: int, task: asyncio.Task[int]) -> int:
 
 async def sweep(context: Context, everyone: bool = False) -> int:
     """Sweep each practice with a lease, or every practice, once and now, one after the other."""
-    await keep_time(context)
+    await learn_server_time(context)
     if everyone:
-        await hold_everyone(context)
-    rounds, done = Rounds(context), 0
+        await lease_all(context)
+    rounds, done = Sweeper(context), 0
     try:
         for practice_id, lease_until in (await rounds.claim(WHENEVER, EVERY_PRACTICE)).items():
             rounds.begin(practice_id, lease_until)
@@ -155,14 +155,14 @@ async def sweep(context: Context, everyone: bool = False) -> int:
     return done
 
 
-async def keep_time(context: Context) -> None:
+async def learn_server_time(context: Context) -> None:
     """Read the time of the owner database's server, if the next read is due, and correct times that were written by
     another clock: a standby that took over may be behind. ``NotNow`` while it is away: claims need a known time."""
     clock = context.server_clock
     jumps = clock.jumps
     await clock.ask(context.owner, context.world)
     if clock.jumps != jumps:
-        lease.doubt(context)
+        lease.discard_all(context)
     if clock.back_s:
         unit = Unit()
         # Running workers keep their claims; other claims end when they should.
@@ -180,9 +180,9 @@ def _set_right(unit: Unit, context: Context, margin_s: float) -> None:
     leases.set_right(unit, claimed_after, due_after, context.shared_after(0))
 
 
-async def hold_everyone(context: Context) -> None:
+async def lease_all(context: Context) -> None:
     """Make every practice due for a sweep, whether it has open work or not, and whatever a wrong clock has put off."""
-    await keep_time(context)
+    await learn_server_time(context)
     unit = Unit()
     _set_right(unit, context, CLOCKS_APART_S)
     event_delivery.set_right(unit, context, CLOCKS_APART_S)
@@ -226,17 +226,17 @@ class Lapsed:
         return True
 
 
-async def turn(rounds: Rounds, context: Context) -> None:
+async def turn(rounds: Sweeper, context: Context) -> None:
     """Run one turn of a continuous worker: finish what is done, start what is due, and repeat while all slots are in
     use. Most sweeps are short, and a slot that waited for the next turn would be idle most of the time."""
     pause_s = min(context.settings.sweep_interval_s / 2, PROLONG_S)  # the claims are prolonged meanwhile
     until_s = context.world.elapsed_s() + LONGEST_TURN_S
-    while await _hands_full(rounds, context) and context.world.elapsed_s() < until_s:
+    while await _is_at_capacity(rounds, context) and context.world.elapsed_s() < until_s:
         if not await rounds.pause(pause_s):
             return
 
 
-async def _hands_full(rounds: Rounds, context: Context) -> bool:
+async def _is_at_capacity(rounds: Sweeper, context: Context) -> bool:
     """Finish what is done and start what is due. Return whether no slot is free, so that more may be due."""
     await rounds.turn()
     hands = context.settings.worker_visits

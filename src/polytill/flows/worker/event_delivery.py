@@ -52,7 +52,7 @@ class _UnderWay:
     began_s: float
 
 
-class Deliveries:
+class EventSender:
     """The deliveries that one worker is sending."""
 
     def __init__(self, context: Context) -> None:
@@ -229,7 +229,7 @@ class Deliveries:
         (self._failing.discard if tried.state == "delivered" else self._failing.add)(practice_id)
 
 
-async def turn(going: Deliveries, context: Context) -> int:
+async def turn(going: EventSender, context: Context) -> int:
     """Run one turn of continuous deliveries: repeat while any delivery is being sent."""
     until_s = context.world.elapsed_s() + LONGEST_S
     done = await going.turn()
@@ -241,7 +241,7 @@ async def turn(going: Deliveries, context: Context) -> int:
 
 async def deliver(context: Context) -> int:
     """Send everything that is due now, and wait for the answers. Return the number of tries."""
-    going = Deliveries(context)
+    going = EventSender(context)
     try:
         return await turn(going, context)
     finally:

@@ -21,7 +21,7 @@ GRACE_S = 60.0
 _visits = itertools.count(1)  # of this process, to tell their log lines apart
 
 
-async def visit(context: Context, practice_id: int, lease_until: datetime | None) -> int:
+async def sweep_practice(context: Context, practice_id: int, lease_until: datetime | None) -> int:
     """Do everything that is due in one practice. Return the number of processed items."""
     # Every log line of this sweep has its number, as those of a request have the request's id.
     structlog.contextvars.bind_contextvars(visit=next(_visits), practiceId=practice_id)

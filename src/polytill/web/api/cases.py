@@ -62,22 +62,22 @@ class CaseEvidence(answers.Answer):
 
 
 class ResolveShape(shapes.Shape):
-    """How to resolve a case. Every action except ``look_up`` and ``refund_excess`` needs a note. ``mark_paid`` needs
+    """How to resolve a case. Every action except ``look_up`` and ``refund_duplicate`` needs a note. ``mark_paid`` needs
     the provider's ``transactionId`` and the ``amount`` on its statement (minor units); ``done`` for a refund may
-    contain the ``transactionId``. ``acceptDisputeRisk`` lets ``refund_excess`` refund an amount that an open chargeback
+    contain the ``transactionId``. ``acceptDisputeRisk`` lets ``refund_duplicate`` refund an amount that an open chargeback
     is about."""
 
     action: Literal[
         "look_up",
-        "refund_excess",
+        "refund_duplicate",
         "same_account",
-        "call_off",
+        "mark_not_paid",
         "mark_paid",
         "done",
         "not_done",
         "count_separately",
         "count_once",
-        "handled",
+        "resolve",
     ]
     note: shapes.Text | None = None
     transaction_id: shapes.Text | None = None
@@ -159,12 +159,12 @@ async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId
     context, actor = caller.context, caller.actor
     if body.action == "look_up":
         found = await resolve.look_up(context, practice_id, case_id, actor)
-    elif body.action == "refund_excess":
-        found = await resolve.refund_excess(context, practice_id, case_id, actor, body.accept_dispute_risk)
+    elif body.action == "refund_duplicate":
+        found = await resolve.refund_duplicate(context, practice_id, case_id, actor, body.accept_dispute_risk)
     elif body.action == "same_account":
         found = await resolve.same_account(context, practice_id, case_id, body.note or "", actor)
-    elif body.action == "call_off":
-        found = await resolve.call_off(context, practice_id, case_id, body.note or "", actor)
+    elif body.action == "mark_not_paid":
+        found = await resolve.mark_not_paid(context, practice_id, case_id, body.note or "", actor)
     elif body.action == "mark_paid":
         found = await staff_decisions.mark_paid(
             context, practice_id, case_id, body.transaction_id or "", body.amount, body.note or "", actor
@@ -178,5 +178,5 @@ async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId
         counted = CountedAs.separate if body.action == "count_separately" else CountedAs.same
         found = await same_money.count(context, practice_id, case_id, counted, body.note or "", actor)
     else:
-        found = await resolve.put_away(context, practice_id, case_id, body.note or "", actor)
+        found = await resolve.resolve(context, practice_id, case_id, body.note or "", actor)
     return answer(evidence_view(practice_id, found))

@@ -23,12 +23,12 @@ from polytill.flows.context import CHECKED_TTL_S
 from polytill.flows.payments import capture_cancel, saved_methods
 from polytill.flows.payments import manual as payments_manual
 from polytill.flows.payments.create import (
+    PaymentDetails,
     PaymentRequest,
-    Taken,
     client_token,
     create_payment,
+    details_of,
     find,
-    taken,
     with_identifiers,
 )
 from polytill.flows.recovery import lookup, payment_input
@@ -73,7 +73,7 @@ def request_hash(*parts: Any) -> str:
     return hashlib.sha256(_canonical(parts)).hexdigest()
 
 
-async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response:
+async def _answered(caller: Caller, found: PaymentDetails, status: int = 200) -> Response:
     practice = await caller.context.practice(found.payment.practice_id)
     headers = {"Idempotent-Replayed": "true"} if found.replayed else None
     kept = await saved_methods.method_of(practice.db, found.payment)
@@ -89,7 +89,7 @@ async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response
     return answer(view, status, headers)
 
 
-async def _public_key(caller: Caller, db: PracticeDb, found: Taken) -> str | None:
+async def _public_key(caller: Caller, db: PracticeDb, found: PaymentDetails) -> str | None:
     """The client-safe key of the account that issued the provider token."""
     if not found.attempts or found.attempts[-1].next_action is None:
         return None
@@ -102,7 +102,7 @@ async def _public_key(caller: Caller, db: PracticeDb, found: Taken) -> str | Non
     return provider_configs.open_public_key(db.data_key, configuration.provider_code, kept)
 
 
-class StepShape(shapes.Shape):
+class PaymentInputShape(shapes.Shape):
     """The customer's input, by the names that ``nextAction.wants`` requests. It is never stored."""
 
     values: dict[Annotated[StrictStr, Field(pattern=r"^[a-zA-Z]{1,20}$")], Typed] = Field(min_length=1, max_length=6)
@@ -294,7 +294,7 @@ async def get_payment(
     if caller.key.kind == "publishable" and token is None:
         raise Forbidden("A publishable key needs the payment's clientToken.")
     practice, payment = await find(caller.context, practice_id, payment_id)
-    found = await taken(practice.db, payment)
+    found = await details_of(practice.db, payment)
     if caller.key.kind == "publishable":
         if not hmac.compare_digest((token or "").encode(), client_token(caller.context, payment).encode()):
             raise NotFound("There is no such payment.")
@@ -313,7 +313,9 @@ async def confirm(caller: Pays, practice_id: PracticeId, payment_id: PaymentId) 
 
 
 @router.post("/{paymentId}/continue", response_model=answers.Payment)
-async def continue_payment(caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: StepShape) -> Response:
+async def continue_payment(
+    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: PaymentInputShape
+) -> Response:
     """Send the customer's input to the provider.
 
     The fields that `nextAction.wants` requests: `pin`, `otp`, `phone`, `birthday`, or `address`, `city`, `state` and
@@ -325,15 +327,15 @@ async def continue_payment(caller: Pays, practice_id: PracticeId, payment_id: Pa
     )
 
 
-@router.post("/{paymentId}/confirm-by-hand", response_model=answers.Payment)
-async def confirm_by_hand(
-    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: shapes.ByHandShape
+@router.post("/{paymentId}/confirm-manually", response_model=answers.Payment)
+async def confirm_manual_payment(
+    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: shapes.ManualPaymentShape
 ) -> Response:
     """Confirm a manual payment.
 
     For cash or a bank transfer that staff received. The note of what they saw is stored in the audit log.
     """
-    found = await payments_manual.confirm_by_hand(
+    found = await payments_manual.confirm_manual_payment(
         caller.context, practice_id, payment_id, body.amount, body.note, body.proof, caller.actor
     )
     return await _answered(caller, found)

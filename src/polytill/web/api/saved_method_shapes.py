@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from polytill.domain.clock import wire_time
-from polytill.storage.saved_methods import KeptMethod
+from polytill.storage.saved_methods import StoredMethod
 from polytill.web.api.answering import Answer, Environment, Moment
 
 
@@ -44,7 +44,7 @@ class SavedMethodPage(Answer):
     next_cursor: str | None
 
 
-def saved_method_view(kept: KeptMethod | None) -> dict[str, Any] | None:
+def saved_method_view(kept: StoredMethod | None) -> dict[str, Any] | None:
     """The saved method of a payment as JSON."""
     if kept is None:
         return None
@@ -58,13 +58,13 @@ def saved_method_view(kept: KeptMethod | None) -> dict[str, Any] | None:
     }
 
 
-def _fingerprint(kept: KeptMethod) -> str | None:
+def _fingerprint(kept: StoredMethod) -> str | None:
     if kept.fingerprint is None:
         return None
     return hashlib.sha256(f"{kept.practice_id}:{kept.config_id}:{kept.fingerprint}".encode()).hexdigest()[:32]
 
 
-def saved_method_entry(kept: KeptMethod, now: datetime) -> dict[str, Any]:
+def saved_method_entry(kept: StoredMethod, now: datetime) -> dict[str, Any]:
     """A saved method of a list as JSON."""
     more = {
         "fingerprint": _fingerprint(kept),

@@ -136,7 +136,7 @@ class CaptureShape(ShapeOfBlanks):
     amount: Amount | None = None
 
 
-class ByHandShape(ShapeOfBlanks):
+class ManualPaymentShape(ShapeOfBlanks):
     """What staff saw: the amount that they counted, a note, and the name of a receipt or statement."""
 
     amount: Amount

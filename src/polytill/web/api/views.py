@@ -15,7 +15,7 @@ from polytill.domain.identifiers import IdentifierKind, Identifiers
 from polytill.domain.money import ppm_to_percent
 from polytill.flows.context import Practice
 from polytill.flows.next_action import open_action
-from polytill.flows.payments.create import Taken, client_token, current_attempt
+from polytill.flows.payments.create import PaymentDetails, client_token, current_attempt
 from polytill.storage import overview
 from polytill.storage.attempts import Attempt
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
@@ -26,7 +26,7 @@ from polytill.storage.payments import Payment
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.refunds import Operation, Refund
-from polytill.storage.saved_methods import KeptMethod
+from polytill.storage.saved_methods import StoredMethod
 from polytill.web.api.dispute_shapes import dispute_view
 from polytill.web.api.operation_shapes import operation_view
 from polytill.web.api.saved_method_shapes import saved_method_view
@@ -115,7 +115,7 @@ def attempt_view(attempt: Attempt, kept: Identifiers | None = None) -> dict[str,
     }
 
 
-def next_action_view(db: PracticeDb, taken: Taken, public_key: str | None) -> dict[str, Any] | None:
+def next_action_view(db: PracticeDb, taken: PaymentDetails, public_key: str | None) -> dict[str, Any] | None:
     """What the customer must do now; None if there is nothing to do."""
     action = open_action(db, current_attempt(taken.payment, taken.attempts)) if taken.attempts else None
     if action is None:
@@ -132,9 +132,9 @@ def next_action_view(db: PracticeDb, taken: Taken, public_key: str | None) -> di
 
 def payment_view(
     practice: Practice,
-    taken: Taken,
+    taken: PaymentDetails,
     public_key: str | None = None,
-    kept: KeptMethod | None = None,
+    kept: StoredMethod | None = None,
     books: Mapping[str, Sums] | None = None,
     disputed: Sequence[Dispute] = (),
     operations: Sequence[Operation] = (),
@@ -152,7 +152,7 @@ def payment_view(
     return view
 
 
-async def books_of(db: PracticeDb, taken: Taken) -> dict[str, Sums] | None:
+async def books_of(db: PracticeDb, taken: PaymentDetails) -> dict[str, Sums] | None:
     """The ledger sums of a payment; None if it has at most one attempt, because its row then has the same amounts."""
     if len(taken.attempts) <= 1:
         return None
@@ -174,7 +174,7 @@ def payment_summary(payment: Payment, books: Mapping[str, Sums] | None = None) -
         "id": payment.id, "number": payment.number, "status": payment.status.value, "amount": payment.amount,
         "amountAuthorized": payment.amount_authorized, "amountCaptured": payment.amount_captured,
         # Without a duplicate payment, an amount refunded beyond the captured amount belongs to this payment, too.
-        "amountRefunded": payment.amount_refunded + payment.excess_refunded if books is None else own.refunded,
+        "amountRefunded": payment.amount_refunded + payment.duplicate_refunded if books is None else own.refunded,
         "amountRefundPending": payment.refund_reserved,
         "amountLost": payment.amount_lost, "amountDisputed": payment.amount_disputed, "amountDuplicate": own.duplicates_received,
         "amountDuplicateReturned": own.duplicates_returned, "fees": _fees(payment, books),
@@ -191,7 +191,7 @@ def payment_summary(payment: Payment, books: Mapping[str, Sums] | None = None) -
     }  # fmt: skip
 
 
-def public_payment_view(practice: Practice, taken: Taken, public_key: str | None) -> dict[str, Any]:
+def public_payment_view(practice: Practice, taken: PaymentDetails, public_key: str | None) -> dict[str, Any]:
     """A payment as its customer may see it, without the practice's own notes."""
     full = payment_view(practice, taken, public_key)
     names = (

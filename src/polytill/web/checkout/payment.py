@@ -19,7 +19,14 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import PaymentStatus, RefundState
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.payments import customers
-from polytill.flows.payments.create import CLIENT_TOKEN, Taken, current_attempt, find, taken, with_identifiers
+from polytill.flows.payments.create import (
+    CLIENT_TOKEN,
+    PaymentDetails,
+    current_attempt,
+    details_of,
+    find,
+    with_identifiers,
+)
 from polytill.flows.payments.payment_links import way_back
 from polytill.flows.payments.retries import may_try_again
 from polytill.flows.recovery import checkout as flow
@@ -65,13 +72,13 @@ class PayerRoute(APIRoute):
 router = APIRouter(tags=["checkout"], route_class=PayerRoute)
 
 
-async def _found(request: Request, token: str) -> tuple[Practice, Taken]:
+async def _found(request: Request, token: str) -> tuple[Practice, PaymentDetails]:
     context: Context = request.app.state.till.context
     address = context.ring.read_address(CLIENT_TOKEN, token)
     if address is None:
         raise NotFound("There is no such payment.")
     practice, payment = await find(context, address[0], address[1].decode("ascii", "replace"))
-    return practice, await taken(practice.db, payment)
+    return practice, await details_of(practice.db, payment)
 
 
 async def brand_of(practice: Practice) -> Brand:
@@ -96,7 +103,7 @@ async def _page(
     request: Request,
     token: str,
     practice: Practice,
-    found: Taken,
+    found: PaymentDetails,
     given: dict[str, str] | None = None,
     wrong: Wrong | None = None,
 ) -> Response:
@@ -128,7 +135,7 @@ async def _page(
         token=token, wait=wait, waits=state.name in WAITING, looked=looked + 1, return_to=_return_url(payment),
         sandbox=payment.environment.value == "sandbox", via=await _via(practice.context, found, step, language),
         until=language.moment(payment.expires_at) if payment.expires_at else None,
-        has_receipt=payment.status is PaymentStatus.succeeded, how=_by_hand(language, payment, step),
+        has_receipt=payment.status is PaymentStatus.succeeded, how=_manual(language, payment, step),
     )  # fmt: skip
 
 
@@ -146,7 +153,7 @@ async def _correcting(practice: Practice, payment: Payment, retry: bool, wrong: 
     return {"asked": asked, "example": fields.example_phone or usual}
 
 
-def _by_hand(language: Language, payment: Payment, step: flow.Step | None) -> str | None:
+def _manual(language: Language, payment: Payment, step: flow.Step | None) -> str | None:
     """How to pay in person or into the practice's account, in the customer's language: a handler has only one language."""
     if step is None or payment.provider_code != ManualProvider.code or payment.number is None:
         return None
@@ -175,7 +182,7 @@ def _text(language: Language, state: State, wait: int | None, payment: Payment, 
     return language.say(state.name, "stopped" if stopped else state.text, practice=brand.name, refunded=refunded)
 
 
-async def _via(context: Context, found: Taken, step: flow.Step | None, language: Language) -> str | None:
+async def _via(context: Context, found: PaymentDetails, step: flow.Step | None, language: Language) -> str | None:
     """The provider and the methods, only those that support this currency."""
     if step is None or step.url is None:
         return None
@@ -204,19 +211,19 @@ async def return_page(request: Request, clientToken: str) -> Response:
     and keeps the customer here.
     """
     practice, found = await _found(request, clientToken)
-    found = await flow.come_back(practice.context, found)
+    found = await flow.customer_returned(practice.context, found)
     looking = "n" in request.query_params
     target = None if looking or _still_open(found) else _return_url(found.payment)
     return _see_other(target or _own_page(clientToken, found, _looked(request) if looking else None))
 
 
-def _still_open(found: Taken) -> bool:
+def _still_open(found: PaymentDetails) -> bool:
     """Whether the return has neither a result nor a lookup answer. The customer waits here: the host could not tell
     them to."""
     return found.unanswered and found.payment.status is PaymentStatus.requires_action
 
 
-def _own_page(token: str, found: Taken, looked: int | None) -> str:
+def _own_page(token: str, found: PaymentDetails, looked: int | None) -> str:
     query: dict[str, str] = {}
     if found.payment.status is PaymentStatus.requires_action:
         query["back"] = "unanswered" if found.unanswered else "unfinished"
@@ -299,7 +306,7 @@ async def receipt_page(request: Request, clientToken: str) -> Response:
     method = payment.payment_method
     language = language_of(request)
     books = (await overview.of_payments(practice.db, [payment.id]))[payment.id].get(payment.currency, Sums())
-    of_duplicates = sum(r.amount for r in given_back if r.returns_excess and r.state is RefundState.succeeded)
+    of_duplicates = sum(r.amount for r in given_back if r.returns_duplicate and r.state is RefundState.succeeded)
     lost = books.disputed + books.duplicates_returned - of_duplicates
     left = books.gross + books.duplicates_received - lost - sum(r.amount for r in given_back)
     return show(
@@ -320,7 +327,7 @@ async def receipt_page(request: Request, clientToken: str) -> Response:
     )
 
 
-async def _called(db: PracticeDb, found: Taken) -> list[tuple[str, str]]:
+async def _called(db: PracticeDb, found: PaymentDetails) -> list[tuple[str, str]]:
     """The name of the payment in the customer's SMS, statement or account, from the attempt that was paid."""
     paid = current_attempt(found.payment, found.attempts)
     kept = (await with_identifiers(db, found)).identifiers.get(paid.id, {})

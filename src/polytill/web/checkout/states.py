@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows.payments.create import Taken, current_attempt
+from polytill.flows.payments.create import PaymentDetails, current_attempt
 from polytill.flows.recovery.checkout import Step
 from polytill.providers.outcomes import Reason
 
@@ -36,7 +36,7 @@ class State:
     text: str = "text"
 
 
-def state_of(found: Taken, step: Step | None, retry: bool, back: str | None, now: datetime) -> State:
+def state_of(found: PaymentDetails, step: Step | None, retry: bool, back: str | None, now: datetime) -> State:
     """The state of a payment. ``back``: the result in the return address, which affects only the wording."""
     payment = found.payment
     match payment.status:
@@ -59,7 +59,7 @@ def state_of(found: Taken, step: Step | None, retry: bool, back: str | None, now
             return _to_be_paid(current_attempt(found.payment, found.attempts).reason, step, back)
 
 
-def _paid(found: Taken, back: str | None) -> State:
+def _paid(found: PaymentDetails, back: str | None) -> State:
     payment = found.payment
     if payment.amount_refunded >= payment.amount_captured:
         return State("refunded", "good")

@@ -27,7 +27,7 @@ async def _page(request: Request, found: OfPractice, status: int = 200, **more: 
     shown = color or OURS
     return page(
         request,
-        "practice/look.html",
+        "practice/branding.html",
         status,
         visitor=found.visitor,
         brand=Brand(entry.name, shown),

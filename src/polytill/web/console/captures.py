@@ -11,7 +11,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, OperationState, PaymentStatus
 from polytill.flows.payments import capture_cancel
-from polytill.flows.payments.create import Taken, current_attempt, find, taken
+from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
 from polytill.storage import refunds
 from polytill.storage.payments import Payment
 from polytill.web.api.payments import request_hash
@@ -29,7 +29,7 @@ def can_capture(payment: Payment) -> bool:
     return payment.status is PaymentStatus.authorized
 
 
-def can_cancel(found: Taken) -> bool:
+def can_cancel(found: PaymentDetails) -> bool:
     """Whether staff may cancel or release the payment: it is not paid, and no outcome is unknown."""
     if found.payment.status not in (PaymentStatus.requires_action, PaymentStatus.authorized):
         return False
@@ -50,7 +50,7 @@ async def _asked(
     request: Request, found: OfPractice, payment_id: str, kind: str, status: int = 200, **more: Any
 ) -> Response:
     practice, payment = await find(found.visitor.context, found.visitor.practice_id, payment_id)
-    possible = can_capture(payment) if kind == "capture" else can_cancel(await taken(practice.db, payment))
+    possible = can_capture(payment) if kind == "capture" else can_cancel(await details_of(practice.db, payment))
     if not possible and status == 200:
         return see(f"{found.visitor.door}/payments/{payment_id}", Done.nothing_to_change)
     return page(

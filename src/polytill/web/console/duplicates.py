@@ -26,7 +26,7 @@ def duplicates_of(
     attempts: Iterable[Attempt], known: Iterable[Refund], found: Iterable[OperatorCase]
 ) -> list[Duplicate]:
     """The duplicates among a payment's attempts: those with a review case of that kind, open or resolved."""
-    about = {case.subject: case.id for case in found if case.kind == "excess"}
+    about = {case.subject: case.id for case in found if case.kind == "duplicate_payment"}
     known = list(known)
     listed = []
     for one in attempts:

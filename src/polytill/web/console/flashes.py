@@ -75,8 +75,8 @@ class Done(StrEnum):
     production = "production", Outcome.succeeded
     sandbox = "sandbox", Outcome.succeeded
     refunded = "refunded", Outcome.succeeded
-    put_away = "put_away", Outcome.succeeded
-    called_off = "called_off", Outcome.succeeded
+    resolved = "resolved", Outcome.succeeded
+    marked_not_paid = "marked_not_paid", Outcome.succeeded
     sessions_ended = "sessions_ended", Outcome.succeeded
     look = "look", Outcome.succeeded
     booked = "booked", Outcome.succeeded
@@ -85,7 +85,7 @@ class Done(StrEnum):
     events_replayed = "events_replayed", Outcome.submitted
     migration_begun = "migration_begun", Outcome.submitted
     prepared = "prepared", Outcome.submitted
-    by_hand_made = "by_hand_made", Outcome.submitted
+    manual_payment_created = "manual_payment_created", Outcome.submitted
     refund_submitted = "refund_submitted", Outcome.submitted
     capture_submitted = "capture_submitted", Outcome.submitted
     cancel_submitted = "cancel_submitted", Outcome.submitted

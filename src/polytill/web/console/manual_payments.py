@@ -16,7 +16,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import PaymentStatus
 from polytill.flows.payments.create import PaymentRequest, create_payment, find
-from polytill.flows.payments.manual import confirm_by_hand
+from polytill.flows.payments.manual import confirm_manual_payment
 from polytill.providers.contract import Customer
 from polytill.providers.manual import ManualProvider
 from polytill.storage.payments import Payment
@@ -65,7 +65,7 @@ async def _page(request: Request, found: OfPractice, status: int = 200, **more: 
     more.setdefault("key", new_id(context.world))
     return page(
         request,
-        "practice/by_hand.html",
+        "practice/manual_payment.html",
         status,
         visitor=found.visitor,
         configuration=configuration,
@@ -75,13 +75,13 @@ async def _page(request: Request, found: OfPractice, status: int = 200, **more: 
     )
 
 
-@router.get("/by-hand")
+@router.get("/manual")
 async def new(request: Request, found: PracticeAdmin) -> Response:
     """Show the form for a new manual payment."""
     return await _page(request, found)
 
 
-@router.post("/by-hand")
+@router.post("/manual")
 async def take(request: Request, found: PracticeAdmin) -> Response:
     """Create the payment. It waits until staff confirm the money on the next page."""
     form, visitor = form_of(request), found.visitor
@@ -95,7 +95,7 @@ async def take(request: Request, found: PracticeAdmin) -> Response:
             for name, text in errors_by_field(error).items()
         }
         return await _page(request, found, error.status, given=given, key=key, errors=errors)
-    return see(f"{visitor.door}/payments/{made.payment.id}/by-hand", Done.by_hand_made)
+    return see(f"{visitor.door}/payments/{made.payment.id}/manual", Done.manual_payment_created)
 
 
 def _key(form: Form) -> str:
@@ -149,7 +149,7 @@ async def _confirm_page(
 ) -> Response:
     return page(
         request,
-        "practice/by_hand_confirm.html",
+        "practice/manual_payment_confirm.html",
         status,
         visitor=found.visitor,
         payment=payment,
@@ -157,7 +157,7 @@ async def _confirm_page(
     )
 
 
-@router.get("/payments/{payment_id}/by-hand")
+@router.get("/payments/{payment_id}/manual")
 async def counted(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
     """Ask for the amount that was counted and what was seen."""
     payment = await _payment(found, payment_id)
@@ -181,7 +181,7 @@ def _counted(words: Words, text: str, payment: Payment, note: str) -> int:
     return amount
 
 
-@router.post("/payments/{payment_id}/by-hand")
+@router.post("/payments/{payment_id}/manual")
 async def confirm(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
     """Book the payment: the counted amount, the note, and the name of a receipt."""
     form, visitor, words = form_of(request), found.visitor, words_of(request)
@@ -189,7 +189,9 @@ async def confirm(request: Request, found: PracticeAdmin, payment_id: str) -> Re
     note, proof = form.text("note")[:LONGEST], form.text("proof")[:LONGEST] or None
     try:
         amount = _counted(words, form.text("amount"), payment, note)
-        await confirm_by_hand(visitor.context, visitor.practice_id, payment_id, amount, note, proof, visitor.actor)
+        await confirm_manual_payment(
+            visitor.context, visitor.practice_id, payment_id, amount, note, proof, visitor.actor
+        )
     except EXPECTED as error:
         given = {"amount": form.text("amount"), "note": note, "proof": proof}
         return await _confirm_page(request, found, payment, error.status, given=given, errors=errors_by_field(error))

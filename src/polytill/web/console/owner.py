@@ -46,7 +46,7 @@ from polytill.web.console.pages import (
     shaped,
     words_of,
 )
-from polytill.web.console.payments import asked_of
+from polytill.web.console.payments import refund_request
 from polytill.web.console.sessions import OwnerAdmin, OwnerViewer, PracticeId
 from polytill.web.console.shown_once import show_once
 from polytill.web.console.texts import Said
@@ -314,7 +314,7 @@ async def migrate_practice(visitor: OwnerAdmin, practice_id: PracticeId) -> Resp
 # ── Open work ──
 
 
-@router.get("/waiting")
+@router.get("/attention")
 async def waiting(request: Request, visitor: OwnerViewer) -> Response:
     """Show parked webhooks, unknown outcomes and open review cases, without amounts."""
     context = visitor.context
@@ -341,7 +341,7 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
     abandoned = await event_deliveries.listed(context.owner, "given_up", None, None, PER_PAGE, unresolved=True)
     return page(
         request,
-        "owner/waiting.html",
+        "owner/attention.html",
         visitor=visitor,
         groups=groups,
         limit=LOOKED_AT,
@@ -356,7 +356,7 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
 async def replay_abandoned(visitor: OwnerAdmin) -> Response:
     """Send every abandoned event again."""
     await event_destination.replay_abandoned(visitor.context, visitor.actor)
-    return see("/owner/waiting", Done.events_replayed)
+    return see("/owner/attention", Done.events_replayed)
 
 
 @router.post("/event-deliveries/{cursor}")
@@ -364,23 +364,23 @@ async def decide_abandoned(request: Request, visitor: OwnerAdmin, cursor: Cursor
     """Send an abandoned event again, or resolve its review case."""
     if form_of(request).text("action") == "replay":
         await event_destination.replay(visitor.context, cursor, visitor.actor)
-        return see("/owner/waiting", Done.events_replayed)
+        return see("/owner/attention", Done.events_replayed)
     await event_destination.resolve(visitor.context, cursor, visitor.actor)
-    return see("/owner/waiting", Done.event_resolved)
+    return see("/owner/attention", Done.event_resolved)
 
 
-@router.post("/waiting/{practice_id}/events/{event_id}")
+@router.post("/attention/{practice_id}/events/{event_id}")
 async def replay(visitor: OwnerAdmin, practice_id: PracticeId, event_id: str) -> Response:
     """Process a parked webhook again."""
     event = await receive.replay(visitor.context, practice_id, event_id)
-    return see("/owner/waiting", REPLAYS[event.state])
+    return see("/owner/attention", REPLAYS[event.state])
 
 
-@router.post("/waiting/{practice_id}/payments/{payment_id}")
+@router.post("/attention/{practice_id}/payments/{payment_id}")
 async def ask_again(visitor: OwnerAdmin, practice_id: PracticeId, payment_id: str) -> Response:
     """Look up a payment at the provider now."""
     asked = await lookup.confirm(visitor.context, practice_id, payment_id)
-    return see("/owner/waiting", asked_of(asked))
+    return see("/owner/attention", refund_request(asked))
 
 
 # ── Activity ──

@@ -16,7 +16,7 @@ from polytill.domain.money import Money
 from polytill.domain.search import LONGEST_QUERY
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows.context import Practice
-from polytill.flows.payments.create import Taken, find, taken, with_identifiers
+from polytill.flows.payments.create import PaymentDetails, details_of, find, with_identifiers
 from polytill.flows.payments.returned_amounts import refundable, undisputed
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import create_refund
@@ -179,7 +179,7 @@ async def show(request: Request, found: PracticeViewer, payment_id: str) -> Resp
 async def _page(request: Request, found: OfPractice, payment_id: str, status: int = 200, **more: Any) -> Response:
     context, db = found.visitor.context, found.db
     _, payment = await find(context, db.practice_id, payment_id)
-    whole = await with_identifiers(db, await taken(db, payment))
+    whole = await with_identifiers(db, await details_of(db, payment))
     given_back = await refunds.of_payment(db, payment_id)
     catalog = await context.catalog()
     names = provider_names(words_of(request), catalog.values())
@@ -199,12 +199,12 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
         disputes=await cards(db, payment), undisputed=undisputed(payment), books=books.get(payment.currency, Sums()),
         fees={currency: sums.fees for currency, sums in sorted(books.items()) if sums.fees},
         steps=steps, listed=len(lines) + len(deliveries),
-        by_hand=payment.provider_code == ManualProvider.code and payment.status is PaymentStatus.requires_action,
+        manual=payment.provider_code == ManualProvider.code and payment.status is PaymentStatus.requires_action,
         story=story_of(words_of(request), payment, lines, deliveries, names, people), **more,
     )  # fmt: skip
 
 
-def asked_of(asked: Taken) -> Done:
+def refund_request(asked: PaymentDetails) -> Done:
     """The message after a lookup: only a provider's answer is news."""
     return Done.not_answered if asked.unanswered else Done.asked if asked.asked else Done.nothing_asked
 
@@ -214,15 +214,15 @@ async def _duplicates(db: PracticeDb, attempts: list[Attempt], known: list[Refun
     paid = [one for one in attempts if one.state is AttemptState.succeeded]
     if len(paid) < 2:
         return []
-    found = [case for one in paid for case in await cases.listed(db, None, kind="excess", subject=one.id)]
+    found = [case for one in paid for case in await cases.listed(db, None, kind="duplicate_payment", subject=one.id)]
     return duplicates_of(attempts, known, found)
 
 
-@router.post("/payments/{payment_id}/ask")
+@router.post("/payments/{payment_id}/check")
 async def ask(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
     """Look the payment up at the provider now."""
     asked = await lookup.confirm(found.visitor.context, found.visitor.practice_id, payment_id)
-    return see(f"{found.visitor.door}/payments/{payment_id}", asked_of(asked))
+    return see(f"{found.visitor.door}/payments/{payment_id}", refund_request(asked))
 
 
 # ── Refunds: the amount, the confirmation, then exactly one refund ──
@@ -291,7 +291,7 @@ async def refund_question(request: Request, found: PracticeAdmin, payment_id: st
 
 
 @router.post("/payments/{payment_id}/refund")
-async def give_back(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
+async def refund(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
     """Create the refund. The key in the form makes a repeated submission harmless."""
     form, visitor = form_of(request), found.visitor
     _, payment = await find(visitor.context, visitor.practice_id, payment_id)

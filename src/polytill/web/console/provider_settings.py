@@ -110,7 +110,7 @@ async def _page(request: Request, found: OfPractice, code: str, status: int = 20
     if configuration is not None:
         values = {
             "shown": credentials.credential_view(found.db, configuration, configuration.active),
-            "delivery": await overview.last_delivery(found.db, configuration.id, configuration.environment),
+            "delivery": await overview.last_webhook(found.db, configuration.id, configuration.environment),
             "hook": hook_url(found.visitor.context, configuration.hook_token),
             "default_for": defaults_of(snapshot, configuration),
             "last_tests": await key_tests.last_tests(found.db, code),
@@ -218,14 +218,14 @@ async def test(request: Request, found: PracticeAdmin, code: str) -> Response:
     return await _page(request, found, code, tested=result)
 
 
-@router.get("/delivery")
-async def delivery(request: Request, found: PracticeViewer, code: str) -> Response:
+@router.get("/last-webhook")
+async def last_webhook(request: Request, found: PracticeViewer, code: str) -> Response:
     """The indicator of the first webhook; the page reloads it until there is one."""
     configuration = await _configuration(found, code)
     if configuration is None:
         raise NotFound
-    last = await overview.last_delivery(found.db, configuration.id, configuration.environment)
-    return page(request, "practice/delivery.html", visitor=found.visitor, delivery=last, code=code)
+    last = await overview.last_webhook(found.db, configuration.id, configuration.environment)
+    return page(request, "practice/last_webhook.html", visitor=found.visitor, delivery=last, code=code)
 
 
 # ── On and off, default, remove, environment ──

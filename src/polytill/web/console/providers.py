@@ -133,7 +133,7 @@ async def _page(request: Request, found: OfPractice, asked: dict[str, str]) -> R
         "names": provider_names(words_of(request), catalog.values()),
     }
     if request.headers.get("hx-request"):
-        return page(request, "practice/who.html", **values)
+        return page(request, "practice/provider_question.html", **values)
     example = 5000 * 10 ** CURRENCIES[snapshot.currency].exponent
     configured = [(c, defaults_of(snapshot, c), catalog.get(c.provider_code)) for c in await ranked(context, snapshot)]
     return page(

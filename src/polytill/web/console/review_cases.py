@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from polytill.domain.states import AttemptState, CountedAs
 from polytill.flows.context import Practice
 from polytill.flows.payments import duplicates
-from polytill.flows.payments.create import Taken
+from polytill.flows.payments.create import PaymentDetails
 from polytill.flows.review import resolve, same_money, staff_decisions
 from polytill.flows.review.resolve import Evidence
 from polytill.flows.webhooks import receive
@@ -34,16 +34,16 @@ from polytill.web.console.sessions import OfPractice, PracticeAdmin, PracticeVie
 from polytill.web.console.timeline import who
 from polytill.web.payment_status import Shown, of_taken
 
-router = APIRouter(prefix="/practice/{practice_id}/waiting", route_class=PageRoute, include_in_schema=False)
+router = APIRouter(prefix="/practice/{practice_id}/attention", route_class=PageRoute, include_in_schema=False)
 
 SHOWN = 50
 # The message after each action.
 DONE: dict[str, Done] = {
     "look_up": Done.asked,
-    "refund_excess": Done.refund_submitted,
+    "refund_duplicate": Done.refund_submitted,
     "same_account": Done.asked,
-    "call_off": Done.called_off,
-    "handled": Done.put_away,
+    "mark_not_paid": Done.marked_not_paid,
+    "resolve": Done.resolved,
     "mark_paid": Done.marked_paid,
     "done": Done.marked_done,
     "not_done": Done.marked_not_done,
@@ -69,7 +69,7 @@ async def show(
     unknown = [] if closed or before else await overview.unknown(found.db, SHOWN)
     return page(
         request,
-        "practice/waiting.html",
+        "practice/attention.html",
         visitor=found.visitor,
         rows=rows[:SHOWN],
         parked=parked,
@@ -80,12 +80,12 @@ async def show(
     )
 
 
-@router.post("/deliveries/{event_id}")
+@router.post("/webhooks/{event_id}")
 async def replay(found: PracticeAdmin, event_id: Annotated[str, Path(max_length=40)]) -> Response:
     """Process a parked webhook again."""
     visitor = found.visitor
     event = await receive.replay(visitor.context, visitor.practice_id, event_id)
-    return see(f"{visitor.door}/waiting", REPLAYS[event.state])
+    return see(f"{visitor.door}/attention", REPLAYS[event.state])
 
 
 @router.get("/{case_id}")
@@ -98,15 +98,15 @@ async def one(request: Request, found: PracticeViewer, case_id: CaseId) -> Respo
 async def refund_question(request: Request, found: PracticeAdmin, case_id: CaseId) -> Response:
     """Ask for confirmation before a duplicate payment is refunded, as before any other refund."""
     evidence = await resolve.evidence(found.visitor.context, found.visitor.practice_id, case_id)
-    left = _excess_left(evidence)
+    left = _duplicate_left(evidence)
     if left <= 0:
-        return see(f"{found.visitor.door}/waiting/{case_id}")
+        return see(f"{found.visitor.door}/attention/{case_id}")
     return page(
         request,
         "practice/case_refund.html",
         visitor=found.visitor,
         found=evidence,
-        excess=left,
+        duplicate=left,
         disputed=_is_disputed(evidence),
     )
 
@@ -123,22 +123,24 @@ async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Res
         if action == "look_up":
             asked = await resolve.look_up(context, practice_id, case_id, actor)
             done = done if asked.answered else Done.not_answered
-        elif action == "refund_excess":
-            evidence = await resolve.refund_excess(context, practice_id, case_id, actor, form.text("accept") == "yes")
+        elif action == "refund_duplicate":
+            evidence = await resolve.refund_duplicate(
+                context, practice_id, case_id, actor, form.text("accept") == "yes"
+            )
             done = _refund_said(evidence)
         elif action == "same_account":
             asked = await resolve.same_account(context, practice_id, case_id, form.text("note"), actor)
-            done = done if asked.answered else Done.put_away
-        elif action == "call_off":
-            await resolve.call_off(context, practice_id, case_id, form.text("note"), actor)
+            done = done if asked.answered else Done.resolved
+        elif action == "mark_not_paid":
+            await resolve.mark_not_paid(context, practice_id, case_id, form.text("note"), actor)
         elif action in DECISIONS:
             await _decide(request, found, case_id, action)
-        elif action == "handled":
-            await resolve.put_away(context, practice_id, case_id, form.text("note"), actor)
+        elif action == "resolve":
+            await resolve.resolve(context, practice_id, case_id, form.text("note"), actor)
     except EXPECTED as error:
         typed = {name: form.text(name) for name in ("note", "transactionId", "amount")}
         return await _page(request, found, case_id, error.status, errors=errors_by_field(error), **typed)
-    return see(f"{visitor.door}/waiting/{case_id}", done)
+    return see(f"{visitor.door}/attention/{case_id}", done)
 
 
 async def _decide(request: Request, found: OfPractice, case_id: str, action: str) -> None:
@@ -180,7 +182,7 @@ async def _page(request: Request, found: OfPractice, case_id: str, status: int =
         found=evidence,
         names=names,
         shown=_shown(evidence),
-        excess=_excess_left(evidence),
+        duplicate=_duplicate_left(evidence),
         disputed=_is_disputed(evidence),
         unfindable=await resolve.unfindable(Practice(context, found.db), evidence.case),
         seen=_flat(_noted(evidence.case), currency),
@@ -204,16 +206,16 @@ async def _resolution(request: Request, found: OfPractice, case: OperatorCase) -
     return {"action": str(said.get("action", "")), "note": str(said.get("note") or ""), "by": by}
 
 
-def _excess_left(found: Evidence) -> int:
+def _duplicate_left(found: Evidence) -> int:
     """The amount of a duplicate payment that can still be refunded, in minor units; zero for other cases."""
-    if found.case.kind != "excess" or found.case.state != "open":
+    if found.case.kind != "duplicate_payment" or found.case.state != "open":
         return 0
     held = next((a for a in found.attempts if a.id == found.case.subject and a.state is AttemptState.succeeded), None)
     return duplicates.left(found.payment, held, found.refunds, found.disputes) if found.payment and held else 0
 
 
 def _shown(found: Evidence) -> Shown | None:
-    return of_taken(Taken(found.payment, found.attempts)) if found.payment else None
+    return of_taken(PaymentDetails(found.payment, found.attempts)) if found.payment else None
 
 
 def _is_disputed(found: Evidence) -> bool:

@@ -70,7 +70,7 @@ def _page(request: Request, visitor: Visitor) -> Response:
     shown = _opened(request, visitor)
     if shown is None:
         return see(visitor.door)
-    template = "owner/practice_made.html" if shown["kind"] == "key" else "person_link.html"
+    template = "owner/practice_created.html" if shown["kind"] == "key" else "person_link.html"
     told = {name: value for name, value in shown.items() if name != "back"}  # the target of its button, not this page
     return page(request, template, visitor=visitor, **told)
 

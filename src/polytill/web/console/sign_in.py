@@ -132,7 +132,7 @@ async def doors(request: Request, practice: Annotated[str, Query(max_length=20)]
     if number.isascii() and number.isdigit() and 0 < int(number) <= MOST_PRACTICES:
         return see(f"/practice/{int(number)}/login")
     errors = {"practice": words_of(request)("doors.no_number")} if practice else {}
-    return page(request, "doors.html", 422 if errors else 200, given=practice, errors=errors)
+    return page(request, "start.html", 422 if errors else 200, given=practice, errors=errors)
 
 
 # ── Owner ──

@@ -86,7 +86,7 @@ def _line(words: Words, payment: Payment, line: dict[str, Any], names: dict[str,
         return Step(line["at"], told, why, by, TONES.get(detail["to"], "info"))
     amount = detail.get("amount")
     money = words.money(amount, payment.currency) if isinstance(amount, int) else ""
-    if line["action"] == "payment.confirmed_by_hand":
+    if line["action"] == "payment.confirmed_manually":
         # Staff must describe what they saw: this shows it.
         money = _joined([money, _quoted(detail.get("note")), _proof(words, detail.get("proof"))])
     title = words.of(f"story.{thing}", state)

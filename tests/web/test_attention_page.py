@@ -30,13 +30,13 @@ async def paid_twice(house: Installation) -> tuple[Practice, str]:
     return practice, case.id
 
 
-async def test_an_excess_is_seen_and_given_back_once(shared: Installation) -> None:
+async def test_a_duplicate_is_seen_and_given_back_once(shared: Installation) -> None:
     practice, case_id = await paid_twice(shared)
-    door = f"/practice/{practice.id}/waiting"
+    door = f"/practice/{practice.id}/attention"
     await person(shared, await practice.db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
-        assert said("case.excess") in (await browser.get(door)).text
+        assert said("case.duplicate_payment") in (await browser.get(door)).text
         sure = await browser.get(f"{door}/{case_id}/refund")
         assert said("refund.sure", amount="NGN 5,000.00", whom="ada@example.com") in sure.text
         address = f"{door}/{case_id}"
@@ -45,14 +45,14 @@ async def test_an_excess_is_seen_and_given_back_once(shared: Installation) -> No
         rows = await until(practice.books, lambda rows: sum(row["refunded"] for row in rows) == 500_000)
         assert sorted(row["refunded"] for row in rows) == [0, 500_000]
         # The provider's books are ahead of its news, and the case ends with the news.
-        await until(lambda: browser.get(door), lambda page: said("waiting.none") in page.text)
+        await until(lambda: browser.get(door), lambda page: said("attention.none") in page.text)
         assert f"{case_id}/refund" not in (await browser.get(f"{door}/{case_id}")).html
-        assert said("case.excess") in (await browser.get(f"{door}?closed=true")).text
+        assert said("case.duplicate_payment") in (await browser.get(f"{door}?closed=true")).text
 
 
 async def test_a_case_is_put_away_with_a_note_by_an_admin_only(shared: Installation) -> None:
     practice = await Practice.make(shared, "paystack")
-    db, context, door = await practice.db, shared.till.context, f"/practice/{practice.id}/waiting"
+    db, context, door = await practice.db, shared.till.context, f"/practice/{practice.id}/attention"
     async with db.transaction() as tx:
         webhook_events.open_case(
             tx,
@@ -73,31 +73,31 @@ async def test_a_case_is_put_away_with_a_note_by_an_admin_only(shared: Installat
         seen = await viewer.get(f"{door}/{case.id}")
         assert f"{said('case_detail.ours')} · {said('case_detail.amount')}" in seen.text
         assert "<b>transfer" not in seen.html
-        assert not [action for action in seen.forms if "waiting" in action]
+        assert not [action for action in seen.forms if "attention" in action]
         [token] = next(form["form_token"] for form in seen.forms.values() if "form_token" in form)
-        sent = await viewer.post(f"{door}/{case.id}", {"form_token": token, "action": "handled", "note": "Seen"})
+        sent = await viewer.post(f"{door}/{case.id}", {"form_token": token, "action": "resolve", "note": "Seen"})
         assert sent.status == 403
     async with Browser(shared) as browser:
         await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
         address = f"{door}/{case.id}"
         seen_open = await browser.get(address)
-        assert (await browser.send(address, address, action="handled", note="  ")).status == 422
-        assert (await browser.send(address, address, action="refund_excess")).status == 409
+        assert (await browser.send(address, address, action="resolve", note="  ")).status == 422
+        assert (await browser.send(address, address, action="refund_duplicate")).status == 409
         assert (await browser.send(address, address, action="look_up")).status == 409
         assert (await browser.send(address, address, action="same_account", note="Asked")).status == 409
         assert (await cases.listed(db))[0].state == "open"
-        done = await browser.send(address, address, action="handled", note="Called the bank")
-        assert (done.headers["Location"], done.done) == (address, "put_away")
+        done = await browser.send(address, address, action="resolve", note="Called the bank")
+        assert (done.headers["Location"], done.done) == (address, "resolved")
         assert "Called the bank" in (await browser.get(address)).text
         [token] = next(form["form_token"] for form in seen_open.forms.values() if "form_token" in form)
-        again = {"form_token": token, "action": "handled", "note": "again"}
+        again = {"form_token": token, "action": "resolve", "note": "again"}
         assert (await browser.post(address, again)).status == 409
         assert (await browser.get(f"{door}/nothing")).status == 404
 
 
 async def test_a_parked_delivery_is_seen_and_tried_again(shared: Installation) -> None:
     practice = await Practice.make(shared, "paystack")
-    door = f"/practice/{practice.id}/waiting"
+    door = f"/practice/{practice.id}/attention"
     await person(shared, await practice.db, "pat@example.com")
     await practice.paid()
     db = await practice.db
@@ -107,7 +107,7 @@ async def test_a_parked_delivery_is_seen_and_tried_again(shared: Installation) -
     async with Browser(shared) as browser:
         await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
         assert "charge.success" in (await browser.get(door)).text
-        done = await browser.send(door, f"{door}/deliveries/{event['id']}")
+        done = await browser.send(door, f"{door}/webhooks/{event['id']}")
         assert (done.headers["Location"], done.done) == (door, "applied")
     assert (await practice.call("GET", "/webhook-events?status=parked")).body == []
 
@@ -139,19 +139,19 @@ async def lost_prompt(house: Installation) -> tuple[Practice, str, str, str]:
 
 async def test_a_prompt_that_nobody_can_find_is_called_off(shared: Installation) -> None:
     practice, payment_id, attempt, case_id = await lost_prompt(shared)
-    address = f"/practice/{practice.id}/waiting/{case_id}"
+    address = f"/practice/{practice.id}/attention/{case_id}"
     await person(shared, await practice.db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
-        assert said("waiting.call_off") in (await browser.get(address)).text
-        refused = await browser.send(address, address, action="call_off", note=" ")
+        assert said("attention.mark_not_paid") in (await browser.get(address)).text
+        refused = await browser.send(address, address, action="mark_not_paid", note=" ")
         assert refused.status == 422
         assert said("fault.say_how_not_paid") in refused.text
-        done = await browser.send(address, address, action="call_off", note="Not on the statement")
-        assert (done.headers["Location"], done.done) == (address, "called_off")
+        done = await browser.send(address, address, action="mark_not_paid", note="Not on the statement")
+        assert (done.headers["Location"], done.done) == (address, "marked_not_paid")
         seen = await browser.get(done.headers["Location"])
-        assert seen.said[0] == "called_off"
-        assert said("waiting.call_off") not in seen.text
+        assert seen.said[0] == "marked_not_paid"
+        assert said("attention.mark_not_paid") not in seen.text
     assert (await practice.payment(payment_id))["status"] == "canceled"
     await practice.act(attempt)  # and now the phone answers all the same
     await practice.settled(payment_id, status="succeeded")
@@ -161,12 +161,12 @@ async def test_what_its_provider_knows_is_not_called_off(shared: Installation) -
     practice, payment_id, attempt, case_id = await lost_prompt(shared)
     await practice.act(attempt)
     await practice.settled(payment_id, status="succeeded")
-    address = f"/practice/{practice.id}/waiting/{case_id}"
+    address = f"/practice/{practice.id}/attention/{case_id}"
     await person(shared, await practice.db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
-        assert said("waiting.call_off") not in (await browser.get(address)).text
-    body = {"action": "call_off", "note": "I think so"}
+        assert said("attention.mark_not_paid") not in (await browser.get(address)).text
+    body = {"action": "mark_not_paid", "note": "I think so"}
     refused = await practice.call("POST", f"/cases/{case_id}/resolve", body)
     assert (refused.status, refused.body["code"]) == (409, "case_resolved")
     assert (await practice.payment(payment_id))["status"] == "succeeded"

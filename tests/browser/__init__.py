@@ -1,1 +1,1 @@
-"""The pages as people meet them: Debian's Chromium, driven by Playwright."""
+"""The pages as people use them: Debian's Chromium, driven by Playwright."""

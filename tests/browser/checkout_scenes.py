@@ -1,4 +1,5 @@
-"""A payer's browser, and the payments that it is shown: each state of the checkout, made as it comes about in life."""
+"""A customer's browser, and a payment in each state of the checkout, created by the calls that lead to it in
+production."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from tests.installation import Installation
 from tests.web.support import Clock, Json, Practice, fresh
 
 HERE = Path(__file__).parent
-# The pictures in the docs are made by this run where it is asked for: POLYTILL_SCREENS=docs/screens
+# This run takes the pictures of the docs: POLYTILL_SCREENS=docs/screens
 SCREENS = os.environ.get("POLYTILL_SCREENS")
 PICTURES = frozenset(
     {f"{name}-phone-light" for name in (
@@ -34,7 +35,7 @@ PHONE, DESKTOP = {"width": 360, "height": 780}, {"width": 1100, "height": 800}
 
 
 def chromium() -> str:
-    """The system's Chromium; without one the test fails with a sentence."""
+    """The system's Chromium. Without one the test fails with a sentence."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         pytest.fail("The browser tests need the distribution's package chromium.", pytrace=False)
@@ -43,7 +44,7 @@ def chromium() -> str:
 
 @contextlib.asynccontextmanager
 async def launched() -> AsyncIterator[Browser]:
-    """One browser for a file of tests."""
+    """One browser for each test file."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium(), args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
@@ -56,22 +57,22 @@ async def launched() -> AsyncIterator[Browser]:
 
 @dataclass
 class Payer:
-    """A browser window that remembers what went wrong in it."""
+    """A browser window that records every problem."""
 
     page: Page
     house: Installation
     faults: list[str] = field(default_factory=list)
 
     async def open(self, path: str) -> None:
-        """Go to a page of ours."""
+        """Open one of our pages."""
         await self.page.goto(self.house.url + path, wait_until="load")
 
     async def state(self) -> str:
-        """The state that the page is in."""
+        """The payment state that the page shows."""
         return str(await self.page.locator("[data-state]").get_attribute("data-state"))
 
     async def fine(self) -> None:
-        """Nothing failed, axe finds nothing, nothing wider than the window, and it weighs little."""
+        """Fails if a request failed, axe finds a problem, something is wider than the window, or the page is too large."""
         assert not self.faults, self.faults
         found = await self.page.evaluate("axe.run()")
         broken = [(v["id"], [n["html"] for n in v["nodes"]]) for v in found["violations"]]
@@ -82,7 +83,7 @@ class Payer:
         assert sum(weight.values()) < MAX_WEIGHT, weight
 
     async def weight(self) -> dict[str, int]:
-        """Bytes on the wire, compressed, of the page and of everything that it has loaded from us."""
+        """Bytes on the wire, compressed, of the page and of everything that it has loaded."""
         weight = {"the page": len(gzip.compress((await self.page.content()).encode()))}
         for url in await self.page.evaluate("performance.getEntriesByType('resource').map(entry => entry.name)"):
             if url.startswith(f"{self.house.url}/static/"):
@@ -92,7 +93,7 @@ class Payer:
         return weight
 
     async def picture(self, name: str) -> None:
-        """A picture for the docs, where this is one of those."""
+        """Take a picture for the docs, if this is one of those shown there."""
         if SCREENS and (name in PICTURES or "all" in os.environ.get("POLYTILL_SCREENS_OF", "")):
             await self.page.screenshot(path=f"{SCREENS}/checkout-{name}.png", animations="disabled")
 
@@ -101,7 +102,7 @@ class Payer:
 async def payer(
     browser: Browser, house: Installation, size: dict[str, int] = PHONE, scheme: str = "light", **options: Any
 ) -> AsyncIterator[Payer]:
-    """A window of a size and a colour scheme, with axe at hand."""
+    """A window of a size and a color scheme, with axe loaded."""
     given = {"viewport": size, "color_scheme": scheme, "locale": "en-GB", **options}
     context = await browser.new_context(**given)
     await context.add_init_script(path=HERE / "axe.min.js")
@@ -133,7 +134,7 @@ class Scenes:
     paths: dict[str, str] = field(default_factory=dict)
 
     async def build(self) -> dict[str, str]:
-        """Make a payment for every state."""
+        """Create a payment in every state."""
         clinic = await self._practice("Lagos Family Clinic", "paystack", "NGN")
         boston = await self._practice("Boston Dental", "stripe", "USD")
         assert (await boston.call("PUT", "/checkout", {"color": "#2f3e9e"})).status == 200

@@ -11,7 +11,7 @@ MISSING = f"There is no Chromium for the browser tests: install the package chro
 
 
 def find_chromium() -> str | None:
-    """Where the browser's program is; None where there is none."""
+    """The path of the browser's program; None if there is none."""
     named = os.environ.get(VARIABLE)
     if named:
         return named if os.access(named, os.X_OK) else None

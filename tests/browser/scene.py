@@ -1,4 +1,4 @@
-"""What the browser tests look at: a platform with three practices, people, and payments of every kind; and a browser."""
+"""What the browser tests show: a platform with three practices, staff, and payments of every kind; and a browser."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.wording import said
 
 HERE = Path(__file__).parent
 SIZES = {"desk": {"width": 1280, "height": 820}, "phone": {"width": 390, "height": 800}}
-# Where screenshots go when they are to be kept: POLYTILL_SCREENS=docs/screens ./run test tests/browser
+# The folder for screenshots: POLYTILL_SCREENS=docs/screens ./run test tests/browser
 SCREENS = os.environ.get("POLYTILL_SCREENS")
-# Which pictures the documentation shows; the others are looked at and thrown away.
+# The pictures that the documentation shows. The others are checked and not stored.
 KEPT = frozenset(
     """login payments payment payment-unknown refund-sure case overview providers provider provider-new payments-first
     owner owner-catalog owner-provider owner-practices owner-waiting owner-fleet
@@ -37,7 +37,7 @@ LONG = "Consultation, root canal treatment of two teeth, X-ray and a follow-up v
 
 
 async def stage(house: Installation, clock: Clock) -> Practice:
-    """A clinic that has been at work for three weeks, practices that nobody has set up yet, and their people."""
+    """A clinic with three weeks of payments, practices that are not set up yet, and their staff."""
     clock.offset_s = -DAYS * 24 * 3600.0
     clinic = Practice(house, *await house.practice("Lagos Family Clinic", "NGN"))
     await clinic.configure("flutterwave", ["NGN"])
@@ -91,7 +91,7 @@ async def _paid_twice(clinic: Practice) -> None:
 
 @dataclass
 class Visit:
-    """One browser window at one size, and what it noticed."""
+    """One browser window at one size, and the problems seen in it."""
 
     house: Installation
     page: Page
@@ -111,7 +111,7 @@ class Visit:
         await self.page.wait_for_url(f"**{door}**")
 
     async def look(self, name: str) -> None:
-        """The page as it stands, in both themes: nothing for axe to find, nothing wider than the window, a picture."""
+        """Check the page in both themes with axe, check that nothing is wider than the window, and take a picture."""
         for theme in ("light", "dark"):
             await self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
             found = await self.page.evaluate(_axe() + "; axe.run(document, {resultTypes: ['violations']})")
@@ -129,7 +129,7 @@ class Visit:
         await self.page.emulate_media(color_scheme="light")
 
     async def _keep(self, path: Path) -> None:
-        """A small picture for the documentation."""
+        """Store a small picture for the documentation."""
         protocol = await self.context.new_cdp_session(self.page)
         size = (await protocol.send("Page.getLayoutMetrics"))["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 1900), "scale": 1}
@@ -139,7 +139,7 @@ class Visit:
         await protocol.detach()
 
 
-# Cards whose content runs out of them, where nobody can scroll to it.
+# Cards whose content overflows and cannot be scrolled to.
 _CLIPPED = (
     "[...document.querySelectorAll('.card, td, dd')].filter(e => e.scrollWidth > e.clientWidth + 1"
     " && getComputedStyle(e).overflowX !== 'auto').map(e => e.outerHTML.slice(0, 120))"
@@ -160,7 +160,7 @@ async def chromium() -> AsyncIterator[Browser]:
     if path is None:
         pytest.fail(MISSING, pytrace=False)
     async with async_playwright() as playwright:
-        # A container's root may not make the sandbox; nothing but our own pages is opened here.
+        # Chromium's sandbox does not work for root in a container. Only our own pages are opened here.
         browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         try:
             yield browser
@@ -170,8 +170,8 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @contextlib.asynccontextmanager
 async def visit(house: Installation, browser: Browser, size: str, folder: Path, **more: Any) -> AsyncIterator[Visit]:
-    """A fresh window. What its console complains of is a problem at the end."""
-    # Without motion a colour is what it is to be, not on its way there.
+    """A new window. Messages in its console are problems at the end."""
+    # Without motion, a color has its final value at once.
     context = await browser.new_context(viewport=SIZES[size], locale="en-NG", reduced_motion="reduce", **more)  # type: ignore[arg-type]
     page = await context.new_page()
     page.set_default_timeout(15_000)
@@ -180,7 +180,7 @@ async def visit(house: Installation, browser: Browser, size: str, folder: Path, 
     page.on("pageerror", lambda error: found.problems.append(str(error)))
     try:
         yield found
-        # A page that answers 4xx on purpose is a line in the console too.
+        # A page that answers 4xx on purpose also writes a line to the console.
         assert [p for p in found.problems if "status of 4" not in p] == []
     finally:
         await context.close()

@@ -1,4 +1,4 @@
-"""The checkout in a real browser: from open to the receipt, and every state on a phone and a desk, by day and by night."""
+"""The checkout in a real browser: from open to the receipt, and every state on a phone and a desktop, light and dark."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_every_state(
             await who.open(scenes[name])
             if name == "card-form":
                 await expect(who.page.get_by_role("button")).to_be_enabled()
-            if name == "no-such-payment":  # the browser itself complains of a 404
+            if name == "no-such-payment":  # the browser itself reports a 404
                 assert who.faults == ["Failed to load resource: the server responded with a status of 404 (Not Found)"]
                 who.faults.clear()
             try:
@@ -81,9 +81,7 @@ async def test_open_pay_return_receipt(house: Installation, browser: Browser, co
         await who.page.get_by_role("link", name=to_payer("action.pay", amount="NGN\u00a05,000.00")).click()
         assert who.page.url.startswith(house.simulator.url)
         await who.page.get_by_role("button", name="Decline").click()
-        if not who.page.url.startswith(
-            house.url
-        ):  # Paystack's page stays with the payer, Flutterwave's sends them back
+        if not who.page.url.startswith(house.url):  # Paystack's page does not redirect; Flutterwave's does
             await who.open(f"/pay/{made['clientToken']}/return")
         assert await who.state() == "declined"
         await who.page.get_by_role("link", name=to_payer("action.again")).click()
@@ -143,7 +141,7 @@ async def test_the_card_form_says_when_it_cannot_be_loaded(house: Installation, 
         await expect(who.page.get_by_role("alert")).to_contain_text(to_payer("method.not_loaded"))
     async with payer(browser, house, java_script_enabled=False) as who:
         await who.open(f"/pay/{made['clientToken']}")
-        # What stands in noscript is not drawn where a debugger has turned scripts off: it is looked for in the source.
+        # A browser that a debugger controls does not render noscript, so the test looks for it in the source.
         assert f'<noscript><p class="problem">{to_payer("method.script")}' in await who.page.content()
         await expect(who.page.get_by_role("button")).to_be_disabled()
 
@@ -156,7 +154,7 @@ async def test_the_page_finds_out_by_itself(house: Installation, browser: Browse
     async with payer(browser, house, java_script_enabled=scripts) as who:
         await who.open(f"/pay/{made['clientToken']}")
         assert await who.state() == "finding"
-        # Found by asking: the link was lost, and a new one can be paid.
+        # A lookup finds that the link was lost, and a new one can be paid.
         await expect(who.page.get_by_role("link", name=to_payer("action.pay", amount="NGN"))).to_be_visible(
             timeout=15_000
         )
@@ -187,7 +185,7 @@ async def test_a_link_by_keyboard_alone(house: Installation, browser: Browser) -
         await who.page.keyboard.press("Enter")
         await expect(who.page.get_by_text(to_payer("link.email_wrong"))).to_be_visible()
         await expect(who.page.get_by_label(to_payer("link.email"))).to_be_focused()
-        who.faults.clear()  # the browser complains of the 422
+        who.faults.clear()  # the browser reports the 422
         await who.fine()
         await who.page.keyboard.press("End")
         await who.page.keyboard.type("@example.com")
@@ -198,7 +196,7 @@ async def test_a_link_by_keyboard_alone(house: Installation, browser: Browser) -
         await who.page.wait_for_url(f"{house.simulator.url}/**")
 
 
-# ── Words and paper ──
+# ── Languages and print ──
 
 
 async def test_other_languages_and_long_words(house: Installation, browser: Browser, scenes: dict[str, str]) -> None:
@@ -214,7 +212,7 @@ async def test_other_languages_and_long_words(house: Installation, browser: Brow
             await who.open(path)
             await who.fine()
             await who.picture(name)
-        # What was chosen once stays chosen.
+        # A language chosen once stays chosen.
         await who.open(scenes["paid"])
         assert await who.page.locator("html").get_attribute("lang") == "fr"
 
@@ -226,7 +224,7 @@ async def test_a_receipt_on_paper(house: Installation, browser: Browser, scenes:
         await expect(who.page.get_by_role("link", name=to_payer("action.to_payment"))).to_be_hidden()
         await expect(who.page.get_by_role("navigation")).to_be_hidden()
         ink = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
-        assert await who.page.evaluate(ink) == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]  # also by night
+        assert await who.page.evaluate(ink) == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]  # also in the dark theme
         await who.picture("receipt-printed")
         pdf = await who.page.pdf(format="A4")
         assert pdf.count(b"/Type /Page\n") == 1 or pdf.count(b"/Type /Page ") == 1

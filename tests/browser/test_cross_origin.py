@@ -24,7 +24,7 @@ ASK = """async ([url, key]) => {
 
 @pytest_asyncio.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[tuple[Installation, Page]]:
-    """The service, and a page of somebody else's server."""
+    """The service, and a page on another server."""
 
     async def page_of_the_shop(_: web.Request) -> web.Response:
         return web.Response(text="<!doctype html><title>Shop</title>", content_type="text/html")

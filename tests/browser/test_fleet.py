@@ -1,4 +1,4 @@
-"""The owner brings all practices to the present schema, and watches: the page moves by itself while it goes on."""
+"""The owner migrates all practices to the current schema, and the page shows the progress without a reload."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_migrating_all_practices(house: Installation, size: str, tmp_path:
             await page.get_by_role("link", name=said("nav.practices"), exact=True).click()
             await expect(page.get_by_role("heading", name=said("fleet.behind", n=5, of="5"))).to_be_visible()
             await seen.look("owner-fleet-behind")
-            # Another process begins, and the page follows what it does.
+            # Another process starts a migration, and the page shows its progress.
             run = await fleet.begin(context, "elsewhere")
             assert run is not None
             await page.get_by_role("button", name=said("fleet.begin")).click()

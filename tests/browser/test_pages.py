@@ -1,4 +1,4 @@
-"""The pages in a real browser: from signing in to giving money back, on a desk and on a phone, in light and in dark.
+"""The pages in a real browser: from signing in to a refund, on a desktop and on a phone, light and dark.
 
 Screenshots for the documentation: POLYTILL_SCREENS=docs/screens ./run test tests/browser
 """
@@ -121,7 +121,7 @@ async def test_setting_a_provider_up(
         await page.get_by_role("link", name=said("providers.set_up", name="Paystack")).click()
         await page.get_by_label("Secret key").fill("sk_live_0123456789abcdef0123456789abcdef01234567")
         await page.get_by_label("Public key").fill(practice.keys["publicKey"])
-        await expect(page.get_by_text(said("fault.live_key"))).to_be_visible()  # said at once, nothing was saved
+        await expect(page.get_by_text(said("fault.live_key"))).to_be_visible()  # reported at once, nothing was saved
         await seen.look("provider-new")
         await page.get_by_label("Secret key").fill(practice.keys["secretKey"])
         await page.get_by_label("Public key").click()
@@ -132,7 +132,7 @@ async def test_setting_a_provider_up(
         await expect(page.get_by_text(said("provider.test_ok")).first).to_be_visible()
         await page.get_by_role("button", name=said("provider.enable")).click()
         await expect(page.locator("[data-done=enable]")).to_be_visible()
-        # The sign of the first delivery comes by itself.
+        # The notice of the first webhook appears without a reload.
         hook = await page.get_by_role("textbox", name=said("provider.webhook")).input_value()
         body = {
             "provider": "paystack",
@@ -223,7 +223,7 @@ async def test_the_desk_and_its_people(
         await page.keyboard.press("Enter")
         await page.wait_for_url(f"**{door}/login")
         await seen.sign_in(door, "pat@example.com")
-        # People
+        # Team
         await page.get_by_role("link", name=said("nav.people")).click()
         await page.get_by_label(said("login.email")).fill("nobody")
         await page.get_by_role("button", name=said("people.invite_go")).click()
@@ -243,7 +243,7 @@ async def test_the_desk_and_its_people(
         await page.get_by_label(said("role.admin")).check()
         await page.get_by_role("button", name=said("form.save")).click()
         await expect(page.locator("[data-done=saved]")).to_be_visible()
-        # Money at the desk
+        # Manual payments
         await page.get_by_role("link", name=said("nav.payments"), exact=True).click()
         await page.get_by_role("link", name=said("manual.title")).click()
         await seen.look("manual-payment-off")
@@ -269,7 +269,7 @@ async def test_the_desk_and_its_people(
         await page.get_by_role("button", name=said("manual.go")).click()
         await expect(page.locator("[data-done=booked]")).to_be_visible()
         await seen.look("manual-payment-paid")
-        # The colour
+        # The color
         await page.get_by_role("link", name=said("nav.links")).click()
         await seen.look("links")
         await page.get_by_role("link", name=said("look.open")).click()

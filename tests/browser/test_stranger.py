@@ -1,4 +1,4 @@
-"""Somebody with a very long name, very large amounts and no mouse: nothing runs out of its place, all can be reached."""
+"""A very long name, very large amounts and only a keyboard: nothing overflows, and everything can be reached."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAYER = "Oluwaseun-Temitope Adebayo-Ogunlesi-Nwachukwu-Chukwuemeka of the Very L
 EMAIL = "a.very.long.address.of.somebody.who.pays@the-regional-teaching-hospital-of-ikot-ekpene.example.com"
 LARGEST = "9,999,999,999,999.99"  # fifteen digits
 
-# What has the focus: whether it can be seen there, and how it is called.
+# The element with the focus: whether it is visible, and its accessible name.
 _FOCUSED = """() => {
   const e = document.activeElement, box = e.getBoundingClientRect(), style = getComputedStyle(e);
   const shown = box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth && box.width > 0;
@@ -44,7 +44,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 async def tab_through(page: Page) -> list[str]:
-    """Every place that the tabulator reaches, each of which can be seen and stands out; until it leaves the page."""
+    """Every element that Tab reaches, until the focus leaves the page. Each must be visible and show its focus."""
     reached: list[str] = []
     await page.evaluate("document.activeElement?.blur()")
     for _ in range(150):
@@ -65,7 +65,7 @@ async def test_long_texts_and_no_mouse(house: Installation, browser: Browser, si
     async with visit(house, browser, size, tmp_path) as seen:
         page = seen.page
         await seen.sign_in(door, EMAIL)
-        for path in ("payments", "links", "overview", "attention", "providers", "activity"):  # nothing there yet
+        for path in ("payments", "links", "overview", "attention", "providers", "activity"):  # empty
             await seen.go(f"{door}/{path}")
             await seen.look(f"long-empty-{path}")
         await seen.go(f"{door}/providers/manual")
@@ -117,5 +117,5 @@ async def test_long_texts_and_no_mouse(house: Installation, browser: Browser, si
             await seen.go(f"{door}/{path}")
             await seen.look(f"long-{path.replace('/', '-')}")
             reached = await tab_through(page)
-            assert reached[0].endswith("#main"), (path, reached[:3])  # the link that skips to the content
+            assert reached[0].endswith("#main"), (path, reached[:3])  # the skip link
             assert len(reached) > 10, (path, reached)

@@ -19,7 +19,7 @@ from tests.web.support import Clock, Practice
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WIDTHS = (320, 390, 705, 768, 870, 1024, 1160, 1280)
-# Cells whose right edge stays outside of what can be seen of every box around them, after scrolling to them.
+# Cells whose right edge stays outside the visible part of any box around them, after scrolling to them.
 _OUT_OF_REACH = """[...document.querySelectorAll('table tr')].map(row => row.lastElementChild).filter(cell => cell
   && cell.getClientRects().length && getComputedStyle(cell.closest('tr')).clipPath === 'none'
   && !(cell.closest('thead') && getComputedStyle(cell.closest('thead')).position === 'absolute')).filter(cell => {

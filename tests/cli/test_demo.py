@@ -1,4 +1,5 @@
-"""``polytill demo`` as somebody tries it: it serves what it promises, and a bad key is answered as anywhere else."""
+"""``polytill demo`` as a newcomer tries it: it serves what it announces, and an invalid key is handled as anywhere
+else."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ PATIENCE_S = 90.0
 
 
 class Running:
-    """A demo that serves, and what it wrote about itself."""
+    """A running demo, and its output."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.errors = folder, folder / "errors.log"
@@ -60,7 +61,7 @@ class Running:
             return error.code, json.load(error)
 
     def end(self) -> int:
-        """Ctrl-C, and how it ended."""
+        """Send Ctrl-C. Returns the exit status."""
         self.process.send_signal(signal.SIGINT)
         with self.process:  # closes its output, too
             return self.process.wait(PATIENCE_S)
@@ -75,7 +76,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_a_bad_key_is_saved_as_anywhere_else(demo: Running) -> None:
-    """The simulator knows no such account, so nothing can be registered there; that is none of the caller's business."""
+    """The simulator has no such account, so no webhook can be registered there. The caller's request still succeeds."""
     practice = demo.told["practices"][1]
     path = f"/api/practices/{practice['id']}/payment-providers"
     keys = {"publicKey": "pk_test_invalid0000", "secretKey": "sk_test_invalid0000", "webhookSecret": "whsec_clinic0000"}

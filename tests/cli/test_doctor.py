@@ -1,4 +1,4 @@
-"""``polytill doctor``: what is missing or unsafe, found out without changing anything; on either engine."""
+"""``polytill doctor`` reports what is missing or unsafe and changes nothing; on either engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from polytill.storage.units import Unit
 
 
 async def sentences(till: Polytill) -> list[str]:
-    """What is bad."""
+    """The sentences of the findings that are bad."""
     return [found.sentence for found in await examine(till.context.settings) if found.bad]
 
 
@@ -67,6 +67,6 @@ async def test_a_server_that_one_process_could_fill_is_said(till: Polytill) -> N
         return [found.sentence for found in await examine(changed) if "max_connections" in found.sentence]
 
     assert await said(250) == []
-    found = await said(290)  # the tests' server takes 300, of which three are kept for superusers
+    found = await said(290)  # the test server takes 300 connections and reserves three of them for superusers
     assert len(found) == (1 if on_server else 0)
     assert all(all(word in sentence for word in ("cluster default", "297", "300")) for sentence in found)

@@ -1,4 +1,4 @@
-"""``polytill import-legacy``: what a platform kept in one JSON field becomes sealed configurations."""
+"""``polytill import-legacy``: the JSON field of a platform becomes sealed configurations."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The PostgreSQL server that a test run starts for itself, and its own tests."""
+"""The PostgreSQL server of a test run, and its own tests."""

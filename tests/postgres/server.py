@@ -1,9 +1,8 @@
 """A private PostgreSQL server for one test run.
 
-It listens on a loopback port, keeps its data in a folder of its own outside HOME, and is gone
-when the run is over. A small watcher process sees to that: it holds the reading end of a pipe
-from the test run, so it notices the end of the run however that came about, a SIGKILL included,
-and then stops the server and deletes the folder.
+It listens on a loopback port and stores its data in a folder outside HOME. At the end of the run it is stopped and its
+data is deleted by a small watcher process. The watcher holds the reading end of a pipe from the test run, so it notices
+every end of the run, a SIGKILL included.
 
 Only the standard library is used: `./run` looks for the server before anything is installed.
 """
@@ -31,17 +30,17 @@ MISSING = (
 USER = "polytill"
 PROGRAMS = ("initdb", "pg_ctl", "postgres")
 MEMORY = "/dev/shm"
-MEMORY_NEEDED = 4 * 1024**3  # databases of 8 MB that come and go, and the write-ahead log
+MEMORY_NEEDED = 4 * 1024**3  # databases of 8 MB that are created and dropped, and the write-ahead log
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 
 
 class PostgresError(Exception):
-    """The server could not be started; the text says why."""
+    """The server could not be started; the message says why."""
 
 
 def candidate_folders() -> Iterator[Path]:
-    """Where distributions put a server's programs: most keep them out of PATH."""
+    """The folders of a distribution's server programs: most are not in PATH."""
     yield from Path("/usr/lib/postgresql").glob("*/bin")
     yield from Path("/usr").glob("pgsql-*/bin")
     if found := shutil.which("postgres"):
@@ -52,7 +51,7 @@ def candidate_folders() -> Iterator[Path]:
 
 
 def version_of(folder: Path) -> int:
-    """Answer the major version of a folder of server programs, 0 when it is not a whole one."""
+    """Return the major version of a folder of server programs, 0 if programs are missing."""
     if not all(os.access(folder / program, os.X_OK) for program in PROGRAMS):
         return 0
     answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False)
@@ -61,14 +60,14 @@ def version_of(folder: Path) -> int:
 
 
 def find_binaries(folders: Iterable[Path] | None = None) -> Path | None:
-    """Answer the folder with the newest server programs that are new enough, or None."""
+    """Return the folder of the newest server programs that are new enough, or None."""
     known = {folder: version_of(folder) for folder in (candidate_folders() if folders is None else folders)}
     best = max(known, key=lambda folder: known[folder], default=None)
     return best if best is not None and known[best] >= OLDEST_VERSION else None
 
 
 def server_account() -> tuple[int, int] | None:
-    """PostgreSQL refuses to run as root, so root hands it to another account."""
+    """The account that runs the server: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -98,9 +97,9 @@ def run_program(
 
 
 def free_port() -> int:
-    """Choose below the range from which the system takes ports for outgoing connections.
+    """Choose a port below the range from which the system takes ports for outgoing connections.
 
-    A port out of that range could be taken by anyone while the server restarts.
+    Another process could take a port of that range while the server restarts.
     """
     for _ in range(100):
         port = random.randrange(20000, 32000)
@@ -112,11 +111,11 @@ def free_port() -> int:
 
 
 def folder_for_data(durable: bool) -> str | None:
-    """Choose where a server's data lives; None for wherever the environment keeps temporary files.
+    """Choose the folder of a server's data; None for the environment's folder for temporary files.
 
-    Not the environment's choice if it can be helped: that may be in HOME, closed to the server's account, or too
-    long for a socket's path. What need not be durable lives in memory where there is enough: making a database
-    there took 0.02 s instead of 0.3, and a test run makes two thousand.
+    The environment's folder is the last choice: it may be in HOME, closed to the server's account, or too long for a
+    socket's path. The data need not be durable, so it is in memory if there is enough: creating a database there took
+    0.02 s instead of 0.3, and a test run creates two thousand.
     """
     if not durable and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_NEEDED:
         return MEMORY
@@ -124,7 +123,7 @@ def folder_for_data(durable: bool) -> str | None:
 
 
 class PostgresServer:
-    """One running server. `kill` and `start` play a crash and the recovery from it."""
+    """One running server. `kill` and `start` simulate a crash and the recovery from it."""
 
     def __init__(self, binaries: Path, *, durable: bool = False) -> None:
         self.binaries = binaries
@@ -153,22 +152,23 @@ class PostgresServer:
         self._call("pg_ctl", "start", "-w", "-t", str(START_TIMEOUT_S), "-l", str(log))
 
     def stop(self) -> None:
-        """Stop in good order: open transactions are rolled back, everything is on disk."""
+        """Stop cleanly: open transactions are rolled back, everything is on disk."""
         self._call("pg_ctl", "stop", "-w", "-t", str(STOP_TIMEOUT_S), "-m", "fast")
 
     def kill(self) -> None:
-        """Stop as in a crash: no rollback, no checkpoint; the next start has to recover."""
+        """Stop as in a crash: no rollback, no checkpoint. The next start recovers."""
         self._call("pg_ctl", "stop", "-w", "-t", str(STOP_TIMEOUT_S), "-m", "immediate")
 
     def close(self) -> None:
-        """End the server for good and delete its data: the watcher does it, as after a killed run."""
+        """Stop the server and delete its data. The watcher does it, as after a killed run."""
         if self._watcher.stdin is not None and not self._watcher.stdin.closed:
-            # A byte, because the end of the pipe comes late if a child of the run still holds a copy.
+            # The byte is needed because a child of the run that still holds the pipe would delay its end.
             with contextlib.suppress(BrokenPipeError):
                 self._watcher.stdin.write(b".")
                 self._watcher.stdin.flush()
             self._watcher.stdin.close()
-            # Deleting the files of many databases takes a while on a busy disk; the watcher ends by itself.
+            # Deleting the files of many databases takes a while on a busy disk. The watcher ends without being waited
+            # for.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._watcher.wait(timeout=2 * STOP_TIMEOUT_S)
 
@@ -180,12 +180,12 @@ class PostgresServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            # Ctrl-C reaches every process of the terminal's group, and the watcher has to survive it.
+            # Ctrl-C reaches every process of the terminal's group, and the watcher must survive it.
             start_new_session=True,
         )
 
     def _create(self, durable: bool) -> None:
-        # Anyone on this machine may connect, as any user: the data is made up and lives for minutes.
+        # Everyone on this machine may connect as any user: the data is invented and lives for minutes.
         self._call("initdb", "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
         settings = {
             "port": self.port,
@@ -195,13 +195,13 @@ class PostgresServer:
             "timezone": "'UTC'",
         }
         if not durable:
-            # Nothing has to outlive a power cut, and waiting for the disk is most of a commit's time.
+            # Nothing must survive a power cut, and waiting for the disk is most of a commit's time.
             settings |= {"fsync": "off", "full_page_writes": "off", "max_wal_size": "'512MB'"}
         with (self.data_folder / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
 
     def _call(self, program: str, *arguments: str) -> None:
-        # The output goes to a file: through a pipe we would wait for the server, which inherits it.
+        # The output goes to a file: the server inherits a pipe, and reading it would wait for the server.
         with (self.folder / "commands.log").open("ab") as output:
             try:
                 done = run_program(
@@ -224,7 +224,7 @@ class PostgresServer:
 
 @contextlib.contextmanager
 def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
-    """Start a server and end it with the block. `durable` keeps fsync on, as in production."""
+    """Start a server and stop it at the end of the block. `durable` leaves fsync on, as in production."""
     binaries = find_binaries()
     if binaries is None:
         raise PostgresError(MISSING)

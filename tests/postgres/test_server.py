@@ -1,4 +1,4 @@
-"""The test run's PostgreSQL server: found, started, killed, recovered, and gone with its run."""
+"""The test run's PostgreSQL server is found, started, killed, recovered and removed with its run."""
 
 import signal
 import socket
@@ -123,7 +123,7 @@ def test_a_server_that_cannot_start_says_why_and_leaves_nothing(
         return str(folders[-1])
 
     monkeypatch.setattr(tempfile, "mkdtemp", remember)
-    # Root sees another reason than others, since the server's account may not enter the test's folder.
+    # Root gets another reason than other users, because the server's account may not enter the test's folder.
     with pytest.raises(PostgresError, match=r"initdb failed: .*(out of luck|Permission denied)"):
         PostgresServer(broken)
     assert [folder.exists() for folder in folders] == [False]

@@ -1,1 +1,1 @@
-"""The simulation of whole practices, run."""
+"""Tests of the simulated world."""

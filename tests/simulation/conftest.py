@@ -1,4 +1,4 @@
-"""The ground is laid once for all histories of the run."""
+"""Prepares the start of all histories once for the test run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from simulation.ground import Ground, ground
 
 @pytest.fixture(scope="session")
 def laid() -> Iterator[Ground]:
-    """What every history starts from."""
+    """The start of every history."""
     with ground() as made:
         yield made

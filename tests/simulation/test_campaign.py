@@ -35,7 +35,7 @@ def test_it_resumes_and_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_stopped_or_done_its_processes_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their databases lie in memory, and fill hundreds of megabytes."""
+    """Their databases are in memory and fill hundreds of megabytes."""
     monkeypatch.setattr(campaigns, "BATCH", 2)
     seen: set[Path] = set()
 

@@ -1,4 +1,4 @@
-"""Fresh seeds each time, the known-bad ones for ever, and the same seed twice."""
+"""New seeds in every run, all known bad seeds, and the same seed twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ sys.stdout.write("\\n".join([*lines, *problems]))
 
 
 def wrong(seed: int, problems: list[str]) -> str:
-    """What a failure says: how to see it again."""
+    """The message of a failure: how to replay it."""
     return f"python -m simulation --seed {seed} --histories 1\n" + "\n".join(problems)
 
 
@@ -49,7 +49,7 @@ def test_known_bad_seed(laid: Ground, seed: int) -> None:
 
 
 def test_timers_of_the_same_time_run_in_the_order_in_which_they_were_set() -> None:
-    # asyncio's heap leaves their order open, and it depended on timers that had run long before.
+    # asyncio's heap leaves the order of equal timers open, and it depended on timers that had run long before.
     loop, ran = VirtualLoop(), []
     for number in range(200):
         loop.call_at(1.0 + number % 7, ran.append, (number % 7, number))
@@ -64,7 +64,7 @@ def test_timers_of_the_same_time_run_in_the_order_in_which_they_were_set() -> No
 @pytest.mark.parametrize("seed", [3, 44, 1234, 30000004, 30000018])
 def test_the_same_seed_gives_the_same_history(laid: Ground, seed: int) -> None:
     first = run_history(laid, seed, telling=True)
-    for other in range(5):  # what runs in between leaves nothing behind
+    for other in range(5):  # what runs in between has no effect
         run_history(laid, 900 + other)
     again = run_history(laid, seed, telling=True)
     untold = run_history(laid, seed)

@@ -1,4 +1,4 @@
-"""A slice of the histories on PostgreSQL, under a real schedule; and a mistake that is found there too."""
+"""Some histories on PostgreSQL, whose schedule is real, and a planted bug that is found there, too."""
 
 from __future__ import annotations
 

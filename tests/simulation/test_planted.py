@@ -26,7 +26,7 @@ def test_there_are_enough() -> None:
 
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_fits_what_it_is_planted_in(name: str) -> None:
-    """It is called as what it stands for, or its exception would be all that is found."""
+    """A replacement has the signature of what it replaces; otherwise only its exception would be found."""
     for owner, key, new in BUGS[name]():
         old = owner[key] if isinstance(owner, dict) else getattr(owner, key)
         if not callable(old):

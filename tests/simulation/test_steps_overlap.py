@@ -1,4 +1,4 @@
-"""In the unit of every flow that the world plays, a second write of a row is planted: the guard rejects each of them."""
+"""In the unit of every flow of the world, a second write of a row is planted. The guard rejects each of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _keys(table: sa.Table) -> list[list[str]]:
 
 
 def _second_writes(step: Step) -> list[tuple[str, str, tuple[Any, ...]]]:
-    """Other writes of the rows of a step: how they are known, statement, arguments."""
+    """Other writes of the rows of a step: the key, the statement, its arguments."""
     match = WRITES.match(step.sql)
     if match is None:
         return []
@@ -53,7 +53,7 @@ def _second_writes(step: Step) -> list[tuple[str, str, tuple[Any, ...]]]:
     if verb != "INSERT INTO":
         return [*found, ("again", step.sql, step.args)]
     table = TABLES[name]
-    # A row of a multi-row insert has other places; its first row has these.
+    # A row of a multi-row INSERT has other parameter numbers; its first row has these.
     values = dict(zip(names.split(", "), re.findall(r"\$\d+|'\w*'|\d+", step.sql[match.end() :]), strict=False))
     plain = re.match(r" (VALUES \(|SELECT )[\w$, ']*(\)|$| WHERE NOT EXISTS| ON CONFLICT)", step.sql[match.end() :])
     for key in _keys(table):

@@ -1,1 +1,1 @@
-"""The simulator is held to the providers' own SDKs, samples and rules."""
+"""The simulator is compared with the providers' own SDKs, samples and rules."""

@@ -1,4 +1,4 @@
-"""A running simulator, a client for it, and a receiver of its deliveries. All on 127.0.0.1."""
+"""A running simulator, a client for it, and a receiver of its webhooks. All on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PREFIX = {"stripe": "/stripe/v1", "paystack": "/paystack", "flutterwave": "/flut
 
 @dataclass
 class Reply:
-    """One answer, read to the end."""
+    """One response, read completely."""
 
     status: int
     headers: dict[str, str]
@@ -36,7 +36,7 @@ class Reply:
 
 @dataclass
 class Client:
-    """Speaks to the simulator as a merchant, a payer or a test."""
+    """Calls the simulator as a merchant, a customer or a test."""
 
     url: str
     session: aiohttp.ClientSession
@@ -71,7 +71,7 @@ class Client:
         assert reply.status == 201, reply.text
 
     async def book(self, **wanted: str) -> list[Any]:
-        """The oracle."""
+        """The provider's books."""
         rows: list[Any] = (await self.control("GET", "/transactions")).json
         return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
@@ -113,7 +113,7 @@ class Client:
 
 @dataclass
 class Delivered:
-    """One delivery as it arrived."""
+    """One webhook as received."""
 
     path: str
     headers: dict[str, str]
@@ -130,7 +130,7 @@ class Delivered:
 
 
 class Receiver:
-    """A merchant's webhook address. ``answers`` are the next statuses; afterwards 200."""
+    """A merchant's webhook address. ``answers`` are the next statuses; 200 after them."""
 
     def __init__(self) -> None:
         self.got: list[Delivered] = []
@@ -154,7 +154,7 @@ class Receiver:
         return self.got
 
     async def of(self, event: str, count: int = 1) -> list[Delivered]:
-        """The deliveries of one event, once there are ``count`` of them."""
+        """The webhooks of one event, as soon as there are ``count`` of them."""
         await self.until(lambda got: sum(item.event == event for item in got) >= count)
         return [item for item in self.got if item.event == event]
 

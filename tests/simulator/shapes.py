@@ -1,4 +1,4 @@
-"""Comparing the structure of an answer with a provider's real sample."""
+"""Compares the structure of an answer with a provider's real sample."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def _kind(value: Any) -> str:
 
 
 def differences(real: Any, ours: Any, free: Iterable[str] = (), more: bool = False, at: str = "") -> list[str]:
-    """What is missing, too much, or of another type.
+    """The paths that are missing, unexpected, or of another type.
 
-    Null and the empty object fit anything, since the providers themselves waver there. ``free`` are paths whose
-    content is the merchant's or depends on the case; ``more`` allows members that the sample has not.
+    Null and an empty object fit every type, because the providers send either. ``free`` are paths whose content depends
+    on the merchant or the case; ``more`` allows members that the sample lacks.
     """
     if at in free or real in (None, {}) or ours in (None, {}):
         return []

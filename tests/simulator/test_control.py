@@ -1,4 +1,4 @@
-"""The control calls: the oracle, isolation, the clock, and a clear no to bad input."""
+"""The control calls: the provider's books, isolation, the clock, and a clear error for bad input."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_accounts_never_see_each_other(client: Client) -> None:
         (await stranger.flutterwave("GET", "/transactions")).json["data"],
     ]
     assert lists == [[], [], [], []]
-    # The same reference is free elsewhere.
+    # Another account can use the same reference.
     await stranger.new_paystack("same")
     assert all(row["refunded"] == 0 for row in await client.book())
 

@@ -1,4 +1,4 @@
-"""Every fault as a client sees it, and what the provider truly holds afterwards."""
+"""Every fault as a client sees it, and what the provider's books hold afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONG = aiohttp.ClientTimeout(total=0.3)
 
 
 async def create(client: Client, provider: str, reference: str = "f-1", **options: Any) -> Reply:
-    """Make a payment at any provider, with the same bytes every time."""
+    """Create a payment at any provider, with the same bytes every time."""
     if provider == "stripe":
         form = {"amount": "2000", "currency": "usd", "metadata[polytill_attempt]": reference}
         headers = {"Idempotency-Key": f"key-{reference}"}
@@ -30,7 +30,7 @@ async def create(client: Client, provider: str, reference: str = "f-1", **option
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Let the simulator work in this same loop until something has happened."""
+    """Run the simulator in this event loop until something has happened."""
     for _ in range(100_000):
         if true():
             return
@@ -217,7 +217,7 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_operations(client: Client, operation: str) -> None:
-    """A rule strikes its own operation at all providers, and no other."""
+    """A rule applies to its own operation at all providers, and to no other."""
     await client.fault("*", operation, "rate_limit")
     for name, (method, paths) in OPERATIONS.items():
         for provider, path in paths.items():
@@ -270,7 +270,7 @@ async def test_a_seed_repeats_everything() -> None:
     assert one[0] != other[0]
     assert set(one[0]) == {200, 500}
     assert not set(one[1]) & {name for name in other[1] if name.startswith("pi_")}
-    # Faults throw their own dice: ids do not depend on them.
+    # Faults have a random source of their own, so ids do not depend on them.
     assert (await _history(3, 0.0))[1][0] == (await _history(3, 1e-9))[1][0]
 
 

@@ -1,4 +1,4 @@
-"""Flutterwave v4's rules: tokens, idempotency keys, one charge for a reference, refunds, signed deliveries."""
+"""Flutterwave v4's rules: tokens, idempotency keys, one charge for each reference, refunds, signed webhooks."""
 
 from __future__ import annotations
 

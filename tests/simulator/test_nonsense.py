@@ -1,4 +1,4 @@
-"""Nonsense at every address: an answer in the provider's own words, never a crash."""
+"""Invalid input at every address: an answer in the provider's own format, never a crash."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _form(dice: random.Random) -> str:
 
 
 def _paths(simulator: RunningSimulator, provider: str) -> list[tuple[str, str]]:
-    """Every address of a provider, its pattern's parts left open."""
+    """Every address of a provider, with the parts of its pattern left open."""
     routes = simulator.network.providers[provider].routes
     return [(line.method, line.pattern.pattern.strip("^$")) for line in routes]
 
@@ -202,7 +202,7 @@ ALMOST: list[tuple[str, str, dict[str, Any]]] = [
 async def test_almost_right(
     client: Client, caplog: pytest.LogCaptureFixture, provider: str, path: str, right: dict[str, Any]
 ) -> None:
-    """Every member of a good request, replaced by everything in turn; then the payer acts on what came of it."""
+    """Every member of a valid request, replaced by each invalid value; then the customer acts on the result."""
     caplog.set_level(logging.ERROR)
     await client.paid_intent("paid", capture_method="manual" if path.endswith("capture") else "automatic")
     await client.new_paystack("paid")

@@ -1,4 +1,4 @@
-"""PayPal's rules: tokens, request ids, approval before capture, holds, decimals, refunds, signed deliveries."""
+"""PayPal's rules: tokens, request ids, approval before capture, authorizations, decimals, refunds, signed webhooks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY, SECRET, WEBHOOK_ID = "client-0123456789", "secret-0123456789", "8PT597110X6
 
 
 class Merchant:
-    """A merchant at the pretended PayPal."""
+    """A merchant at the simulated PayPal."""
 
     def __init__(self, client: Client, token: str) -> None:
         self.client, self.token = client, token

@@ -191,7 +191,7 @@ async def test_the_api_key_signs(client: Client, receiver: Receiver) -> None:
     assert delivered.headers["X-Paystack-Signature"] == expected
     assert delivered.json["data"]["reference"] == "signed"
     assert b'": ' not in delivered.body
-    # A failed attempt is told to nobody.
+    # A failed attempt sends no webhook.
     assert [item.event for item in receiver.got] == ["charge.success"]
 
 

@@ -1,4 +1,4 @@
-"""Answers and deliveries have the members and types of the providers' real samples."""
+"""Answers and webhooks have the members and types of the providers' real samples."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_paystack_deliveries(client: Client, receiver: Receiver) -> None:
     await client.control("POST", f"/refunds/{refund}/fail")
     await client.control("POST", "/dispute/told", {"outcome": "open"})
     await client.control("POST", "/dispute/told", {"outcome": "lost"})
-    # How the card was authenticated and a transfer was sent depends on the channel.
+    # The authentication of a card and the origin of a transfer depend on the channel.
     channel = ("data.log", "data.authorization", "data.customer", "data.metadata", "data.source")
     for event, file in (
         ("charge.success", "charge.success.customer_bears_fee"),
@@ -186,7 +186,7 @@ async def test_stripe_objects(client: Client, receiver: Receiver) -> None:
     await _hook(client, "stripe", STRIPE_KEY, receiver)
     await client.paid_intent("shape")
     await client.control("POST", "/refund/shape", {"amount": 1500})
-    # The sample was recorded before these members existed, or of another API version.
+    # The sample was recorded before these members existed, or with another API version.
     newer = (
         "data.object.allowed_payment_method_types",
         "data.object.next_action",

@@ -152,7 +152,7 @@ async def test_idempotency(client: Client) -> None:
 
 
 async def test_what_a_key_keeps(client: Client) -> None:
-    """A decline is kept, a request that could not be understood is not."""
+    """The result of a decline is stored for the key; that of a request that could not be parsed is not."""
     key = {"headers": {"Idempotency-Key": "kept"}}
     wrong = await client.stripe("POST", "/payment_intents", {"amount": "1", "currency": "usd"}, **key)
     assert wrong.status == 400

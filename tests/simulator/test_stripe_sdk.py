@@ -1,4 +1,4 @@
-"""Stripe's official Python SDK takes the simulator for Stripe."""
+"""Stripe's official Python SDK works with the simulator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CARD: Any = {"payment_method": "pm_card_visa", "confirm": True, "return_url": BA
 
 
 def sdk(url: str, key: str = STRIPE_KEY) -> Any:
-    """The base address is only prefixed to "/v1/...", so a path in it works."""
+    """The SDK only prepends the base address to "/v1/...", so it may contain a path."""
     return stripe.StripeClient(
         key, base_addresses={"api": f"{url}/stripe"}, max_network_retries=0, http_client=stripe.RequestsClient()
     )

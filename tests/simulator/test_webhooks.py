@@ -1,4 +1,4 @@
-"""Deliveries: registration, signatures, retries, and the webhook faults."""
+"""Webhooks: registration, signatures, retries, and the webhook faults."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ async def test_forge(client: Client, receiver: Receiver) -> None:
     true = [item for item in got if genuine(item)]
     assert [item.json["data"]["reference"] for item in true] == references
     forged = [item for item in got if not genuine(item)]
-    # Both kinds come: a wrong signature over the true body, and the true signature over more money.
+    # There are both kinds: a wrong signature with the true body, and the true signature with a larger amount.
     assert {item.json["data"]["amount"] for item in forged} == {500_000, 5_000_000}
 
 

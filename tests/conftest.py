@@ -15,12 +15,12 @@ from tests.postgres.server import PostgresError, postgres_server
 
 URL_VARIABLE = "POLYTILL_TEST_POSTGRES_URL"
 PROBLEM_VARIABLE = "POLYTILL_TEST_POSTGRES_PROBLEM"
-# A run of these alone starts no server: they are what one runs after every change.
+# A run of only these starts no server: developers run them after every change.
 WITHOUT_SERVER = ("tests/house", "tests/domain", "tests/browser")
 
 
 def wants_server(config: pytest.Config) -> bool:
-    """Answer whether the run may come upon a test that needs the server."""
+    """Whether the run may include a test that needs the server."""
     if config.option.collectonly or os.environ.get(URL_VARIABLE):
         return False
     folder = config.invocation_params.dir
@@ -46,7 +46,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> str:
-    """The address of a PostgreSQL server of this run's own, without a database."""
+    """The address of this run's own PostgreSQL server, without a database."""
     url = os.environ.get(URL_VARIABLE)
     if url is None:
         problem = os.environ.get(PROBLEM_VARIABLE, "This selection of tests starts no PostgreSQL server.")

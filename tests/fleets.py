@@ -1,4 +1,4 @@
-"""A newer version of the practices' schema than there is, for tests of migrating all of them."""
+"""A newer schema version of the practices than this one, for tests of migrating all of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEWER = "practice_9999"
 
 @contextmanager
 def a_newer_schema() -> Iterator[None]:
-    """As if this version of polytill brought one more step, which makes a table."""
+    """As if this version of polytill had one more migration, which creates a table."""
     steps, head = migrating.steps, migrating.head
     present = head("practice")
 
@@ -31,16 +31,16 @@ def a_newer_schema() -> Iterator[None]:
 
 
 async def break_it(till: Polytill, practice_id: int) -> None:
-    """The newer step will find its table there already."""
+    """The newer migration will find that its table exists."""
     await anyhow(till, practice_id, "CREATE TABLE added (id INTEGER)")
 
 
 async def mend(till: Polytill, practice_id: int) -> None:
-    """Take back what ``break_it`` did."""
+    """Undo ``break_it``."""
     await anyhow(till, practice_id, "DROP TABLE added")
 
 
 async def anyhow(till: Polytill, practice_id: int, sql: str) -> None:
-    """A statement in a practice's database, at whatever schema it is."""
+    """Run a statement in a practice's database, at any schema version."""
     async with till.context.opening.at_any_schema(practice_id) as db:
         await db.fetch(sql)

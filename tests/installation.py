@@ -66,7 +66,7 @@ BASES = {
 
 
 def fresh_settings(folder: Path, postgres_url: str | None = None, **more: Any) -> Settings:
-    """Settings of a fresh installation in ``folder``, or on a PostgreSQL server."""
+    """Settings of a new installation in ``folder``, or on a PostgreSQL server."""
     ring = folder / "keyring"
     if not ring.exists():
         KeyRing.create(ring, World())
@@ -98,7 +98,7 @@ async def opened(settings: Settings, codes: list[str] | None = None, **options: 
 
 
 async def _drop(settings: Settings, practice_databases: list[str]) -> None:
-    """Give a server's disk back: a database costs 8 MB, and a run makes many hundreds."""
+    """Free a server's disk space: a database has 8 MB, and a run creates many hundreds."""
     server = settings.practice_databases.get_secret_value()
     if not is_postgres(server):
         return
@@ -140,7 +140,7 @@ class Installation:
         raw: bytes | None = None,
         headers: dict[str, str] | list[tuple[str, str]] | None = None,
     ) -> Answered:
-        """One request to the service. ``raw`` sends bytes as they are."""
+        """One request to the service. ``raw`` sends bytes unchanged."""
         sent = CIMultiDict(headers or {})
         if key:
             sent["Authorization"] = f"Bearer {key}"
@@ -164,7 +164,7 @@ class Installation:
             return await response.json(content_type=None)
 
     async def practice(self, name: str, currency: str) -> tuple[int, str]:
-        """A fresh practice: its id and its key."""
+        """A new practice: its id and its key."""
         made = await self.call(
             "POST", "/api/owner/practices", self.owner_key, {"name": name, "defaultCurrency": currency}
         )
@@ -181,7 +181,7 @@ class Installation:
         keys: dict[str, str] | None = None,
         **more: Any,
     ) -> dict[str, Any]:
-        """Configure a provider with test keys, and register its hook address at the simulator."""
+        """Configure a provider with test keys, and register its webhook address at the simulator."""
         given = keys or TEST_KEYS[code]
         body = {
             "providerCode": code,
@@ -208,7 +208,7 @@ async def running(
     codes: list[str] | None = None,
     **options: Any,
 ) -> AsyncIterator[Installation]:
-    """The service and the simulator on loopback ports, with the catalog pointing at the simulator."""
+    """The service and the simulator on loopback ports, with a catalog that points to the simulator."""
     simulator = await start("127.0.0.1", 0)
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""An owner database that really is away for a while: its SQLite file is moved, or its server's connections are cut."""
+"""An owner database that is really away for a while: its SQLite file is moved, or its server's connections are cut."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polytill.storage.opening import is_postgres, sqlite_path
 
 
 class Outage:
-    """What stands between a process and its owner database."""
+    """Takes the owner database away from a process."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -35,7 +35,7 @@ class MovedFile(Outage):
         return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")]
 
     async def begin(self) -> None:
-        """Move its files away."""
+        """Move its files to another place."""
         for path in self._files():
             if path.exists():
                 path.rename(path.with_name(f"away-{path.name}"))
@@ -48,7 +48,7 @@ class MovedFile(Outage):
 
 
 class CutConnections(Outage):
-    """PostgreSQL: a relay on loopback, for the processes that use its settings; others still reach the server."""
+    """PostgreSQL: a relay on loopback for the processes that use its settings; others still reach the server."""
 
     def __init__(self, settings: Settings) -> None:
         url = settings.owner_database_url.get_secret_value()
@@ -74,7 +74,7 @@ class CutConnections(Outage):
         await asyncio.gather(copy(reader, there_writer), copy(there_reader, writer))
 
     async def begin(self) -> None:
-        """Cut what is open, and listen no more."""
+        """Cut the open connections and stop listening."""
         if self._server is not None:
             self._server.close()
         for writer in self._writers:
@@ -97,7 +97,7 @@ def type_of(settings: Settings) -> type:
 
 @contextlib.asynccontextmanager
 async def outage_of(settings: Settings) -> AsyncIterator[Outage]:
-    """An outage that has not begun; ``settings`` of it are those of the process that suffers it."""
+    """An outage that has not begun; ``settings`` are those of the affected process."""
     made: Outage = (
         CutConnections(settings) if is_postgres(settings.owner_database_url.get_secret_value()) else MovedFile(settings)
     )

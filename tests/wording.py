@@ -1,4 +1,4 @@
-"""The texts of pages by key, so that no test repeats a sentence. English, as the browsers of the tests ask for it."""
+"""The texts of pages by key, so that no test repeats a sentence. English, the language of the tests' browsers."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ def to_payer(key: str, **values: Any) -> str:
 
 
 def part(key: str) -> str:
-    """The longest piece of a text without values, where a test does not know them. What is no key is taken as it is."""
+    """The longest part of a text without values, if a test does not know them. A text that is not a key is returned as
+    it is."""
     return _piece(texts("en").get(key, key))
 
 
 def payer_part(key: str) -> str:
-    """The same of a text of the checkout."""
+    """The same for a text of the checkout."""
     return _piece(texts("checkout.en")[key])
 
 

@@ -1,4 +1,4 @@
-"""The readers of customer data: every spelling of one number is one value, and nothing else than one error is raised."""
+"""The readers of customer data: every spelling of a number is the same value, and only one kind of error is raised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from polytill.domain.contacts import InvalidContact, Phone, example_phone, read_email, read_name, read_phone
 
-# country | in national form | E.164 | country code | national number | as dialed at home
+# country | in national form | E.164 | country code | national number | as dialed in the country
 NUMBERS = [
     ("KE", "0712 345 678", "+254712345678", "254", "712345678", "0712345678"),
     ("KE", "0110 123 456", "+254110123456", "254", "110123456", "0110123456"),
@@ -40,7 +40,7 @@ def test_numbers(country: str, typed: str, e164: str, code: str, number: str, na
 
 
 def spellings(e164: str, code: str, number: str, national: str) -> list[str]:
-    """The ways in which one number is written."""
+    """The spellings of one number."""
     trunk = national.removesuffix(number)
     found = [
         e164, f"00{e164[1:]}", f"00 {code} {number}", f"+{code} {number}", f"+{code} ({trunk}){number}",

@@ -8,7 +8,7 @@ import pytest
 from polytill.domain.currencies import CURRENCIES, Currency, currency, exponent_of
 
 THEIRS = {entry.code: entry for entry in iso4217.Currency}
-# Funds, accounting units, precious metals, tests and "no currency": nobody pays with them.
+# Funds, accounting units, precious metals, tests and "no currency": not for payments.
 NOT_MONEY = frozenset(
     {"BOV", "CHE", "CHW", "CLF", "COU", "MXV", "USN", "UYI", "UYW", "XAD", "XAG", "XAU", "XBA", "XBB", "XBC", "XBD"}
     | {"XDR", "XPD", "XPT", "XSU", "XTS", "XUA", "XXX"}

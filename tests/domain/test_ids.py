@@ -1,4 +1,4 @@
-"""Ids that every provider takes as a reference, and addresses that nobody can make up."""
+"""Ids that every provider accepts as a reference, and addresses that nobody can forge."""
 
 from __future__ import annotations
 

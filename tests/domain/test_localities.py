@@ -1,4 +1,4 @@
-"""Countries, their time zones, and where a calendar day begins, held against the tables of ``tzdata``."""
+"""Countries, their time zones and the start of a calendar day, compared with the tables of ``tzdata``."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_every_currency_has_a_place() -> None:
         ("Australia/Lord_Howe", date(2026, 4, 5), "2026-04-04T13:00", 24.5),  # by half an hour
         ("Africa/Casablanca", date(2024, 3, 10), "2024-03-09T23:00", 25),  # Ramadan
         ("America/Toronto", date(1919, 3, 31), "1919-03-31T04:30", 23.5),  # 23:30 became 00:30
-        ("Pacific/Apia", date(2011, 12, 30), "2011-12-30T10:00", 0),  # a day that there never was
+        ("Pacific/Apia", date(2011, 12, 30), "2011-12-30T10:00", 0),  # a day that did not exist
         ("UTC", date(2026, 5, 5), "2026-05-05T00:00", 24),
     ],
 )

@@ -1,4 +1,4 @@
-"""Names and values of metadata: what some provider would refuse is refused here, at its place."""
+"""Names and values of metadata: what a provider would reject is rejected here, with its path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Money is exact, or it is refused."""
+"""Money is exact, or it is rejected."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_scaled_is_exact_or_refused(value: Decimal, exponent: int) -> None:
 
 @given(minors, st.integers(1, 40))
 def test_finer_parts_than_the_currency_has_are_refused(minor: int, places: int) -> None:
-    # However small, and however many digits stand before it.
+    # However small the amount is, and however many digits precede it.
     text = f"{to_major(abs(minor), 'USD'):.2f}" + "0" * places + "1"
     with pytest.raises(InvalidAmount):
         from_major(text, "USD")

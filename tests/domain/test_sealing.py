@@ -1,4 +1,4 @@
-"""A sealed value opens at its place, with its practice's key, unaltered; and nowhere else."""
+"""A sealed value can be opened only at its place, with its practice's key, and unaltered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A secret leaves by ``reveal()`` and by no other way."""
+"""A secret can be read by ``reveal()`` only."""
 
 from __future__ import annotations
 

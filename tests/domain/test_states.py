@@ -1,4 +1,4 @@
-"""The tables of states are total, the sorting of states is total, and the facts that must stay possible are."""
+"""The tables of states are total, their order is total, and each fact that a provider may report is possible."""
 
 from __future__ import annotations
 

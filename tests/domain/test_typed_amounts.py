@@ -1,4 +1,4 @@
-"""What people type as an amount is one exact amount, or it is rejected with a sentence that says why."""
+"""A typed amount is read as one exact amount, or it is rejected with a sentence that says why."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_three_decimals_are_read_as_the_readers_own_pages_print_them() -> None:
         with pytest.raises(TypedAmountError) as raised:
             words(language).minor(text, "KWD")
         assert raised.value.about == {"low": Money(1500, "KWD"), "high": Money(1_500_000, "KWD")}
-    with pytest.raises(TypedAmountError):  # without a reader nothing decides
+    with pytest.raises(TypedAmountError):  # ambiguous without the reader's locale
         typed_amount("1.500", "KWD")
     assert readings("1.500", "KWD") == [1500, 1_500_000]
 

@@ -1,4 +1,4 @@
-"""How the rules see the source: modules with their syntax trees, and who imports whom."""
+"""The source as the rules see it: modules with their syntax trees, and their imports."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Module:
         return self.name.startswith("storage.migrations")
 
     def calls(self) -> Iterator[tuple[int, str]]:
-        """Every call: its line, and what is called as written (``unit.add``, ``Unit``)."""
+        """Every call: its line, and the called name as written (``unit.add``, ``Unit``)."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call):
                 yield node.lineno, ast.unparse(node.func)
 
     def imports(self) -> Iterator[tuple[int, str]]:
-        """Every import, wherever it stands: its line, and the dotted name that is imported."""
+        """Every import, at any place in the module: its line, and the dotted name that is imported."""
         package = self.name.split(".")[:-1]
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
@@ -52,7 +52,7 @@ class Module:
                 yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
 
     def own_imports(self) -> Iterator[tuple[int, str]]:
-        """Imports of the product's own modules, by names as in ``name``; a name inside a module stays on it."""
+        """Imports of the product's own modules, by names as in ``name``; a name inside a module is kept."""
         for line, dotted in self.imports():
             if dotted == "simulation" or dotted.startswith("simulation."):
                 yield line, dotted
@@ -69,7 +69,7 @@ class Module:
 
 
 def modules() -> list[Module]:
-    """Every module of the product, and of the simulated world beside it."""
+    """Every module of the product and of the simulated world."""
     found = []
     for root, folder in ((SOURCE, SOURCE), (ROOT, ROOT / "simulation")):
         for path in sorted(folder.rglob("*.py")):
@@ -80,7 +80,7 @@ def modules() -> list[Module]:
 
 
 def tracked_files() -> dict[str, str]:
-    """Every text file that git knows, and every one that it would take up, by its path from the root."""
+    """Every text file that git tracks or would add, by its path from the root."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -93,5 +93,5 @@ def tracked_files() -> dict[str, str]:
         try:
             found[name] = path.read_text()
         except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):
-            continue  # a picture or other bytes; or deleted and not yet recorded
+            continue  # a picture or other bytes; or deleted and not committed yet
     return found

@@ -1,4 +1,4 @@
-"""The laws, each as a function from modules to sentences about what breaks it."""
+"""The laws, each as a function from modules to sentences about the violations."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.house.reading import Module
 
 Rule = Callable[[list[Module]], Iterator[str]]
 
-# A simulated world looks into the databases by itself and breaks them on purpose: an oracle that read through the
-# product would believe its mistakes. It is a tool of tests, so it is outside the laws about who may write.
+# The simulated world reads the databases itself and breaks them on purpose: a judge that read them through the product
+# would repeat its mistakes. It is a test tool, so the laws about writes do not apply to it.
 LOOKS_FOR_ITSELF = frozenset({"testing", "simulation"})
 
-# Who may import whom. ``settings`` is a value that every flow is handed; ``simulator`` and ``testing`` stand aside.
+# Who may import whom. ``settings`` is a value that every flow gets; ``simulator`` and ``testing`` are separate.
 BELOW = ("domain", "providers", "storage", "flows", "settings")
 TOP = (*BELOW, "app", "web", "simulator", "testing", "__init__", "cli", "demo", "doctor", "worker")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -44,7 +44,7 @@ def _within(name: str, allowed: Iterable[str]) -> bool:
 
 
 def floors_look_down(found: list[Module]) -> Iterator[str]:
-    """Imports go to lower floors only; ``providers`` and ``storage`` never see each other."""
+    """Imports go to lower floors only; ``providers`` and ``storage`` never import each other."""
     for module in found:
         allowed = MAY_IMPORT.get(module.floor)
         if allowed is None:
@@ -64,7 +64,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "payments", "refunds", "webhooks", "recovery", "reconciliation", "review", "admin", "worker",
     ),
 }  # fmt: skip
-# Packages of ``web``, and the other packages of it that each may import. The modules beside them are for all.
+# Packages of ``web``, and the other packages of it that each may import. All may import the modules beside them.
 WEB = {"api": (), "checkout": (), "console": ("api", "checkout")}
 
 
@@ -87,7 +87,7 @@ def rooms_are_in_order(found: list[Module]) -> Iterator[str]:
                 yield f"{module.name}:{line} imports {name}, which comes after {floor}.{room} in the order of ROOMS."
 
 
-# Where a power stands: the third-party and standard modules that are it, and who may import them.
+# The home of each power: its third-party and standard modules, and who may import them.
 POWERS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
     ("SQL", frozenset({"sqlite3", "asyncpg", "sqlalchemy", "alembic"}), ("storage", "testing", "simulation")),
     (
@@ -100,7 +100,7 @@ POWERS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
 
 
 def powers_stay_home(found: list[Module]) -> Iterator[str]:
-    """The domain does no I/O; SQL, the network and HTTP are each imported on their own floor only."""
+    """The domain does no I/O; SQL, the network and HTTP are each imported on one floor only."""
     pure = sys.stdlib_module_names | {"cryptography", "email_validator", "phonenumbers", "polytill"}
     for module in found:
         for line, name in module.imports():
@@ -111,18 +111,18 @@ def powers_stay_home(found: list[Module]) -> Iterator[str]:
                     yield f"{module.name}:{line} imports {name}; {power} belongs to {', '.join(homes)}."
 
 
-# Making and migrating a database happens before there is anything to decide: no flow can have opened it.
+# A database is created and migrated before any flow can open it.
 MAKES_DATABASES = frozenset({"storage.opening", "storage.clusters", "storage.migrating"})
 ENGINE_ROOM = frozenset({"storage.databases", "storage.sqlite", "storage.postgres", "storage.units"}) | MAKES_DATABASES
 
 
 def writes_go_through_flows(found: list[Module]) -> Iterator[str]:
-    """A unit is made, committed, and a transaction opened, only in ``flows``."""
+    """A unit is created and committed, and a transaction opened, only in ``flows``."""
     for module in found:
         if module.floor == "flows" or module.name in ENGINE_ROOM:
             continue
         if module.name.startswith("storage.migrations."):
-            continue  # Alembic's op.execute() is rendered to SQL; nothing is run by it
+            continue  # Alembic renders op.execute() to SQL and runs nothing
         if module.floor == "simulator" or module.floor in LOOKS_FOR_ITSELF:
             continue  # the simulator has no database
         for line, called in module.calls():
@@ -132,7 +132,7 @@ def writes_go_through_flows(found: list[Module]) -> Iterator[str]:
 
 
 def sql_stays_in_storage(found: list[Module]) -> Iterator[str]:
-    """No statement is written outside ``storage``."""
+    """SQL is written only in ``storage``."""
     statement = re.compile(r"^\s*(SELECT\s.+\sFROM\s|INSERT INTO\s|UPDATE\s+\S+\s+SET\s|DELETE FROM\s)", re.DOTALL)
     for module in found:
         if module.floor == "storage" or module.floor in LOOKS_FOR_ITSELF:
@@ -149,7 +149,7 @@ VERBS = frozenset(
 
 
 def handlers_have_one_door(found: list[Module]) -> Iterator[str]:
-    """A handler's verb is called in ``flows/provider_calls.py`` only, and only there is one handed a practice's keys."""
+    """A handler's verb is called only in ``flows/provider_calls.py``, and only there a handler gets a practice's keys."""
     for module in found:
         if module.name == "flows.provider_calls" or module.floor in ("testing", "simulation", "simulator", "providers"):
             continue
@@ -162,7 +162,8 @@ def handlers_have_one_door(found: list[Module]) -> Iterator[str]:
 
 
 def the_door_is_guarded(found: list[Module]) -> Iterator[str]:
-    """Whoever awaits a handler in ``flows/provider_calls.py`` first refuses while a transaction is open, and checks the host."""
+    """A function that awaits a handler in ``flows/provider_calls.py`` first refuses while a transaction is open, and
+    checks the host."""
     for module in found:
         if module.name != "flows.provider_calls":
             continue
@@ -194,12 +195,12 @@ def money_changes_in_settle(found: list[Module]) -> Iterator[str]:
                 yield f"{module.name}:{line} imports {name}: money changes state only in flows/payments/settle.py."
 
 
-# What is open, which lets the door refuse, and the name of the request in the log: neither leads to a database.
+# The mark of an open transaction, and the request id in the log. Neither leads to a database.
 AMBIENT = frozenset({"storage.units", "web.logs"})
 
 
 def nothing_is_ambient(found: list[Module]) -> Iterator[str]:
-    """A practice's database is handed over: no context variable, no global."""
+    """A practice's database is passed as an argument: no context variable, no global."""
     for module in found:
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Global):
@@ -241,7 +242,7 @@ CHANCE = re.compile(
 
 
 def the_world_is_handed_in(found: list[Module]) -> Iterator[str]:
-    """Time and chance come from ``World``, so that a simulation can hand in its own."""
+    """Time and randomness come from ``World``, so that a simulation can supply its own."""
     for module in found:
         if module.floor not in ("domain", "providers", "storage", "flows") or module.name == "domain.clock":
             continue
@@ -271,13 +272,13 @@ def names_say_something(found: list[Module]) -> Iterator[str]:
                 yield f"{module.name}: a module named {part} says nothing of what is in it."
 
 
-# Annotations only, behind ``TYPE_CHECKING``: the simulated providers and the network that holds them, the parts of a
-# simulated world and its history. Nothing there is money.
+# Only annotations, behind ``TYPE_CHECKING``: the simulated providers and their network, and the parts of a simulated
+# world and its history. They change no money of the product.
 MAY_NAME_EACH_OTHER = frozenset({"simulator", "testing", "simulation"})
 
 
 def no_cycles(found: list[Module]) -> Iterator[str]:
-    """No module imports itself by way of others, ``TYPE_CHECKING`` imports and imports in functions included."""
+    """No module imports itself through others, ``TYPE_CHECKING`` imports and imports in functions included."""
     names = {module.name for module in found}
 
     def target(name: str) -> str | None:
@@ -311,7 +312,7 @@ LONG_FILES: dict[str, str] = {}
 
 
 def sizes(found: list[Module]) -> Iterator[str]:
-    """Files and functions that one can read in one go."""
+    """Files and functions are short enough to be read at once."""
     for module in found:
         if module.is_migration:
             continue
@@ -325,11 +326,11 @@ def sizes(found: list[Module]) -> Iterator[str]:
                     yield f"{module.name}.{node.name} has {length} lines; {MAX_FUNCTION_LINES} is the limit."
 
 
-Classes = dict[str, list[ast.ClassDef]]  # by name: two modules may have one of the same
+Classes = dict[str, list[ast.ClassDef]]  # by name, so two modules may each have one with the same name
 
 
 def docstrings(found: list[Module]) -> Iterator[str]:
-    """Every module that holds something, and every public function and class, says what it is."""
+    """Every module with content, and every public function and class, has a docstring."""
     classes: Classes = defaultdict(list)
     for module in found:
         for node in ast.walk(module.tree):
@@ -354,7 +355,7 @@ def _undocumented(path: str, body: list[ast.stmt], classes: Classes, inherited: 
 
 
 def _documented_above(node: ast.ClassDef, classes: Classes) -> frozenset[str]:
-    """Methods that a base class has documented: an override means the same."""
+    """Methods that a base class documents: an override means the same."""
     names: set[str] = set()
     for base in node.bases:
         for above in classes.get(ast.unparse(base).rpartition(".")[2], ()):
@@ -374,7 +375,7 @@ FLOATS: dict[str, str] = {
 
 
 def money_is_never_a_float(found: list[Module]) -> Iterator[str]:
-    """No ``float(…)`` where money passes, and no floating or NUMERIC column."""
+    """No ``float(…)`` in modules that handle money, and no floating or NUMERIC column."""
     for module in found:
         for node in ast.walk(module.tree):
             if not isinstance(node, ast.Call):
@@ -393,7 +394,7 @@ def money_is_never_a_float(found: list[Module]) -> Iterator[str]:
 
 
 def log_lines_can_be_written(found: list[Module]) -> Iterator[str]:
-    """``event`` is the name of a line's own words in structlog: given as a value, the line raises where it should help."""
+    """structlog names the message ``event``: a value with that name raises instead of being logged."""
     for module in found:
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Call) and re.match(
@@ -404,7 +405,7 @@ def log_lines_can_be_written(found: list[Module]) -> Iterator[str]:
                         yield f"{module.name}:{node.lineno} logs a value named {keyword.arg}, which structlog refuses."
 
 
-# Written so that this file does not hold what it looks for.
+# Written so that this file does not contain what it searches for.
 PLACES = re.compile(
     r"(?<![\w.])(?:/" r"work/|/" r"farm/|/" r"root/|/" r"home/\w|/" r"Users/\w|/tmp/" r"bash_jobs|[A-Z]:\\\\?Users)"
 )
@@ -420,10 +421,10 @@ REGISTRIES = re.compile(
 
 
 def no_places_of_one_machine(files: dict[str, str]) -> Iterator[str]:
-    """No tracked file names a package registry or a path of the machine that it was written on."""
+    """No tracked file names a package registry or a path of the machine on which it was written."""
     for name, text in files.items():
         if name.startswith("tests/fixtures/"):
-            continue  # the providers' own words
+            continue  # the providers' own texts
         for pattern, what in ((PLACES, "a path of one machine"), (REGISTRIES, "a package registry")):
             for match in pattern.finditer(text):
                 line = text.count("\n", 0, match.start()) + 1

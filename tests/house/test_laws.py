@@ -1,4 +1,4 @@
-"""The eight laws of the architecture, held against the source. Each failure is a sentence."""
+"""The laws of the architecture, checked in the source. Each failure is a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links in the documents lead somewhere: to a file of the repository and, with a fragment, to a heading in it."""
+"""Links in the documents are valid: the file exists and, with a fragment, the heading in it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _anchors(text: str) -> set[str]:
 
 
 def broken_links(name: str, text: str) -> Iterator[str]:
-    """Each link of a document whose file or heading does not exist."""
+    """Each link of a document to a file or heading that does not exist."""
     for match in _LINK.finditer(_CODE.sub("", text)):
         target = match[1] or match[2]
         if "://" in target or target.startswith("mailto:"):

@@ -1,4 +1,4 @@
-"""Every rule against a planted text that breaks it: a rule that cannot fail proves nothing."""
+"""Every rule finds a planted violation: a rule that cannot fail proves nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Empty databases on either engine, for tests that need no installation around them."""
+"""Empty databases on either engine, for tests that need no installation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from polytill.storage.sqlite import SqliteEngine
 
 @asynccontextmanager
 async def empty(engine_url: str | None, folder: Path) -> AsyncIterator[_Database]:
-    """A fresh database without tables."""
+    """A new database without tables."""
     name = f"empty_{secrets.token_hex(6)}"
     if engine_url is None:
         path = folder / f"{name}.db"
@@ -51,11 +51,11 @@ async def plain(database: Any, sql: str, *args: Any) -> list[tuple[Any, ...]]:
 
 
 class Fails(Exception):
-    """What a test puts in the way."""
+    """The exception that a test injects."""
 
 
 class Injected:
-    """Makes one method of an object or class fail, once or for ever, before or after it has done its work."""
+    """Makes one method of an object or class fail, once or always, before or after it has done its work."""
 
     def __init__(
         self, patch: pytest.MonkeyPatch, owner: Any, name: str, *, after: bool = False, times: int = 1

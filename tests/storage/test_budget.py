@@ -1,4 +1,4 @@
-"""The connections to one PostgreSQL server: a ceiling that holds, fair waiting, and nothing that leaks."""
+"""The connections to one PostgreSQL server: a limit that holds, fair waiting, and no leak."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def budget(postgres_url: str) -> AsyncIterator[Budget]:
 
 
 class Watched:
-    """Counts connections that are really open."""
+    """Counts open connections."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.open: list[Any] = []
@@ -55,7 +55,7 @@ class Watched:
 
 
 async def turns(number: int = 5) -> None:
-    """Let every task that can go on do so."""
+    """Run every task that is ready."""
     for _ in range(number):
         await asyncio.sleep(0)
 
@@ -163,7 +163,7 @@ async def test_cancelled_while_waiting(budget: Budget, databases: list[str]) -> 
 async def test_gone_just_as_the_place_came(
     budget: Budget, databases: list[str], monkeypatch: pytest.MonkeyPatch, gone: type[BaseException], same: bool
 ) -> None:
-    # The connection (or the free place) has been handed over, and its taker is not there any more.
+    # The connection (or the free place) has been handed over to a caller that has been canceled.
     async def too_late(place: Any, _: float) -> Any:
         await place
         raise gone
@@ -201,7 +201,7 @@ async def test_a_broken_connection_is_dropped(budget: Budget, databases: list[st
         while await killer.fetchval(alive, pid):  # noqa: ASYNC110 (only the server knows)
             await asyncio.sleep(0)
     answers = []
-    for _ in range(2):  # it may be noticed only in use; then the first caller is told to come again
+    for _ in range(2):  # it may be noticed only in use; then the first caller gets an error and tries again
         try:
             answers.append((await engine.fetch("SELECT 2"))[0][0])
         except NotNow:
@@ -237,12 +237,12 @@ async def test_an_error_of_ours_does_not_cost_the_connection(budget: Budget, dat
     assert budget.opened_count == 1
 
 
-# ── A server with no place left ──
+# ── A server whose connections are all taken ──
 
 
 @pytest.fixture
 async def narrow(postgres_url: str, databases: list[str]) -> AsyncIterator[str]:
-    """The address of the server for a user to whom it gives three connections in all."""
+    """The address of the server for a user who may open three connections."""
     role = f"narrow_{secrets.token_hex(5)}"
     server = await postgres.connect(with_database(postgres_url, "postgres"))
     await server.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 3")
@@ -253,7 +253,7 @@ async def narrow(postgres_url: str, databases: list[str]) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def wide(narrow: str) -> AsyncIterator[Budget]:
-    """A process that would take more than the server has."""
+    """A process whose limit is higher than the server's."""
     made = Budget(narrow, ceiling=10, wait_s=10.0)
     yield made
     await made.close()
@@ -266,7 +266,7 @@ async def test_a_full_server_is_given_an_idle_connection_back(wide: Budget, data
         await use(wide, name)
     assert first.is_closed()
     assert wide.limit <= 3
-    for name in (*databases, "postgres"):  # and it goes on so, without running into the server again and again
+    for name in (*databases, "postgres"):  # from then on the process does not exceed the server's limit again
         assert (await PostgresEngine(wide, name).fetch("SELECT 1 AS one"))[0]["one"] == 1
         assert wide.total <= 3
 
@@ -312,14 +312,14 @@ async def test_the_ceiling_is_the_old_one_again_after_a_while(wide: Budget, data
     for name in (*databases, "postgres"):
         await use(wide, name)
     assert wide.limit <= 3
-    wide._full_until_s = asyncio.get_running_loop().time()  # as if that while were over
+    wide._full_until_s = asyncio.get_running_loop().time()  # as if that time had passed
     assert wide.limit == 10
 
 
 async def test_what_the_server_has_not_noticed_yet_costs_no_further_connection(
     wide: Budget, databases: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One made room, and for a moment its place is still taken over there."""
+    """The server has not noticed a closed connection yet, so it still counts."""
     for name in (*databases, "postgres"):
         await use(wide, name)
     before, real, slow = wide.limit, postgres.connect, [True]

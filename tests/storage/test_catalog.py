@@ -1,4 +1,4 @@
-"""``supported_currencies`` on the catalog row is a copy of the active rows of the currency table, at every moment."""
+"""``supported_currencies`` of a catalog row always equals the active rows of the currency table."""
 
 from __future__ import annotations
 

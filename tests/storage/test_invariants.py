@@ -1,4 +1,4 @@
-"""What the databases refuse by themselves, even if the application were wrong."""
+"""What the databases themselves reject, even if the application were wrong."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ ALLOWED = [
     "UPDATE payments SET amount_refunded = 800",
     "UPDATE payments SET amount_refunded = 400, refund_reserved = 400",
     "UPDATE payments SET amount_captured = 900",
-    "UPDATE payments SET amount_lost = 5000, duplicate_refunded = 5000",  # a provider's facts are never refused
+    "UPDATE payments SET amount_lost = 5000, duplicate_refunded = 5000",  # a provider's facts are never rejected
 ]
 
 

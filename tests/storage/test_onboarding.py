@@ -1,4 +1,4 @@
-"""A practice comes into being whole, or leaves neither a row nor a database behind."""
+"""A practice is created completely, or neither a row nor a database of it remains."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.storage.making import Fails, Injected, plain
 
 
 def files_in(folder: str) -> set[str]:
-    """What lies in a folder, which may not have been made yet; templates left out."""
+    """The files of a folder, which may not exist yet; without templates."""
     return {name for name in os.listdir(folder) if "template" not in name} if os.path.isdir(folder) else set()
 
 
 async def databases(till: Polytill) -> set[str]:
-    """Names of the practice databases that exist, templates left out."""
+    """The practice databases that exist, without templates."""
     location = till.context.settings.practice_databases.get_secret_value()
     if not location.startswith("postgresql://"):
         return await asyncio.to_thread(files_in, location)
@@ -44,7 +44,7 @@ async def databases(till: Polytill) -> set[str]:
 
 
 class Names:
-    """The names of the databases that are asked for from now on: other tests make some on the same server."""
+    """The names of the databases that are created from now on: other tests use the same server."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.made: set[str] = set()
@@ -106,7 +106,7 @@ async def test_half_way_leaves_nothing(
         await till.create_practice("Clinic", "NGN")
     assert await names.left(till) == set()
     assert await rows(till) == kept
-    entry, _ = await till.create_practice("Clinic", "NGN")  # and nothing stands in the way of another try
+    entry, _ = await till.create_practice("Clinic", "NGN")  # and another try succeeds
     assert entry.state == "active"
     assert await names.left(till)
 
@@ -147,7 +147,7 @@ async def test_cancelled_half_way_leaves_nothing(till: Polytill, monkeypatch: py
 
 
 async def test_several_at_once(till: Polytill) -> None:
-    # The first ones of an installation also make the template that all are copied from.
+    # The first ones of an installation also create the template that all are copied from.
     made = await asyncio.gather(*(till.create_practice(f"Clinic {number}", "NGN") for number in range(4)))
     assert len({entry.id for entry, _ in made}) == len({entry.database_name for entry, _ in made}) == 4
     for entry, _ in made:
@@ -177,9 +177,9 @@ async def test_a_second_cluster(tmp_path: Path, till: Polytill, postgres_url: st
 
 @pytest.mark.postgres
 async def test_a_full_server_has_room_for_one_more_practice(tmp_path: Path, postgres_url: str) -> None:
-    """The server's limit is below ours, and every place is held by a practice that nobody uses just now."""
+    """The server's limit is below ours, and unused practices hold all its connections."""
     cluster = Cluster(postgres_url, 2, thread_hop)
-    await cluster._template()  # made by its owner
+    await cluster._template()  # created by its owner
     await cluster.close()
     role = f"narrow_{secrets.token_hex(5)}"
     server = await connect(with_database(postgres_url, "postgres"))
@@ -192,7 +192,7 @@ async def test_a_full_server_has_room_for_one_more_practice(tmp_path: Path, post
                 practice = await till.context.practice(practice_id)
                 assert await plain(practice.db, "SELECT practice_id FROM identity") == [(practice_id,)]
     finally:
-        # Some may be left: the narrow role itself had no free place to drop them by.
+        # Some may remain: the limited role had no free connection to drop them with.
         left = "SELECT datname FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba WHERE rolname = $1"
         for row in await server.fetch(left, role):
             await server.execute(f"DROP DATABASE {row['datname']} WITH (FORCE)")

@@ -1,4 +1,4 @@
-"""Opening a practice's database: the right one, one of it, and the directory row at most a second old."""
+"""Opening a practice's database: the right one, once, and with a directory row that is at most a second old."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.storage.making import plain, run
 
 @dataclass
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that a test moves."""
 
     at_s: float = 1_790_000_000.0
 
@@ -34,7 +34,7 @@ class Clock:
 
 @dataclass
 class TwoNodes:
-    """Two processes of one installation, under one clock."""
+    """Two processes of one installation, with one clock."""
 
     here: Polytill
     there: Polytill
@@ -75,7 +75,7 @@ async def test_an_address_of_another_practice_is_refused(nodes: TwoNodes) -> Non
     with pytest.raises(WrongPractice):
         await nodes.there.context.opening.practice(mine.id)
     assert nodes.there.context.opening.opened() == []
-    # A node that had it open notices as well, although a change by hand has no audit line.
+    # A node that had it open notices it as well, although a manual change has no audit line.
     nodes.clock.at_s += 1.0
     await nodes.here.context.opening.entry(mine.id)
     nodes.clock.at_s += watch.RENEWED_S

@@ -1,4 +1,4 @@
-"""No step of a unit writes or reads a row that an earlier step writes: what the guard rejects, and what it lets through."""
+"""No step of a unit writes or reads a row that an earlier step writes: what the guard rejects and accepts."""
 
 from __future__ import annotations
 
@@ -155,20 +155,20 @@ def filled(steps: list[tuple[Any, ...]]) -> Unit:
 
 @pytest.mark.parametrize("steps", OVERLAPS.values(), ids=OVERLAPS)
 def test_a_second_write_of_a_row_is_rejected(steps: list[tuple[Any, ...]]) -> None:
-    """The whole unit would leave other rows on PostgreSQL than on SQLite; the step is refused on both."""
+    """The unit would write other rows on PostgreSQL than on SQLite, so the step is rejected on both."""
     with pytest.raises(StepsOverlapError):
         filled(steps)
 
 
 @pytest.mark.parametrize("steps", APART.values(), ids=APART)
 def test_steps_about_different_rows_are_let_through(steps: list[tuple[Any, ...]]) -> None:
-    """They stay in the order in which they were added."""
+    """They run in the order in which they were added."""
     assert [step.sql for step in filled(steps).take()] == [sql for sql, *_ in steps]
 
 
 @pytest.mark.parametrize("sql", UNKNOWN)
 def test_a_statement_that_cannot_be_read_is_none_for_a_unit(sql: str) -> None:
-    """It must not pass as one that writes nothing."""
+    """It must not be taken for one that writes nothing."""
     with pytest.raises(ValueError, match="cannot have"):
         Unit().add(sql)
 
@@ -181,7 +181,7 @@ def test_the_error_names_table_and_steps_but_no_value() -> None:
 
 
 def test_a_unit_that_was_committed_is_filled_anew() -> None:
-    """The rows of its first commit are another matter."""
+    """The rows of its first commit no longer count."""
     made = filled([(SET, 1, 5)])
     made.take()
     made.add(SET, 1, 6)
@@ -189,7 +189,7 @@ def test_a_unit_that_was_committed_is_filled_anew() -> None:
 
 
 def test_a_text_is_read_once() -> None:
-    """So that it costs the payment path little."""
+    """This keeps the payment path fast."""
     assert shape_of(SET) is shape_of(SET)
 
 
@@ -203,7 +203,7 @@ TABLES = (
 
 
 async def test_why_there_is_a_guard(postgres_url: str, tmp_path: Path) -> None:
-    """Two updates of one row in a unit: SQLite makes both, PostgreSQL makes one and reports no error."""
+    """Two updates of one row in a unit: SQLite applies both, PostgreSQL applies one and reports no error."""
     seen = []
     for url in (None, postgres_url):
         async with empty(url, tmp_path) as db:
@@ -217,7 +217,7 @@ async def test_why_there_is_a_guard(postgres_url: str, tmp_path: Path) -> None:
 
 
 class Chance:
-    """Random steps about few rows, so that they meet often."""
+    """Random steps about few rows, so that they often overlap."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
@@ -267,7 +267,7 @@ UNITS = 400
 
 
 async def test_random_units_leave_the_same_rows_on_both_engines(postgres_url: str, tmp_path: Path) -> None:
-    """What the guard lets through has one effect: the same counts or the same error, and the same rows after each unit."""
+    """A unit that the guard accepts has one effect: the same counts or the same error, and the same rows afterwards."""
     seed = random.SystemRandom().randrange(10**9)
     chance = Chance(seed)
     kinds: set[str] = set()

@@ -1,4 +1,4 @@
-"""The migrations arrive at the metadata, on both engines, and both hold every name of the founding document."""
+"""The migrations result in the metadata, on both engines, and both contain every name of the founding document."""
 
 from __future__ import annotations
 

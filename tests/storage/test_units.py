@@ -195,7 +195,7 @@ def test_moments_sort_as_text() -> None:
     assert moment(None) is None
 
 
-# ── Cancelled callers ──
+# ── Canceled callers ──
 
 
 async def test_a_cancelled_caller_leaves_no_transaction_open(db: _Database) -> None:
@@ -222,7 +222,7 @@ async def test_a_cancelled_caller_leaves_no_transaction_open(db: _Database) -> N
 
 
 async def test_cancelled_while_beginning(tmp_path: Path) -> None:
-    # The thread holds BEGIN back until the caller is gone.
+    # The thread holds BEGIN back until the caller has ended.
     loop = asyncio.get_running_loop()
     begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -249,7 +249,7 @@ async def test_cancelled_while_beginning(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await things(made) == []
-        await made.commit(unit((INSERT, 2, "b", 20)))  # would be refused as locked by a transaction left open
+        await made.commit(unit((INSERT, 2, "b", 20)))  # an open transaction would lock it
         await db.commit(unit((INSERT, 3, "c", 30)))
         assert [row[0] for row in await things(db)] == [2, 3]
         await engine.close()

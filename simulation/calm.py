@@ -7,10 +7,10 @@ import json
 from typing import TYPE_CHECKING
 
 from polytill.domain.errors import Conflict
+from polytill.domain.review_cases import CaseKind
 from polytill.flows.provider_calls import OTHER_ACCOUNT
 from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.review import resolve
-from polytill.flows.unresolved import UNRESOLVED
 from polytill.simulator.faults import Fault
 from simulation import oracle
 from simulation.ground import FIRST
@@ -110,7 +110,7 @@ async def _marked_not_paid(h: History) -> bool:
         lost = asked - paid
         for case in oracle.read(h, practice, ("operator_cases",)).tables["operator_cases"] if lost else ():
             life = h.any_life()
-            is_open = case["kind"] == UNRESOLVED and case["state"] == "open"
+            is_open = case["kind"] == CaseKind.unresolved and case["state"] == "open"
             if is_open and case["subject"] in lost and life is not None:
                 h.count("person.calls_off")
                 decided = True

@@ -363,7 +363,7 @@ def _findable(history: History, rows: Rows, merchants: list[Merchant], said: Dec
 
 def _over_returned(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
     """If more was returned than was taken, there must be a review case."""
-    told = rows.cases("over_returned") | rows.cases("over_refund")
+    told = rows.cases("over_returned")
     attempts = {a["id"] for a in rows.tables["payment_attempts"] if a["state"] == "succeeded"}
     for merchant in merchants:
         for tx in merchant.account.transactions:

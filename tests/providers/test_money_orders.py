@@ -18,8 +18,8 @@ import pytest
 from tests.providers.money_scene import MoneyScene, News, money_scene
 
 from polytill.domain.errors import Conflict
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import CountedAs
-from polytill.flows.payments.returned_amounts import SAME_MONEY
 from polytill.flows.review import same_money
 from polytill.simulator.paypal.money import No
 from polytill.simulator.stripe.params import Refused
@@ -130,7 +130,7 @@ async def play(scene: MoneyScene, story: Story, arrival: str) -> list[str]:
 
 async def _decided(scene: MoneyScene, payment: Payment) -> None:
     """Where a refund and a lost dispute may be the same money, staff read the provider's statement and decide it."""
-    for case in await cases.listed(scene.db, kind=SAME_MONEY):
+    for case in await cases.listed(scene.db, kind=CaseKind.refund_or_dispute):
         is_right = await scene.held(payment) == scene.truly_held(payment)
         said = CountedAs.same if is_right else CountedAs.separate
         await same_money.count(scene.till.context, scene.practice_id, case.id, said, "Statement of today", "ada")

@@ -12,6 +12,7 @@ from typing import Any
 from polytill.domain.clock import wire_time
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice
 from polytill.storage import event_deliveries, events, webhook_events
@@ -27,7 +28,7 @@ def record_event(
     payment: Payment,
     kind: str,
     data: dict[str, Any] | None = None,
-    unless_case: tuple[str, str] | None = None,
+    unless_case: tuple[CaseKind, str] | None = None,
 ) -> None:
     """Add an event about a payment to the unit that makes it true.
 
@@ -53,7 +54,7 @@ def record_practice_event(
     kind: str,
     data: dict[str, Any],
     payment_id: str | None = None,
-    unless_case: tuple[str, str] | None = None,
+    unless_case: tuple[CaseKind, str] | None = None,
 ) -> None:
     """Add an event of a practice to the unit that makes it true."""
     event = Event(new_id(context.world), practice_id, environment, kind, payment_id, data, context.world.now())
@@ -61,7 +62,7 @@ def record_practice_event(
 
 
 def open_case(
-    context: Context, unit: Writes, payment: Payment, kind: str, subject: str, detail: dict[str, Any]
+    context: Context, unit: Writes, payment: Payment, kind: CaseKind, subject: str, detail: dict[str, Any]
 ) -> None:
     """Open a review case about a payment, once per kind and subject, in the unit that makes it true."""
     webhook_events.open_case(
@@ -83,7 +84,7 @@ def open_currency_case(
     """Open a review case for a refund or dispute in a currency other than its payment's: nothing of it is booked."""
     provider = {"amount": told.minor, "currency": told.currency, "state": state}
     detail = {**more, "id": name, "expected": payment.currency, "provider": provider}
-    open_case(context, unit, payment, "currency_mismatch", f"{payment.id}:{name}:{told.currency}", detail)
+    open_case(context, unit, payment, CaseKind.currency_mismatch, f"{payment.id}:{name}:{told.currency}", detail)
 
 
 async def forward(practice: Practice) -> int:

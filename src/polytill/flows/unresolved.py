@@ -12,6 +12,7 @@ from typing import Any
 
 from polytill.domain.clock import wire_time
 from polytill.domain.ids import new_id
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import AttemptState, RefundState
 from polytill.flows.context import Practice
 from polytill.flows.events import record_event
@@ -24,7 +25,6 @@ from polytill.storage.payments import Payment
 from polytill.storage.refunds import Operation, Refund
 from polytill.storage.units import Unit
 
-UNRESOLVED = "unresolved"
 # A case opens within the hour. Unknown outcomes are looked up every half minute, unclear answers every five minutes.
 UNRESOLVED_AFTER = timedelta(minutes=59, seconds=30)
 UNCLEAR_AFTER = timedelta(minutes=50)
@@ -211,7 +211,7 @@ async def _noted(
     decided: OperatorCase | None = None,
 ) -> Callable[[Unit], None]:
     now = practice.now()
-    known = await cases.listed(practice.db, kind=UNRESOLVED, subject=subject) if is_known else []
+    known = await cases.listed(practice.db, kind=CaseKind.unresolved, subject=subject) if is_known else []
     # A unit must write each row once: of two writes PostgreSQL keeps one.
     known = [case for case in known if decided is None or case.id != decided.id]
 
@@ -220,14 +220,19 @@ async def _noted(
             cases.close(unit, case, {"action": "found_out"}, "provider", now)
         if not is_known and is_long:
             record_event(
-                practice.context, unit, payment, "payment.unresolved", detail, unless_case=(UNRESOLVED, subject)
+                practice.context,
+                unit,
+                payment,
+                "payment.unresolved",
+                detail,
+                unless_case=(CaseKind.unresolved, subject),
             )
             webhook_events.open_case(
                 unit,
                 new_id(practice.context.world),
                 payment.practice_id,
                 payment.environment,
-                UNRESOLVED,
+                CaseKind.unresolved,
                 subject,
                 payment.id,
                 detail,

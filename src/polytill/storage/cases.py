@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment
 from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.reading import readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
 
 
@@ -17,7 +19,7 @@ class OperatorCase:
 
     id: str
     environment: Environment
-    kind: str
+    kind: CaseKind
     subject: str
     payment_id: str | None
     state: str  # open | resolved
@@ -27,16 +29,20 @@ class OperatorCase:
     resolved_by: str | None
 
 
-_COLUMNS = "id, environment, kind, subject, payment_id, state, detail, created_at, resolved_at, resolved_by"
+_COLUMNS = (
+    "id, practice_id, environment, kind, subject, payment_id, state, detail, created_at, resolved_at, resolved_by"
+)
 _RESOLVED = (
     "UPDATE operator_cases SET state = 'resolved', detail = $2, resolved_at = $3, resolved_by = $4"
     " WHERE id = $1 AND state = 'open'"
 )
 
 
+@reads_row
 def _case(row: Any) -> OperatorCase:
-    values = dict(row)
+    values = {name: value for name, value in dict(row).items() if name != "practice_id"}
     values["environment"] = Environment(values["environment"])
+    values["kind"] = CaseKind(values["kind"])
     values["detail"] = json_value(values["detail"]) or {}
     values["created_at"], values["resolved_at"] = moment(values["created_at"]), moment(values["resolved_at"])
     return OperatorCase(**values)
@@ -51,7 +57,7 @@ async def by_id(db: PracticeDb, case_id: str) -> OperatorCase | None:
 async def listed(
     db: PracticeDb,
     state: str | None = "open",
-    kind: str | None = None,
+    kind: CaseKind | None = None,
     before: str | None = None,
     limit: int = 50,
     subject: str | None = None,
@@ -69,7 +75,7 @@ async def listed(
         f" ORDER BY id DESC LIMIT ${len(args)}",
         *args,
     )
-    return [_case(row) for row in rows]
+    return readable(rows, _case)
 
 
 def resolve(unit: Writes, case: OperatorCase, resolution: dict[str, Any], by: str, now: datetime) -> None:
@@ -107,7 +113,7 @@ def reopen(unit: Writes, case: OperatorCase, seen: dict[str, Any] | None = None)
 async def same_accounts(db: PracticeDb) -> list[dict[str, int]]:
     """The sets of keys that staff confirmed as one account's: ``config``, ``made_with`` and ``same_as`` (versions)."""
     found = []
-    for case in await listed(db, "resolved", "other_account", limit=1000):
+    for case in await listed(db, "resolved", CaseKind.other_account, limit=1000):
         resolution = case.detail["resolution"]
         if resolution["action"] == "same_account":
             found.append({name: resolution[name] for name in ("config", "made_with", "same_as")})

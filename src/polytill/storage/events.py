@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment
 from polytill.storage.databases import OwnerDb, PracticeDb, Tx, Writes
 from polytill.storage.reading import read_past, readable, reads_row
@@ -26,7 +27,7 @@ class Event:
     position: int = 0
 
 
-def append(unit: Writes, event: Event, unless_case: tuple[str, str] | None = None) -> None:
+def append(unit: Writes, event: Event, unless_case: tuple[CaseKind, str] | None = None) -> None:
     """Add to the practice's own outbox, in the transaction that the event reports. Nothing is added if its case exists
     already."""
     unit.add(

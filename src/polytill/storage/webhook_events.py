@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment, EventState
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import read_past, readable, reads_row
@@ -215,7 +216,7 @@ def open_case(
     case_id: str,
     practice_id: int,
     environment: Environment,
-    kind: str,
+    kind: CaseKind,
     subject: str,
     payment_id: str | None,
     detail: dict[str, Any],

@@ -11,6 +11,7 @@ from typing import Any
 
 from polytill.domain.identifiers import IdentifierKind, identifier_key
 from polytill.domain.money import Money
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import (
     ATTEMPT_CLOSED,
     OPERATION_OPEN,
@@ -34,8 +35,6 @@ from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.staff_decisions import StaffDecision
 from polytill.storage.units import Unit
-
-CONTRADICTED = "staff_contradicted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +172,9 @@ def _contradiction(decision: StaffDecision, says: str, outcome: Outcome) -> Cont
 def contradict(context: Context, unit: Unit, payment: Payment, against: Contradiction | None) -> None:
     """Open the review case of a contradiction, and add its event."""
     if against is not None:
-        told = (CONTRADICTED, against.subject)
-        record_event(context, unit, payment, f"payment.{CONTRADICTED}", against.detail, unless_case=told)
-        open_case(context, unit, payment, CONTRADICTED, against.subject, against.detail)
+        told = (CaseKind.staff_contradicted, against.subject)
+        record_event(context, unit, payment, f"payment.{CaseKind.staff_contradicted}", against.detail, unless_case=told)
+        open_case(context, unit, payment, CaseKind.staff_contradicted, against.subject, against.detail)
 
 
 # ── The provider's own id of a transaction that staff named ──

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 from polytill.domain.money import Money
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import ATTEMPT_NEXT, AttemptState, PaymentStatus
 from polytill.flows.payments import partial_captures
 from polytill.flows.provider_calls import OTHER_ACCOUNT
@@ -31,7 +32,7 @@ _CLOSED_AS = {Reason.canceled: AttemptState.canceled, Reason.expired: AttemptSta
 class Case:
     """A review case to open."""
 
-    kind: str
+    kind: CaseKind
     subject: str
     detail: dict[str, Any]
 
@@ -67,7 +68,7 @@ def decide(payment: Payment, attempt: Attempt, outcome: Outcome, successor: Atte
         case Unknown():
             # Further lookups alone never resolve this.
             detail = {"attempt": attempt.id, "provider": attempt.provider_code}
-            cases = [Case(OTHER_ACCOUNT, attempt.id, detail)] if outcome.code == OTHER_ACCOUNT else []
+            cases = [Case(CaseKind.other_account, attempt.id, detail)] if outcome.code == OTHER_ACCOUNT else []
             if attempt.state is not AttemptState.sent:
                 return Verdict(cases=cases)
             undecided = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
@@ -114,7 +115,7 @@ def _mismatch(attempt: Attempt, outcome: Succeeded) -> Verdict:
     # One case per transaction: another one that does not fit opens a new case, also after the first was resolved.
     named = outcome.provider_transaction_id or attempt.provider_transaction_id
     subject = f"{attempt.id}:{named}" if named else attempt.id
-    return Verdict(cases=[Case("amount_mismatch", subject, mismatch(attempt, outcome.amount))])
+    return Verdict(cases=[Case(CaseKind.amount_mismatch, subject, mismatch(attempt, outcome.amount))])
 
 
 def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdict:
@@ -135,7 +136,9 @@ def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdic
     ):
         # Another attempt has already succeeded: a duplicate payment. It is booked separately, and a person refunds it.
         case = Case(
-            "duplicate_payment", attempt.id, {"attempt": attempt.id, "amount": amount, "currency": attempt.currency}
+            CaseKind.duplicate_payment,
+            attempt.id,
+            {"attempt": attempt.id, "amount": amount, "currency": attempt.currency},
         )
         return Verdict(
             changed,
@@ -189,7 +192,7 @@ def _authorized(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdi
     taken = outcome.captured.minor if outcome.captured else 0
     if payment.status in (PaymentStatus.succeeded, PaymentStatus.authorized):
         detail = {"attempt": attempt.id, "amount": outcome.amount.minor, "currency": attempt.currency}
-        return Verdict(changed, None, [], [Case("duplicate_authorization", attempt.id, detail)])
+        return Verdict(changed, None, [], [Case(CaseKind.duplicate_authorization, attempt.id, detail)])
     change = Change(
         PaymentStatus.authorized,
         add_authorized=max(0, partial_captures.whole(outcome) - payment.amount_authorized),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_VOID, DisputeState
 from polytill.storage import audit, cases
 from polytill.storage.attempts import Attempt
@@ -56,7 +57,9 @@ async def follow(
     db: PracticeDb, unit: Unit, attempt: Attempt, is_gone: bool, resolution: dict[str, Any], by: str, now: datetime
 ) -> None:
     """Close the case of a duplicate payment once all of its money was returned; reopen it if a return was reversed."""
-    for case in await cases.listed(db, "open" if is_gone else "resolved", "duplicate_payment", subject=attempt.id):
+    for case in await cases.listed(
+        db, "open" if is_gone else "resolved", CaseKind.duplicate_payment, subject=attempt.id
+    ):
         if is_gone:
             cases.close(unit, case, resolution, by, now)
             audit.append(unit, now, by, "case.resolved", case.id, {"kind": case.kind, **resolution})

@@ -22,6 +22,7 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.ids import new_id
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeState
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
@@ -35,7 +36,6 @@ from polytill.storage.payments import Change, Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
-OVER_RETURNED, SAME_MONEY, REVERSED_AND_WON = "over_returned", "refund_or_dispute", "reversed_and_won"
 # The resolution of a case whose facts were reversed; it is reopened if they hold again.
 BY_FACTS: dict[str, Any] = {"action": "facts_changed"}
 
@@ -223,8 +223,10 @@ async def _follow_cases(
         "refunds": [r.id for r in refunded if r.state in REFUND_DONE],
         "disputes": [d.provider_dispute_id for d in disputed if d.state is DisputeState.lost],
     }
-    await follow_case(practice, unit, payment, OVER_RETURNED, attempt.id, gone > taken, {**seen, **named})
-    await follow_case(practice, unit, payment, SAME_MONEY, attempt.id, shares.unclear, {**seen, **named}, news)
+    await follow_case(practice, unit, payment, CaseKind.over_returned, attempt.id, gone > taken, {**seen, **named})
+    await follow_case(
+        practice, unit, payment, CaseKind.refund_or_dispute, attempt.id, shares.unclear, {**seen, **named}, news
+    )
     still = reversals.still_taken(refunded, disputed)
     taken_for = {
         "attempt": attempt.id,
@@ -233,14 +235,14 @@ async def _follow_cases(
         "refunds": [r.id for r in still],
         "disputes": [d.provider_dispute_id for d in disputed if d.state in reversals.IN_FAVOR],
     }
-    await follow_case(practice, unit, payment, REVERSED_AND_WON, attempt.id, bool(still), taken_for)
+    await follow_case(practice, unit, payment, CaseKind.reversed_and_won, attempt.id, bool(still), taken_for)
 
 
 async def follow_case(
     practice: Practice,
     unit: Unit,
     payment: Payment,
-    kind: str,
+    kind: CaseKind,
     subject: str,
     holds: bool,
     detail: dict[str, Any],

@@ -13,6 +13,7 @@ from polytill.domain.contacts import InvalidContact, Phone, email_key, read_emai
 from polytill.domain.errors import Conflict, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
+from polytill.domain.review_cases import CaseKind
 from polytill.flows import provider_calls
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.provider_calls import handler_class
@@ -203,7 +204,7 @@ async def detach_due(practice: Practice) -> int:
                 new_id(practice.context.world),
                 one.practice_id,
                 one.environment,
-                "saved_method_not_detached",
+                CaseKind.saved_method_not_detached,
                 one.id,
                 one.payment_id,
                 {"operation": "detach", "code": ended.code},

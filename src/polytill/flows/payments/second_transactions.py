@@ -11,6 +11,7 @@ from dataclasses import replace
 from polytill.domain.errors import Duplicate
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import AttemptState
 from polytill.flows.context import Practice
 from polytill.flows.events import record_event
@@ -95,14 +96,19 @@ async def _not_booked(practice: Practice, payment: Payment, attempt: Attempt, ou
     subject = f"{attempt.id}:{outcome.provider_transaction_id}"
     detail = mismatch(attempt, outcome.amount) | {"transaction": outcome.provider_transaction_id}
     record_event(
-        practice.context, unit, payment, "payment.amount_mismatch", detail, unless_case=("amount_mismatch", subject)
+        practice.context,
+        unit,
+        payment,
+        "payment.amount_mismatch",
+        detail,
+        unless_case=(CaseKind.amount_mismatch, subject),
     )
     webhook_events.open_case(
         unit,
         new_id(practice.context.world),
         payment.practice_id,
         payment.environment,
-        "amount_mismatch",
+        CaseKind.amount_mismatch,
         subject,
         payment.id,
         detail,

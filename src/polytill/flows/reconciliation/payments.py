@@ -13,6 +13,7 @@ from typing import Any
 
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import AttemptState, Environment
 from polytill.flows.context import Context, Practice
 from polytill.flows.listing import EntryReader, attempt_listed, listed, warn_too_long
@@ -198,7 +199,7 @@ async def _reconcile_entry(
     if _agrees(payment, attempt, fact):
         return True
     same_state = isinstance(fact.outcome, Succeeded) and attempt.state is _state_told(fact.outcome)
-    kind = "listing_amount_differs" if same_state else "listing_status_differs"
+    kind = CaseKind.listing_amount_differs if same_state else CaseKind.listing_status_differs
     ours = {"status": attempt.state.value, "amount": _taken(payment, attempt), "currency": attempt.currency}
     await _open(practice, environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": _told(fact)})
     return True
@@ -263,7 +264,9 @@ async def _find(practice: Practice, environment: Environment, attempt_id: str, k
     outcome = await call_for(practice, attempt, "confirm_payment", params)
     if isinstance(outcome, NotSent) and outcome.reason is Reason.not_found:
         ours = {"amount": attempt.amount, "currency": attempt.currency, "id": attempt.provider_transaction_id}
-        await _open(practice, environment, "listing_missing_there", attempt.id, attempt.payment_id, {"ours": ours})
+        await _open(
+            practice, environment, CaseKind.listing_missing_there, attempt.id, attempt.payment_id, {"ours": ours}
+        )
     return True
 
 
@@ -282,13 +285,13 @@ async def _report_missing(
     practice: Practice, configuration: Configuration, environment: Environment, fact: PaymentFact
 ) -> None:
     subject = f"{configuration.id}:{fact.provider_transaction_id or fact.reference}"
-    await _open(practice, environment, "listing_missing_here", subject, None, {"provider": _told(fact)})
+    await _open(practice, environment, CaseKind.listing_missing_here, subject, None, {"provider": _told(fact)})
 
 
 async def _open(
     practice: Practice,
     environment: Environment,
-    kind: str,
+    kind: CaseKind,
     subject: str,
     payment_id: str | None,
     detail: dict[str, Any],

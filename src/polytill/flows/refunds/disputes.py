@@ -11,6 +11,7 @@ from typing import Any
 
 from polytill.domain.errors import CheckRefused, Duplicate, InvalidAmount, Stale
 from polytill.domain.ids import new_id
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeKind, DisputeReason, DisputeState
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.events import open_case, open_currency_case, record_event
@@ -32,7 +33,16 @@ from polytill.storage.refunds import DISPUTE_WON
 from polytill.storage.units import Unit
 
 # The cases of an open dispute, by kind: both end with the dispute.
-OPEN_CASES = {DisputeKind.inquiry: ("inquiry_open", "inquiry"), DisputeKind.chargeback: ("dispute_open", "open")}
+OPEN_CASES = {
+    DisputeKind.inquiry: (CaseKind.inquiry_open, "inquiry"),
+    DisputeKind.chargeback: (CaseKind.dispute_open, "open"),
+}
+# The case of each end.
+ENDED_CASES = {
+    DisputeState.won: CaseKind.dispute_won,
+    DisputeState.lost: CaseKind.dispute_lost,
+    DisputeState.closed: CaseKind.dispute_closed,
+}
 
 
 async def apply_dispute_fact(
@@ -195,7 +205,7 @@ async def _follow(practice: Practice, unit: Unit, payment: Payment, before: Disp
             why = "became_chargeback" if is_open else f"dispute_{dispute.state.value}"
             await _end_case(practice, unit, case, f"{name}:{suffix}", why)
     if dispute.state is DisputeState.lost:
-        await _open_again(practice, unit, payment, "dispute_lost", f"{name}:lost", detail)
+        await _open_again(practice, unit, payment, CaseKind.dispute_lost, f"{name}:lost", detail)
     if not is_open:
         await _end_others(practice, unit, dispute)
     audit.append(unit, practice.now(), "webhook", _audited(dispute), payment.id, detail)
@@ -263,13 +273,13 @@ async def confirm_end(practice: Practice, dispute: Dispute) -> None:
 async def _end_others(practice: Practice, unit: Unit, dispute: Dispute) -> None:
     """Close the cases about a dispute's end once it is certain. The case of a loss stays open until staff resolve it."""
     name, why = dispute.provider_dispute_id, f"dispute_{dispute.state.value}"
-    for state in (DisputeState.won, DisputeState.lost, DisputeState.closed):
+    for state, case in ENDED_CASES.items():
         if state is not DisputeState.lost or state is not dispute.state:
-            await _end_case(practice, unit, f"dispute_{state.value}", f"{name}:{state.value}", why)
+            await _end_case(practice, unit, case, f"{name}:{state.value}", why)
 
 
 async def _open_again(
-    practice: Practice, unit: Unit, payment: Payment, kind: str, subject: str, detail: dict[str, Any]
+    practice: Practice, unit: Unit, payment: Payment, kind: CaseKind, subject: str, detail: dict[str, Any]
 ) -> None:
     """Open a case, or reopen one that was closed because the dispute had another end meanwhile."""
     known = next(iter(await cases.listed(practice.db, "resolved", kind, subject=subject)), None)
@@ -280,7 +290,7 @@ async def _open_again(
     audit.append(unit, practice.now(), "provider", "case.reopened", known.id, {"kind": kind})
 
 
-async def _end_case(practice: Practice, unit: Unit, kind: str, subject: str, why: str) -> None:
+async def _end_case(practice: Practice, unit: Unit, kind: CaseKind, subject: str, why: str) -> None:
     now, resolution = practice.now(), {"action": why}
     for case in await cases.listed(practice.db, kind=kind, subject=subject):
         cases.close(unit, case, resolution, "provider", now)
@@ -291,7 +301,7 @@ async def _other_end(practice: Practice, unit: Unit, payment: Payment, before: D
     """Open a case if a dispute gets another end, as on an appeal: nothing tells which end came last."""
     detail = {**view(before), "state": state.value, "was": before.state.value}
     subject = f"{before.provider_dispute_id}:{state.value}"
-    await _open_again(practice, unit, payment, f"dispute_{state.value}", subject, detail)
+    await _open_again(practice, unit, payment, ENDED_CASES[state], subject, detail)
 
 
 async def count_dispute(

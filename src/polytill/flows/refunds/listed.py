@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, Environment, RefundState
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
@@ -78,7 +79,9 @@ async def report_unsettled(
         return True
     unit = Unit()
     detail = {"refund": fact.provider_refund_id, "given_back": fact.amount.minor if fact.amount else None}
-    open_case(practice.context, unit, payment, "refund_unclear", f"{payment.id}:{fact.provider_refund_id}", detail)
+    open_case(
+        practice.context, unit, payment, CaseKind.refund_unclear, f"{payment.id}:{fact.provider_refund_id}", detail
+    )
     await practice.db.commit(unit)
     return True
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, REFUND_RESERVES, REFUND_VOID, RefundState
 from polytill.flows.context import Practice, log
 from polytill.flows.events import open_case, open_currency_case
@@ -79,7 +80,7 @@ async def settle_refund(
                 practice.context,
                 unit,
                 payment,
-                "refund_mismatch",
+                CaseKind.refund_mismatch,
                 refund.id,
                 {"refund": refund.id, "asked": refund.amount},
             )
@@ -88,7 +89,7 @@ async def settle_refund(
                 practice.context,
                 unit,
                 payment,
-                OTHER_ACCOUNT,
+                CaseKind.other_account,
                 refund.id,
                 {"refund": refund.id, "attempt": refund.attempt_id},
             )
@@ -279,7 +280,9 @@ async def apply_to_the_end(
         return
     detail = {"refund": fact.provider_refund_id, "given_back": fact.amount.minor if fact.amount else None}
     unit = Unit()
-    open_case(practice.context, unit, payment, "refund_unclear", f"{payment.id}:{fact.provider_refund_id}", detail)
+    open_case(
+        practice.context, unit, payment, CaseKind.refund_unclear, f"{payment.id}:{fact.provider_refund_id}", detail
+    )
     also(unit)
     await practice.db.commit(unit)
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import assert_never
 
 from polytill.domain.ids import new_id
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, RefundState
 from polytill.flows.context import Practice
 from polytill.flows.events import open_case, record_event
@@ -110,7 +111,12 @@ async def _move(
         entries.append(Entry("refund_failed", account, given, after.amount, after.currency))
         if not after.is_undone:
             open_case(
-                practice.context, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount}
+                practice.context,
+                unit,
+                payment,
+                CaseKind.refund_failed,
+                after.id,
+                {"refund": after.id, "amount": after.amount},
             )
     now, depends = after.updated_at, adopted
     if entries:

@@ -16,17 +16,18 @@ from typing import Any
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import AttemptState, OperationState, RefundState
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments import duplicates
 from polytill.flows.payments.capture_cancel import refresh
 from polytill.flows.payments.settle import TRIES, settle
-from polytill.flows.provider_calls import OTHER_ACCOUNT, configuration_of, handler_of
+from polytill.flows.provider_calls import configuration_of, handler_of
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds import create as create_refunds
 from polytill.flows.schedule import after_sent
-from polytill.flows.unresolved import UNDERSTOOD, UNRESOLVED
+from polytill.flows.unresolved import UNDERSTOOD
 from polytill.providers.outcomes import Declined, Reason
 from polytill.storage import attempts as storage_attempts
 from polytill.storage import audit, cases, disputes, payments, practices, refunds
@@ -174,7 +175,11 @@ async def same_account(context: Context, practice_id: int, case_id: str, note: s
 
 async def _same_keys(practice: Practice, case: OperatorCase) -> dict[str, int] | None:
     """Return the configuration of a case about replaced keys, their version, and the version of their replacement."""
-    attempt = await storage_attempts.by_id(practice.db, case.detail["attempt"]) if case.kind == OTHER_ACCOUNT else None
+    attempt = (
+        await storage_attempts.by_id(practice.db, case.detail["attempt"])
+        if case.kind is CaseKind.other_account
+        else None
+    )
     configuration = await configuration_of(practice, attempt.config_id) if attempt else None
     newest = configuration.newest(attempt.environment) if attempt and configuration else None
     if attempt is None or newest is None or newest.version == attempt.credential_version:
@@ -212,7 +217,7 @@ async def mark_not_paid(context: Context, practice_id: int, case_id: str, note: 
 
 async def unfindable(practice: Practice, case: OperatorCase) -> Attempt | None:
     """Return the attempt of an ``unresolved`` case if no lookup can resolve it; None for any other case."""
-    if case.kind != UNRESOLVED or "attempt" not in case.detail:
+    if case.kind is not CaseKind.unresolved or "attempt" not in case.detail:
         return None
     attempt = await storage_attempts.by_id(practice.db, case.detail["attempt"])
     if attempt is not None and attempt.unclear_since is not None:
@@ -233,7 +238,7 @@ async def refund_duplicate(
     open chargeback is refunded only with ``accept_dispute_risk``."""
     practice = await context.practice(practice_id)
     case = await open_or_conflict(practice.db, case_id)
-    if case.kind != "duplicate_payment" or case.payment_id is None:
+    if case.kind is not CaseKind.duplicate_payment or case.payment_id is None:
         raise Conflict("Only a duplicate payment can be refunded in this way.", code="not_a_duplicate")
     payment = await payments.by_id(practice.db, case.payment_id)
     attempt = await storage_attempts.by_id(practice.db, case.subject)

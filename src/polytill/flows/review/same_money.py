@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 
 from polytill.domain.errors import CheckRefused, Conflict, Stale, invalid
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import CountedAs, DisputeState
 from polytill.flows.context import Context
 from polytill.flows.lease import ensure as ensure_lease
-from polytill.flows.payments.returned_amounts import SAME_MONEY
 from polytill.flows.payments.settle import TRIES
 from polytill.flows.refunds.disputes import count_dispute
 from polytill.flows.review.resolve import Evidence, evidence, open_or_conflict
@@ -25,7 +25,7 @@ async def count(
     once together with them (``same``). The case ends. A case about more money returned than was captured may open."""
     practice = await context.practice(practice_id)
     case = await open_or_conflict(practice.db, case_id)
-    if case.kind != SAME_MONEY:
+    if case.kind is not CaseKind.refund_or_dispute:
         raise Conflict(
             "Only a case about a refund and a dispute can be resolved in this way.", code="not_refund_or_dispute"
         )

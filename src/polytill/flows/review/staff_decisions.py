@@ -15,6 +15,7 @@ from polytill.domain.errors import Conflict, Stale, invalid
 from polytill.domain.identifiers import IdentifierKind, identifier_key
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import AttemptState, DecidedOn, OperationState, RefundState
 from polytill.domain.text import visible
 from polytill.flows.context import Context, Practice
@@ -22,7 +23,6 @@ from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.settle import settle
 from polytill.flows.refunds.settle import settle_refund
 from polytill.flows.review.resolve import Evidence, add_resolution, evidence, open_or_conflict
-from polytill.flows.unresolved import UNRESOLVED
 from polytill.flows.webhooks import receive
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Succeeded
 from polytill.storage import attempts, audit, payment_identifiers, payments, refunds, staff_decisions
@@ -95,7 +95,7 @@ async def mark_paid(
 
 async def undecided(db: PracticeDb, case: OperatorCase) -> Attempt | None:
     """Return the attempt of an open ``unresolved`` case whose outcome is unknown; None for any other case."""
-    if case.kind != UNRESOLVED or case.state != "open" or "attempt" not in case.detail:
+    if case.kind is not CaseKind.unresolved or case.state != "open" or "attempt" not in case.detail:
         return None
     attempt = await attempts.by_id(db, case.detail["attempt"])
     is_unknown = attempt is not None and (attempt.state is AttemptState.unknown or attempt.unclear_since is not None)
@@ -183,7 +183,7 @@ async def decide(
 async def stuck_of(db: PracticeDb, case: OperatorCase) -> Refund | Operation | None:
     """Return the refund, capture or cancel of an open ``unresolved`` case whose outcome is unknown; None for any other
     case."""
-    if case.kind != UNRESOLVED or case.state != "open" or case.payment_id is None:
+    if case.kind is not CaseKind.unresolved or case.state != "open" or case.payment_id is None:
         return None
     if "refund" in case.detail:
         refund = await refunds.by_id(db, case.detail["refund"])

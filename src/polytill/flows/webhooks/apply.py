@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from polytill.domain.errors import UnreadableRow
 from polytill.domain.ids import new_id
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment, EventState
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_currency_case, record_practice_event
@@ -111,7 +112,15 @@ async def notice(practice: Practice, event: WebhookEvent, result: WebhookResult)
     now = practice.now()
     detail = {"event": event.id, "type": event.event_type, "reason": result.reason}
     webhook_events.open_case(
-        unit, new_id(practice.context.world), practice.id, event.environment, "notice", event.id, None, detail, now
+        unit,
+        new_id(practice.context.world),
+        practice.id,
+        event.environment,
+        CaseKind.notice,
+        event.id,
+        None,
+        detail,
+        now,
     )
     webhook_events.finish(unit, event, EventState.applied, result.reason, None, now)
     await practice.db.commit(unit)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.identifiers import attempt_of, with_unsigned_identifiers
@@ -313,7 +314,7 @@ async def _apply_fact(
             await wait(practice, event, payment.id, outcome.reason.value)
             return
         # A webhook of another amount than requested is parked below, so it is not finished here.
-        is_other = any(case.kind == "amount_mismatch" for case in decide(payment, attempt, outcome).cases)
+        is_other = any(case.kind is CaseKind.amount_mismatch for case in decide(payment, attempt, outcome).cases)
         with_names = (
             await with_unsigned_identifiers(practice.context, attempt, fact, outcome, also)
             if result.must_fetch

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from polytill.domain.ids import new_id
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
 from polytill.flows.context import Practice
 from polytill.flows.listing import EntryReader
@@ -159,7 +160,7 @@ async def _apply_other_refund(
             new_id(practice.context.world),
             practice.id,
             event.environment,
-            "refund_unclear",
+            CaseKind.refund_unclear,
             event.id,
             payment.id,
             detail,

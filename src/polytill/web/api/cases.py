@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Response
 
 from polytill.domain.clock import wire_time
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import CountedAs
 from polytill.flows.review import resolve, same_money, staff_decisions
 from polytill.storage import cases
@@ -28,7 +29,7 @@ class CaseSummary(answers.Answer):
 
     practice_id: int
     id: str
-    kind: str
+    kind: CaseKind
     environment: answers.Environment
     status: Literal["open", "resolved"]
     created_at: answers.Moment
@@ -89,7 +90,7 @@ def _summary(practice_id: int, case: OperatorCase) -> dict[str, Any]:
     return {
         "practiceId": practice_id,
         "id": case.id,
-        "kind": case.kind,
+        "kind": case.kind.value,
         "environment": case.environment.value,
         "status": case.state,
         "createdAt": wire_time(case.created_at),
@@ -133,7 +134,7 @@ async def list_cases(
     caller: Reads,
     practice_id: PracticeId,
     status: Literal["open", "resolved"] | None = None,
-    kind: Annotated[str | None, Query(max_length=60)] = None,
+    kind: CaseKind | None = None,
     before: Annotated[str | None, Query(max_length=40)] = None,
     limit: Limit = 50,
 ) -> Response:

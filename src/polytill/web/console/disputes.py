@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import DisputeKind, DisputeState
 from polytill.flows.refunds.disputes import OPEN_CASES
 from polytill.storage import cases, disputes
@@ -42,7 +43,7 @@ async def _card(db: PracticeDb, dispute: Dispute) -> DisputeCard:
     tone = {DisputeState.open: "warn" if is_inquiry else "bad", DisputeState.lost: "bad"}.get(dispute.state, "")
     kind, suffix = OPEN_CASES[dispute.kind]
     if dispute.state is DisputeState.lost:
-        kind, suffix = "dispute_lost", "lost"
+        kind, suffix = CaseKind.dispute_lost, "lost"
     known = await cases.listed(db, kind=kind, subject=f"{dispute.provider_dispute_id}:{suffix}")
     return DisputeCard(dispute, title, tone, _moment(dispute.due_at), known[0].id if known else None)
 

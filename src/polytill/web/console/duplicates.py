@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState
 from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
@@ -26,7 +27,7 @@ def duplicates_of(
     attempts: Iterable[Attempt], known: Iterable[Refund], found: Iterable[OperatorCase]
 ) -> list[Duplicate]:
     """The duplicates among a payment's attempts: those with a review case of that kind, open or resolved."""
-    about = {case.subject: case.id for case in found if case.kind == "duplicate_payment"}
+    about = {case.subject: case.id for case in found if case.kind is CaseKind.duplicate_payment}
     known = list(known)
     listed = []
     for one in attempts:

@@ -13,6 +13,7 @@ from polytill.domain.errors import CallerError, Forbidden, Invalid, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.localities import bounds_of
 from polytill.domain.money import Money
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.search import LONGEST_QUERY
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows.context import Practice
@@ -214,7 +215,9 @@ async def _duplicates(db: PracticeDb, attempts: list[Attempt], known: list[Refun
     paid = [one for one in attempts if one.state is AttemptState.succeeded]
     if len(paid) < 2:
         return []
-    found = [case for one in paid for case in await cases.listed(db, None, kind="duplicate_payment", subject=one.id)]
+    found = [
+        case for one in paid for case in await cases.listed(db, None, kind=CaseKind.duplicate_payment, subject=one.id)
+    ]
     return duplicates_of(attempts, known, found)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import AttemptState, CountedAs
 from polytill.flows.context import Practice
 from polytill.flows.payments import duplicates
@@ -208,7 +209,7 @@ async def _resolution(request: Request, found: OfPractice, case: OperatorCase) -
 
 def _duplicate_left(found: Evidence) -> int:
     """The amount of a duplicate payment that can still be refunded, in minor units; zero for other cases."""
-    if found.case.kind != "duplicate_payment" or found.case.state != "open":
+    if found.case.kind is not CaseKind.duplicate_payment or found.case.state != "open":
         return 0
     held = next((a for a in found.attempts if a.id == found.case.subject and a.state is AttemptState.succeeded), None)
     return duplicates.left(found.payment, held, found.refunds, found.disputes) if found.payment and held else 0

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,12 +26,10 @@ from polytill.domain.states import Environment
 from polytill.flows.admin.event_destination import current, remove_destination, set_destination
 from polytill.flows.worker import event_delivery
 from polytill.flows.worker.event_delivery import RETRY_S, EventSender
-from polytill.storage import event_deliveries, events, migrating
-from polytill.storage.clusters import drop_postgres_database
+from polytill.storage import event_deliveries, events
 from polytill.storage.events import Event
-from polytill.storage.opening import create_owner, open_owner
 from polytill.web.metrics import RequestMetrics
-from tests.installation import Installation, fresh_settings
+from tests.installation import Installation
 
 
 class Host:
@@ -449,36 +446,3 @@ async def test_a_destination_that_fails_for_long_is_seen(installation: Installat
     assert (found["destination"], found["retrying"]) == ("failing", 1)
     [finding] = await examined(till.context)
     assert "more than 2 h" in finding.sentence
-
-
-async def test_deliveries_of_an_older_schema_are_kept(tmp_path: Path, engine_url: str | None) -> None:
-    settings = fresh_settings(tmp_path, engine_url)
-    url = settings.owner_database_url.get_secret_value()
-    await create_owner(url)
-    owner = await open_owner(url, 2)
-    try:
-        async with owner.transaction() as tx:
-            for step in migrating.steps("owner", owner.engine.dialect):
-                if step.revision == "owner_0007":
-                    break
-                assert await migrating._apply(tx, step, owner.engine.dialect)
-            now = datetime.now(UTC)
-            event = Event("e1", 7, Environment.sandbox, "payment.succeeded", "p1", {}, now)
-            for number, state in enumerate(("pending", "given_up", "delivered")):
-                position = await events.feed(tx, replace(event, event_id=f"e{number}"), owner.engine.dialect)
-                tx.add(
-                    "INSERT INTO event_deliveries (feed_id, payment_id, state, tries, next_try_at)"
-                    " VALUES ($1, 'p1', $2, 3, $3)",
-                    position,
-                    state,
-                    now,
-                )
-        await migrating.migrate(owner, "owner")
-        found = await event_deliveries.listed(owner, None, 7, None, 10)
-        assert [(one.state, one.tries) for one in found] == [("delivered", 3), ("given_up", 3), ("pending", 3)]
-        assert found[1].given_up_at is not None
-        assert (await event_deliveries.backlog(owner)).abandoned == 1
-    finally:
-        await owner.engine.close()
-        if engine_url:
-            await drop_postgres_database(engine_url, url.rpartition("/")[2])

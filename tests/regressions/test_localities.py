@@ -1,4 +1,4 @@
-"""A practice has a country and a time zone: given, derived, changed, or filled in by the migration.
+"""A practice has a country and a time zone: given, derived or changed.
 
 Source: https://github.com/Automattic/woocommerce-payments/issues/9064 and
 https://github.com/AlexsanderVargas/vendas-bot/issues/78 (days, months and receipts were UTC whatever the practice's clock).
@@ -6,17 +6,15 @@ https://github.com/AlexsanderVargas/vendas-bot/issues/78 (days, months and recei
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from polytill.app import Polytill
 from polytill.domain.errors import Invalid
 from polytill.domain.localities import Locality
 from polytill.flows.admin.practices import change_practice
-from polytill.storage import audit, migrating
+from polytill.storage import audit
 from tests.installation import Installation
-from tests.storage.making import empty, plain, run
+from tests.storage.making import plain
 from tests.web.browsing import Browser, person
 from tests.web.support import fresh
 
@@ -60,32 +58,6 @@ async def test_what_is_no_place_is_rejected_and_changes_nothing(
     with pytest.raises(Invalid):
         await change_practice(till.context, entry.id, "Other", None, None, "test", **wrong)  # type: ignore[arg-type]
     assert await plain(till.context.owner, "SELECT name, time_zone FROM practices") == [("Clinic", "Africa/Lagos")]
-
-
-@pytest.mark.parametrize("tree", ["owner", "practice"])
-async def test_existing_practices_are_filled_in(tree: migrating.Tree, engine_url: str | None, tmp_path: Path) -> None:
-    async with empty(engine_url, tmp_path) as database:
-        steps = migrating.steps(tree, database.engine.dialect)
-        at = next(n for n, step in enumerate(steps) if any("time_zone" in sql for sql in step.statements))
-        for step in steps[:at]:
-            async with database.transaction() as tx:
-                await migrating._apply(tx, step, database.engine.dialect)
-        extra = ("", "") if tree == "practice" else (", database_name, state", ", 'db{0}', 'active'")
-        for number, numeric in enumerate((566, 404, 952, 840, 978, 826), 1):
-            await run(
-                database,
-                f"INSERT INTO practices (id, name, default_currency_id{extra[0]})"
-                f" VALUES ({number}, 'P', {numeric}{extra[1].format(number)})",
-            )
-        await migrating.migrate(database, tree)
-        assert await plain(database, "SELECT country, time_zone FROM practices ORDER BY id") == [
-            ("NG", "Africa/Lagos"),
-            ("KE", "Africa/Nairobi"),
-            (None, "Africa/Abidjan"),
-            (None, "UTC"),
-            (None, "UTC"),
-            ("GB", "Europe/London"),
-        ]
 
 
 async def test_over_the_api(installation: Installation) -> None:

@@ -152,7 +152,7 @@ async def test_an_older_version_meets_a_newer_owner_database(tmp_path: Path, eng
             async with Polytill.open(settings):
                 pass
         assert "newer than this version" in found.value.detail
-        await _owner_at(till, "owner_0001")
+        await _owner_at(till, "owner_0000")
         with pytest.raises(OperatorError) as found:
             async with Polytill.open(settings):
                 pass

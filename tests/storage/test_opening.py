@@ -224,8 +224,8 @@ async def test_a_key_that_is_revoked_while_it_is_being_read_is_not_remembered(
 
 async def test_a_migrated_practice_is_seen_elsewhere(nodes: TwoNodes) -> None:
     entry, _ = await nodes.here.create_practice("Clinic", "NGN")
-    await run(nodes.here.context.owner, f"UPDATE practices SET schema_version = 'practice_0001' WHERE id = {entry.id}")
-    assert (await nodes.there.context.opening.entry(entry.id)).schema_version == "practice_0001"
+    await run(nodes.here.context.owner, f"UPDATE practices SET schema_version = 'practice_0000' WHERE id = {entry.id}")
+    assert (await nodes.there.context.opening.entry(entry.id)).schema_version == "practice_0000"
     nodes.clock.at_s += 1.0
     assert await migrate_practice(nodes.here.context, entry.id, "test") == []
     nodes.clock.at_s += 1.0

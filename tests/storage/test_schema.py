@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from polytill.domain.currencies import CURRENCIES
 from polytill.storage import migrating, schema
 from polytill.storage.databases import _Database
 from polytill.storage.migrating import Tree
@@ -56,7 +59,8 @@ def statements(metadata: sa.MetaData, dialect: Any) -> list[str]:
 async def seen_by_postgres(database: _Database) -> set[tuple[Any, ...]]:
     columns = await plain(
         database,
-        "SELECT table_name::text, column_name::text, data_type::text, is_nullable::text, column_default::text"
+        "SELECT table_name::text, column_name::text, data_type::text, is_nullable::text, column_default::text,"
+        " collation_name::text"
         " FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'",
     )
     constraints = await plain(
@@ -69,7 +73,8 @@ async def seen_by_postgres(database: _Database) -> set[tuple[Any, ...]]:
         "SELECT tablename::text, indexdef::text FROM pg_indexes"
         " WHERE schemaname = 'public' AND tablename <> 'alembic_version'",
     )
-    return {*columns, *constraints, *indexes}
+    triggers = await plain(database, "SELECT pg_get_triggerdef(oid)::text FROM pg_trigger WHERE NOT tgisinternal")
+    return {*columns, *constraints, *indexes, *triggers}
 
 
 def seen_by_sqlite(path: Path) -> set[tuple[Any, ...]]:
@@ -93,6 +98,14 @@ def seen_by_sqlite(path: Path) -> set[tuple[Any, ...]]:
                 (table, "index", i["name"], i["unique"], *i["column_names"]) for i in inspector.get_indexes(table)
             }
             found.add((table, "pk", *inspector.get_pk_constraint(table)["constrained_columns"]))
+        with engine.connect() as connection:  # what the inspector leaves out: partial indexes, triggers, collations
+            made = connection.exec_driver_sql("SELECT type, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+            for kind, table, sql in made:
+                if kind != "table":
+                    found.add((table, kind, " ".join(sql.split())))
+                elif table != "alembic_version":
+                    found.add((table, "options", sql.rpartition(")")[2].strip()))
+                    found |= {(table, "collation", *each) for each in re.findall(r"(\w+) \w+ COLLATE (\w+)", sql)}
     finally:
         engine.dispose()
     return found
@@ -196,7 +209,28 @@ async def test_migrating_twice_changes_nothing(engine_url: str | None, tmp_path:
         await migrating.migrate(database, "practice")
         assert await migrating.migrate(database, "practice") == []
         assert await migrating.current(database) == migrating.head("practice")
-        assert (await plain(database, "SELECT COUNT(*) FROM currencies")) == [(155,)]
+
+
+@pytest.mark.parametrize("tree", TREES)
+async def test_both_databases_have_the_currencies(tree: Tree, engine_url: str | None, tmp_path: Path) -> None:
+    async with empty(engine_url, tmp_path) as database:
+        await migrating.migrate(database, tree)
+        rows = await plain(database, "SELECT id, code, name, exponent FROM currencies")
+    assert set(rows) == {(one.numeric, one.code, one.name, one.exponent) for one in CURRENCIES.values()}
+    assert len(rows) == len(CURRENCIES) > 100
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_a_released_migration_never_changes_with_the_metadata(tree: Tree) -> None:
+    folder = Path(migrating.__file__).parent / "migrations"
+    for script in (*folder.glob("*.py"), *(folder / tree).rglob("*.py")):
+        assert "schema" not in {
+            part
+            for node in ast.walk(ast.parse(script.read_text("utf-8")))
+            if isinstance(node, ast.ImportFrom)
+            for name in (node.module or "", *(alias.name for alias in node.names))
+            for part in re.split(r"[._]", name)
+        }, script
 
 
 def test_no_column_could_round_money() -> None:

@@ -19,7 +19,7 @@ Tree = Literal["owner", "practice"]
 # The oldest revision of each tree whose version of polytill can still use a database at the newest revision. An
 # additive revision leaves it, so that nodes of both versions can run side by side; one that removes or changes
 # something raises it.
-OLDEST_READERS: dict[Tree, str] = {"owner": "owner_0008", "practice": "practice_0012"}
+OLDEST_READERS: dict[Tree, str] = {"owner": "owner_0001", "practice": "practice_0001"}
 
 _VERSION_TABLE = "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
 

@@ -233,11 +233,10 @@ sa.Table(
     "payment_search_blocks",
     practice,
     *environment(),
-    sa.Column("block", sa.BigInteger, nullable=False),
+    sa.Column("block", sa.BigInteger, primary_key=True, autoincrement=False),
     moment("oldest_at"),
     moment("newest_at"),
     *(sa.Column(f"part{number}", sa.LargeBinary, nullable=False) for number in range(8)),
-    sa.PrimaryKeyConstraint("block"),
     sa.Index(None, "environment", "block"),
 )
 

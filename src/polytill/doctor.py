@@ -10,10 +10,9 @@ from polytill.domain.errors import PolytillError
 from polytill.domain.sealing import KeyRing
 from polytill.flows.admin.event_destination import FAILING, read_backlog
 from polytill.flows.context import Context
-from polytill.flows.provider_calls import handler_class
+from polytill.flows.handlers import handler_or_reason
 from polytill.flows.worker.claims import CLAIM_S
 from polytill.providers.http import may_receive_keys
-from polytill.providers.registry import HandlerMissing
 from polytill.settings import Settings
 from polytill.storage import files, leases, migrating, nodes, practices
 from polytill.storage.opening import OWNER_CONNECTIONS, is_postgres
@@ -83,10 +82,9 @@ async def _catalog(context: Context) -> list[Finding]:
     for entry in catalog.values():
         if entry.status == "inactive":
             continue
-        try:
-            handler = handler_class(context, entry)
-        except HandlerMissing as error:
-            findings.append(Finding(True, f"{entry.name} is {entry.status}, but: {error}"))
+        handler, missing = handler_or_reason(context, entry)
+        if handler is None:
+            findings.append(Finding(True, f"{entry.name} is {entry.status}, but: {missing}"))
             continue
         for environment in ("sandbox", "production"):
             url = entry.base_url(environment) or handler.catalog.api_base_url

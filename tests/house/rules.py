@@ -58,10 +58,10 @@ def floors_look_down(found: list[Module]) -> Iterator[str]:
 # The rooms of a floor in order: a module or package imports only what comes before it, besides its own package.
 ROOMS: dict[str, tuple[str, ...]] = {
     "flows": (
-        "schedule", "server_clock", "slow_providers", "provider_messages", "listing_progress", "context", "handler_guard",
-        "next_action", "provider_calls", "identifiers", "events", "payment_events", "key_ring", "presence", "lease",
-        "unresolved", "listing",
-        "payments", "refunds", "webhooks", "recovery", "reconciliation", "review", "admin", "worker",
+        "commits", "schedule", "server_clock", "slow_providers", "provider_messages", "listing_progress", "context",
+        "handler_guard", "handlers", "next_action", "provider_calls", "identifiers", "events", "payment_events",
+        "key_ring", "presence", "lease", "unresolved", "listing", "payments", "refunds", "webhooks", "recovery",
+        "reconciliation", "review", "admin", "worker",
     ),
 }  # fmt: skip
 # Packages of ``web``, and the other packages of it that each may import. All may import the modules beside them.

@@ -14,9 +14,10 @@ from polytill.domain.errors import NotNow
 from polytill.domain.states import PaymentStatus
 from polytill.flows import provider_calls
 from polytill.flows.payments.capture_cancel import cancel, capture
+from polytill.flows.reconciliation.payments import reconcile
 from polytill.providers.outcomes import Reason, Unknown
 from polytill.providers.registry import Registry
-from polytill.storage import refunds
+from polytill.storage import listings, refunds
 from tests.flows.scenes import LINK, Scene, held
 
 
@@ -58,6 +59,15 @@ async def test_a_call_of_a_missing_handler_is_to_be_made_again_later(scene: Scen
     assert await refunds.of_payment(scene.db, payment.id) == []
     assert await refunds.operations_of(scene.db, payment.id) == []
     assert (await scene.payment(payment.id)).version == payment.version, "nothing was written"
+
+
+async def test_a_missing_handler_does_not_stop_the_reconciliation(scene: Scene, uninstall: Any) -> None:
+    """Its exception ended the sweep, and the practice's other configurations were never reconciled."""
+    configuration = await scene.configure()
+    uninstall()
+    assert await reconcile(scene.context, scene.practice_id) == 0
+    kept = await listings.kept(scene.db, configuration.id, configuration.environment)
+    assert kept is None, "the period is listed once the handler is back"
 
 
 async def test_the_log_names_the_line_of_a_handler_that_raises(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,13 +25,13 @@ def catalog_list() -> None:
 
 
 async def _read(till: Any) -> tuple[list[tuple[str, ...]], list[tuple[str, str]]]:
-    from polytill.flows.provider_calls import missing_handler
+    from polytill.flows.handlers import handler_or_reason
     from polytill.providers.registry import BUILT_IN
 
     entries = await till.context.catalog()
     rows: list[tuple[str, ...]] = []
     for e in entries.values():
-        loaded = missing_handler(till.context, e) or "yes"
+        loaded = handler_or_reason(till.context, e)[1] or "yes"
         features = ", ".join(e.supported_features or [])
         rows.append((e.code, e.name, e.status, str(len(e.supported_currencies)), features, loaded))
     others: list[tuple[str, str]] = [

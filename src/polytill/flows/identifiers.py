@@ -9,23 +9,29 @@ from polytill.domain.identifiers import IdentifierKind, Identifiers
 from polytill.domain.states import AttemptState, Environment
 from polytill.flows.context import Context
 from polytill.flows.handler_guard import declared
-from polytill.flows.provider_calls import handler_class
-from polytill.providers.contract import Fact, Handler, PaymentFact, RefundFact
+from polytill.flows.handlers import handler_for
+from polytill.providers.contract import Fact, PaymentFact, RefundFact
 from polytill.providers.outcomes import Outcome, Succeeded
-from polytill.providers.registry import HandlerMissing
 from polytill.storage import attempts, payment_identifiers, refunds
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.units import Unit
 
 
-async def handler_of(context: Context, provider_code: str) -> type[Handler] | None:
-    """The handler of a provider; None if it is not installed here or the catalog cannot be read now."""
+async def identifiers_of(
+    context: Context, attempt: Attempt, transaction_id: str | None, response: object
+) -> Identifiers:
+    """The provider's main id of a payment, and the identifiers in its answer. Only the main id if there is no handler
+    to read the answer, or no catalog: what is known of money is written without waiting for either."""
     try:
-        entry = (await context.catalog()).get(provider_code)
-        return handler_class(context, entry) if entry else None
-    except (HandlerMissing, NotNow):
-        return None
+        handler = await handler_for(context, attempt)
+    except NotNow:
+        handler = None
+    found: Identifiers = {IdentifierKind.transaction: (transaction_id,)} if transaction_id else {}
+    if handler is not None and response is not None:
+        for kind, values in declared(handler, "read_identifiers", dict, {}, response).items():
+            found[kind] = tuple(dict.fromkeys((*found.get(kind, ()), *values)))
+    return found
 
 
 async def named_by_outcome(context: Context, attempt: Attempt, outcome: Outcome) -> Identifiers:
@@ -38,7 +44,7 @@ async def named_by_outcome(context: Context, attempt: Attempt, outcome: Outcome)
         not isinstance(outcome, Succeeded) or (named and known and named != known)
     ):
         return {}
-    return identifiers_of(await handler_of(context, attempt.provider_code), named, getattr(outcome, "response", None))
+    return await identifiers_of(context, attempt, named, getattr(outcome, "response", None))
 
 
 async def identified_by_unsigned(
@@ -51,9 +57,9 @@ async def identified_by_unsigned(
         return {}
     if named != outcome.provider_transaction_id:
         return {}
-    handler = await handler_of(context, attempt.provider_code)
-    known = identifiers_of(handler, named, outcome.response)
-    return {kind: values for kind, values in identifiers_of(handler, None, told.response).items() if kind not in known}
+    known = await identifiers_of(context, attempt, named, outcome.response)
+    others = await identifiers_of(context, attempt, None, told.response)
+    return {kind: values for kind, values in others.items() if kind not in known}
 
 
 async def with_unsigned_identifiers(
@@ -67,15 +73,6 @@ async def with_unsigned_identifiers(
         also(unit)
 
     return with_names
-
-
-def identifiers_of(handler: type[Handler] | None, transaction_id: str | None, response: object) -> Identifiers:
-    """The provider's main id of a payment, and the identifiers in its answer."""
-    found: Identifiers = {IdentifierKind.transaction: (transaction_id,)} if transaction_id else {}
-    if handler is not None and response is not None:
-        for kind, values in declared(handler, "read_identifiers", dict, {}, response).items():
-            found[kind] = tuple(dict.fromkeys((*found.get(kind, ()), *values)))
-    return found
 
 
 async def attempt_of(db: PracticeDb, config_id: int, environment: Environment, fact: Fact) -> Attempt | None:

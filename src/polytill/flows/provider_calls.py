@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeGuard
 
-from polytill.domain.errors import NotNow, invalid
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_WON, Environment
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.handler_guard import answered_wrongly, clean, declared, handler_failed, listed, own_copy, understood
+from polytill.flows.handlers import handler_or_reason
 from polytill.flows.next_action import charges_at_once
 from polytill.providers.contained import ends_only_itself
 from polytill.providers.contract import (
@@ -27,7 +27,6 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import may_receive_keys
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Succeeded, Unknown
-from polytill.providers.registry import HandlerMissing
 from polytill.providers.well_formed import is_json, wrong_in
 from polytill.storage import attempts, cases, payments
 from polytill.storage.attempts import Attempt
@@ -45,7 +44,6 @@ NOT_SUPPORTED = "not_supported"
 # this is four times the longest; a verb that reads a list reads 200 pages in it. A verb that never ends would block its
 # caller, and all other work that is due in the practice.
 LONGEST_VERB_S = 480.0
-HANDLER_RETRY_S = 60  # a missing or broken plug-in stays so until somebody repairs it
 
 
 class TransactionOpen(AssertionError):
@@ -54,52 +52,6 @@ class TransactionOpen(AssertionError):
 
 class NoEnd(Exception):
     """A verb did not end within ``LONGEST_VERB_S``."""
-
-
-def handler_class(context: Context, entry: ProviderEntry) -> type[Handler]:
-    """The handler of a catalog entry. Raises ``HandlerMissing`` if it is not installed or not allowed."""
-    return context.registry.get(entry.code, entry.integration_type, entry.handler_module)
-
-
-def missing_handler(context: Context, entry: ProviderEntry) -> str | None:
-    """Why a catalog entry has no handler here, as one sentence; None if it has one."""
-    try:
-        handler_class(context, entry)
-    except HandlerMissing as error:
-        return str(error)
-    return None
-
-
-def handler_is_missing(provider_code: str) -> NotNow:
-    """The error of a request whose handler is not installed now, or was rejected."""
-    refusal = NotNow(f"The handler of {provider_code} is not loaded here; try again later.", code="handler_missing")
-    refusal.retry_after_s = HANDLER_RETRY_S
-    return refusal
-
-
-def amount_step(handler: type[Handler], currency: str) -> int:
-    """The provider's amount step in minor units: it accepts only multiples of it."""
-    terms = handler.catalog.currencies.get(currency)
-    return terms.step_minor if terms else 1
-
-
-async def check_amount(context: Context, attempt: Attempt, amount: int) -> None:
-    """Raises ``Invalid`` if the attempt's provider does not accept this amount. Call it before anything is written."""
-    handler = await handler_of(context, attempt)
-    step = amount_step(handler, attempt.currency) if handler else 1
-    if handler and amount % step:
-        smallest = Money(step, attempt.currency)
-        detail = f"{handler.name} takes whole multiples of {smallest} only."
-        raise invalid("/amount", detail, reason="amount_of_steps", provider=handler.name, step=smallest)
-
-
-async def handler_of(context: Context, attempt: Attempt) -> type[Handler] | None:
-    """The handler of an attempt's provider; None if it is not installed."""
-    entry = (await context.catalog()).get(attempt.provider_code)
-    try:
-        return handler_class(context, entry) if entry else None
-    except HandlerMissing:
-        return None
 
 
 def build(
@@ -113,10 +65,9 @@ def build(
 
     Only a handler that verifies a webhook gets the webhook secrets.
     """
-    try:
-        cls = handler_class(practice.context, entry)
-    except HandlerMissing as error:
-        return NotSent(Reason.config, "handler_missing", str(error))
+    cls, missing = handler_or_reason(practice.context, entry)
+    if cls is None:
+        return NotSent(Reason.config, "handler_missing", missing)
     base_url = entry.base_url(credentials.environment) or cls.catalog.api_base_url
     if not may_receive_keys(base_url, cls.hosts, practice.context.settings.allowed_provider_origins):
         return NotSent(

@@ -9,6 +9,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, NotFound
 from polytill.flows.context import Context
 from polytill.flows.handler_guard import takes
+from polytill.flows.handlers import handler_or_reason
 from polytill.providers.contract import CurrencyTerms, Handler
 from polytill.providers.features import features_of
 from polytill.providers.http import may_receive_keys
@@ -96,12 +97,18 @@ async def _insert(context: Context, entry: ProviderEntry, actor: str) -> None:
 async def add(context: Context, given: dict[str, Any], currencies: list[str] | None, actor: str) -> ProviderEntry:
     """Add a new provider. Values that the request leaves out come from the handler, if one is installed."""
     code = given["code"]
-    handler, missing = _handler(context, code, given.get("integration_type") or "built_in", given.get("handler_module"))
+    named = ProviderEntry(
+        code=code,
+        name=given.get("name") or code,
+        integration_type=given.get("integration_type") or "built_in",
+        handler_module=given.get("handler_module"),
+    )
+    handler, missing = handler_or_reason(context, named)
     if handler is None and (given.get("status") or "active") != "inactive":
         detail = f"{missing} Without a handler, a provider can only be added with status inactive."
         where = "/handlerModule" if given.get("integration_type") == "custom" else "/code"
         raise Invalid([FieldError(where, detail)], code="handler_missing")
-    entry = entry_from_handler(handler) if handler else ProviderEntry(code=code, name=given["name"])
+    entry = entry_from_handler(handler) if handler else named
     said = {name: value for name, value in given.items() if value is not None}
     if said.get("api_base_url", entry.api_base_url) != entry.api_base_url:
         # Another address than the handler's own: without one for the sandbox, it is the address of both.
@@ -114,15 +121,6 @@ async def add(context: Context, given: dict[str, Any], currencies: list[str] | N
     _check(context, entry, handler)
     await _insert(context, entry, actor)
     return (await context.catalog())[code]
-
-
-def _handler(
-    context: Context, code: str, integration_type: str, handler_module: str | None
-) -> tuple[type[Handler] | None, str]:
-    try:
-        return context.registry.get(code, integration_type, handler_module), ""
-    except HandlerMissing as error:
-        return None, str(error)
 
 
 def _check(context: Context, entry: ProviderEntry, handler: type[Handler] | None) -> None:
@@ -189,7 +187,7 @@ async def change(
         before = await _locked(tx, code)
         after = replace(before, **given)
         after.currencies = dict(before.currencies)
-        handler, missing = _handler(context, code, after.integration_type, after.handler_module)
+        handler, missing = handler_or_reason(context, after)
         if handler is None and after.status != "inactive":
             raise Invalid([FieldError("/status", f"{missing} It can only be inactive.")], code="handler_missing")
         touched = _with_currencies(after, currencies, handler)
@@ -235,7 +233,7 @@ async def put_currency(context: Context, code: str, support: CurrencySupport, ac
     async with context.owner.transaction() as tx:
         entry = await _locked(tx, code)
         after = replace(entry, currencies={**entry.currencies, support.currency_code: support})
-        handler, _ = _handler(context, code, after.integration_type, after.handler_module)
+        handler, _ = handler_or_reason(context, after)
         if support.is_active:
             _check_taken(after, handler, [support.currency_code])
         _check(context, after, handler)

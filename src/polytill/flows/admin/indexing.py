@@ -7,14 +7,16 @@ each sweep of a worker for rows that a node of the earlier version has written m
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from polytill.domain.contacts import stored_phone
 from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.identifiers import Identifiers, new_number
 from polytill.flows.admin.staff import normalized
+from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice
-from polytill.flows.identifiers import handler_of, identifiers_of
+from polytill.flows.identifiers import identifiers_of
 from polytill.flows.payments.saved_methods import customer_key, is_same_card
 from polytill.storage import attempts as storage_attempts
 from polytill.storage import (
@@ -34,7 +36,6 @@ from polytill.storage.units import Unit
 
 BATCH = 100
 SEARCH_ROWS = 200
-TRIES = 8
 BLOCKS = 8  # the limit for one sweep
 
 
@@ -141,8 +142,8 @@ async def _row(practice: Practice, payment: Payment) -> _Row:
         # The payment has one set of identifiers: those of the attempt whose transaction it has.
         own = payment.provider_transaction_id == attempt.provider_transaction_id
         response = payment.provider_response if own and payment.provider_code == attempt.provider_code else None
-        handler = await handler_of(practice.context, attempt.provider_code)
-        found.append((attempt, identifiers_of(handler, attempt.provider_transaction_id, response)))
+        named = await identifiers_of(practice.context, attempt, attempt.provider_transaction_id, response)
+        found.append((attempt, named))
     return _Row(payment, found)
 
 
@@ -162,11 +163,13 @@ async def _write(practice: Practice, rows: list[_Row]) -> int:
 
 
 async def _written(practice: Practice, row: _Row) -> int:
-    for _ in range(TRIES):
+    async def write() -> int:
         try:
             return await _write(practice, [row])
-        except Stale:
-            return 0  # another node was first
-        except Duplicate:
+        except Duplicate:  # another payment has the generated number
             practice.context.numbers.taken(practice.id)
+            raise
+
+    with suppress(Stale):  # another node was first
+        return await until_committed(write, (Duplicate,))
     return 0

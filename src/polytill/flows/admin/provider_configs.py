@@ -15,10 +15,9 @@ from polytill.domain.states import Environment
 from polytill.flows.admin import key_tests
 from polytill.flows.admin.credentials import Keys, check_keys
 from polytill.flows.context import Context, Practice
-from polytill.flows.provider_calls import handler_class
+from polytill.flows.handlers import handler_or_reason
 from polytill.flows.webhooks.receive import new_hook_token
 from polytill.providers.contract import CredentialTest, Handler, environment_of_key
-from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, provider_configs
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import Tx
@@ -62,10 +61,10 @@ async def _provider(context: Context, code: str, existing: Configuration | None)
     if existing is None and entry.status not in NEW_ALLOWED:
         detail = f"{entry.name} accepts no new configurations (catalog status {entry.status})."
         raise invalid("/providerCode", detail, code="catalog_status")
-    try:
-        return entry, handler_class(context, entry)
-    except HandlerMissing as error:
-        raise invalid("/providerCode", str(error), code="handler_missing") from error
+    handler, missing = handler_or_reason(context, entry)
+    if handler is None:
+        raise invalid("/providerCode", missing, code="handler_missing")
+    return entry, handler
 
 
 def _checked_currencies(entry: ProviderEntry, wanted: list[str] | None, existing: Configuration | None) -> list[str]:

@@ -10,11 +10,10 @@ from typing import Any
 
 from polytill.flows.context import Context, Snapshot
 from polytill.flows.handler_guard import declared, takes
+from polytill.flows.handlers import amount_step, handler_or_reason
 from polytill.flows.payments.route import Candidate
-from polytill.flows.provider_calls import amount_step, handler_class
 from polytill.providers.contract import CustomerFields, Handler
 from polytill.providers.customer_fields import NOTHING
-from polytill.providers.registry import HandlerMissing
 
 
 async def candidates(context: Context, snapshot: Snapshot, currency: str) -> list[Candidate]:
@@ -28,13 +27,7 @@ async def candidates(context: Context, snapshot: Snapshot, currency: str) -> lis
         if configuration.removed_at is not None:
             continue
         entry = catalog.get(configuration.provider_code)
-        handler: type[Handler] | None = None
-        missing: str | None = None
-        if entry is not None:
-            try:
-                handler = handler_class(context, entry)
-            except HandlerMissing as error:
-                missing = str(error)
+        handler, missing = handler_or_reason(context, entry) if entry else (None, "")
         methods = entry.supported_payment_methods if entry else None
         found.append(
             Candidate(
@@ -44,7 +37,7 @@ async def candidates(context: Context, snapshot: Snapshot, currency: str) -> lis
                 environment=configuration.environment,
                 is_enabled=configuration.is_enabled,
                 catalog_status=entry.status if entry else None,
-                handler_missing=missing,
+                handler_missing=missing or None,
                 practice_currencies=frozenset(configuration.supported_currencies),
                 support=entry.currencies.get(currency)
                 if entry and takes(handler, currency)

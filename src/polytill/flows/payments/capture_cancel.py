@@ -13,11 +13,12 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
 from polytill.flows.context import Context, Practice, log
+from polytill.flows.handlers import check_amount, required_handler
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import charges_at_once, unless_stale
 from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import TRIES, settle
-from polytill.flows.provider_calls import call_for, check_amount, handler_class, handler_is_missing
+from polytill.flows.provider_calls import call_for
 from polytill.flows.provider_messages import messages_of
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.unresolved import noted_operation
@@ -34,7 +35,6 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.providers.registry import HandlerMissing
 from polytill.storage import attempts, audit, payments, refunds
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
@@ -183,7 +183,7 @@ async def _begin(
     request_hash: str,
     actor: str,
 ) -> PaymentDetails:
-    handler = await _handler(practice.context, attempt)
+    handler = await required_handler(practice.context, attempt)
     await ensure_lease(practice.context, payment.practice_id)
     now = practice.now()
     operation = Operation(
@@ -214,16 +214,6 @@ async def _begin(
         assert replayed is not None
         return replayed
     return await asyncio.shield(_send(practice, handler, payment, attempt, operation))
-
-
-async def _handler(context: Context, attempt: Attempt) -> type[Handler]:
-    entry = (await context.catalog()).get(attempt.provider_code)
-    try:
-        if entry is not None:
-            return handler_class(context, entry)
-    except HandlerMissing:
-        pass
-    raise handler_is_missing(attempt.provider_code)
 
 
 async def _send(
@@ -389,7 +379,7 @@ async def refresh(practice: Practice, operation: Operation) -> None:
     if attempt.state is AttemptState.succeeded or attempt.state in ATTEMPT_CLOSED:
         await _end(practice, payment, attempt, operation)
         return
-    handler = await _handler(practice.context, attempt)
+    handler = await required_handler(practice.context, attempt)
     if operation.kind == "cancel" and handler.cancel_payment is None:
         await _send(practice, handler, payment, attempt, operation)
         return

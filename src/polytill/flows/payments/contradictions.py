@@ -24,7 +24,7 @@ from polytill.domain.states import (
 )
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case, record_event
-from polytill.flows.identifiers import handler_of, identifiers_of
+from polytill.flows.identifiers import identifiers_of
 from polytill.flows.provider_calls import call_for
 from polytill.providers.contract import ConfirmPaymentParams, Fact, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
@@ -218,7 +218,7 @@ async def adopted(practice: Practice, attempt: Attempt, fact: Fact, is_proven: b
         said = await call_for(practice, attempt, "confirm_payment", asked)
     if not isinstance(said, Succeeded) or said.amount != amount or said.provider_transaction_id not in (None, named):
         return attempt
-    found = identifiers_of(await handler_of(practice.context, attempt.provider_code), named, outcome.response)
+    found = await identifiers_of(practice.context, attempt, named, outcome.response)
     now, unit = practice.now(), Unit()
     staff_decisions.rename(unit, attempt, named)
     payment_identifiers.insert(unit, attempt, found, now)
@@ -233,7 +233,7 @@ async def _is_same(
     context: Context, attempt: Attempt, decision: StaffDecision, named: str | None, response: object
 ) -> bool:
     """Whether a transaction, by any of its identifiers, is the one that staff named."""
-    found = identifiers_of(await handler_of(context, attempt.provider_code), named, response)
+    found = await identifiers_of(context, attempt, named, response)
     keys = {
         identifier_key(one) for kind, some in found.items() if kind is not IdentifierKind.card_last4 for one in some
     }

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Forbidden, Invalid, NotFound, Stale, invalid
 from polytill.domain.identifiers import Identifiers, new_number
@@ -13,6 +14,7 @@ from polytill.domain.ids import address, new_id
 from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
+from polytill.flows.commits import until_committed
 from polytill.flows.context import CHECKED_TTL_S, Context, Practice, Snapshot
 from polytill.flows.identifiers import named_by_outcome
 from polytill.flows.lease import ensure as ensure_lease
@@ -96,14 +98,8 @@ async def create_payment(
     context: Context, practice_id: int, request: PaymentRequest, actor: str, also: Also | None = None
 ) -> PaymentDetails:
     """Create a payment. The same key and body always return the same payment; another body is a conflict."""
-    for _ in range(TRIES):
-        try:
-            return await _create(context, practice_id, request, actor, also)
-        except _ConfigurationsChanged:
-            context.forget(practice_id)
-        except _NumberTaken:
-            continue
-    raise Stale
+    decide = partial(_create, context, practice_id, request, actor, also)
+    return await until_committed(decide, (_NotWritten,), TRIES)
 
 
 async def _of_saved_method(db: PracticeDb, request: PaymentRequest) -> PaymentRequest:
@@ -156,12 +152,8 @@ async def _read(practice: Practice, snapshot: Snapshot, request: PaymentRequest)
     return await _of_saved_method(practice.db, request)
 
 
-class _ConfigurationsChanged(Exception):
-    """The snapshot that decided the route is out of date; nothing was written."""
-
-
-class _NumberTaken(Exception):
-    """Another payment already has the generated number; nothing was written."""
+class _NotWritten(Exception):
+    """The snapshot that decided the route is out of date, or another payment has the generated number."""
 
 
 async def _create(
@@ -210,13 +202,14 @@ async def _create(
         also(unit, payment)
     try:
         await practice.db.commit(unit)
-    except Stale:
-        raise _ConfigurationsChanged from None
+    except Stale:  # the configurations have changed
+        context.forget(practice_id)
+        raise _NotWritten from None
     except Duplicate:
         known = await payments.by_key(practice.db, request.idempotency_key)
         if known is None:
             context.numbers.taken(practice_id)
-            raise _NumberTaken from None
+            raise _NotWritten from None
         return await _replayed(practice.db, known, request)
     # The payment now exists: the rest runs to its end even if the caller disconnects.
     ranked = [by_code[candidate.code] for candidate in found.ranked]

@@ -6,14 +6,12 @@ from polytill.domain.errors import Conflict, Stale, invalid
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows.context import Context
+from polytill.flows.handlers import handler_for
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import TRIES, settle
-from polytill.flows.provider_calls import handler_class
 from polytill.providers.outcomes import Succeeded
-from polytill.providers.registry import HandlerMissing
 from polytill.storage import attempts, audit
-from polytill.storage.attempts import Attempt
 from polytill.storage.units import Unit
 
 
@@ -27,7 +25,8 @@ async def confirm_manual_payment(
     """
     practice, payment = await find(context, practice_id, payment_id)
     attempt = current_attempt(payment, await attempts.of_payment(practice.db, payment_id))
-    if not await _is_confirmed_by_staff(context, attempt):
+    handler = await handler_for(context, attempt)
+    if handler is None or not handler.confirmed_by_staff:
         detail = "Whether this payment was paid, its provider knows; it cannot be confirmed by hand."
         raise Conflict(detail, code="not_manual")
     if not note.strip():
@@ -52,11 +51,3 @@ async def confirm_manual_payment(
         if attempt.state is AttemptState.succeeded:
             return await details_of(practice.db, payment)
     raise Stale
-
-
-async def _is_confirmed_by_staff(context: Context, attempt: Attempt) -> bool:
-    entry = (await context.catalog()).get(attempt.provider_code)
-    try:
-        return entry is not None and handler_class(context, entry).confirmed_by_staff
-    except HandlerMissing:
-        return False

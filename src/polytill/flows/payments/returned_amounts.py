@@ -26,8 +26,8 @@ from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeState
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
+from polytill.flows.handlers import handler_for
 from polytill.flows.payments import duplicates, reversals
-from polytill.flows.provider_calls import handler_of
 from polytill.storage import audit, cases, disputes, ledger, refunds
 from polytill.storage.attempts import Attempt
 from polytill.storage.disputes import Dispute
@@ -172,7 +172,7 @@ async def captured(practice: Practice, unit: Unit, payment: Payment, attempt: At
 
 
 async def _are_refunded(context: Context, attempt: Attempt) -> bool:
-    handler = await handler_of(context, attempt)
+    handler = await handler_for(context, attempt)
     return handler is not None and handler.disputes_are_refunded
 
 

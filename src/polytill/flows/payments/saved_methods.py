@@ -16,10 +16,9 @@ from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.flows import provider_calls
 from polytill.flows.context import Context, Practice, log
-from polytill.flows.provider_calls import handler_class
+from polytill.flows.handlers import handler_for
 from polytill.providers.contract import ChargeSavedMethodParams, Customer, DetachSavedMethodParams
 from polytill.providers.outcomes import NotSent, Reason, SavedMethod
-from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, saved_methods, webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
@@ -167,11 +166,11 @@ async def remove(context: Context, practice_id: int, method_id: str, actor: str)
 
 
 async def _detaches(context: Context, provider_code: str) -> bool:
-    entry = (await context.catalog()).get(provider_code)
-    try:
-        return entry is not None and handler_class(context, entry).detach_saved_method is not None
-    except HandlerMissing:
-        return True  # it may be loaded later; until then the copies are not deleted
+    if provider_code not in await context.catalog():
+        return False
+    handler = await handler_for(context, provider_code)
+    # A missing handler may be loaded later; until then the copies are not deleted.
+    return handler is None or handler.detach_saved_method is not None
 
 
 async def detach_due(practice: Practice) -> int:

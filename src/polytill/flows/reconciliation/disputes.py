@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from polytill.domain.states import DisputeKind, DisputeState, Environment
 from polytill.flows.context import Practice
+from polytill.flows.handlers import handler_for
 from polytill.flows.listing import EntryReader, attempt_listed, listed, warn_too_long, without_webhook
-from polytill.flows.provider_calls import handler_class
 from polytill.flows.refunds.disputes import confirm_end
 from polytill.flows.webhooks.receive import apply_dispute
 from polytill.providers.contract import DisputeFact
@@ -33,7 +33,9 @@ async def reconcile_disputes(
     """Book the listed disputes that were opened in a period, and those that are still open. If the provider lists by
     last change, book those that changed. Return None if the provider lists nothing now, and False if a dispute could
     not be booked yet and will not be listed again."""
-    handler = handler_class(practice.context, (await practice.context.catalog())[configuration.provider_code])
+    handler = await handler_for(practice.context, configuration.provider_code)
+    if handler is None:
+        return None
     if handler.list_disputes is None:
         return True
     by_change = handler.disputes_listed_by_change

@@ -15,13 +15,14 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import AttemptState, Environment
-from polytill.flows.context import Context, Practice
+from polytill.flows.context import Context, Practice, log
+from polytill.flows.handlers import handler_for
 from polytill.flows.listing import EntryReader, attempt_listed, listed, warn_too_long
 from polytill.flows.listing_progress import OVERLAP, Period, Progress
 from polytill.flows.next_action import unless_stale
 from polytill.flows.payments import contradictions, second_transactions
 from polytill.flows.payments.settle import settle
-from polytill.flows.provider_calls import call_for, fetched, handler_class
+from polytill.flows.provider_calls import call_for, fetched
 from polytill.flows.reconciliation.disputes import reconcile_disputes
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.listed import look_up_missing, reconcile_refunds, report_unsettled
@@ -160,7 +161,10 @@ async def _listed(
 ) -> Window | None:
     """List a window, shortened until it fits into one listing. Return None if the provider lists nothing or rejects the
     call. A provider that lists only disputes or refunds has an empty window, in which no payment counts as missing."""
-    handler = handler_class(practice.context, (await practice.context.catalog())[configuration.provider_code])
+    handler = await handler_for(practice.context, configuration.provider_code)
+    if handler is None:
+        log.warning("handler_missing", provider=configuration.provider_code, practice=practice.id)
+        return None  # the period stays open until the handler is back; other configurations are reconciled
     if handler.list_transactions is None and (handler.list_disputes or handler.list_refunds):
         return Window(since, until, False, {})
     while True:

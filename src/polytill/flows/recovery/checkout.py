@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.secret import Secret
 from polytill.domain.states import PaymentStatus
+from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice
 from polytill.flows.handler_guard import declared
+from polytill.flows.handlers import handler_or_reason
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers
@@ -35,16 +38,15 @@ from polytill.flows.payments.create import (
 from polytill.flows.payments.retries import may_try_again
 from polytill.flows.payments.route import Wanted, route, ways_of
 from polytill.flows.payments.settle import reopen
-from polytill.flows.provider_calls import build, handler_class, public_config
+from polytill.flows.provider_calls import build, public_config
 from polytill.flows.recovery import lookup
-from polytill.providers.contract import Customer, CustomerFields, Handler
+from polytill.providers.contract import Customer, CustomerFields
 from polytill.providers.customer_fields import CUSTOMER_FIELDS, NOTHING
 from polytill.providers.outcomes import JsonObject, NextKind, NotSent, Wants
-from polytill.providers.registry import HandlerMissing
 from polytill.storage import attempts, audit, payment_search, payments, people, provider_configs
 from polytill.storage.attempts import Attempt
-from polytill.storage.catalog import ProviderEntry
 from polytill.storage.payments import Payment
+from polytill.storage.provider_configs import Configuration
 from polytill.storage.units import Unit
 
 
@@ -71,7 +73,7 @@ async def next_step(practice: Practice, found: PaymentDetails) -> Step | None:
     if action is None:
         return None
     entry = (await practice.context.catalog()).get(attempt.provider_code)
-    cls = _handler_class(practice.context, entry)
+    cls = handler_or_reason(practice.context, entry)[0] if entry else None
     needs_public = action.kind in (NextKind.client_token, NextKind.instructions)
     public = await _public_config(practice, attempt) if needs_public else {}
     methods: tuple[str, ...] = ()
@@ -90,13 +92,6 @@ async def next_step(practice: Practice, found: PaymentDetails) -> Step | None:
         public,
         action.wants,
     )
-
-
-def _handler_class(context: Context, entry: ProviderEntry | None) -> type[Handler] | None:
-    try:
-        return handler_class(context, entry) if entry else None
-    except HandlerMissing:
-        return None
 
 
 async def _public_config(practice: Practice, attempt: Attempt) -> JsonObject:
@@ -147,35 +142,54 @@ async def try_again(
     """Start a new attempt at a failed payment, with the fields that the customer ``corrected``. If that is not safe, or
     if another request was first, nothing changes."""
     entry = await context.opening.entry(practice_id)
-    for _ in range(TRIES):
+    if entry.state != "active":
         practice, payment = await find(context, practice_id, payment_id)
-        found = await details_of(practice.db, payment)
-        if entry.state != "active" or not may_try_again(context, payment, found.attempts):
-            return found
-        snapshot = await context.configured(practice.db)
-        right = _as_corrected(payment, corrected) if corrected else payment
-        ranked = route(await candidates(context, snapshot, payment.currency), _wanted(right)).ranked
-        if not ranked:
-            return found
-        tried = {attempt.provider_code for attempt in found.attempts}
-        if right != payment:
-            tried = set()  # a provider that declined the old data may accept the new data
-        in_turn = [snapshot.configurations[c.code] for c in sorted(ranked, key=lambda c: c.code in tried)]
-        await ensure_lease(context, practice_id)
-        attempt = new_attempt(context, payment, in_turn[0], found.attempts[-1].number + 1, context.world.now())
-        try:
-            await _write_corrected(practice, payment, right)
-            payment = right
-            same_routes = partial(provider_configs.unchanged, known=snapshot.revision)
-            payment = await reopen(practice, payment, attempt, "payer", same_routes)
-        except (Stale, Duplicate):  # another request was first, or the configurations have changed
-            context.forget(practice_id)
-            continue
-        # The number of attempts is limited for the payment, however many providers are configured.
-        in_turn = in_turn[: MAX_ATTEMPTS - len(found.attempts)]
-        again = await asyncio.shield(attempt_in_turn(practice, entry.name, payment, attempt, in_turn))
-        return await details_of(practice.db, again.payment)
-    raise Stale
+        return await details_of(practice.db, payment)
+    decide = partial(_reopened, context, practice_id, payment_id, corrected)
+    begun = await until_committed(decide, (Stale, Duplicate), TRIES)
+    if isinstance(begun, PaymentDetails):
+        return begun
+    in_turn = attempt_in_turn(begun.practice, entry.name, begun.payment, begun.attempt, begun.in_turn)
+    return await details_of(begun.practice.db, (await asyncio.shield(in_turn)).payment)
+
+
+class _Reopened(NamedTuple):
+    """A payment with its next attempt, which is stored and not sent yet, and the configurations to try in turn."""
+
+    practice: Practice
+    payment: Payment
+    attempt: Attempt
+    in_turn: list[Configuration]
+
+
+async def _reopened(
+    context: Context, practice_id: int, payment_id: str, corrected: Customer | None
+) -> _Reopened | PaymentDetails:
+    """Store the next attempt at a failed payment. Return the payment as it is if it cannot safely be tried again."""
+    practice, payment = await find(context, practice_id, payment_id)
+    found = await details_of(practice.db, payment)
+    if not may_try_again(context, payment, found.attempts):
+        return found
+    snapshot = await context.configured(practice.db)
+    right = _as_corrected(payment, corrected) if corrected else payment
+    ranked = route(await candidates(context, snapshot, payment.currency), _wanted(right)).ranked
+    if not ranked:
+        return found
+    tried = {attempt.provider_code for attempt in found.attempts}
+    if right != payment:
+        tried = set()  # a provider that declined the old data may accept the new data
+    in_turn = [snapshot.configurations[c.code] for c in sorted(ranked, key=lambda c: c.code in tried)]
+    await ensure_lease(context, practice_id)
+    attempt = new_attempt(context, payment, in_turn[0], found.attempts[-1].number + 1, context.world.now())
+    try:
+        await _write_corrected(practice, payment, right)
+        same_routes = partial(provider_configs.unchanged, known=snapshot.revision)
+        payment = await reopen(practice, right, attempt, "payer", same_routes)
+    except (Stale, Duplicate):  # another request was first, or the configurations have changed
+        context.forget(practice_id)
+        raise
+    # The number of attempts is limited for the payment, however many providers are configured.
+    return _Reopened(practice, payment, attempt, in_turn[: MAX_ATTEMPTS - len(found.attempts)])
 
 
 def _wanted(payment: Payment) -> Wanted:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, ATTEMPT_WON, AttemptState, PaymentStatus
 from polytill.flows.context import Context, Practice, log
+from polytill.flows.handlers import handler_for
 from polytill.flows.next_action import charges_at_once, unless_stale
 from polytill.flows.payments import capture_cancel, contradictions
 from polytill.flows.payments.create import (
@@ -28,7 +29,7 @@ from polytill.flows.payments.create import (
     successor_of,
 )
 from polytill.flows.payments.settle import settle
-from polytill.flows.provider_calls import NOT_SUPPORTED, OTHER_ACCOUNT, call_for, configuration_of, handler_class
+from polytill.flows.provider_calls import NOT_SUPPORTED, OTHER_ACCOUNT, call_for, configuration_of
 from polytill.flows.refunds import create as create_refunds
 from polytill.flows.schedule import never_after
 from polytill.flows.slow_providers import Target
@@ -47,7 +48,6 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.providers.registry import HandlerMissing
 from polytill.storage import attempts as storage_attempts
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.attempts import Attempt
@@ -103,11 +103,7 @@ async def refresh(practice: Practice, payment: Payment, attempt: Attempt, source
 
 async def _refreshed(practice: Practice, payment: Payment, attempt: Attempt, source: str) -> tuple[Payment, Outcome]:
     """Do what ``refresh`` does, and return the provider's outcome as well."""
-    entry = (await practice.context.catalog()).get(attempt.provider_code)
-    try:
-        handler = handler_class(practice.context, entry) if entry else None
-    except HandlerMissing:
-        handler = None
+    handler = await handler_for(practice.context, attempt)
     if handler is None:
         log.warning("handler_missing", provider=attempt.provider_code, attempt=attempt.id)
         return await _settled(practice, payment, attempt, Unknown(Reason.config), source)

@@ -10,11 +10,12 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import MAX_MINOR, Money
 from polytill.domain.states import RefundState
 from polytill.flows.context import Context, Practice
+from polytill.flows.handlers import check_amount, handler_for, required_handler
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.create import current_attempt, find
 from polytill.flows.payments.returned_amounts import refundable, undisputed
 from polytill.flows.payments.settle import TRIES
-from polytill.flows.provider_calls import call_for, check_amount, handler_is_missing, handler_of
+from polytill.flows.provider_calls import call_for
 from polytill.flows.refunds.settle import settle_refund
 from polytill.flows.schedule import after_sent
 from polytill.providers.contract import RefundFact, RefundLookupParams, RefundParams
@@ -151,10 +152,7 @@ def _replayed(refund: Refund, request_hash: str) -> Refund:
 
 async def can_refund(context: Context, attempt: Attempt) -> None:
     """``Conflict`` if the attempt's provider has no refunds, ``NotNow`` if its handler is missing."""
-    handler = await handler_of(context, attempt)
-    if handler is None:
-        raise handler_is_missing(attempt.provider_code)
-    if handler.refund_payment is None:
+    if (await required_handler(context, attempt)).refund_payment is None:
         raise Conflict("This payment's provider cannot refund.", code="not_supported")
 
 
@@ -199,7 +197,7 @@ async def look_up(practice: Practice, refund: Refund, source: str, called: str |
     payment = await payments.by_id(practice.db, refund.payment_id)
     assert attempt is not None
     assert payment is not None
-    handler, refund_id = await handler_of(practice.context, attempt), refund.provider_refund_id or called
+    handler, refund_id = await handler_for(practice.context, attempt), refund.provider_refund_id or called
     if refund.state is RefundState.not_sent and refund_id is None:
         return refund, Unknown(Reason.conflict, "not_sent", "To ask about it might be to send it.")
     others = [r for r in await refunds.of_payment(practice.db, refund.payment_id) if r.id != refund.id]

@@ -9,16 +9,16 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from polytill.domain.errors import CheckRefused, Duplicate, InvalidAmount, Stale
+from polytill.domain.errors import InvalidAmount
 from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeKind, DisputeReason, DisputeState
+from polytill.flows.commits import ANOTHER_WAS_FIRST, until_committed
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.events import open_case, open_currency_case, record_event
 from polytill.flows.payments import returned_amounts, reversals
 from polytill.flows.payments.create import current_attempt
 from polytill.flows.payments.returned_amounts import News
-from polytill.flows.payments.settle import TRIES
 from polytill.flows.refunds.settle import Also, settle_refund
 from polytill.providers.contract import DisputeFact
 from polytill.providers.outcomes import Declined, Reason
@@ -54,7 +54,8 @@ async def apply_dispute_fact(
     from the recorded end of a dispute, it is booked.
     """
     fact = _priced(attempt, fact)
-    for _ in range(TRIES):
+
+    async def record() -> None:
         known = {d.provider_dispute_id: d for d in await disputes.of_payment(practice.db, payment.id)}
         before = known.get(fact.provider_dispute_id)
         if fact.funds_returned and not _is_outdated(before, fact, is_current):
@@ -67,12 +68,9 @@ async def apply_dispute_fact(
         else:
             await _write(practice, unit, fresh, attempt, before, fact, is_current)
         also(unit)
-        try:
-            await practice.db.commit(unit)
-            return
-        except (Stale, CheckRefused, Duplicate):  # Duplicate: another fact about it was first
-            continue
-    raise Stale
+        await practice.db.commit(unit)
+
+    await until_committed(record, ANOTHER_WAS_FIRST)
 
 
 def _priced(attempt: Attempt, fact: DisputeFact) -> DisputeFact:

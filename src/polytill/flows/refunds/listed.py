@@ -12,10 +12,11 @@ from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, Environment, RefundState
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
+from polytill.flows.handlers import handler_for
 from polytill.flows.listing import EntryReader, attempt_listed, listed, warn_too_long, without_webhook
 from polytill.flows.payments import contradictions
 from polytill.flows.payments.settle import settle
-from polytill.flows.provider_calls import fetched, handler_class, handler_of
+from polytill.flows.provider_calls import fetched
 from polytill.flows.refunds import create as refunding
 from polytill.flows.refunds.settle import apply_refund_fact, learn_dispute, settle_refund
 from polytill.providers.contract import RefundFact
@@ -37,7 +38,7 @@ class _UnderWay(Exception):
 
 async def lists_refunds(context: Context, attempt: Attempt) -> bool:
     """Whether an attempt's provider lists refunds."""
-    handler = await handler_of(context, attempt)
+    handler = await handler_for(context, attempt)
     return handler is not None and handler.list_refunds is not None
 
 
@@ -51,7 +52,9 @@ async def reconcile_refunds(
 ) -> list[RefundFact] | None:
     """Reconcile each refund that is listed in a period. Returns those without a certain answer from the provider. None
     if the provider lists nothing now, or the call of a refund that may be one of them is in progress."""
-    handler = handler_class(practice.context, (await practice.context.catalog())[configuration.provider_code])
+    handler = await handler_for(practice.context, configuration.provider_code)
+    if handler is None:
+        return None
     if handler.list_refunds is None:
         return []
     found = await listed(practice, configuration, environment, "list_refunds", since, until)

@@ -11,6 +11,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
@@ -18,12 +19,14 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import AttemptState, OperationState, RefundState
+from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
+from polytill.flows.handlers import handler_for
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments import duplicates
 from polytill.flows.payments.capture_cancel import refresh
-from polytill.flows.payments.settle import TRIES, settle
-from polytill.flows.provider_calls import configuration_of, handler_of
+from polytill.flows.payments.settle import settle
+from polytill.flows.provider_calls import configuration_of
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds import create as create_refunds
 from polytill.flows.schedule import after_sent
@@ -227,7 +230,7 @@ async def unfindable(practice: Practice, case: OperatorCase) -> Attempt | None:
     if attempt.provider_transaction_id is not None:
         is_long = practice.now() - attempt.updated_at >= NOT_UNDERSTOOD_FOR
         return attempt if is_long and attempt.reason in UNCLEAR_REASONS else None
-    handler = await handler_of(practice.context, attempt)
+    handler = await handler_for(practice.context, attempt)
     return attempt if handler is not None and handler.create_moves_money else None
 
 
@@ -248,13 +251,7 @@ async def refund_duplicate(
         raise Conflict("This attempt has no money to refund now. Look it up again.", code="not_refundable")
     await create_refunds.can_refund(context, attempt)
     await ensure_lease(context, practice_id)
-    made = None
-    for _ in range(TRIES):
-        with suppress(Stale):  # the payment has changed, for example by a dispute
-            made = await _duplicate_refund(practice, case, actor, accept_dispute_risk)
-            break
-    if made is None:
-        raise Stale
+    made = await until_committed(partial(_duplicate_refund, practice, case, actor, accept_dispute_risk))
     if made.state is RefundState.sent:
         await asyncio.shield(create_refunds.send(practice, payment, attempt, made))
     return await evidence(context, practice_id, case_id)

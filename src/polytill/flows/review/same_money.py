@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from polytill.domain.errors import CheckRefused, Conflict, Stale, invalid
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import CountedAs, DisputeState
+from polytill.flows.commits import until_committed
 from polytill.flows.context import Context
 from polytill.flows.lease import ensure as ensure_lease
-from polytill.flows.payments.settle import TRIES
 from polytill.flows.refunds.disputes import count_dispute
 from polytill.flows.review.resolve import Evidence, evidence, open_or_conflict
 from polytill.storage import cases, disputes
@@ -33,13 +31,18 @@ async def count(
         raise invalid("/note", "Describe the proof, for example the provider's statement.", reason="say_how_known")
     resolution = {"action": f"counted_{counted_as.value}", "note": note.strip()}
     await ensure_lease(context, practice_id)
-    for _ in range(TRIES):
+
+    async def count_next() -> bool:
+        """Count one dispute of the case. False if none is left, or the case is resolved."""
         waiting = await _undecided(practice.db, case)
         fresh = await cases.by_id(practice.db, case_id)
         if not waiting or fresh is None or fresh.state != "open":
-            break
-        with suppress(Stale, CheckRefused):  # another change of the payment was first
-            await count_dispute(practice, fresh, waiting[0], counted_as, resolution, actor)
+            return False
+        await count_dispute(practice, fresh, waiting[0], counted_as, resolution, actor)
+        return True
+
+    while await until_committed(count_next, (Stale, CheckRefused)):
+        pass
     found = await evidence(context, practice_id, case_id)
     if (found.case.resolved_by, found.case.detail.get("resolution")) != (actor, resolution):
         raise Conflict("This case is already resolved.", code="case_resolved")

@@ -15,6 +15,7 @@ from polytill.domain.ids import address, new_id
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
 from polytill.flows.context import Context, Practice, log
+from polytill.flows.handlers import handler_for, handler_is_missing
 from polytill.flows.identifiers import attempt_of, with_unsigned_identifiers
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import unless_stale
@@ -22,7 +23,7 @@ from polytill.flows.payments import contradictions, second_transactions
 from polytill.flows.payments.decide import decide
 from polytill.flows.payments.partial_captures import has_money
 from polytill.flows.payments.settle import settle
-from polytill.flows.provider_calls import admits, build, configuration_of, fetched, handler_class, handler_is_missing
+from polytill.flows.provider_calls import admits, build, configuration_of, fetched
 from polytill.flows.refunds.disputes import apply_dispute_fact, attempt_disputed
 from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
 from polytill.flows.webhooks import unsigned
@@ -51,7 +52,6 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import parse_json, to_json
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded, Unknown
-from polytill.providers.registry import HandlerMissing
 from polytill.storage import attempts, payments, webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
@@ -112,11 +112,8 @@ async def receive(
 
 async def response_body(context: Context, event: WebhookEvent) -> JsonObject:
     """The body that the provider of a webhook expects in the response."""
-    entry = (await context.catalog()).get(event.provider_code)
-    try:
-        return handler_class(context, entry).webhook_answer if entry else {}
-    except HandlerMissing:
-        return {}
+    handler = await handler_for(context, event.provider_code)
+    return handler.webhook_answer if handler else {}
 
 
 def _naming(body: bytes, reference: str) -> bytes:
@@ -285,8 +282,8 @@ async def _names_another_attempt(
     if owner is not None and owner.id != attempt.id:
         # A second success under one reference has its own attempt, beside the one that the reference names.
         return owner.payment_id != attempt.payment_id or attempt.state is not AttemptState.succeeded
-    entry = (await practice.context.catalog()).get(configuration.provider_code)
-    if entry is None or handler_class(practice.context, entry).webhook_proof is not WebhookProof.address:
+    handler = await handler_for(practice.context, configuration.provider_code)
+    if handler is None or handler.webhook_proof is not WebhookProof.address:
         return False
     told = fact.outcome.amount if isinstance(fact.outcome, Succeeded) else None
     other_amount = told is not None and (told.minor, told.currency) != (attempt.amount, attempt.currency)

@@ -10,8 +10,9 @@ from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
 from polytill.flows.context import Practice
+from polytill.flows.handlers import handler_for
 from polytill.flows.listing import EntryReader
-from polytill.flows.provider_calls import configuration_of, handler_of
+from polytill.flows.provider_calls import configuration_of
 from polytill.flows.refunds import create as refunding
 from polytill.flows.refunds.listed import lists_refunds, reconcile_refunds
 from polytill.flows.refunds.settle import apply_refund_fact, apply_to_the_end, settle_refund
@@ -149,7 +150,7 @@ async def _apply_other_refund(
     tells_all = fact.total is not None or fact.provider_refund_id is not None
     if tells_all and not await apply_refund_fact(practice, payment, attempt, fact, also):
         return
-    handler = await handler_of(practice.context, attempt)
+    handler = await handler_for(practice.context, attempt)
     if fact.amount is None or handler is None or handler.idempotency == "key":
         # A lookup without the refund's id would repeat a request that was never made.
         unit = Unit()

@@ -13,7 +13,7 @@ from polytill.flows.admin import catalog as catalog_flow
 from polytill.flows.admin import clusters
 from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin.event_destination import read_backlog
-from polytill.flows.provider_calls import missing_handler
+from polytill.flows.handlers import handler_or_reason
 from polytill.storage import audit, migrating, people, practices
 from polytill.web.api import answers, event_shapes, shapes, views
 from polytill.web.api.auth import Owner, PracticeId
@@ -313,7 +313,7 @@ async def health(caller: Owner) -> Response:
             "clockAheadSeconds": None if ahead_s is None else round(ahead_s, 1),
             "events": event_shapes.backlog_view(await read_backlog(caller.context), caller.context.world.now()),
             "providers": {
-                code: {"status": e.status, "installed": missing_handler(caller.context, e) is None}
+                code: {"status": e.status, "installed": handler_or_reason(caller.context, e)[0] is not None}
                 for code, e in catalog.items()
             },
             "plugIns": [

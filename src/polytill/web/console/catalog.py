@@ -13,9 +13,7 @@ from polytill.domain.typed_amounts import TypedAmountError, typed_percentage, ty
 from polytill.flows.admin import catalog
 from polytill.flows.context import Context
 from polytill.flows.handler_guard import takes
-from polytill.flows.provider_calls import missing_handler
-from polytill.providers.contract import Handler
-from polytill.providers.registry import HandlerMissing
+from polytill.flows.handlers import handler_or_reason
 from polytill.storage import practices
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.web.api import shapes
@@ -57,14 +55,6 @@ def _entry(found: dict[str, ProviderEntry], code: str) -> ProviderEntry:
     return found[code]
 
 
-def _handler(context: Context, code: str, entry: ProviderEntry | None) -> tuple[type[Handler] | None, str]:
-    kind, module = (entry.integration_type, entry.handler_module) if entry else ("built_in", None)
-    try:
-        return context.registry.get(code, kind, module), ""
-    except HandlerMissing as error:
-        return None, str(error)
-
-
 async def _users(context: Context) -> dict[str, list[Any]]:
     """The practices that use each provider, for a bounded number of practices."""
     found: dict[str, list[Any]] = {}
@@ -98,7 +88,7 @@ async def list_providers(request: Request, visitor: OwnerViewer) -> Response:
         visitor=visitor,
         entries=entries,
         users=await _users(context),
-        reasons={e.code: missing_handler(context, e) for e in entries},
+        reasons={e.code: handler_or_reason(context, e)[1] for e in entries},
         not_added=missing,
         refused=[one for one in context.registry.plug_ins() if one.refused],
     )
@@ -151,7 +141,7 @@ async def add_provider(request: Request, visitor: OwnerAdmin) -> Response:
 async def _provider_page(request: Request, visitor: OwnerViewer, code: str, status: int = 200, **more: Any) -> Response:
     context = visitor.context
     entry = _entry(await context.catalog(), code)
-    handler, missing = _handler(context, code, entry)
+    handler, missing = handler_or_reason(context, entry)
     typed: Form | None = more.setdefault("typed", None)
     stored = {wire: getattr(entry, column) or "" for wire, column in TEXTS.items()}
     given = {wire: typed.text(wire) for wire in TEXTS} if typed and typed.has("name") else stored
@@ -192,7 +182,7 @@ async def _save(request: Request, visitor: OwnerAdmin, code: str, add: str | Non
     """Save all changes; one invalid field prevents all of them."""
     form, words, problems = form_of(request), words_of(request), Problems()
     entry = _entry(await visitor.context.catalog(), code)
-    handler, _ = _handler(visitor.context, code, entry)
+    handler, _ = handler_or_reason(visitor.context, entry)
     columns: dict[str, Any] = {}
     changed: list[CurrencySupport] = []
     if form.has("name"):

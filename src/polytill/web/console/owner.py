@@ -16,7 +16,7 @@ from polytill.flows.admin import event_destination
 from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin import staff as people
 from polytill.flows.context import Context
-from polytill.flows.provider_calls import missing_handler
+from polytill.flows.handlers import handler_or_reason
 from polytill.flows.recovery import lookup
 from polytill.flows.webhooks import receive
 from polytill.storage import (
@@ -98,7 +98,7 @@ async def health(context: Context, looked: list[Looked]) -> list[dict[str, Any]]
         # A call that was not sent has an answer or never left: a rate limit is no outage. Only unknown outcomes count
         # as lost.
         calls, lost = sum(counts.values()), counts.get("unknown", 0)
-        missing = missing_handler(context, entry) is not None
+        missing = handler_or_reason(context, entry)[0] is None
         tone = "bad" if missing or (calls and lost * 4 > calls) else "warn" if lost else "good" if calls else ""
         found.append({"entry": entry, "calls": calls, "lost": lost, "tone": tone, "missing": missing})
     return found

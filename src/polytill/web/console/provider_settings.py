@@ -14,9 +14,9 @@ from polytill.domain.typed_amounts import TypedAmountError, typed_whole
 from polytill.flows.admin import credentials, key_tests, provider_configs
 from polytill.flows.admin.credentials import CREDENTIALS, Keys
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.provider_calls import handler_class, hook_url
+from polytill.flows.handlers import handler_or_reason
+from polytill.flows.provider_calls import hook_url
 from polytill.providers.contract import Handler, WebhookProof
-from polytill.providers.registry import HandlerMissing
 from polytill.storage import overview
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.provider_configs import Configuration, Opened, open_credentials
@@ -36,10 +36,10 @@ async def _entry(found: OfPractice, code: str) -> tuple[ProviderEntry, type[Hand
     entry = (await found.visitor.context.catalog()).get(code)
     if entry is None:
         raise NotFound
-    try:
-        return entry, handler_class(found.visitor.context, entry)
-    except HandlerMissing:
-        raise NotFound from None
+    handler, _ = handler_or_reason(found.visitor.context, entry)
+    if handler is None:
+        raise NotFound
+    return entry, handler
 
 
 async def _configuration(found: OfPractice, code: str) -> Configuration | None:

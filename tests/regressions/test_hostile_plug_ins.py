@@ -31,6 +31,7 @@ from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextK
 from polytill.providers.registry import BUILT_IN, Registry
 from polytill.providers.well_formed import wrong_in
 from polytill.storage import refunds
+from polytill.storage.provider_configs import Account
 from tests.flows.scenes import Scene, keys, paid
 from tests.flows.scripted import Other, Scripted
 from tests.regressions.test_plug_ins import EntryPoint, Installs, declared
@@ -130,7 +131,9 @@ async def test_a_caller_who_goes_away_still_ends_the_call(scene: Scene) -> None:
 
     configuration = await scene.configure()
     entry = (await scene.context.catalog())["scripted"]
-    handler = provider_calls.build(Practice(scene.context, scene.db), entry, configuration, configuration.active)
+    handler = provider_calls.build(
+        Practice(scene.context, scene.db), entry, Account(configuration, configuration.active)
+    )
     scene.wire.says("test", hangs)
     task = asyncio.create_task(provider_calls.call(handler, "test_credentials"))  # type: ignore[arg-type]
     await begun.wait()
@@ -252,7 +255,9 @@ async def test_entries_of_a_listing_that_are_wrong_are_counted(scene: Scene, tol
 async def test_a_test_of_keys_that_answers_wrongly_says_so(scene: Scene, told: list[dict[str, Any]]) -> None:
     configuration = await scene.configure()
     entry = (await scene.context.catalog())["scripted"]
-    handler: Any = provider_calls.build(Practice(scene.context, scene.db), entry, configuration, configuration.active)
+    handler: Any = provider_calls.build(
+        Practice(scene.context, scene.db), entry, Account(configuration, configuration.active)
+    )
     for answer in (None, True, CredentialTest("yes", "x"), SystemExit()):  # type: ignore[arg-type]
 
         async def says(_: object, answer: Any = answer) -> Any:

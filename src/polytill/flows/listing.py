@@ -8,15 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from polytill.domain.errors import UnreadableRow
-from polytill.domain.states import Environment
 from polytill.flows.context import Practice, log
 from polytill.flows.identifiers import attempt_of
 from polytill.flows.provider_calls import is_refused, listing_page
 from polytill.flows.unresolved import is_unclear
 from polytill.providers.contract import DisputeFact, Fact, Page, PaymentFact, RefundFact
 from polytill.storage.attempts import Attempt
-from polytill.storage.databases import PracticeDb
-from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
+from polytill.storage.provider_configs import Account, open_credentials
 from polytill.storage.reading import report_unreadable
 from polytill.storage.units import Unit
 
@@ -36,24 +34,16 @@ class Listing:
     unread: int = 0  # entries that could not be read as facts
 
 
-async def listed(
-    practice: Practice,
-    configuration: Configuration,
-    environment: Environment,
-    verb: str,
-    since: datetime,
-    until: datetime,
-) -> Listing | None:
+async def listed(practice: Practice, account: Account, verb: str, since: datetime, until: datetime) -> Listing | None:
     """All entries of a period, by all keys. None if the provider lists nothing, or a request by one key set failed."""
     found = Listing()
-    for credentials in _credentials_to_list(practice, configuration, environment):
+    for one in _accounts_to_list(practice, account):
         cursor: str | None = None
         for _ in range(MAX_PAGES):
-            page = await listing_page(practice, configuration, credentials, verb, since, until, cursor)
-            if credentials.state == "superseded" and is_refused(page):
-                practice.context.refused_at_s[practice.id, configuration.id, credentials.version] = (
-                    practice.context.world.time_s()
-                )
+            page = await listing_page(practice, one, verb, since, until, cursor)
+            if one.credentials.state == "superseded" and is_refused(page):
+                refused = practice.id, one.config_id, one.credentials.version
+                practice.context.refused_at_s[refused] = practice.context.world.time_s()
                 break
             if not isinstance(page, Page):
                 return None
@@ -68,7 +58,7 @@ async def listed(
     practice.context.unread_entries += found.unread + strange
     for event, entries in (("listing_entries_unread", found.unread), ("listing_entries_not_understood", strange)):
         if entries:
-            log.warning(event, practice=practice.id, provider=configuration.provider_code, verb=verb, entries=entries)
+            log.warning(event, practice=practice.id, provider=account.provider_code, verb=verb, entries=entries)
     return found
 
 
@@ -83,9 +73,9 @@ def _is_strange(fact: Fact) -> bool:
             return not fact.understood
 
 
-def warn_too_long(db: PracticeDb, configuration: Configuration, verb: str) -> None:
+def warn_too_long(practice: Practice, account: Account, verb: str) -> None:
     """Log that a listing has more pages than are read. The entries on the others are left to webhooks."""
-    log.warning("listing_too_long", practice=db.practice_id, provider=configuration.provider_code, verb=verb)
+    log.warning("listing_too_long", practice=practice.id, provider=account.provider_code, verb=verb)
 
 
 @dataclass(slots=True)
@@ -105,12 +95,10 @@ class EntryReader:
             return True
 
 
-async def attempt_listed(
-    db: PracticeDb, configuration: Configuration, environment: Environment, fact: Fact
-) -> Attempt | None:
+async def attempt_listed(practice: Practice, account: Account, fact: Fact) -> Attempt | None:
     """The attempt that a listed entry is about; None if it does not belong to this configuration and environment."""
-    found = await attempt_of(db, configuration.id, environment, fact)
-    is_its = found is not None and (found.config_id, found.environment) == (configuration.id, environment)
+    found = await attempt_of(practice.db, account.config_id, account.environment, fact)
+    is_its = found is not None and (found.config_id, found.environment) == (account.config_id, account.environment)
     return found if is_its else None
 
 
@@ -118,14 +106,12 @@ def without_webhook(_: Unit) -> None:
     """The step that finishes a webhook together with its fact: does nothing for a fact from a listing."""
 
 
-def _credentials_to_list(
-    practice: Practice, configuration: Configuration, environment: Environment
-) -> Iterator[CredentialSet]:
-    """The newest keys, then keys of the environment that they replaced and that may belong to another account."""
-    newest, seen = configuration.newest(environment), set()
+def _accounts_to_list(practice: Practice, account: Account) -> Iterator[Account]:
+    """The account, then those that the keys which it replaced may belong to."""
+    configuration, newest, seen = account.configuration, account.credentials, set()
     replaced_since = practice.context.world.after(-REPLACED_KEYS_COUNT.total_seconds())
     for credentials in (newest, *sorted(configuration.others, key=lambda one: -one.version)):
-        if credentials is None or credentials.environment is not environment:
+        if credentials.environment is not account.environment:
             continue
         if credentials is not newest:
             refused_at_s = practice.context.refused_at_s.get((practice.id, configuration.id, credentials.version))
@@ -134,7 +120,7 @@ def _credentials_to_list(
             if credentials.superseded_at is None or credentials.superseded_at < replaced_since:
                 continue
         opened = open_credentials(practice.db.data_key, configuration.provider_code, credentials)
-        account = (opened.public_key, opened.secret_key.reveal() if opened.secret_key else None)
-        if account not in seen:
-            seen.add(account)
-            yield credentials
+        keys = (opened.public_key, opened.secret_key.reveal() if opened.secret_key else None)
+        if keys not in seen:
+            seen.add(keys)
+            yield Account(configuration, credentials)

@@ -32,7 +32,7 @@ from polytill.storage import attempts, cases, payments
 from polytill.storage.attempts import Attempt
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
-from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
+from polytill.storage.provider_configs import Account, Configuration, CredentialSet, open_credentials
 from polytill.storage.units import work_is_open
 
 LOOKUPS = frozenset({"confirm_payment", "lookup_payment", "lookup_refund"})
@@ -54,34 +54,28 @@ class NoEnd(Exception):
     """A verb did not end within ``LONGEST_VERB_S``."""
 
 
-def build(
-    practice: Practice,
-    entry: ProviderEntry,
-    configuration: Configuration,
-    credentials: CredentialSet,
-    for_delivery: bool = False,
-) -> Handler | NotSent:
-    """A handler for one set of credentials. ``NotSent`` if keys must not be sent to the address in the catalog.
+def build(practice: Practice, entry: ProviderEntry, account: Account, for_webhook: bool = False) -> Handler | NotSent:
+    """A handler for one account. ``NotSent`` if keys must not be sent to the address in the catalog.
 
     Only a handler that verifies a webhook gets the webhook secrets.
     """
     cls, missing = handler_or_reason(practice.context, entry)
     if cls is None:
         return NotSent(Reason.config, "handler_missing", missing)
-    base_url = entry.base_url(credentials.environment) or cls.catalog.api_base_url
+    base_url = entry.base_url(account.environment) or cls.catalog.api_base_url
     if not may_receive_keys(base_url, cls.hosts, practice.context.settings.allowed_provider_origins):
         return NotSent(
             Reason.config, "host_not_allowed", "The catalog's address for this provider may not be sent keys."
         )
-    opened = open_credentials(practice.db.data_key, configuration.provider_code, credentials)
+    opened = open_credentials(practice.db.data_key, account.provider_code, account.credentials)
     config = ProviderConfig(
         opened.environment,
         base_url,
         opened.public_key,
         opened.secret_key,
-        webhook_secrets(practice, cls, configuration, credentials.environment) if for_delivery else (),
+        webhook_secrets(practice, cls, account) if for_webhook else (),
         opened.config,
-        hook_url(practice.context, configuration.hook_token),
+        hook_url(practice.context, account.configuration.hook_token),
     )
     try:
         return cls(config, practice.context.http, practice.context.world)
@@ -97,14 +91,13 @@ def hook_url(context: Context, token: str) -> str:
     return f"{context.settings.public_url}/hooks/{token}"
 
 
-def webhook_secrets(
-    practice: Practice, cls: type[Handler], configuration: Configuration, environment: Environment
-) -> tuple[Secret, ...]:
-    """The secrets that verify a webhook of one environment: the current ones, and superseded ones for a while."""
+def webhook_secrets(practice: Practice, cls: type[Handler], account: Account) -> tuple[Secret, ...]:
+    """The secrets that verify a webhook of an account's environment: the current ones, and superseded ones for a while."""
+    configuration = account.configuration
     honoured_since = practice.context.world.after(-practice.context.settings.rotation_overlap_s)
     found: list[Secret] = []
     for kept in sorted((configuration.active, *configuration.others), key=lambda s: -s.version):
-        if kept.environment != environment:
+        if kept.environment != account.environment:
             continue
         if kept.state == "superseded" and (kept.superseded_at is None or kept.superseded_at < honoured_since):
             continue
@@ -160,7 +153,7 @@ async def detach(
     for credentials in (kept, *(one for one in now if one is not kept)):
         if credentials is None or credentials.environment is not environment:
             continue
-        handler = build(practice, entry, configuration, credentials)
+        handler = build(practice, entry, Account(configuration, credentials))
         if isinstance(handler, NotSent):
             return Detachment("unknown", handler.code)
         found, error = await _run(handler, "detach_saved_method", params)
@@ -225,7 +218,7 @@ async def call_with(
         return NotSent(Reason.config, "not_in_catalog", "The provider is no longer in the catalog.")
     nothing: Outcome | None = None
     for credentials in _made_with_or_after(configuration, attempt):
-        handler = build(practice, entry, configuration, credentials)
+        handler = build(practice, entry, Account(configuration, credentials))
         if isinstance(handler, NotSent):
             return handler
         if getattr(handler, verb, None) is None:
@@ -284,19 +277,13 @@ async def _is_same_account(db: PracticeDb, handler: Handler, attempt: Attempt, v
 
 
 async def listing_page(
-    practice: Practice,
-    configuration: Configuration,
-    credentials: CredentialSet,
-    verb: str,
-    since: datetime,
-    until: datetime,
-    cursor: str | None,
+    practice: Practice, account: Account, verb: str, since: datetime, until: datetime, cursor: str | None
 ) -> Page[Any] | NotSent | Unknown | None:
-    """One page of the provider's listing, by one set of keys. None if it lists nothing, or its answer is invalid."""
+    """One page of the provider's listing, by the keys of one account. None if it lists nothing, or its answer is invalid."""
     if work_is_open():
         raise TransactionOpen
-    entry = (await practice.context.catalog()).get(configuration.provider_code)
-    handler = build(practice, entry, configuration, credentials) if entry else None
+    entry = (await practice.context.catalog()).get(account.provider_code)
+    handler = build(practice, entry, account) if entry else None
     if handler is None or isinstance(handler, NotSent) or getattr(handler, verb) is None:
         return None
     page, _ = await _run(handler, verb, int(since.timestamp()), int(until.timestamp()), cursor)

@@ -66,12 +66,40 @@ class Configuration:
         """The set that a payment was made with."""
         return next((s for s in (self.active, *self.others) if s.version == version), None)
 
+    def account(self, environment: Environment) -> Account | None:
+        """The account in an environment, by its newest keys; None without keys of it."""
+        newest = self.newest(environment)
+        return Account(self, newest) if newest else None
+
     def newest(self, environment: Environment) -> CredentialSet | None:
         """The set to use for an environment: the active one, else the newest kept one."""
         if self.active.environment == environment:
             return self.active
         of_environment = [s for s in self.others if s.environment == environment]
         return max(of_environment, key=lambda s: s.version, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account at a provider: a practice's configuration, and keys of one environment of it."""
+
+    configuration: Configuration
+    credentials: CredentialSet
+
+    @property
+    def environment(self) -> Environment:
+        """The environment of the keys."""
+        return self.credentials.environment
+
+    @property
+    def config_id(self) -> int:
+        """The id of the configuration."""
+        return self.configuration.id
+
+    @property
+    def provider_code(self) -> str:
+        """The provider that the account is at."""
+        return self.configuration.provider_code
 
 
 @dataclass(slots=True)

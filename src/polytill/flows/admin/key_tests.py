@@ -18,7 +18,7 @@ from polytill.providers.outcomes import NotSent
 from polytill.storage import audit
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.provider_configs import Configuration, CredentialSet
+from polytill.storage.provider_configs import Account
 
 TESTED = "provider.tested"
 _LINES = 200
@@ -33,16 +33,14 @@ class LastTest:
     finding: KeyFinding | None = None
 
 
-async def tested(
-    practice: Practice, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet
-) -> CredentialTest:
-    """Test one set of keys at the provider. ``reached`` is false if it did not answer."""
-    handler = build(practice, entry, configuration, credentials)
+async def tested(practice: Practice, entry: ProviderEntry, account: Account) -> CredentialTest:
+    """Test the keys of an account at the provider. ``reached`` is false if it did not answer."""
+    handler = build(practice, entry, account)
     if isinstance(handler, NotSent):
         return CredentialTest(False, handler.detail or "The provider cannot be called.")
     result = await call_test(handler)
-    if result.ok and result.environment is not None and result.environment is not credentials.environment:
-        detail = f"The keys work, but for {result.environment.value}, not for {credentials.environment.value}."
+    if result.ok and result.environment is not None and result.environment is not account.environment:
+        detail = f"The keys work, but for {result.environment.value}, not for {account.environment.value}."
         return CredentialTest(False, detail, result.environment, finding=KeyFinding.wrong_environment)
     return result
 

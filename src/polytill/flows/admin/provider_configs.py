@@ -21,7 +21,14 @@ from polytill.providers.contract import CredentialTest, Handler, environment_of_
 from polytill.storage import audit, provider_configs
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import Tx
-from polytill.storage.provider_configs import Configuration, CredentialSet, Opened, open_credentials, seal_credentials
+from polytill.storage.provider_configs import (
+    Account,
+    Configuration,
+    CredentialSet,
+    Opened,
+    open_credentials,
+    seal_credentials,
+)
 
 
 class LiveKeysRefused(Conflict):
@@ -268,7 +275,7 @@ async def switch(
     prepared, result = _prepared(existing, environment), None
     if environment is Environment.production:
         entry, _ = await _provider(context, code, existing)
-        result = await key_tests.tested(practice, entry, existing, prepared)
+        result = await key_tests.tested(practice, entry, Account(existing, prepared))
         if not result.ok and result.reached:
             async with practice.db.transaction() as tx:
                 key_tests.note(tx, context.world.now(), actor, code, environment, result)
@@ -339,7 +346,7 @@ async def test_configuration(
     """Test the active keys at the provider, and record the time."""
     practice, existing = await existing_configuration(context, practice_id, code)
     entry, _ = await _provider(context, code, existing)
-    result = await key_tests.tested(practice, entry, existing, existing.active)
+    result = await key_tests.tested(practice, entry, Account(existing, existing.active))
     now = context.world.now()
     async with practice.db.transaction() as tx:
         provider_configs.tested(tx, existing.id, now)

@@ -31,7 +31,7 @@ from polytill.storage import audit, payment_identifiers, payment_search, payment
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
-from polytill.storage.provider_configs import Configuration
+from polytill.storage.provider_configs import Account, Configuration
 from polytill.storage.units import Unit
 
 MAX_ATTEMPTS = 10
@@ -252,7 +252,7 @@ async def start(
     catalog = await practice.context.catalog()
     credentials = configuration.credentials(attempt.credential_version)
     assert credentials is not None
-    handler = build(practice, catalog[attempt.provider_code], configuration, credentials)
+    handler = build(practice, catalog[attempt.provider_code], Account(configuration, credentials))
     if isinstance(handler, NotSent):
         return handler
     if payment.saved_method_id is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from polytill.domain.states import DisputeKind, DisputeState, Environment
+from polytill.domain.states import DisputeKind, DisputeState
 from polytill.flows.context import Practice
 from polytill.flows.handlers import handler_for
 from polytill.flows.listing import EntryReader, attempt_listed, listed, warn_too_long, without_webhook
@@ -14,7 +14,7 @@ from polytill.flows.webhooks.receive import apply_dispute
 from polytill.providers.contract import DisputeFact
 from polytill.storage import disputes, payments
 from polytill.storage.disputes import Dispute
-from polytill.storage.provider_configs import Configuration
+from polytill.storage.provider_configs import Account
 
 # Providers list a dispute by the time of its opening, which is after its payment. As long as a dispute is open in our
 # rows, or has two contradicting ends, everything since then is listed again, at most so far back.
@@ -23,38 +23,31 @@ CLOCKS_DIFFER = timedelta(seconds=600)
 
 
 async def reconcile_disputes(
-    practice: Practice,
-    configuration: Configuration,
-    environment: Environment,
-    since: datetime,
-    until: datetime,
-    looks: EntryReader,
+    practice: Practice, account: Account, since: datetime, until: datetime, looks: EntryReader
 ) -> bool | None:
     """Book the listed disputes that were opened in a period, and those that are still open. If the provider lists by
     last change, book those that changed. Return None if the provider lists nothing now, and False if a dispute could
     not be booked yet and will not be listed again."""
-    handler = await handler_for(practice.context, configuration.provider_code)
+    handler = await handler_for(practice.context, account.provider_code)
     if handler is None:
         return None
     if handler.list_disputes is None:
         return True
     by_change = handler.disputes_listed_by_change
-    oldest = None if by_change else await disputes.oldest_disputed(practice.db, configuration.id, environment)
+    oldest = None if by_change else await disputes.oldest_disputed(practice.db, account.config_id, account.environment)
     if oldest is not None:
         since = min(since, max(oldest - CLOCKS_DIFFER, until - LONGEST_DISPUTE))
-    found = await listed(practice, configuration, environment, "list_disputes", since, until)
+    found = await listed(practice, account, "list_disputes", since, until)
     if found is None:
         return None
     if not found.whole:
-        warn_too_long(practice.db, configuration, "list_disputes")
-    booked = [await looks.at(_reconcile_entry(practice, configuration, environment, fact)) for fact in found.facts]
+        warn_too_long(practice, account, "list_disputes")
+    booked = [await looks.at(_reconcile_entry(practice, account, fact)) for fact in found.facts]
     return all(booked) or not by_change
 
 
-async def _reconcile_entry(
-    practice: Practice, configuration: Configuration, environment: Environment, fact: DisputeFact
-) -> bool:
-    attempt = await attempt_listed(practice.db, configuration, environment, fact)
+async def _reconcile_entry(practice: Practice, account: Account, fact: DisputeFact) -> bool:
+    attempt = await attempt_listed(practice, account, fact)
     if attempt is None:
         return True  # its payment is not ours
     known = {

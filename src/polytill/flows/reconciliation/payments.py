@@ -34,7 +34,7 @@ from polytill.storage import attempts, listings, payments, webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
-from polytill.storage.provider_configs import Configuration
+from polytill.storage.provider_configs import Account
 from polytill.storage.units import Unit
 
 # Younger transactions may still be in progress on either side.
@@ -66,50 +66,48 @@ async def reconcile(context: Context, practice_id: int) -> int:
     count = 0
     for configuration in (await context.configured(practice.db)).configurations.values():
         for environment in Environment:
-            if configuration.newest(environment) is None:
-                continue
-            count += await _go_on(practice, configuration, environment)
+            account = configuration.account(environment)
+            if account is not None:
+                count += await _go_on(practice, account)
     return count
 
 
-async def _go_on(practice: Practice, configuration: Configuration, environment: Environment) -> int:
+async def _go_on(practice: Practice, account: Account) -> int:
     """Reconcile first the periods that could not be read before, then the newest ones."""
-    kept = await listings.kept(practice.db, configuration.id, environment)
-    place = practice.id, configuration.id, environment
+    kept = await listings.kept(practice.db, account.config_id, account.environment)
+    place = practice.id, account.config_id, account.environment
     compared = practice.context.compared.pop(place, None)
     if compared is None or compared.kept != kept:  # another process has continued, or staff requested a new start
         compared = Progress(kept, kept)
     count = 0
     for stretch in compared.open:
         until = stretch.until
-        found = await _reconcile(practice, configuration, environment, stretch)
+        found = await _reconcile(practice, account, stretch)
         if found is not None:
             count += found
             if stretch.until < until:  # more is listed by now than one listing holds
                 compared.ended(Period(stretch.until - OVERLAP, until, stretch.after, unread=True))
-            await _ended(practice.db, configuration, environment, compared, stretch)
+            await _ended(practice.db, account, compared, stretch)
     for _ in range(WINDOWS_AT_ONCE):
         following = _next(practice.context, compared.until)
         if following is None:
             break
-        found = await _reconcile(practice, configuration, environment, following)
+        found = await _reconcile(practice, account, following)
         if found is None:
             break
         count += found
-        await _ended(practice.db, configuration, environment, compared, following)
+        await _ended(practice.db, account, compared, following)
     if compared.open:
         practice.context.compared[place] = compared
     return count
 
 
-async def _ended(
-    db: PracticeDb, configuration: Configuration, environment: Environment, compared: Progress, stretch: Period
-) -> None:
+async def _ended(db: PracticeDb, account: Account, compared: Progress, stretch: Period) -> None:
     compared.ended(stretch)
     until = compared.to_keep()
     if until is not None and until != compared.kept:
         unit = Unit()
-        listings.keep(unit, configuration.id, environment, until)
+        listings.keep(unit, account.config_id, account.environment, until)
         await db.commit(unit)
         compared.kept = until
 
@@ -124,23 +122,19 @@ def _next(context: Context, compared_until: datetime | None) -> Period | None:
     return Period(since, until, compared_until)
 
 
-async def _reconcile(
-    practice: Practice, configuration: Configuration, environment: Environment, stretch: Period
-) -> int | None:
+async def _reconcile(practice: Practice, account: Account, stretch: Period) -> int | None:
     """Reconcile one window. Return the number of listed transactions; None if it must be repeated before any later one."""
-    window, looks = await _listed(practice, configuration, environment, stretch.since, stretch.until), EntryReader()
+    window, looks = await _listed(practice, account, stretch.since, stretch.until), EntryReader()
     if window is None:
         return None
     since, until = window.since, window.until
     unanswered = [
-        fact
-        for fact in window.facts.values()
-        if not await looks.at(_reconcile_entry(practice, configuration, environment, fact))
+        fact for fact in window.facts.values() if not await looks.at(_reconcile_entry(practice, account, fact))
     ]
     if window.whole:
-        await _find_missing(practice, configuration, environment, window, looks)
-    unsettled = await reconcile_refunds(practice, configuration, environment, since, until, looks)
-    disputed = await reconcile_disputes(practice, configuration, environment, since, until, looks)
+        await _find_missing(practice, account, window, looks)
+    unsettled = await reconcile_refunds(practice, account, since, until, looks)
+    disputed = await reconcile_disputes(practice, account, since, until, looks)
     if unsettled is None or disputed is None:
         return None
     waited = stretch.after is None or practice.context.surely_past(0) - stretch.after >= PATIENCE
@@ -148,46 +142,42 @@ async def _reconcile(
         return None  # the whole window is repeated in the next run
     for fact in unanswered:
         if isinstance(fact.outcome, Succeeded):
-            await _report_missing(practice, configuration, environment, fact)
+            await _report_missing(practice, account, fact)
     for refund in unsettled:
-        await looks.at(report_unsettled(practice, configuration, environment, refund))
-    await look_up_missing(practice, configuration, environment, since, until, looks, stretch.asked_again)
+        await looks.at(report_unsettled(practice, account, refund))
+    await look_up_missing(practice, account, since, until, looks, stretch.asked_again)
     stretch.until, stretch.unread = until, looks.unread
     return len(window.facts)
 
 
-async def _listed(
-    practice: Practice, configuration: Configuration, environment: Environment, since: datetime, until: datetime
-) -> Window | None:
+async def _listed(practice: Practice, account: Account, since: datetime, until: datetime) -> Window | None:
     """List a window, shortened until it fits into one listing. Return None if the provider lists nothing or rejects the
     call. A provider that lists only disputes or refunds has an empty window, in which no payment counts as missing."""
-    handler = await handler_for(practice.context, configuration.provider_code)
+    handler = await handler_for(practice.context, account.provider_code)
     if handler is None:
-        log.warning("handler_missing", provider=configuration.provider_code, practice=practice.id)
+        log.warning("handler_missing", provider=account.provider_code, practice=practice.id)
         return None  # the period stays open until the handler is back; other configurations are reconciled
     if handler.list_transactions is None and (handler.list_disputes or handler.list_refunds):
         return Window(since, until, False, {})
     while True:
-        found = await listed(practice, configuration, environment, "list_transactions", since, until)
+        found = await listed(practice, account, "list_transactions", since, until)
         if found is None:
             return None
         if found.whole or until - since <= OVERLAP + SHORTEST_WINDOW:
             facts = {fact.provider_transaction_id or fact.reference or "": fact for fact in found.facts}
             if not found.whole:
-                warn_too_long(practice.db, configuration, "list_transactions")
+                warn_too_long(practice, account, "list_transactions")
             return Window(since, until, found.whole, facts)
         until = since + max((until - since) / 2, OVERLAP + SHORTEST_WINDOW)
 
 
-async def _reconcile_entry(
-    practice: Practice, configuration: Configuration, environment: Environment, fact: PaymentFact
-) -> bool:
+async def _reconcile_entry(practice: Practice, account: Account, fact: PaymentFact) -> bool:
     """Book a difference, or open a review case. Return False if the lookup got no answer and nothing else will repeat
     it."""
-    attempt = await attempt_listed(practice.db, configuration, environment, fact)
+    attempt = await attempt_listed(practice, account, fact)
     if attempt is None:
         if isinstance(fact.outcome, Succeeded) and fact.reference and _OUR_REFERENCE.fullmatch(fact.reference):
-            await _report_missing(practice, configuration, environment, fact)
+            await _report_missing(practice, account, fact)
         return True
     attempt = await contradictions.adopted(practice, attempt, fact, is_proven=False)
     payment = await payments.by_id(practice.db, attempt.payment_id)
@@ -205,7 +195,9 @@ async def _reconcile_entry(
     same_state = isinstance(fact.outcome, Succeeded) and attempt.state is _state_told(fact.outcome)
     kind = CaseKind.listing_amount_differs if same_state else CaseKind.listing_status_differs
     ours = {"status": attempt.state.value, "amount": _taken(payment, attempt), "currency": attempt.currency}
-    await _open(practice, environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": _told(fact)})
+    await _open(
+        practice, account.environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": _told(fact)}
+    )
     return True
 
 
@@ -248,14 +240,12 @@ def _agrees(payment: Payment, attempt: Attempt, fact: PaymentFact) -> bool:
     return True
 
 
-async def _find_missing(
-    practice: Practice, configuration: Configuration, environment: Environment, window: Window, looks: EntryReader
-) -> None:
+async def _find_missing(practice: Practice, account: Account, window: Window, looks: EntryReader) -> None:
     facts = window.facts.values()
     known = frozenset(name for fact in facts for name in (fact.reference, fact.provider_transaction_id))
     since, until = window.since + CLOCKS_DIFFER, window.until - CLOCKS_DIFFER
-    for attempt_id in await listings.taken_between(practice.db, configuration.id, environment, since, until):
-        await looks.at(_find(practice, environment, attempt_id, known))
+    for attempt_id in await listings.taken_between(practice.db, account.config_id, account.environment, since, until):
+        await looks.at(_find(practice, account.environment, attempt_id, known))
 
 
 async def _find(practice: Practice, environment: Environment, attempt_id: str, known: frozenset[str | None]) -> bool:
@@ -285,11 +275,9 @@ def _told(fact: PaymentFact) -> dict[str, Any]:
     }
 
 
-async def _report_missing(
-    practice: Practice, configuration: Configuration, environment: Environment, fact: PaymentFact
-) -> None:
-    subject = f"{configuration.id}:{fact.provider_transaction_id or fact.reference}"
-    await _open(practice, environment, CaseKind.listing_missing_here, subject, None, {"provider": _told(fact)})
+async def _report_missing(practice: Practice, account: Account, fact: PaymentFact) -> None:
+    subject = f"{account.config_id}:{fact.provider_transaction_id or fact.reference}"
+    await _open(practice, account.environment, CaseKind.listing_missing_here, subject, None, {"provider": _told(fact)})
 
 
 async def _open(

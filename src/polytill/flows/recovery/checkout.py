@@ -46,7 +46,7 @@ from polytill.providers.outcomes import JsonObject, NextKind, NotSent, Wants
 from polytill.storage import attempts, audit, payment_search, payments, people, provider_configs
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
-from polytill.storage.provider_configs import Configuration
+from polytill.storage.provider_configs import Account, Configuration
 from polytill.storage.units import Unit
 
 
@@ -101,7 +101,7 @@ async def _public_config(practice: Practice, attempt: Attempt) -> JsonObject:
     credentials = configuration.credentials(attempt.credential_version) if configuration else None
     if entry is None or configuration is None or credentials is None:
         return {}
-    handler = build(practice, entry, configuration, credentials)
+    handler = build(practice, entry, Account(configuration, credentials))
     return {} if isinstance(handler, NotSent) else public_config(handler)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from polytill.domain.review_cases import CaseKind
-from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, Environment, RefundState
+from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, RefundState
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
 from polytill.flows.handlers import handler_for
@@ -23,7 +23,7 @@ from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Succeeded, Unknown
 from polytill.storage import payments, refunds
 from polytill.storage.attempts import Attempt
-from polytill.storage.provider_configs import Configuration
+from polytill.storage.provider_configs import Account
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
@@ -43,40 +43,33 @@ async def lists_refunds(context: Context, attempt: Attempt) -> bool:
 
 
 async def reconcile_refunds(
-    practice: Practice,
-    configuration: Configuration,
-    environment: Environment,
-    since: datetime,
-    until: datetime,
-    looks: EntryReader,
+    practice: Practice, account: Account, since: datetime, until: datetime, looks: EntryReader
 ) -> list[RefundFact] | None:
     """Reconcile each refund that is listed in a period. Returns those without a certain answer from the provider. None
     if the provider lists nothing now, or the call of a refund that may be one of them is in progress."""
-    handler = await handler_for(practice.context, configuration.provider_code)
+    handler = await handler_for(practice.context, account.provider_code)
     if handler is None:
         return None
     if handler.list_refunds is None:
         return []
-    found = await listed(practice, configuration, environment, "list_refunds", since, until)
+    found = await listed(practice, account, "list_refunds", since, until)
     if found is None:
         return None
     if not found.whole:
-        warn_too_long(practice.db, configuration, "list_refunds")
+        warn_too_long(practice, account, "list_refunds")
     unsettled, under_way = [], False
     for fact in found.facts:
         try:
-            if not await looks.at(_reconcile_entry(practice, configuration, environment, fact)):
+            if not await looks.at(_reconcile_entry(practice, account, fact)):
                 unsettled.append(fact)
         except _UnderWay:
             under_way = True
     return None if under_way else unsettled
 
 
-async def report_unsettled(
-    practice: Practice, configuration: Configuration, environment: Environment, fact: RefundFact
-) -> bool:
+async def report_unsettled(practice: Practice, account: Account, fact: RefundFact) -> bool:
     """Open a review case for a refund that was listed long ago and about which nothing is certain yet."""
-    attempt = await attempt_listed(practice.db, configuration, environment, fact)
+    attempt = await attempt_listed(practice, account, fact)
     payment = await payments.by_id(practice.db, attempt.payment_id) if attempt else None
     if payment is None:
         return True
@@ -90,19 +83,13 @@ async def report_unsettled(
 
 
 async def look_up_missing(
-    practice: Practice,
-    configuration: Configuration,
-    environment: Environment,
-    since: datetime,
-    until: datetime,
-    looks: EntryReader,
-    asked: set[str],
+    practice: Practice, account: Account, since: datetime, until: datetime, looks: EntryReader, asked: set[str]
 ) -> None:
     """Look up each refund that is done and reached one of the ages in a period. Only a refund reversal changes
     anything. ``asked``: refunds already looked up for the same period; this call adds the others."""
     for age in ASKED_AGAIN_AT:
         for refund_id in await refunds.done_between(
-            practice.db, configuration.id, environment, since - age, until - age
+            practice.db, account.config_id, account.environment, since - age, until - age
         ):
             if refund_id not in asked:
                 await looks.at(_look_up_missing(practice, refund_id, asked))
@@ -119,10 +106,8 @@ async def _look_up_missing(practice: Practice, refund_id: str, asked: set[str]) 
     return True
 
 
-async def _reconcile_entry(
-    practice: Practice, configuration: Configuration, environment: Environment, fact: RefundFact
-) -> bool:
-    attempt = await attempt_listed(practice.db, configuration, environment, fact)
+async def _reconcile_entry(practice: Practice, account: Account, fact: RefundFact) -> bool:
+    attempt = await attempt_listed(practice, account, fact)
     if attempt is None:
         return True  # the payment was not made here
     ours = await refunds.of_payment(practice.db, attempt.payment_id)

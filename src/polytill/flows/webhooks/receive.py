@@ -137,10 +137,10 @@ async def _verified(
     other = Environment.production if active is Environment.sandbox else Environment.sandbox
     unchecked: str | None = None if entry else "The provider is not in the catalog."
     for environment in (active, other):
-        credentials = configuration.newest(environment)
-        if entry is None or credentials is None:
+        account = configuration.account(environment)
+        if entry is None or account is None:
             continue
-        handler = build(practice, entry, configuration, credentials, for_delivery=True)
+        handler = build(practice, entry, account, for_webhook=True)
         if isinstance(handler, NotSent):
             unchecked = handler.detail
             continue
@@ -188,8 +188,8 @@ async def apply_stored(practice: Practice, event: WebhookEvent) -> None:
     """Apply a stored webhook: read its stored body again."""
     configuration = await configuration_of(practice, event.config_id)
     entry = (await practice.context.catalog()).get(event.provider_code)
-    credentials = configuration.newest(event.environment) if configuration else None
-    handler = build(practice, entry, configuration, credentials) if entry and configuration and credentials else None
+    account = configuration.account(event.environment) if configuration else None
+    handler = build(practice, entry, account) if entry and account else None
     if configuration is None or handler is None or isinstance(handler, NotSent) or event.body is None:
         await finish(practice, event, EventState.parked, event.reason or "handler_missing")
         return

@@ -75,9 +75,8 @@ async def _apply_total(
         configuration = await configuration_of(practice, attempt.config_id)
         since, until = attempt.created_at - CLOCKS_DIFFER, practice.now() + CLOCKS_DIFFER
         looks = EntryReader()
-        looked = configuration and await reconcile_refunds(
-            practice, configuration, attempt.environment, since, until, looks
-        )
+        account = configuration.account(attempt.environment) if configuration else None
+        looked = await reconcile_refunds(practice, account, since, until, looks) if account else None
         if looked is None or looked or looks.unread:
             await wait(practice, event, payment.id, "not_borne_out")
             return

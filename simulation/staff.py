@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from polytill.domain.errors import CallerError
 from polytill.flows.context import Context
 from polytill.flows.review import staff_decisions
+from polytill.flows.review.staff_decisions import Proof
 from polytill.simulator.books import Transaction
 from simulation import oracle
 from simulation.decisions import was_made
@@ -90,9 +91,8 @@ class Staff(Host):
         said = ("payment", True, named)
 
         async def act(context: Context) -> object:
-            return await staff_decisions.mark_paid(
-                context, practice, case["id"], named, attempt["amount"], NOTE, "staff"
-            )
+            proof = Proof(NOTE, named, attempt["amount"])
+            return await staff_decisions.mark_paid(context, practice, case["id"], proof, "staff")
 
         await self._say(case, attempt["id"], said, f"mark {attempt['id']} as paid by {named}", act)
 
@@ -111,7 +111,7 @@ class Staff(Host):
         """A transaction that cannot have paid the attempt is rejected."""
 
         async def act(context: Context) -> object:
-            return await staff_decisions.mark_paid(context, practice, case["id"], named, amount, NOTE, "staff")
+            return await staff_decisions.mark_paid(context, practice, case["id"], Proof(NOTE, named, amount), "staff")
 
         answer = await self.ask(f"mark {attempt['id']} as paid by {named}: {why}", act)
         self.h.count("staff.refused")
@@ -168,7 +168,7 @@ class Staff(Host):
 
         async def one(is_done: bool) -> None:
             async def act(context: Context) -> object:
-                return await staff_decisions.decide(context, practice, case["id"], is_done, NOTE, "staff")
+                return await staff_decisions.decide(context, practice, case["id"], is_done, Proof(NOTE), "staff")
 
             told = f"decide that {what} {row['id']} was {'' if is_done else 'not '}done"
             await self._say(case, row["id"], (what, is_done, None), told, act)

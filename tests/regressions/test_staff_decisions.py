@@ -18,6 +18,7 @@ from polytill.domain.states import AttemptState, OperationState, PaymentStatus, 
 from polytill.flows.payments.capture_cancel import cancel, capture
 from polytill.flows.review import resolve
 from polytill.flows.review import staff_decisions as review_staff_decisions
+from polytill.flows.review.staff_decisions import Proof
 from polytill.flows.unresolved import UNRESOLVED_AFTER
 from polytill.providers.contract import PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown
@@ -56,7 +57,7 @@ async def mark(scene: Scene, case: OperatorCase, transaction: str = "TX-77", amo
     """Staff mark it as paid."""
     who = more.get("actor", "user:1")
     return await review_staff_decisions.mark_paid(
-        scene.context, scene.practice_id, case.id, transaction, amount, more.get("note", NOTE), who
+        scene.context, scene.practice_id, case.id, Proof(more.get("note", NOTE), transaction, amount), who
     )
 
 
@@ -145,7 +146,7 @@ async def test_only_an_unknown_outcome_is_decided(scene: Scene, state: str) -> N
         await mark(scene, case)
     assert caught.value.code in ("outcome_known", "case_resolved")
     with pytest.raises(Conflict):
-        await review_staff_decisions.decide(scene.context, scene.practice_id, case.id, True, NOTE, "user:1")
+        await review_staff_decisions.decide(scene.context, scene.practice_id, case.id, True, Proof(NOTE), "user:1")
     assert (await scene.payment(payment.id)).amount_captured == 0
 
 
@@ -327,7 +328,7 @@ async def stuck_refund(scene: Scene, amount: int = 400) -> tuple[OperatorCase, P
 async def decide(scene: Scene, case: OperatorCase, is_done: bool, **more: Any) -> Any:
     """Staff decide it."""
     return await review_staff_decisions.decide(
-        scene.context, scene.practice_id, case.id, is_done, NOTE, "user:1", **more
+        scene.context, scene.practice_id, case.id, is_done, Proof(NOTE, **more), "user:1"
     )
 
 
@@ -335,7 +336,7 @@ async def decide(scene: Scene, case: OperatorCase, is_done: bool, **more: Any) -
 async def test_staff_decide_a_refund(scene: Scene, is_done: bool) -> None:
     case, payment = await stuck_refund(scene)
     with pytest.raises(Invalid) as caught:
-        await review_staff_decisions.decide(scene.context, scene.practice_id, case.id, is_done, " ", "user:1")
+        await review_staff_decisions.decide(scene.context, scene.practice_id, case.id, is_done, Proof(" "), "user:1")
     assert caught.value.errors[0].pointer == "/note"
     found = await decide(scene, case, is_done)
     [refund] = await refunds.of_payment(scene.db, payment.id)

@@ -73,6 +73,7 @@ def cases_resolve(
     from polytill.domain.states import CountedAs
     from polytill.flows.review import resolve, same_money, staff_decisions
 
+    proof = staff_decisions.Proof(note, transaction or None, amount)
     ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
         "look_up": lambda till: resolve.look_up(till.context, practice, case, "cli"),
         "refund_duplicate": lambda till: resolve.refund_duplicate(
@@ -80,13 +81,9 @@ def cases_resolve(
         ),
         "same_account": lambda till: resolve.same_account(till.context, practice, case, note, "cli"),
         "mark_not_paid": lambda till: resolve.mark_not_paid(till.context, practice, case, note, "cli"),
-        "mark_paid": lambda till: staff_decisions.mark_paid(
-            till.context, practice, case, transaction, amount, note, "cli"
-        ),
-        "done": lambda till: staff_decisions.decide(
-            till.context, practice, case, True, note, "cli", transaction or None
-        ),
-        "not_done": lambda till: staff_decisions.decide(till.context, practice, case, False, note, "cli"),
+        "mark_paid": lambda till: staff_decisions.mark_paid(till.context, practice, case, proof, "cli"),
+        "done": lambda till: staff_decisions.decide(till.context, practice, case, True, proof, "cli"),
+        "not_done": lambda till: staff_decisions.decide(till.context, practice, case, False, proof, "cli"),
         "count_separately": lambda till: same_money.count(
             till.context, practice, case, CountedAs.separate, note, "cli"
         ),

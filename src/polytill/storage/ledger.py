@@ -12,6 +12,7 @@ from typing import Any
 
 from polytill.domain.states import Environment
 from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.payments import Payment
 from polytill.storage.units import moment
 
 _PROVIDER = "provider:"
@@ -29,16 +30,9 @@ class Entry:
 
 
 def book(
-    unit: Writes,
-    entry_id: str,
-    practice_id: int,
-    environment: Environment,
-    payment_id: str,
-    entry: Entry,
-    now: datetime,
-    refund_id: str | None = None,
+    unit: Writes, entry_id: str, payment: Payment, entry: Entry, now: datetime, refund_id: str | None = None
 ) -> None:
-    """Both lines of an entry in one statement, so that an entry is never half written.
+    """Both lines of an entry about a payment in one statement, so that an entry is never half written.
 
     The line that is not on the provider's account has the provider and the payment method, so that sums read only that
     line.
@@ -51,15 +45,15 @@ def book(
         f" refund_id, created_at, provider_code, method) VALUES ($1, $2, $3, $4, $5, $7, $9, $10, $11, $12, $13, {method}),"
         f" ($1, $2, $3, $4, $6, $8, $9, $10, $11, $12, $14, {method})",
         entry_id,
-        practice_id,
-        environment.value,
+        payment.practice_id,
+        payment.environment.value,
         entry.currency,
         entry.debit,
         entry.credit,
         entry.amount,
         -entry.amount,
         entry.fact,
-        payment_id,
+        payment.id,
         refund_id,
         now,
         _provider_at(entry.credit),

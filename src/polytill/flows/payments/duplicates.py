@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_VOID, DisputeState
+from polytill.flows.context import Practice
 from polytill.storage import audit, cases
 from polytill.storage.attempts import Attempt
-from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
 from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
@@ -54,11 +53,12 @@ def lost(payment: Payment, attempt: Attempt, disputed: Iterable[Dispute]) -> int
 
 
 async def follow(
-    db: PracticeDb, unit: Unit, attempt: Attempt, is_gone: bool, resolution: dict[str, Any], by: str, now: datetime
+    practice: Practice, unit: Unit, attempt: Attempt, is_gone: bool, resolution: dict[str, Any], by: str
 ) -> None:
     """Close the case of a duplicate payment once all of its money was returned; reopen it if a return was reversed."""
+    now = practice.now()
     for case in await cases.listed(
-        db, "open" if is_gone else "resolved", CaseKind.duplicate_payment, subject=attempt.id
+        practice.db, "open" if is_gone else "resolved", CaseKind.duplicate_payment, subject=attempt.id
     ):
         if is_gone:
             cases.close(unit, case, resolution, by, now)

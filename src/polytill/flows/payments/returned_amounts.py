@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from polytill.domain.ids import new_id
@@ -96,6 +95,26 @@ def refundable(payment: Payment) -> int:
 # ── Booking ──
 
 
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What one attempt took, in minor units, and everything that returned it."""
+
+    taken: int
+    refunds: list[Refund]
+    disputes: list[Dispute]
+    shares: Shares
+
+    @property
+    def lost(self) -> int:
+        """What lost disputes took beside the refunds, in minor units."""
+        return sum(self.shares.booked.values())
+
+    @property
+    def total(self) -> int:
+        """What refunds and lost disputes returned, in minor units."""
+        return sum(r.amount for r in self.refunds if r.state in REFUND_DONE) + self.lost
+
+
 @dataclass(slots=True)
 class News:
     """One fact that a unit writes: the refund or the dispute in its next state, and its source (``by``)."""
@@ -137,6 +156,7 @@ async def book(practice: Practice, unit: Unit, payment: Payment, attempt: Attemp
     own = attempt.id == news.current
     taken = payment.amount_captured + news.captured if own else attempt.amount
     shares = share(taken, refunded, disputed, await _are_refunded(practice.context, attempt))
+    returned = Returned(taken, refunded, disputed, shares)
     news.depends = bool(disputed) or not own
     change = Change(payment.status, dispute_news=news.dispute is not None)
     for dispute in disputed:
@@ -147,15 +167,13 @@ async def book(practice: Practice, unit: Unit, payment: Payment, attempt: Attemp
         elif more:
             disputes.book(unit, dispute, booked, now)
         change.add_lost += more if own else 0
-        _enter(practice.context, unit, payment, attempt, more, own, now)
+        _enter(practice, unit, payment, attempt, more, own)
     blocked = [d for d in everything if d.attempt_id in (news.current, None) and d.blocks_refunds]
     disputed_now = sum(payment.amount if d.amount is None else d.amount for d in blocked)
     change.add_disputed = disputed_now - payment.amount_disputed
     if not own:
-        await duplicates.follow(
-            practice.db, unit, attempt, _gone(refunded, shares) >= attempt.amount, news.resolution, news.by, now
-        )
-    await _follow_cases(practice, unit, payment, attempt, taken, refunded, disputed, shares, news)
+        await duplicates.follow(practice, unit, attempt, returned.total >= attempt.amount, news.resolution, news.by)
+    await _follow_cases(practice, unit, payment, attempt, returned, news)
     return change
 
 
@@ -176,13 +194,7 @@ async def _are_refunded(context: Context, attempt: Attempt) -> bool:
     return handler is not None and handler.disputes_are_refunded
 
 
-def _gone(refunded: list[Refund], shares: Shares) -> int:
-    return sum(r.amount for r in refunded if r.state in REFUND_DONE) + sum(shares.booked.values())
-
-
-def _enter(
-    context: Context, unit: Unit, payment: Payment, attempt: Attempt, more: int, own: bool, now: datetime
-) -> None:
+def _enter(practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, more: int, own: bool) -> None:
     """Write the ledger entry of a loss, or of the reversal of one."""
     if not more:
         return
@@ -192,71 +204,66 @@ def _enter(
         if more > 0
         else Entry("dispute_reversed", provider, account, -more, payment.currency)
     )
-    ledger.book(unit, new_id(context.world), payment.practice_id, payment.environment, payment.id, entry, now)
+    ledger.book(unit, new_id(practice.context.world), payment, entry, practice.now())
 
 
 # ── Review cases ──
 
 
 async def _follow_cases(
-    practice: Practice,
-    unit: Unit,
-    payment: Payment,
-    attempt: Attempt,
-    taken: int,
-    refunded: list[Refund],
-    disputed: list[Dispute],
-    shares: Shares,
-    news: News,
+    practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, returned: Returned, news: News
 ) -> None:
-    gone, lost = _gone(refunded, shares), sum(shares.booked.values())
+    lost = [d for d in returned.disputes if d.state is DisputeState.lost]
     seen = {
         "attempt": attempt.id,
         "currency": payment.currency,
-        "captured": taken,
-        "refunded": gone - lost,
-        "disputed": sum(d.amount or 0 for d in disputed if d.state is DisputeState.lost),
-        "lost": lost,
-        "beyond": max(0, gone - taken),
+        "captured": returned.taken,
+        "refunded": returned.total - returned.lost,
+        "disputed": sum(d.amount or 0 for d in lost),
+        "lost": returned.lost,
+        "beyond": max(0, returned.total - returned.taken),
+        "refunds": [r.id for r in returned.refunds if r.state in REFUND_DONE],
+        "disputes": [d.provider_dispute_id for d in lost],
     }
-    named = {
-        "refunds": [r.id for r in refunded if r.state in REFUND_DONE],
-        "disputes": [d.provider_dispute_id for d in disputed if d.state is DisputeState.lost],
-    }
-    await follow_case(practice, unit, payment, CaseKind.over_returned, attempt.id, gone > taken, {**seen, **named})
-    await follow_case(
-        practice, unit, payment, CaseKind.refund_or_dispute, attempt.id, shares.unclear, {**seen, **named}, news
-    )
-    still = reversals.still_taken(refunded, disputed)
+    still = reversals.still_taken(returned.refunds, returned.disputes)
     taken_for = {
         "attempt": attempt.id,
         "currency": payment.currency,
         "reversed": sum(r.amount for r in still),
         "refunds": [r.id for r in still],
-        "disputes": [d.provider_dispute_id for d in disputed if d.state in reversals.IN_FAVOR],
+        "disputes": [d.provider_dispute_id for d in returned.disputes if d.state in reversals.IN_FAVOR],
     }
-    await follow_case(practice, unit, payment, CaseKind.reversed_and_won, attempt.id, bool(still), taken_for)
+    too_much = Condition(CaseKind.over_returned, attempt.id, returned.total > returned.taken, seen)
+    await follow_case(practice, unit, payment, too_much)
+    unclear = Condition(CaseKind.refund_or_dispute, attempt.id, returned.shares.unclear, seen)
+    await follow_case(practice, unit, payment, unclear, news)
+    won = Condition(CaseKind.reversed_and_won, attempt.id, bool(still), taken_for)
+    await follow_case(practice, unit, payment, won)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a review case is about: the case is open while this ``holds``."""
+
+    kind: CaseKind
+    subject: str
+    holds: bool
+    detail: dict[str, Any]
 
 
 async def follow_case(
-    practice: Practice,
-    unit: Unit,
-    payment: Payment,
-    kind: CaseKind,
-    subject: str,
-    holds: bool,
-    detail: dict[str, Any],
-    news: News | None = None,
+    practice: Practice, unit: Unit, payment: Payment, condition: Condition, news: News | None = None
 ) -> None:
     """Open a case once while a condition holds; close it afterwards, by a staff decision (``news``) or by facts.
 
     A case is reopened if the condition holds again; a case that a person has resolved, only if its figures changed.
     """
-    known = next(iter(await cases.listed(practice.db, None, kind, subject=subject)), None)
+    kind, holds, detail = condition.kind, condition.holds, condition.detail
+    known = next(iter(await cases.listed(practice.db, None, kind, subject=condition.subject)), None)
     now = practice.now()
     if known is None:
         if holds:
-            open_case(practice.context, unit, payment, kind, subject, detail)
+            open_case(practice.context, unit, payment, kind, condition.subject, detail)
         return
     if known.state == "open":
         if not holds:

@@ -178,7 +178,7 @@ def _write_books(
     context: Context, unit: Unit, payment: Payment, attempt: Attempt, verdict: Verdict, source: str, now: datetime
 ) -> None:
     for entry in verdict.entries:
-        ledger.book(unit, new_id(context.world), payment.practice_id, payment.environment, payment.id, entry, now)
+        ledger.book(unit, new_id(context.world), payment, entry, now)
     if verdict.change is not None and (verdict.change.status is not payment.status or verdict.change.add_captured):
         record_status_event(context, unit, payment, verdict.change)
     for case in verdict.cases:

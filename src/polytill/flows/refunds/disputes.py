@@ -58,15 +58,18 @@ async def apply_dispute_fact(
     async def record() -> None:
         known = {d.provider_dispute_id: d for d in await disputes.of_payment(practice.db, payment.id)}
         before = known.get(fact.provider_dispute_id)
-        if fact.funds_returned and not _is_outdated(before, fact, is_current):
+        is_outdated = _is_outdated(before, fact, is_current)
+        if fact.funds_returned and not is_outdated:
             await _undo_reversals(practice, _dispute(practice.context, payment, attempt, before, fact))
         fresh = await payments.by_id(practice.db, payment.id)
         assert fresh is not None
         unit = Unit()
         if fact.amount is not None and fact.amount.currency != fresh.currency:
             open_currency_case(practice.context, unit, fresh, fact.provider_dispute_id, fact.amount, fact.state)
-        else:
-            await _write(practice, unit, fresh, attempt, before, fact, is_current)
+        elif not is_outdated:
+            await _write(practice, unit, fresh, attempt, before, fact)
+        elif before is not None and fact.state != DisputeState.open:
+            await _other_end(practice, unit, fresh, before, DisputeState(fact.state))
         also(unit)
         await practice.db.commit(unit)
 
@@ -93,20 +96,9 @@ async def attempt_disputed(db: PracticeDb, attempt: Attempt, fact: DisputeFact) 
 
 
 async def _write(
-    practice: Practice,
-    unit: Unit,
-    payment: Payment,
-    attempt: Attempt,
-    before: Dispute | None,
-    fact: DisputeFact,
-    is_current: bool,
+    practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, before: Dispute | None, fact: DisputeFact
 ) -> None:
     now = practice.now()
-    state = DisputeState(fact.state)
-    if _is_outdated(before, fact, is_current):
-        if before is not None and state is not DisputeState.open:
-            await _other_end(practice, unit, payment, before, state)
-        return  # already ended; an older webhook changes nothing
     dispute = _dispute(practice.context, payment, attempt, before, fact)
     owner = attempt
     if dispute.attempt_id is not None and dispute.attempt_id != attempt.id:

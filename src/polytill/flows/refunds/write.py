@@ -134,16 +134,7 @@ async def _move(
     else:
         refunds.change(unit, before.state, after)
     for entry in entries:
-        ledger.book(
-            unit,
-            new_id(practice.context.world),
-            payment.practice_id,
-            payment.environment,
-            payment.id,
-            entry,
-            now,
-            after.id,
-        )
+        ledger.book(unit, new_id(practice.context.world), payment, entry, now, after.id)
     detail = {"refund": after.id, "from": before.state.value, "to": after.state.value, "reason": after.failure_reason}
     audit.append(unit, now, source, f"refund.{after.state.value}", payment.id, detail)
     if after.state in REFUND_DONE or after.state in REFUND_VOID:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from polytill.domain.errors import Conflict, Stale, invalid
@@ -38,16 +38,25 @@ BY_STAFF = "by_staff"  # the code in the place of a provider's code
 _NOT_DONE = "Staff decided that this was not done."
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What staff know from the provider's statement, with a note how they know it.
+
+    ``transaction`` is the provider's id or receipt number, and ``amount`` the amount in minor units.
+    """
+
+    note: str
+    transaction: str | None = None
+    amount: int | None = None
+
+
 # ── Paid ──
 
 
-async def mark_paid(
-    context: Context, practice_id: int, case_id: str, transaction: str, amount: int | None, note: str, actor: str
-) -> Evidence:
+async def mark_paid(context: Context, practice_id: int, case_id: str, proof: Proof, actor: str) -> Evidence:
     """Book an attempt whose outcome stays unknown as paid, as if its provider had reported it.
 
-    ``transaction`` is the provider's id or receipt number, and ``amount`` (minor units) the amount, as on the
-    provider's statement; the amount must be the attempt's. ``Conflict`` if the outcome is not unknown, or if the
+    The proof needs a transaction and the attempt's amount. ``Conflict`` if the outcome is not unknown, or if the
     transaction is recorded for another attempt.
     """
     practice = await context.practice(practice_id)
@@ -56,7 +65,7 @@ async def mark_paid(
     if attempt is None:
         detail = "Only an attempt with an unknown outcome can be marked as paid."
         raise Conflict(detail, code="outcome_known")
-    transaction, note = _identifier(transaction), _note(note)
+    transaction, note, amount = _identifier(proof.transaction or ""), _note(proof.note), proof.amount
     expected = Money(attempt.amount, attempt.currency)
     if amount is None:
         raise invalid("/amount", "Enter the amount that the provider's statement shows.", reason="amount_missing")
@@ -69,7 +78,7 @@ async def mark_paid(
     await ensure_lease(context, practice_id)
     named = attempt.provider_transaction_id or transaction
     seen = {"note": note, "transaction": transaction, "confirmedBy": actor}
-    decision = _decision(context, attempt, DecidedOn.payment, attempt.id, True, transaction, amount, note, actor)
+    decision = _decision(context, attempt, None, True, Proof(note, transaction, amount), actor)
     resolution = {"action": "marked_paid", "note": note, "transaction": transaction}
 
     def also(unit: Unit) -> None:
@@ -134,19 +143,11 @@ async def _no_other(db: PracticeDb, attempt: Attempt, transaction: str) -> None:
 # ── Done, not done ──
 
 
-async def decide(
-    context: Context,
-    practice_id: int,
-    case_id: str,
-    is_done: bool,
-    note: str,
-    actor: str,
-    transaction: str | None = None,
-) -> Evidence:
+async def decide(context: Context, practice_id: int, case_id: str, is_done: bool, proof: Proof, actor: str) -> Evidence:
     """Decide whether a refund, capture or cancel whose outcome stays unknown was done at the provider.
 
-    ``transaction`` is the provider's id of a refund that was done, if staff know it. ``Conflict`` if the outcome is not
-    unknown.
+    The proof has the provider's id of a refund that was done, if staff know it; its amount is not used. ``Conflict`` if
+    the outcome is not unknown.
     """
     practice = await context.practice(practice_id)
     case = await open_or_conflict(practice.db, case_id)
@@ -154,14 +155,13 @@ async def decide(
     if stuck is None:
         detail = "Only a refund, capture or cancel with an unknown outcome can be decided."
         raise Conflict(detail, code="outcome_known")
-    note = _note(note)
-    named = _identifier(transaction) if transaction and is_done and isinstance(stuck, Refund) else None
+    note = _note(proof.note)
+    named = _identifier(proof.transaction) if proof.transaction and is_done and isinstance(stuck, Refund) else None
     attempt = await attempts.by_id(practice.db, stuck.attempt_id)
     assert attempt is not None
     await ensure_lease(context, practice_id)
-    what = decided_on(stuck)
-    assert what is not None
-    decision = _decision(context, attempt, what, stuck.id, is_done, named, stuck.amount, note, actor)
+    decision = _decision(context, attempt, stuck, is_done, Proof(note, named, stuck.amount), actor)
+    what = decision.decided_on
     word = "done" if is_done else "not_done"
     resolution = {"action": f"marked_{word}", "note": note} | ({"transaction": named} if named else {})
 
@@ -266,30 +266,23 @@ async def _operation_decided(
 
 
 def _decision(
-    context: Context,
-    attempt: Attempt,
-    what: DecidedOn,
-    subject: str,
-    is_done: bool,
-    transaction: str | None,
-    amount: int | None,
-    note: str,
-    actor: str,
+    context: Context, attempt: Attempt, stuck: Refund | Operation | None, is_done: bool, proof: Proof, actor: str
 ) -> StaffDecision:
+    """A decision about a refund, capture or cancel of an attempt, or (None) about the attempt itself."""
     return StaffDecision(
         new_id(context.world),
         attempt.practice_id,
         attempt.environment,
         attempt.payment_id,
         attempt.id,
-        what,
-        subject,
+        decided_on(stuck) or DecidedOn.payment,
+        (stuck or attempt).id,
         is_done,
         attempt.config_id,
-        transaction,
-        amount,
+        proof.transaction,
+        proof.amount,
         attempt.currency,
-        note,
+        proof.note,
         actor,
         context.world.now(),
     )

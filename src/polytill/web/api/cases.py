@@ -10,6 +10,7 @@ from polytill.domain.clock import wire_time
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import CountedAs
 from polytill.flows.review import resolve, same_money, staff_decisions
+from polytill.flows.review.staff_decisions import Proof
 from polytill.storage import cases
 from polytill.storage.cases import OperatorCase
 from polytill.web.api import answers, shapes, views
@@ -167,14 +168,11 @@ async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId
     elif body.action == "mark_not_paid":
         found = await resolve.mark_not_paid(context, practice_id, case_id, body.note or "", actor)
     elif body.action == "mark_paid":
-        found = await staff_decisions.mark_paid(
-            context, practice_id, case_id, body.transaction_id or "", body.amount, body.note or "", actor
-        )
+        proof = Proof(body.note or "", body.transaction_id, body.amount)
+        found = await staff_decisions.mark_paid(context, practice_id, case_id, proof, actor)
     elif body.action in ("done", "not_done"):
-        is_done = body.action == "done"
-        found = await staff_decisions.decide(
-            context, practice_id, case_id, is_done, body.note or "", actor, body.transaction_id
-        )
+        is_done, proof = body.action == "done", Proof(body.note or "", body.transaction_id)
+        found = await staff_decisions.decide(context, practice_id, case_id, is_done, proof, actor)
     elif body.action in ("count_separately", "count_once"):
         counted = CountedAs.separate if body.action == "count_separately" else CountedAs.same
         found = await same_money.count(context, practice_id, case_id, counted, body.note or "", actor)

@@ -16,6 +16,7 @@ from polytill.flows.payments import duplicates
 from polytill.flows.payments.create import PaymentDetails
 from polytill.flows.review import resolve, same_money, staff_decisions
 from polytill.flows.review.resolve import Evidence
+from polytill.flows.review.staff_decisions import Proof
 from polytill.flows.webhooks import receive
 from polytill.storage import cases, overview, staff, webhook_events
 from polytill.storage.cases import OperatorCase
@@ -148,15 +149,15 @@ async def _decide(request: Request, found: OfPractice, case_id: str, action: str
     """Apply a staff decision about an unknown outcome, or about a refund and a dispute."""
     visitor, form = found.visitor, form_of(request)
     context, practice_id, actor, note = visitor.context, visitor.practice_id, visitor.actor, form.text("note")
-    transaction = form.text("transactionId")
+    transaction = form.text("transactionId") or None
     if action == "mark_paid":
         case = await resolve.evidence(context, practice_id, case_id)
         typed = form.text("amount")
         amount = amount_of(words_of(request), typed, case.payment.currency) if case.payment and typed else None
-        await staff_decisions.mark_paid(context, practice_id, case_id, transaction, amount, note, actor)
+        await staff_decisions.mark_paid(context, practice_id, case_id, Proof(note, transaction, amount), actor)
     elif action in ("done", "not_done"):
-        named = transaction or None
-        await staff_decisions.decide(context, practice_id, case_id, action == "done", note, actor, named)
+        proof = Proof(note, transaction)
+        await staff_decisions.decide(context, practice_id, case_id, action == "done", proof, actor)
     else:
         counted = CountedAs.separate if action == "count_separately" else CountedAs.same
         await same_money.count(context, practice_id, case_id, counted, note, actor)

@@ -143,7 +143,7 @@ async def test_a_payment_that_nobody_paid_in_time_is_expired(shared: Installatio
     await person(shared, await practice.db, "pat@example.com")
     late = (await practice.create()).body
     clock.advance(90_000)
-    await lookup.expire(shared.till.context, *await find(shared.till.context, practice.id, late["id"]))
+    await lookup.expire(*await find(shared.till.context, practice.id, late["id"]))
     clock.offset_s = 0
     assert (await practice.payment(late["id"]))["status"] == "canceled"
     async with Browser(shared) as browser:

@@ -39,7 +39,7 @@ REFUSED = Declined(Reason.declined, True, "51", "No.")
 
 
 def paid(amount: int = 1000, currency: str = "NGN", fee: int | None = 15, transaction: str = "tx-1") -> Succeeded:
-    """The money is there."""
+    """The payment was received."""
     return Succeeded(Money(amount, currency), transaction, None if fee is None else Money(fee, currency))
 
 
@@ -131,7 +131,7 @@ class Scene:
         return await receive.receive(self.context, configuration.hook_token, {"x-secret": secret}, body)
 
     async def cases(self) -> list[str]:
-        """The kinds of what waits for a person."""
+        """The kinds of the open review cases."""
         return sorted(case.kind for case in await cases.listed(self.db))
 
     async def later(self, seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""Cash and bank transfers: only staff say that the money is there, once, with a note, and it stays on record."""
+"""Cash and bank transfers: only staff confirm them, once, with a note in the audit log."""
 
 from __future__ import annotations
 

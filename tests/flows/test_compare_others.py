@@ -69,7 +69,7 @@ async def given_back(scene: Scene, payment: Any) -> list[tuple[str, str, str | N
     return sorted((r.origin, r.state.value, r.provider_refund_id) for r in found)
 
 
-# ── A link that was paid twice, and what was given back of money that is not booked yet ──
+# ── A link that was paid twice, and refunds of money that is not booked yet ──
 
 
 async def paid_twice(scene: Scene, lists: Lists) -> Any:
@@ -114,7 +114,7 @@ async def test_a_listed_second_success_of_which_nothing_is_said_holds_up_no_more
 
 
 async def test_a_refund_of_a_payment_that_could_not_be_asked_about_is_not_forgotten(scene: Scene, lists: Lists) -> None:
-    """Paid, and given back in the dashboard; all of its deliveries were lost."""
+    """Paid, and refunded in the dashboard; all webhooks were lost."""
     await scene.configure()
     scene.wire.says("create", LINK)
     taken = await scene.pay()
@@ -201,7 +201,7 @@ async def test_a_refund_in_the_dashboard_that_failed_gave_nothing_back(scene: Sc
     scene.wire.always("confirm", paid())
     await run(scene)
     assert await given_back(scene, payment) == []
-    assert lists.asked.count(("disputes", "sk_test_1")) > 0, "the comparison went on"
+    assert lists.asked.count(("disputes", "sk_test_1")) > 0, "the reconciliation continued"
     assert (await scene.payment(payment.id)).amount_refunded == 0
 
 
@@ -446,7 +446,7 @@ async def test_replaced_keys_that_are_refused_stop_nothing_and_are_spared_for_a_
     await run(scene)
     assert {key for _, key in lists.asked} == {"sk_test_2"}
     lists.put("transactions", scene.clock.at_s, PaymentFact(LINK, "order-1", "tx-5"), "sk_test_2")
-    assert await run(scene) == 1, "its window went on"
+    assert await run(scene) == 1, "its period continued"
     lists.asked.clear()
     await run(scene, ASKED_AGAIN_S)
     assert ("transactions", "sk_test_1") in lists.asked

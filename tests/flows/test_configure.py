@@ -31,7 +31,7 @@ WRONG = [
     (Keys("pk_test_1", Secret("  ")), SANDBOX, "/secretKey", "needs its secret key"),
     (Keys("pk_test_1", Secret("sk_test_1"), Secret("nothing")), SANDBOX, "/webhookSecret", "does not look like"),
     (Keys("pk_test_1", Secret("sk_test_1"), None, {"region": 5}), SANDBOX, "/config/region", "type"),
-    (Keys("pk_test_1", Secret("sk_test_1"), None, {"colour": "red"}), SANDBOX, "/config", "additionalProperties"),
+    (Keys("pk_test_1", Secret("sk_test_1"), None, {"paint": "red"}), SANDBOX, "/config", "additionalProperties"),
     (Keys("pk_test_1", Secret("sk_test_1"), None, {"pin": "12"}), SANDBOX, "/config/pin", "minLength"),
 ]
 

@@ -238,7 +238,7 @@ class Runs(RuleBasedStateMachine):
             self.payment = applied(self.payment, verdict.change, NOW)
         for entry in verdict.entries:
             self.lines += [(entry.debit, entry.amount), (entry.credit, -entry.amount)]
-        assert self.payment.amount_captured >= had, "captured money never goes away by itself"
+        assert self.payment.amount_captured >= had, "captured money never disappears"
 
     @invariant()
     def checks_hold(self) -> None:

@@ -1,4 +1,4 @@
-"""Finding out what became of a call whose answer was lost, for as long as it takes; and payments that nobody finishes."""
+"""Lookups of calls whose answer was lost, for as long as needed; and payments that nobody finishes."""
 
 from __future__ import annotations
 
@@ -404,7 +404,7 @@ async def test_one_that_cannot_be_looked_up_does_not_hold_up_the_others(
 
     async def broken(practice: Practice, payment: Any, attempt: Any, source: str = "lookup") -> Any:
         if payment.id == first.payment.id:
-            raise RuntimeError("a mistake of ours")
+            raise RuntimeError("our own mistake")
         return await real(practice, payment, attempt, source)
 
     monkeypatch.setattr(lookup, "refresh", broken)
@@ -701,7 +701,7 @@ async def test_who_paid_another_amount_is_not_told_to_have_paid_nothing(scene: S
     assert (await scene.payment(payment.id)).status is P.requires_action
     assert await plain(scene.db, "SELECT type FROM events") == [("payment.amount_mismatch",)]
     [case] = await cases.listed(scene.db)
-    await resolve.resolve(scene.context, scene.practice_id, case.id, "Given back at the provider.", "staff")
+    await resolve.resolve(scene.context, scene.practice_id, case.id, "Refunded at the provider.", "staff")
     asked = len(scene.wire.of("confirm"))
     for _ in range(10):
         await scene.later(1)
@@ -896,14 +896,14 @@ async def test_what_a_clock_of_another_year_has_put_off_is_asked_about_all_the_s
 
 
 async def test_a_further_transaction_that_does_not_fit_is_news(scene: Scene) -> None:
-    """Also after what became of the first was put away."""
+    """Also after the case of the first was resolved."""
     await scene.configure()
     scene.wire.says("create", LINK)
     await scene.pay()
     scene.wire.always("confirm", paid(900, transaction="tx-1"))
     await scene.later(70)
     [case] = await cases.listed(scene.db)
-    await resolve.resolve(scene.context, scene.practice_id, case.id, "Given back by hand.", "ada")
+    await resolve.resolve(scene.context, scene.practice_id, case.id, "Refunded in cash.", "ada")
     await scene.later(3600)
     assert await scene.cases() == []
     scene.wire.always("confirm", paid(800, transaction="tx-2"))

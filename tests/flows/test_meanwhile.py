@@ -173,7 +173,7 @@ async def test_a_refused_question_is_no_refused_repeat(
 
 
 async def test_a_cancel_that_an_authorization_overtakes_has_not_come_about(scene: Scene) -> None:
-    """There was nothing to call off when the provider was asked; by the time of writing, the money is held."""
+    """At the lookup there was nothing to cancel; at the time of writing, the amount is authorized."""
     configuration = await scene.configure()
     scene.wire.says("create", LINK)
     taken = await scene.pay(capture="manual")
@@ -208,7 +208,7 @@ async def test_an_expiry_that_an_authorization_overtakes_cancels_nothing(scene: 
 
 @pytest.mark.parametrize("answer", ["canceled", "held", "none"])
 async def test_news_of_a_hold_that_comes_after_its_end_is_asked_about(scene: Scene, answer: str) -> None:
-    """The first delivery of it had to wait over there; the host has canceled it since."""
+    """The first webhook was delayed at the provider; the host has canceled the payment since."""
     configuration = await scene.configure()
     scene.wire.says("create", held())
     taken = await scene.pay(capture="manual")
@@ -222,7 +222,7 @@ async def test_news_of_a_hold_that_comes_after_its_end_is_asked_about(scene: Sce
     assert asked.params.only_ask
     payment = await scene.payment(taken.payment.id)
     assert payment.status is (P.authorized if answer == "held" else P.canceled), (
-        "it may be held again: it was called off here"
+        "it may be authorized again: it was canceled here"
     )
     if answer == "none":
         assert late is not None

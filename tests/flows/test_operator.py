@@ -1,4 +1,4 @@
-"""The operator's queue: the evidence is there, and no way out of a case doubles or guesses money."""
+"""Review cases: each shows its evidence, and no resolution doubles or guesses money."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_an_ordinary_refund_leaves_the_duplicate_alone(scene: Scene) -> No
     await scene.till.refund(scene.practice_id, str(case.payment_id), key="r", amount=400)
     await resolve.refund_duplicate(scene.context, scene.practice_id, case.id, "ada")
     asked = [call.params.provider_transaction_id for call in scene.wire.of("refund")]
-    assert asked == ["tx-b", "tx-a"], "what the payment has captured is given back from where it was captured"
+    assert asked == ["tx-b", "tx-a"], "a refund goes to the transaction that captured the amount"
 
 
 async def dashboard(scene: Scene, case: OperatorCase, fact: RefundFact) -> None:
@@ -145,8 +145,8 @@ async def test_a_case_is_put_away_with_a_note_and_once(scene: Scene) -> None:
     case = await paid_twice(scene)
     with pytest.raises(Invalid):
         await resolve.resolve(scene.context, scene.practice_id, case.id, "  ", "ada")
-    found = await resolve.resolve(scene.context, scene.practice_id, case.id, "Given back in cash, receipt 7", "ada")
-    assert found.case.detail["resolution"] == {"action": "resolved", "note": "Given back in cash, receipt 7"}
+    found = await resolve.resolve(scene.context, scene.practice_id, case.id, "Refunded in cash, receipt 7", "ada")
+    assert found.case.detail["resolution"] == {"action": "resolved", "note": "Refunded in cash, receipt 7"}
     assert found.case.detail["attempt"] == case.subject, "what was seen is kept"
     for way in (resolve.refund_duplicate, resolve.look_up):
         with pytest.raises(Conflict) as refused:
@@ -293,7 +293,7 @@ async def test_a_lost_dispute_that_overtook_the_news_of_its_money_takes_no_other
     assert (payment.amount_lost, payment.amount_captured) == (0, 1000)
     assert await duplicate_held(scene) == 0
     assert sorted({*await scene.cases()} - {"dispute_open"}) == ["dispute_lost"], (
-        "nothing of the duplicate is left to give back"
+        "nothing of the duplicate is left to refund"
     )
     assert await webhook_events.listed(scene.db, "received", payment.id) == []
     await scene.books_agree()

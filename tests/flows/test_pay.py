@@ -75,7 +75,7 @@ async def test_what_the_provider_is_told(scene: Scene) -> None:
 
 
 async def test_no_route_by_what_another_node_has_changed(scene: Scene) -> None:
-    """A node remembers configurations for a while; the write that takes the payment finds out, and routes anew."""
+    """A node caches configurations; the write that creates the payment detects a change, and routes again."""
     await scene.configure(is_default=True)
     scene.wire.says("create", LINK)
     assert (await scene.pay()).payment.provider_code == "scripted"  # now they are remembered

@@ -351,7 +351,7 @@ async def test_a_refund_that_was_set_free_does_not_take_from_another(scene: Scen
 
 
 async def test_an_answer_that_names_anothers_refund_is_put_before_a_person(scene: Scene) -> None:
-    """One refund of the provider cannot be two of ours."""
+    """One refund at the provider cannot be two of our refunds."""
     configuration = await scene.configure()
     payment = await scene.succeeded()
     about = payment.provider_transaction_id

@@ -1,4 +1,4 @@
-"""Workers share the practices by claims: never two at one thing, and what a dead one held is taken up by another."""
+"""Workers share the practices by claims: never two for one item, and another worker continues the work of a dead one."""
 
 from __future__ import annotations
 
@@ -425,7 +425,7 @@ async def test_what_clocks_that_are_right_have_written_stays(scene: Scene, monke
 async def test_a_worker_whose_own_clock_is_far_behind_ends_no_visit_for_good(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To it every claim ends in another year. What it makes free is due, and taken up again at once."""
+    """Its clock shows every claim as ended. The practices that it frees are due and claimed again at once."""
     begun: list[int] = []
 
     async def visit(*_: object) -> int:

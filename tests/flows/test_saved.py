@@ -140,7 +140,7 @@ async def test_a_charge_is_made_once_whatever_comes(scene: Scene, outcome: Any) 
     assert len(scene.wire.of("charge")) == 1
     found = await scene.attempts(made.payment.id)
     assert len(found) == 1
-    if outcome is LOST:  # never arrived, beyond every horizon: over, and nothing follows by itself
+    if outcome is LOST:  # never arrived, beyond every horizon: over, and no other attempt follows
         assert (found[0].state, (await scene.payment(made.payment.id)).status) == ("not_sent", "failed")
 
 
@@ -192,7 +192,7 @@ async def test_a_lost_direct_charge_is_followed_by_none(scene: Scene) -> None:
     made = await begun(scene, LOST)
     scene.wire.always("lookup", MISSING)
     await scene.later(30)
-    assert (await scene.payment(made.payment.id)).status == "processing"  # it may still be running over there
+    assert (await scene.payment(made.payment.id)).status == "processing"  # it may still be running at the provider
     for _ in range(3):
         await scene.later(200)
     assert (await scene.payment(made.payment.id)).status == "failed"

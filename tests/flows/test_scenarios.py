@@ -100,7 +100,7 @@ async def written(practice: Practice) -> tuple[int, int]:
 
 
 async def undecided(practice: Practice) -> list[Any]:
-    """Deliveries that were answered and neither applied nor rightly ignored, and what waits for a person."""
+    """Webhooks that were answered and neither applied nor rightly ignored, and the open review cases."""
     db = await practice.db
     left = await db.fetch("SELECT event_type, state, reason FROM webhook_events WHERE state IN ('received', 'parked')")
     return [dict(row) for row in [*left, *await db.fetch("SELECT kind, detail FROM operator_cases")]]
@@ -237,7 +237,7 @@ async def paystack_refund_then_failed(house: Installation, clock: Clock) -> None
 
 
 async def silent(house: Installation) -> tuple[Practice, dict[str, Any], str]:
-    """A practice whose provider delivers nothing by itself, a payment of 100.00 NGN, and its reference."""
+    """A practice whose provider sends no webhook, a payment of 100.00 NGN, and its reference."""
     practice = await Practice.make(house, "flutterwave")
     await practice.fault("webhook", "drop", count=None)
     made = (await practice.create(10_000)).body

@@ -72,7 +72,7 @@ async def test_invited_then_signed_in(till: Polytill, db: StaffDb) -> None:
 async def test_a_session_ends(till: Polytill, db: StaffDb, clock: Clock) -> None:
     idle = await _person(till, db)
     clock.advance(staff.IDLE_S - 10)
-    assert await _session(till, db, idle) is not None  # used: the idle time begins anew
+    assert await _session(till, db, idle) is not None  # used: the idle time starts again
     clock.advance(staff.IDLE_S - 10)
     assert await _session(till, db, idle) is not None
     clock.advance(staff.IDLE_S + 10)

@@ -50,6 +50,7 @@ PLACES: tuple[str, ...] = (
     "simulation/*.py",
     "benchmarks/*.py",
     "examples/*",
+    "tests/[!h]*.py",  # not tests/house, which plants them
     "docs/*.md",
     "README.md",
     "CONTRIBUTING.md",

@@ -1,7 +1,7 @@
 """Captures of a hold at its edges, at each provider that has holds, against the provider's own books.
 
-Also more captured in the provider's dashboard than was authorized: it is never booked as what it is not, and waits for a
-person. Source: issue 18, item 5.
+Also more captured in the provider's dashboard than was authorized: nothing is booked, and a review case opens.
+Source: issue 18, item 5.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Access tokens: fetched once for each set of credentials, shared by nobody else, fetched anew when they end."""
+"""Access tokens: fetched once for each set of credentials, never shared, fetched again when they expire."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ async def test_statuses() -> None:
     outcome = await state(intent("requires_action", next_action={"type": "use_stripe_sdk", "use_stripe_sdk": {}}))
     assert outcome.action.kind is NextKind.client_token
     assert (await state(intent("requires_action", client_secret=None))).action is None
-    kept = intent("requires_action", client_secret="[removed]")  # as it stands in a delivery that was put away
+    kept = intent("requires_action", client_secret="[removed]")  # as in a stored webhook
     assert (await state(kept)).action is None
     assert isinstance(await state(intent("processing")), Pending)
     outcome = await state(intent("requires_capture", amount_capturable=900, amount_received=0))

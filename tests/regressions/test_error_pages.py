@@ -1,7 +1,7 @@
 """Whatever a person's browser sends, the answer is a page in their language; the API answers problem documents.
 
 Source: issue 18, items 10 and 12: a NUL character in an address of a page, an unknown address, a method that a page does not
-take, a form that is too large, and a fault of ours were raw JSON. The answer is made in one place for all of them.
+take, a form that is too large, and our own faults were raw JSON. The answer is made in one place for all of them.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ async def test_a_fault_of_ours_is_a_page_without_its_text(
     shared: Installation, browser: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("a secret stands here")
+        raise RuntimeError("a secret is here")
 
     monkeypatch.setattr("polytill.web.console.pages.read_form", broken)
     monkeypatch.setattr(type(shared.till.context.ring), "read_address", broken)

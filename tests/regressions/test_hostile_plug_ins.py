@@ -1,4 +1,4 @@
-"""Whatever a plug-in's code does, it fails by itself: nothing is lost, nothing else stops, and the log names its line.
+"""Whatever a plug-in's code does, only its own call fails: nothing is lost, nothing else stops, and the log names its line.
 
 Source: issue 18, item 11, tried with plug-ins that were broken on purpose. An outcome with a float for an amount, a text
 for a reason or a date in its response was an error after the call, where the attempt was to be written: the payment stayed
@@ -121,7 +121,7 @@ async def test_whatever_is_raised_is_an_unknown_outcome(scene: Scene, told: list
 
 
 async def test_a_caller_who_goes_away_still_ends_the_call(scene: Scene) -> None:
-    """A cancellation of ours is none of the handler's."""
+    """Our cancellation of a task is not the handler's."""
     await scene.configure()
     begun = asyncio.Event()
 

@@ -229,7 +229,7 @@ async def test_log_lines_carry_the_request_id_and_our_frames(
     practice = await installation.till.context.practice(practice_id)
 
     async def broken(*_: object) -> None:
-        raise RuntimeError("a secret stands here")
+        raise RuntimeError("a secret is here")
 
     lines: list[Any] = []
 

@@ -99,7 +99,7 @@ def test_each_test_is_named_by_a_row() -> None:
 
 
 def test_each_finding_of_the_closed_lists_has_a_row() -> None:
-    """Either a fault with its tests, or a line that says where it is taken up."""
+    """Either a fault with its tests, or a line that names the issue for it."""
     assert {review: len(found) for review, found in FINDINGS.items()} == {
         "reports": 22,
         "handlers": 10,
@@ -112,6 +112,6 @@ def test_each_finding_of_the_closed_lists_has_a_row() -> None:
     expected = {(review, number) for review, numbers in FINDINGS.items() for number in numbers}
     assert expected - tested - left == set()
     for number, row in _tables()["finding"]:
-        assert len(row) == 3, f"line {number} is not: finding, what it is, where it is taken up"
+        assert len(row) == 3, f"line {number} is not: finding, what it is, the issue for it"
         assert _findings(row[0]), f"line {number} names no finding"
         assert all(row), f"line {number} has an empty cell"

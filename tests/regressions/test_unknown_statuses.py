@@ -91,7 +91,7 @@ def is_strange(fact: Any, word: str) -> bool:
 
 @pytest.mark.parametrize("fixture", HOSTED, ids=lambda one: one.handler.code)
 async def test_a_webhook_with_a_new_word_claims_nothing_and_is_not_ignored(fixture: Any) -> None:
-    """Allowed: a fact that is to be asked about, or a notice for a person. Never money, an end, or silence."""
+    """Allowed: a fact that needs a lookup, or a review case. Never money, a final state, or nothing."""
     stand, dice = Stand(fixture), random.Random(f"{fixture.handler.code} webhook")
     handler = stand.handler(stand.wire("paid"))
     for name in fixture.deliveries:
@@ -105,7 +105,7 @@ async def test_a_webhook_with_a_new_word_claims_nothing_and_is_not_ignored(fixtu
             try:
                 after = handler.process_webhook(json.dumps(with_word(content, path, word)).encode())
             except ValueError:
-                continue  # parked as unreadable, for a person
+                continue  # parked as unreadable
             assert after.action in ("apply", "notify"), f"{name} {path} as {word} is ignored"
             for fact in after.facts:
                 same = claim_of(fact) in [claim_of(one) for one in before.facts] and path != own

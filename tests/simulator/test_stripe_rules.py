@@ -63,7 +63,7 @@ async def test_amounts_that_stripe_refuses(client: Client, currency: str, amount
 @pytest.mark.parametrize(
     ("form", "code", "param"),
     [
-        ({"colour": "red"}, "parameter_unknown", "colour"),
+        ({"paint": "red"}, "parameter_unknown", "paint"),
         ({"payment_method_types[0]": "card"}, "payment_method_types_no_longer_supported", "payment_method_types"),
         ({"payment_method": "pm_unknown"}, "resource_missing", "payment_method"),
         ({"customer": "cus_unknown"}, "resource_missing", "customer"),
@@ -184,7 +184,7 @@ async def test_a_list_by_time_finds_what_an_answer_lost(client: Client) -> None:
     row = (await client.book(reference="lost"))[0]
     listed = (await client.stripe("GET", "/payment_intents?created[gte]=1000000000&limit=100")).json
     assert [(item["id"], item["metadata"]) for item in listed["data"]] == [(row["id"], {"polytill_attempt": "lost"})]
-    for query in ("limit=0", "limit=x", "created[gte]=soon", "created[near]=1", "starting_after=pi_no", "colour=red"):
+    for query in ("limit=0", "limit=x", "created[gte]=soon", "created[near]=1", "starting_after=pi_no", "paint=red"):
         assert (await client.stripe("GET", f"/payment_intents?{query}")).status in (400, 404), query
 
 

@@ -330,7 +330,7 @@ async def test_what_the_server_has_not_noticed_yet_costs_no_further_connection(
         return await real(url)
 
     monkeypatch.setattr(postgres, "connect", connect)
-    monkeypatch.setattr(wide, "_give_back", lambda: pytest.fail("one more was given back"))
+    monkeypatch.setattr(wide, "_give_back", lambda: pytest.fail("one more was returned"))
     monkeypatch.setattr(postgres, "PAUSE_S", 0.5)
     await use(wide, next(name for name in (*databases, "postgres") if name not in wide._idle))
     assert wide.limit == before

@@ -1,4 +1,4 @@
-"""The practice's page of what waits for a person: the evidence is shown, and only what is safe can be chosen."""
+"""The practice's review cases: the page shows the evidence and offers only safe actions."""
 
 from __future__ import annotations
 

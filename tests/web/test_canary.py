@@ -128,7 +128,7 @@ async def test_no_secret_anywhere(
     recorder.keep("standard output", out + err)
 
     secrets = [value for keys in SECRETS.values() for value in keys.values()] + [CONFIG_SECRET, LIVE, WORD]
-    # API keys of ours are shown once, when they are made, and are nowhere in clear after that.
+    # API keys are shown once, when they are created, and are stored nowhere in clear.
     ours = [house.owner_key, *(practice.key for practice in practices)]
     client_tokens = await _provider_tokens(practices)
     assert client_tokens
@@ -262,7 +262,7 @@ async def _keys_in_wrong_places(house: Installation, practice: Practice) -> None
 
 
 async def _service_crash(house: Installation, practice: Practice, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mistake of ours whose exception quotes a key: answered as a problem, logged without its text."""
+    """An exception of our own that quotes a key: answered as a problem, logged without its text."""
 
     async def crash(*_: Any, **__: Any) -> Any:
         try:

@@ -112,7 +112,7 @@ async def test_nothing_is_tried_again_while_a_link_can_be_paid(shared: Installat
     assert _state(html) == "declined"
     assert page.ways == ([made["nextAction"]["url"]] if code != "stripe" else [])  # the very same link
     await changes_nothing()
-    # Called off by staff: at a provider that cannot close links it may still be payable.
+    # Marked as not paid by staff: at a provider that cannot close links it may still be payable.
     await practice.call("POST", f"/payments/{made['id']}/cancel", idempotency=fresh())
     page, html, _ = await _shown(shared, f"/pay/{made['clientToken']}")
     assert (_state(html), page.ways, page.forms) == ("canceled", [], [])
@@ -376,7 +376,7 @@ async def test_language_and_amount_of_the_payer(shared: Installation) -> None:
         assert "Set-Cookie" not in headers
 
 
-# ── Colour ──
+# ── Color ──
 
 
 async def test_the_practice_chooses_its_colour(shared: Installation) -> None:

@@ -1,4 +1,4 @@
-"""Pages of the desk: money that staff counted themselves, the checkout's colour, and the way to the doors."""
+"""Manual payments, the checkout's color, and the start page."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def test_only_where_cash_is_set_up_and_only_by_admins(shared: Installation
         assert (await browser.get(f"{door}/manual")).status == 403
 
 
-# ── The checkout's colour ──
+# ── The checkout's color ──
 
 
 async def test_the_checkouts_colour(shared: Installation) -> None:

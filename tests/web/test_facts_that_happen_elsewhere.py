@@ -1,4 +1,4 @@
-"""What happens at the provider without us: booked as a fact, told to the platform, put before a person where one decides."""
+"""Facts that originate at the provider: they are booked, send an event, and open a review case if a person must decide."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ async def test_sweeping_is_enough(shared: Installation, clock: Clock) -> None:
 
 
 async def test_crash_between_sent_and_answer(shared: Installation, clock: Clock) -> None:
-    """The caller goes away while the provider still works: the payment is there, and is found out about."""
+    """The caller disconnects while the provider is working: the payment exists, and a lookup finds its outcome."""
     for code in PROVIDERS:
         practice = await Practice.make(shared, code)
         await practice.fault("create", "slow", delaySeconds=0.3)
@@ -180,7 +180,7 @@ async def test_crash_between_sent_and_answer(shared: Installation, clock: Clock)
 
 @pytest.mark.parametrize("code", PROVIDERS)
 async def test_lookup(shared: Installation, code: str) -> None:
-    """Paid over there, all deliveries lost, and the question breaks too: the next question finds it."""
+    """Paid at the provider, all webhooks lost, and the lookup fails, too: the next lookup finds it."""
 
     async def check(one: Break) -> None:
         practice = await Practice.make(shared, code)
@@ -237,13 +237,13 @@ async def test_refund(shared: Installation, clock: Clock, code: str) -> None:
             assert made.body["status"] == "not_sent"
         elif one.kind != "slow":
             assert made.body["status"] == "unknown", made.body
-            # While it is not known, its amount is held: the whole cannot be given back beside it.
+            # While its outcome is unknown, its amount is reserved: the whole payment cannot be refunded as well.
             whole = await practice.refund(payment["id"], AMOUNT)
             assert (whole.status, whole.body["code"]) == (409, "refund_exceeds_captured")
         again = await practice.refund(payment["id"], part, key)
         assert (again.status, again.body["id"]) == (201, made.body["id"])
         if made.body["status"] == "unknown":
-            # "Not found" proves nothing while the call may still be running over there: it may be about to work.
+            # "Not found" proves nothing while the call may still be running at the provider: it may be about to succeed.
             asked = await practice.call("GET", f"/payments/{payment['id']}/refunds/{made.body['id']}")
             assert asked.body["status"] in ("unknown", "pending", "succeeded"), asked.body
         lost[one.name] = (practice, payment["id"], made.body["id"], key)

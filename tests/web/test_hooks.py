@@ -33,7 +33,7 @@ async def silent(shared: Installation, code: str) -> Practice:
 
 
 async def paid_silently(practice: Practice) -> str:
-    """A payment that was paid over there, of which nobody has told us."""
+    """A payment that was paid at the provider, without a webhook."""
     made = await practice.create()
     await practice.act(made.body["attempts"][0]["reference"])
     assert (await practice.payment(made.body["id"]))["status"] == "requires_action"

@@ -167,7 +167,7 @@ async def test_what_nobody_signed_and_nobody_can_use_is_bounded(
     assert len(told) == (0 if kind == "other" else 5)
     replayed = await practice.call("POST", f"/webhook-events/{known[0].id}/replay")
     assert replayed.body["status"] == state
-    # What is about a payment of ours has a count of its own.
+    # Webhooks about a known payment are counted separately.
     payment = await created(practice)
     [attempt] = payment["attempts"]  # type: ignore[misc]
     await practice.act(attempt["reference"])

@@ -229,7 +229,7 @@ async def _abandoned(house: Installation) -> None:
 
 
 async def _case(house: Installation, practice_id: int) -> str:
-    """Something that waits for a person."""
+    """An open review case."""
     context = house.till.context
     db, case_id = await context.opening.practice(practice_id), new_id(context.world)
     async with db.transaction() as tx:

@@ -83,7 +83,7 @@ async def test_all_practices_are_migrated(shared: Installation, browser: Browser
         assert "the step after practice_0" in after.text
         assert f'<a class="go" href="/owner/practices/{broken.id}">' in after.html.partition('id="fleet"')[2]
         assert (await shared.till.context.opening.entry(whole.id)).schema_version == NEWER
-        # A process elsewhere is at it: the page says so, asks again by itself, and begins nothing.
+        # Another process is migrating: the page says so, refreshes automatically, and starts nothing.
         await mend(shared.till, broken.id)
         elsewhere = await fleet.begin(shared.till.context, "elsewhere")
         assert elsewhere is not None

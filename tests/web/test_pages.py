@@ -106,7 +106,7 @@ async def test_hostile_words_stay_words(shared: Installation) -> None:
 
 
 async def test_return_addresses(shared: Installation) -> None:
-    """What the merchant's address holds is kept, and nothing of ours breaks out of the header."""
+    """The merchant's address is used unchanged, and our parameters cannot break out of the header."""
     practice = await Practice.make(shared, "paystack")
     for given, expected in (
         ("https://shop.example", "https://shop.example?paymentId={id}&status=requires_action"),

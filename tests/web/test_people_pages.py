@@ -59,7 +59,7 @@ async def test_invited_changed_and_let_out(shared: Installation, kind: str) -> N
 
         changed = await browser.send(path, path, role="admin", active="yes")
         assert changed.status == 303
-        assert (await theirs.get(f"{door}/activity")).status == 303  # whoever is changed signs in anew
+        assert (await theirs.get(f"{door}/activity")).status == 303  # a changed person must sign in again
         await theirs.sign_in(door, new)
         assert (await theirs.get(f"{door}/people")).status == 200
 

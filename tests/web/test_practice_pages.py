@@ -1,4 +1,4 @@
-"""A practice's pages over HTTP: providers set up and switched, payments found, told and given back; bad input refused."""
+"""A practice's pages over HTTP: providers set up and switched, payments found, shown and refunded; bad input rejected."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ async def test_a_payment_is_told_and_given_back(shared: Installation, signed: Si
         assert (await browser.post(f"{path}/refund", {**form, **broken})).status == 403
     assert (await browser.post(f"{path}/refund", {**form, "minor": "100001"})).status == 409
     assert await snapshot(shared, practice.id) == before
-    for _ in range(2):  # pressed twice, given back once
+    for _ in range(2):  # pressed twice, refunded once
         assert (await browser.post(f"{path}/refund", form)).status == 303
     settled = await practice.settled(paid["id"], amountRefunded=40_050)
     assert settled["amountRefunded"] == 40_050

@@ -135,7 +135,7 @@ async def test_a_charge_whose_answer_is_lost_is_looked_up(
     assert len(taken) == (1 if acted else 0)
     payment = await practice.payment(made["id"])
     assert payment["status"] == ("succeeded" if acted else "failed")
-    assert len(payment["attempts"]) == 1  # never charged by a second attempt of ours
+    assert len(payment["attempts"]) == 1  # never charged by a second attempt
 
 
 @pytest.mark.parametrize("code", ["paystack", "flutterwave"])

@@ -58,7 +58,7 @@ async def test_a_refund_of_nothing_gives_nothing_back(shared: Installation, amou
 
 
 async def refunded(house: Installation, amount: Any) -> tuple[Practice, Json]:
-    """A payment, after a delivery that says that this much of it was given back."""
+    """A payment, after a webhook that reports a refund of this amount."""
     practice = await silent(house, "paystack")
     payment_id = await paid_silently(practice)
     await practice.deliver(*practice.delivery())

@@ -20,7 +20,7 @@ from benchmarks.processes import Program
 from benchmarks.results import Aim, Result
 from polytill.app import Polytill
 from polytill.domain.identifiers import IdentifierKind
-from polytill.flows.admin.indexing import close_blocks
+from polytill.flows.worker.search_blocks import close_blocks
 from polytill.storage import attempts, payment_identifiers, payment_search
 from polytill.storage import payments as payment_rows
 from polytill.storage.attempts import Attempt

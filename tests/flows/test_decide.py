@@ -34,7 +34,7 @@ A, P = AttemptState, PaymentStatus
 NGN = Money(1000, "NGN")
 PAYMENT = Payment(
     "p", 1, Environment.sandbox, P.processing, 1000, "NGN", None, "automatic", None, None, None, None, None, None, None,
-    False, "k", "h", "t", None, NOW, NOW,
+    False, "k", "h", "t", None, NOW, NOW, "123456",
 )  # fmt: skip
 ATTEMPT = Attempt("a", "p", 1, Environment.sandbox, 1, "paystack", 1, 1, A.sent, 1000, "NGN", NOW, NOW)
 OUTCOMES: dict[str, Any] = {

@@ -12,8 +12,6 @@ from urllib.parse import urlencode
 
 import pytest
 
-from polytill.domain.contacts import stored_phone
-from polytill.flows.admin.practices import migrate_practice
 from polytill.providers.http import Http
 from polytill.providers.mpesa.handler import MpesaProvider
 from polytill.providers.outcomes import NotSent, Reason
@@ -316,39 +314,6 @@ async def test_the_question_for_a_phone_has_an_example_of_its_country(shared: In
             made = (await practice.create(paymentMethod="bank", methodDetails=bank)).body
         shown = Page((await shared.call("GET", f"/pay/{made['clientToken']}?incomplete=phone")).body).text
         assert [code for code in ("+254", "+234", "+233") if code in shown] == [example]
-
-
-# ── Rows of earlier versions ──
-
-
-async def test_a_phone_number_of_an_earlier_version_is_found_and_charged(
-    shared: Installation, sent: list[tuple[str, Json]]
-) -> None:
-    """Such a row has the number as it was typed: it is found in every spelling, and the provider gets the right one."""
-    practice = await kenyan(shared, "mpesa")
-    made = (await practice.create(currency="KES", amount=150_000, customer={"phone": "0712345678"})).body
-    db = await practice.db
-    await db.fetch("UPDATE payments SET customer_phone = '0712-345 678', number = NULL")
-    await db.fetch("DELETE FROM payment_search")
-    await migrate_practice(shared.till.context, practice.id, "test")
-    for typed in (
-        "0712345678",
-        "0712-345%20678",
-        "%2B254712345678",
-        "%2B254%20712%20345%20678",
-        "254712345678",
-        "712345678",
-    ):
-        found = (await practice.call("GET", f"/payments?search={typed}")).body["data"]
-        assert [one["id"] for one in found] == [made["id"]], typed
-    assert stored_phone((await practice.payment(made["id"]))["customer"]["phone"], "KES") == "+254712345678"
-    await practice.act(made["attempts"][-1]["reference"], "abandon")
-    await practice.settled(made["id"], status="failed")
-    sent.clear()
-    again = await shared.call("POST", f"/pay/{made['clientToken']}/retry", raw=b"", headers=FORM)
-    assert again.status == 303
-    [prompt] = [body for url, body in sent if "stkpush" in url and "PhoneNumber" in body]
-    assert prompt["PhoneNumber"] == "254712345678"
 
 
 # ── Data that a provider refuses can be corrected ──

@@ -12,7 +12,6 @@ import pytest
 from polytill.domain.contacts import stored_phone
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows.admin.practices import migrate_practice
 from polytill.flows.payments.saved_methods import customer_key, is_same_card
 from polytill.providers.flutterwave.reading import saved_method
 from polytill.storage import saved_methods
@@ -153,39 +152,6 @@ async def test_an_expired_card_is_marked(installation: Installation) -> None:
         tx.add("UPDATE saved_methods SET expires = '2020-01'")
     [entry] = await _listed(practice)
     assert (entry["expires"], entry["expired"]) == ("2020-01", True)
-
-
-async def test_rows_of_an_earlier_version_get_their_keys(installation: Installation) -> None:
-    """Filled by the same normal form, not by the folding of a database; until then each copy is a method of its own."""
-    practice = await Practice.make(installation, "paystack")
-    await saved(practice)
-    await saved(practice)
-    db = await practice.db
-    ids = [row["id"] for row in await db.fetch("SELECT id FROM saved_methods ORDER BY id")]
-    await db.fetch("UPDATE saved_methods SET same_card = NULL, customer_key = NULL")
-    await db.fetch("UPDATE saved_methods SET customer_email = 'ÉVE@Example.com' WHERE id = $1", ids[0])
-    await db.fetch("UPDATE saved_methods SET customer_email = 'éve@example.COM' WHERE id = $1", ids[1])
-    assert [row["id"] for row in await _listed(practice)] == ids[::-1]
-    await migrate_practice(installation.till.context, practice.id, "test")
-    rows = await db.fetch("SELECT same_card, customer_key FROM saved_methods")
-    assert {row["customer_key"] for row in rows} == {"éve@example.com"}
-    assert len({row["same_card"] for row in rows}) == 1
-    assert [row["id"] for row in await _listed(practice)] == ids[:1]
-    # Without an e-mail it is the payment's phone number, as it was typed.
-    await db.fetch("UPDATE saved_methods SET same_card = NULL, customer_email = NULL")
-    await db.fetch("UPDATE payments SET customer_phone = '0803 123 4567'")
-    await installation.till.sweep(everyone=True)
-    rows = await db.fetch("SELECT customer_key FROM saved_methods")
-    assert [row["customer_key"] for row in rows] == ["+2348031234567"] * 2
-
-
-async def test_a_removal_without_keys_removes_that_copy_alone(installation: Installation) -> None:
-    practice = await Practice.make(installation, "paystack")
-    ada, bisi = [(await saved(practice, f"{name}@example.com"))["savedMethod"]["id"] for name in ("ada", "bisi")]
-    await (await practice.db).fetch("UPDATE saved_methods SET same_card = NULL, customer_key = NULL")
-    assert (await practice.call("DELETE", f"/saved-methods/{ada}")).status == 204
-    assert [row["id"] for row in await _listed(practice)] == [bisi]
-    assert await _detachments(practice) == [("detached", None)]
 
 
 def test_who_a_customer_is() -> None:

@@ -42,7 +42,7 @@ async def one_payment(till: Polytill) -> tuple[PracticeDb, Payment, Attempt]:
         config_id = await provider_configs.insert(tx, configuration, now)
     payment = Payment(
         new_id(till.context.world), entry.id, Environment.sandbox, PaymentStatus.processing, 1000, "NGN", None, "automatic",
-        None, None, None, None, None, {"a": "b"}, None, False, "key-1", "hash", "test", None, now, now,
+        None, None, None, None, None, {"a": "b"}, None, False, "key-1", "hash", "test", None, now, now, "123456",
     )  # fmt: skip
     attempt = Attempt(
         new_id(till.context.world),
@@ -132,7 +132,7 @@ async def test_uniques(till: Polytill) -> None:
     db, payment, attempt = await one_payment(till)
     now = till.context.world.now()
     unit = Unit()
-    payments.insert(unit, replace(payment, id=new_id(till.context.world)))
+    payments.insert(unit, replace(payment, id=new_id(till.context.world), number="1"))
     with pytest.raises(Duplicate) as caught:
         await db.commit(unit)
     assert "idempotency_key" in caught.value.constraint

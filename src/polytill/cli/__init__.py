@@ -242,7 +242,7 @@ def migrate() -> None:
     copy the file from another node. May be repeated, and may run on several nodes at once.
     """
     from polytill.app import Polytill, migrate_owner
-    from polytill.flows.admin import catalog, fleet, indexing
+    from polytill.flows.admin import catalog, fleet
     from polytill.flows.admin.practices import clear_half_made
     from polytill.settings import Settings
     from polytill.storage import practices
@@ -263,7 +263,6 @@ def migrate() -> None:
             for one in till.context.registry.plug_ins():
                 if one.refused:
                     console.print(f"Plug-in {one.code}: {one.refused}", style="yellow", highlight=False)
-            await indexing.fold_emails(till.context, till.context.owner)
             if cleared := await clear_half_made(till.context):
                 console.print(f"Removed incomplete practices: {cleared}.")
             entries = [

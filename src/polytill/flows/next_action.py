@@ -36,7 +36,6 @@ def open_action(db: PracticeDb, attempt: Attempt) -> NextAction | None:
     if attempt.next_action is None or attempt.state is not AttemptState.needs_action:
         return None
     values: list[Any] = json_value(db.data_key.open(attempt.next_action, _place(attempt.id)).reveal())
-    values += [None] * (7 - len(values))  # older versions sealed fewer values
     kind, url, token, instructions, wants, offline, continuation = values
     return NextAction(
         NextKind(kind),

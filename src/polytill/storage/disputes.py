@@ -15,7 +15,7 @@ from polytill.storage.units import moment
 
 @dataclass(slots=True)
 class Dispute:
-    """A customer's dispute. ``attempt_id`` is the attempt whose money it is about; None in older rows.
+    """A customer's dispute. ``attempt_id`` is the attempt whose money it is about.
 
     ``amount`` is the amount that the provider names; None if it names none. ``booked`` is the part that the ledger has
     as lost: less than ``amount`` if a refund returned the same money already.
@@ -34,7 +34,7 @@ class Dispute:
     due_at: str | None
     created_at: datetime
     updated_at: datetime
-    attempt_id: str | None = None
+    attempt_id: str
     kind: DisputeKind = DisputeKind.chargeback
     reason: DisputeReason | None = None
     provider_reason: str | None = None
@@ -68,17 +68,6 @@ def insert(unit: Writes, dispute: Dispute) -> None:
         dispute.counted_as.value if dispute.counted_as else None, dispute.funds_returned,
         identifier_key(dispute.provider_dispute_id),
     )  # fmt: skip
-
-
-async def without_search_keys(db: PracticeDb, limit: int) -> list[tuple[str, str]]:
-    """Disputes without a search key, which an earlier version has written: (our id, the provider's id)."""
-    rows = await db.fetch("SELECT id, provider_dispute_id FROM disputes WHERE search_key IS NULL LIMIT $1", limit)
-    return [(row["id"], row["provider_dispute_id"]) for row in rows]
-
-
-def set_search_key(unit: Writes, dispute_id: str, provider_dispute_id: str) -> None:
-    """Set the search key of a dispute that an earlier version has written."""
-    unit.add("UPDATE disputes SET search_key = $2 WHERE id = $1", dispute_id, identifier_key(provider_dispute_id))
 
 
 def change(unit: Writes, before: Dispute, dispute: Dispute) -> None:

@@ -92,7 +92,6 @@ async def other_attempt(db: PracticeDb, attempt: Attempt, transaction_id: str) -
     )
     if row is not None:
         return await by_id(db, row["attempt_id"])
-    # Rows of earlier versions have only the main id.
     found = await by_provider_id(db, attempt.config_id, attempt.environment, transaction_id)
     return found if found is not None and found.id != attempt.id else None
 

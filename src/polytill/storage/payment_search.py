@@ -12,13 +12,12 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from polytill.domain.contacts import email_key, shown_email, stored_phone
+from polytill.domain.contacts import email_key, shown_email
 from polytill.domain.search import END_OF_ID, Leaf, Term, amount_key, search_body
 from polytill.domain.states import Environment
 from polytill.domain.text import normal
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.payments import PAYMENT_COLUMNS, Payment, payment_of
-from polytill.storage.reading import readable
+from polytill.storage.payments import Payment
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def row_of(payment: Payment) -> SearchRow:
         payment.description,
         payment.currency,
         codes=(payment.number, payment.reference, payment.id[-END_OF_ID:]),
-        phones=_phones(payment),
+        phones=(payment.customer_phone,),
     )
     return SearchRow(
         payment.id,
@@ -62,18 +61,11 @@ def _shown_email(payment: Payment) -> str | None:
     return None if shown == payment.customer_email else shown
 
 
-def _phones(payment: Payment) -> tuple[str | None, ...]:
-    phone = payment.customer_phone
-    if phone is None or phone.startswith("+"):
-        return (phone,)
-    return phone, stored_phone(phone, payment.currency)  # of an earlier version: as it was typed
-
-
 def insert(unit: Writes, row: SearchRow) -> None:
-    """Make a payment findable. Nothing happens if it is already."""
+    """Make a payment findable."""
     unit.add(
         "INSERT INTO payment_search (environment, created_at, payment_id, major_units, email, reference, body)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
         row.environment.value,
         row.created_at,
         row.payment_id,
@@ -82,20 +74,6 @@ def insert(unit: Writes, row: SearchRow) -> None:
         row.reference,
         row.body,
     )
-
-
-async def payments_without(db: PracticeDb, after: str, limit: int) -> tuple[list[Payment], str | None]:
-    """Payments without a search row, in the order of their ids, from the first after ``after``; and the id of the last
-    one, or None at the end. Payments that this version cannot read are left out."""
-    rows = await db.fetch(
-        f"SELECT {PAYMENT_COLUMNS} FROM payments AS p WHERE practice_id = $1 AND id > $2 AND NOT EXISTS"  # noqa: S608
-        " (SELECT 1 FROM payment_search AS s WHERE s.environment = p.environment AND s.created_at = p.created_at"
-        " AND s.payment_id = p.id) ORDER BY id LIMIT $3",
-        db.practice_id,
-        after,
-        limit,
-    )
-    return readable(rows, payment_of), rows[-1]["id"] if rows else None
 
 
 def rewrite(unit: Writes, row: SearchRow) -> None:

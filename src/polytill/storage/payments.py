@@ -39,6 +39,7 @@ class Payment:
     expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    number: str  # for people
     amount_authorized: int = 0
     amount_captured: int = 0
     amount_refunded: int = 0
@@ -58,7 +59,6 @@ class Payment:
     save_method: bool = False
     saved_method_id: str | None = None  # charged while the payer is absent
     method_details: dict[str, str] | None = None  # charged directly, without the provider's page
-    number: str | None = None  # for people; None until a row of an earlier version got one
 
 
 @dataclass(slots=True)
@@ -146,11 +146,6 @@ def set_customer(unit: Writes, payment: Payment) -> None:
         json_text(payment.method_details),
         expect=1,
     )
-
-
-def set_number(unit: Writes, payment: Payment) -> None:
-    """The number of a payment that has none yet. ``Stale`` if it got one, ``Duplicate`` if the number is taken."""
-    unit.add("UPDATE payments SET number = $2 WHERE id = $1 AND number IS NULL", payment.id, payment.number, expect=1)
 
 
 def change(
@@ -261,16 +256,6 @@ async def by_key(db: PracticeDb, idempotency_key: str) -> Payment | None:
         idempotency_key,
     )
     return payment_of(row) if row else None
-
-
-async def without_number(db: PracticeDb, limit: int) -> list[Payment]:
-    """Payments of an earlier version without a number. Rows that this version cannot read are left out."""
-    rows = await db.fetch(
-        f"SELECT {PAYMENT_COLUMNS} FROM payments WHERE practice_id = $1 AND number IS NULL LIMIT $2",  # noqa: S608
-        db.practice_id,
-        limit,
-    )
-    return readable(rows, payment_of)
 
 
 async def pending_among(db: PracticeDb, payment_ids: Sequence[str]) -> set[str]:

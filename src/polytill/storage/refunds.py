@@ -185,25 +185,6 @@ def _search_key(refund: Refund) -> str | None:
     return identifier_key(refund.provider_refund_id) if refund.provider_refund_id else None
 
 
-async def without_search_keys(db: PracticeDb, limit: int) -> list[tuple[str, str]]:
-    """Refunds without a search key, which an earlier version has written: (our id, the provider's id)."""
-    rows = await db.fetch(
-        "SELECT id, provider_refund_id FROM refunds WHERE search_key IS NULL AND provider_refund_id IS NOT NULL LIMIT $1",
-        limit,
-    )
-    return [(row["id"], row["provider_refund_id"]) for row in rows]
-
-
-def set_search_key(unit: Writes, refund_id: str, provider_refund_id: str) -> None:
-    """Set the search key of a refund that an earlier version has written. Nothing happens if its id has changed."""
-    unit.add(
-        "UPDATE refunds SET search_key = $3 WHERE id = $1 AND provider_refund_id = $2",
-        refund_id,
-        provider_refund_id,
-        identifier_key(provider_refund_id),
-    )
-
-
 def looked_up_again(unit: Writes, refund: Refund) -> None:
     """Set the next lookup of a refund and its provider's last words. Nothing else about it changes. ``Stale`` if
     another writer has changed its state."""

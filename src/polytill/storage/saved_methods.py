@@ -38,9 +38,7 @@ class StoredMethod:
     provider_customer_id: str | None
     sealed_token: str | None  # None after removal
     created_at: datetime
-    # The same for all copies of one customer's card at one account; the id if that is not known. None in a row of an
-    # earlier version, which is a method of its own until its keys are filled in.
-    same_card: str | None
+    same_card: str  # the same for all copies of one customer's card at one account; the id if that is not known
     customer_key: str | None  # the customer's e-mail, else phone, in the form in which they are compared
     removed_at: datetime | None = None
 
@@ -91,12 +89,11 @@ def remove(unit: Writes, kept: StoredMethod, now: datetime, detach_at: datetime 
             "INSERT INTO saved_method_detachments (id, practice_id, environment, config_id, sealed_token,"
             " provider_customer_id, next_try_at, created_at, updated_at) SELECT id, practice_id, environment, config_id,"
             " sealed_token, provider_customer_id, $3, $4, $4 FROM saved_methods"
-            " WHERE (same_card = $1 OR id = $5) AND environment = $2 AND removed_at IS NULL",
+            " WHERE same_card = $1 AND environment = $2 AND removed_at IS NULL",
             kept.same_card,
             kept.environment.value,
             detach_at,
             now,
-            kept.id,
         )
     unit.add(
         "UPDATE saved_methods SET sealed_token = NULL, removed_at = $2 WHERE id = $1 AND removed_at IS NULL",
@@ -121,35 +118,6 @@ _OLDEST = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class WithoutKeys:
-    """A copy that an earlier version wrote, with the values from which its keys are computed."""
-
-    id: str
-    config_id: int
-    fingerprint: str | None
-    customer_email: str | None
-    customer_phone: str | None  # of the payment, as it was typed
-    currency: str
-
-
-async def without_keys(db: PracticeDb, limit: int) -> list[WithoutKeys]:
-    """Copies that an earlier version wrote."""
-    rows = await db.fetch(
-        "SELECT m.id, m.config_id, m.fingerprint, m.customer_email, p.customer_phone, p.currency FROM saved_methods m"
-        " JOIN payments p ON p.id = m.payment_id WHERE m.same_card IS NULL LIMIT $1",
-        limit,
-    )
-    return [WithoutKeys(**dict(row)) for row in rows]
-
-
-def set_keys(unit: Writes, method_id: str, same_card: str, customer_key: str | None) -> None:
-    """Set the keys of a copy that an earlier version wrote."""
-    unit.add(
-        "UPDATE saved_methods SET same_card = $2, customer_key = $3 WHERE id = $1", method_id, same_card, customer_key
-    )
-
-
 async def by_id(db: PracticeDb, method_id: str) -> StoredMethod | None:
     """One copy, removed or not."""
     row = await db.one(f"SELECT {_COLUMNS} FROM saved_methods WHERE id = $1", method_id)  # noqa: S608
@@ -160,10 +128,9 @@ async def copies(db: PracticeDb, kept: StoredMethod) -> list[StoredMethod]:
     """All copies of a method that are not removed, oldest first."""
     rows = await db.fetch(
         f"SELECT {_COLUMNS} FROM saved_methods"  # noqa: S608
-        " WHERE (same_card = $1 OR id = $3) AND environment = $2 AND removed_at IS NULL ORDER BY id",
+        " WHERE same_card = $1 AND environment = $2 AND removed_at IS NULL ORDER BY id",
         kept.same_card,
         kept.environment.value,
-        kept.id,
     )
     return [_kept(row) for row in rows]
 

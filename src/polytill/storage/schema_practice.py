@@ -132,7 +132,7 @@ sa.Table(
     flag("save_method", False), maybe("saved_method_id"), maybe("method_details", Json),
     text("idempotency_key"), text("request_hash"), text("created_by"),
     maybe("expires_at", Moment), moment("created_at"), moment("updated_at"),
-    maybe("number"),  # for people; null until ``flows/admin/indexing.py`` has processed a row of an earlier version
+    text("number"),  # for people
     sa.UniqueConstraint("practice_id", "idempotency_key"), sa.Index(None, "practice_id", "number", unique=True),
     one_of("status", states.PaymentStatus), one_of("capture_mode", ("automatic", "manual")),
     sa.CheckConstraint("amount > 0", name="amount"),
@@ -152,7 +152,7 @@ sa.Table(
     text("provider_code"), maybe("customer_email"), text("kind"), maybe("brand"), maybe("last4"),
     maybe("expires"), maybe("fingerprint"), maybe("provider_customer_id"), maybe("sealed_token"),
     moment("created_at"), maybe("removed_at", Moment),
-    maybe("same_card"), maybe("customer_key"),  # flows/admin/indexing.py fills it for older rows
+    text("same_card"), maybe("customer_key"),
     sa.UniqueConstraint("payment_id"), sa.Index(None, "customer_email"), sa.Index(None, "customer_key"),
     sa.Index(None, "same_card"),
     sa.CheckConstraint("(sealed_token IS NULL) = (removed_at IS NOT NULL)", name="removed"),
@@ -272,12 +272,12 @@ sa.Table(
     "disputes", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(), *environment(),
     text("provider_dispute_id"), text("state"), text("provider_state"), maybe("amount", sa.BigInteger),
     text("currency"), flag("funds_withdrawn", False), maybe("due_at"), moment("created_at"), moment("updated_at"),
-    maybe("attempt_id"),  # the attempt whose money it is about; not known for older rows
+    text("attempt_id"),  # the attempt whose money it is about
     text("kind", server_default="chargeback"), maybe("reason"), maybe("provider_reason"),
     whole("booked", 0),  # how much of it the ledger has as lost, without what a refund has returned already
     maybe("counted_as"),  # ``CountedAs``, if staff decided it
     flag("funds_returned", False),  # the provider shows that what it withdrew for it came back
-    maybe("search_key"),  # the provider's id in the form in which identifiers are compared
+    text("search_key"),  # the provider's id in the form in which identifiers are compared
     sa.UniqueConstraint("payment_id", "provider_dispute_id"), sa.Index(None, "search_key"),
     one_of("state", states.DisputeState),
     one_of("kind", states.DisputeKind), sa.CheckConstraint("booked >= 0", name="booked"),

@@ -86,11 +86,6 @@ def change(unit: Writes, person_id: int, role: str, is_active: bool, now: dateti
     )
 
 
-def set_email(unit: Writes, person_id: int, email: str, now: datetime) -> None:
-    """The e-mail in the form in which it is compared. ``Duplicate`` if another person has it."""
-    unit.add("UPDATE users SET email = $2, updated_at = $3 WHERE id = $1", person_id, email, now, expect=1)
-
-
 def set_password(unit: Writes, person_id: int, password_hash: str, now: datetime) -> None:
     """A new password."""
     unit.add(

@@ -13,8 +13,7 @@ from polytill.domain.external_ids import read_external_id
 from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
 from polytill.domain.names import read_name
 from polytill.flows import key_ring
-from polytill.flows.admin.indexing import index_all
-from polytill.flows.context import Context, Practice, log
+from polytill.flows.context import Context, log
 from polytill.storage import audit, migrating, people, practices
 from polytill.storage.databases import PracticeDb
 from polytill.storage.opening import DEFAULT, stamp_identity
@@ -237,7 +236,6 @@ async def migrate_practice(context: Context, practice_id: int, actor: str) -> li
     """Migrate one practice's database to the current schema. Return the applied revisions."""
     async with context.opening.at_any_schema(practice_id) as db:
         done = await migrating.migrate(db, "practice")
-        await index_all(Practice(context, db))
     entry = await practices.by_id(context.owner, practice_id)
     if not done and entry is not None and entry.schema_version == migrating.head("practice"):
         return done  # nothing was done: no audit entry, which would empty every node's caches

@@ -11,7 +11,6 @@ from polytill.flows.context import Practice
 from polytill.storage import audit, cases
 from polytill.storage.attempts import Attempt
 from polytill.storage.disputes import Dispute
-from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
@@ -19,10 +18,10 @@ from polytill.storage.units import Unit
 _ENDED_BY_FACTS = frozenset({"refund_duplicate", "refunded_at_provider", "lost_in_dispute"})
 
 
-def left(payment: Payment, attempt: Attempt, known: Iterable[Refund], disputed: Iterable[Dispute]) -> int:
+def left(attempt: Attempt, known: Iterable[Refund], disputed: Iterable[Dispute]) -> int:
     """How much of a duplicate payment can still be refunded, in minor units, after every refund that may count."""
     on_their_way = sum(r.amount for r in known if r.attempt_id == attempt.id and r.state not in REFUND_VOID)
-    return max(0, attempt.amount - on_their_way - lost(payment, attempt, disputed))
+    return max(0, attempt.amount - on_their_way - lost(attempt, disputed))
 
 
 def disputed(attempt: Attempt, known: Iterable[Dispute]) -> int:
@@ -31,25 +30,9 @@ def disputed(attempt: Attempt, known: Iterable[Dispute]) -> int:
     return sum(attempt.amount if d.amount is None else d.amount for d in about)
 
 
-def lost(payment: Payment, attempt: Attempt, disputed: Iterable[Dispute]) -> int:
-    """What lost disputes took of a duplicate payment, in minor units.
-
-    Older rows do not record which success they took. The part that the payment itself has not lost counts as this
-    one's, so that an amount that the bank may already have taken is not refunded again.
-    """
-    its = others = unnamed = 0
-    for dispute in disputed:
-        if dispute.state is not DisputeState.lost:
-            continue
-        if dispute.attempt_id == attempt.id:
-            its += dispute.booked
-        elif dispute.attempt_id is None:
-            unnamed += dispute.booked
-        else:
-            others += dispute.booked
-    # The rest of the payment's own loss; less if one of the others is a third success.
-    own_unnamed = max(0, payment.amount_lost - others)
-    return its + max(0, unnamed - own_unnamed)
+def lost(attempt: Attempt, disputed: Iterable[Dispute]) -> int:
+    """What lost disputes took of a duplicate payment, in minor units."""
+    return sum(d.booked for d in disputed if d.state is DisputeState.lost and d.attempt_id == attempt.id)
 
 
 async def follow(

@@ -101,7 +101,7 @@ async def _write(
     now = practice.now()
     dispute = _dispute(practice.context, payment, attempt, before, fact)
     owner = attempt
-    if dispute.attempt_id is not None and dispute.attempt_id != attempt.id:
+    if dispute.attempt_id != attempt.id:
         owner = await attempts.by_id(practice.db, dispute.attempt_id) or attempt
     current = current_attempt(payment, await attempts.of_payment(practice.db, payment.id)).id
     change = await returned_amounts.book(practice, unit, payment, owner, News("provider", current, dispute=dispute))
@@ -166,7 +166,7 @@ def _dispute(
         due_at, reason = due_at or before.due_at, reason or before.reason
         provider_reason = provider_reason or before.provider_reason
         # The attempt whose loss was booked does not change, either.
-        owner = before.attempt_id if before.booked and before.attempt_id else owner
+        owner = before.attempt_id if before.booked else owner
     return Dispute(
         before.id if before else new_id(context.world), payment.id, payment.practice_id, payment.environment,
         fact.provider_dispute_id, state, fact.provider_state, amount, payment.currency, withdrawn, due_at,

@@ -269,7 +269,7 @@ async def _duplicate_refund(practice: Practice, case: OperatorCase, actor: str, 
         await refunds.of_payment(practice.db, payment.id),
         await disputes.of_payment(practice.db, payment.id),
     )
-    left = duplicates.left(payment, attempt, known, disputed)
+    left = duplicates.left(attempt, known, disputed)
     if left <= 0:
         raise Conflict("This duplicate payment is already being refunded.", code="already_refunded")
     if not accept_dispute_risk and duplicates.disputed(attempt, disputed):

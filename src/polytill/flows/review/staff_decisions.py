@@ -135,7 +135,7 @@ async def _no_other(db: PracticeDb, attempt: Attempt, transaction: str) -> None:
     if other is None:
         return
     payment = await payments.by_id(db, other.payment_id)
-    name = payment.number or payment.id if payment else other.payment_id
+    name = payment.number if payment else other.payment_id
     detail = f"Transaction {transaction} is already recorded for payment {name}. Check the id: one transaction pays one attempt."
     raise Conflict(detail, code="transaction_recorded", transaction=transaction, payment=name)
 

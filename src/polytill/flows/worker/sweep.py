@@ -8,11 +8,11 @@ from datetime import datetime
 import structlog
 
 from polytill.domain.errors import NotNow
-from polytill.flows.admin.indexing import close_blocks, index_some
 from polytill.flows.context import Context, log
 from polytill.flows.events import forward
 from polytill.flows.payments.saved_methods import detach_due
 from polytill.flows.recovery.lookup import sweep
+from polytill.flows.worker.search_blocks import close_blocks
 from polytill.storage import leases, payments, saved_methods
 from polytill.storage.units import Unit
 
@@ -35,7 +35,6 @@ async def sweep_practice(context: Context, practice_id: int, lease_until: dateti
         # A failure to forward events must not stop the lookups. It is tried again below.
         log.error("not_forwarded", practice=practice_id, error=type(error).__name__)
     done += await sweep(context, practice_id)
-    done += await index_some(practice)
     await close_blocks(practice.db)
     done += await detach_due(practice)
     done += await forward(practice)

@@ -155,7 +155,7 @@ async def _correcting(practice: Practice, payment: Payment, retry: bool, wrong: 
 
 def _manual(language: Language, payment: Payment, step: flow.Step | None) -> str | None:
     """How to pay in person or into the practice's account, in the customer's language: a handler has only one language."""
-    if step is None or payment.provider_code != ManualProvider.code or payment.number is None:
+    if step is None or payment.provider_code != ManualProvider.code:
         return None
     account = step.public.get("accountNumber")
     told = {

@@ -122,7 +122,7 @@ def _line(payment: Payment, books: dict[str, Sums], called: list[str], found: Of
         cell(payment.customer_name),
         cell(payment.reference),
         cell(payment.description),
-        payment.number or "",
+        payment.number,
         cell(" ".join(called)),
     ]
 

@@ -213,7 +213,7 @@ def _duplicate_left(found: Evidence) -> int:
     if found.case.kind is not CaseKind.duplicate_payment or found.case.state != "open":
         return 0
     held = next((a for a in found.attempts if a.id == found.case.subject and a.state is AttemptState.succeeded), None)
-    return duplicates.left(found.payment, held, found.refunds, found.disputes) if found.payment and held else 0
+    return duplicates.left(held, found.refunds, found.disputes) if found.payment and held else 0
 
 
 def _shown(found: Evidence) -> Shown | None:

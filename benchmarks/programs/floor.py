@@ -32,7 +32,8 @@ from polytill.flows.payments.create import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.storage.units import Step, as_one_statement, json_text
 from polytill.web import logs
-from polytill.web.api import views
+from polytill.web.api.models.payments import Payment
+from polytill.web.api.responses import respond
 
 LINES = 16  # keep-alive connections to the provider
 
@@ -133,7 +134,7 @@ class Floor:
                     return_url=body["returnUrl"],
                 )
                 taken = await till.pay(practice.id, request, actor="key:1")
-            answer = bytes(views.answer(views.payment_view(OpenPractice(till.context, db), taken)).body)
+            answer = bytes(respond(Payment.with_details(OpenPractice(till.context, db), taken)).body)
         assert len(recorder.units) == 2
         payment, attempt = taken.payment.id, taken.attempts[-1].id
         known = {

@@ -348,6 +348,8 @@ def _undocumented(path: str, body: list[ast.stmt], classes: Classes, inherited: 
     for node in body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
             continue
+        if any(ast.unparse(decorator) == "overload" for decorator in node.decorator_list):
+            continue  # a signature of the function below, which has the docstring
         if ast.get_docstring(node) is None and node.name not in inherited:
             yield f"{path}.{node.name} has no docstring."
         if isinstance(node, ast.ClassDef):

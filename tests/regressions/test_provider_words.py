@@ -15,8 +15,8 @@ from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unkn
 from polytill.storage import attempts, refunds
 from polytill.storage.refunds import Operation
 from polytill.storage.units import Unit
-from polytill.web.api.operation_shapes import operation_view
-from polytill.web.api.views import refund_view
+from polytill.web.api.models.attempts import Operation as OperationBody
+from polytill.web.api.models.refunds import Refund
 from tests.flows.scenes import Scene, held
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
@@ -42,12 +42,8 @@ async def test_code_and_message_of_a_refund_are_kept(scene: Scene, outcome: Decl
     made = await scene.till.refund(scene.practice_id, payment.id, amount=400, key="words")
     found = await refunds.by_id(scene.db, made.id)
     assert found is not None
-    view = refund_view(found)
-    assert (view["code"], view["detail"], view["failureReason"]) == (
-        "R-77",
-        "Not from this balance.",
-        outcome.reason.value,
-    )
+    view = Refund.of(found)
+    assert (view.code, view.detail, view.failure_reason) == ("R-77", "Not from this balance.", outcome.reason.value)
 
 
 async def test_words_of_a_refund_end_with_its_success(scene: Scene) -> None:
@@ -71,8 +67,8 @@ async def test_code_and_message_of_a_capture_and_a_cancel_are_kept(scene: Scene)
     scene.clock.at_s += 1
     scene.wire.says("cancel", NotSent(Reason.validation, "GRAVITY", "Not while falling."))
     await capture_cancel.cancel(scene.context, scene.practice_id, payment.id, "leave", "hash", "test")
-    views = [operation_view(one) for one in await refunds.operations_of(scene.db, payment.id)]
-    assert [(one["kind"], one["status"], one["reason"], one["code"], one["detail"]) for one in views] == [
+    views = [OperationBody.of(one) for one in await refunds.operations_of(scene.db, payment.id)]
+    assert [(one.kind, one.status, one.reason, one.code, one.detail) for one in views] == [
         ("capture", "not_sent", "validation", "LEVITATION", "Not while levitating."),
         ("cancel", "not_sent", "validation", "GRAVITY", "Not while falling."),
     ]

@@ -16,7 +16,7 @@ from polytill.domain.states import CountedAs, Environment
 from polytill.flows.review import resolve, same_money
 from polytill.storage import cases, webhook_events
 from polytill.storage.units import Unit
-from polytill.web.api.cases import ResolveShape
+from polytill.web.api.models.cases import ResolveCase
 from polytill.web.console.review_cases import DONE
 from polytill.web.console.texts import texts
 from tests.flows.scenes import Scene
@@ -43,7 +43,7 @@ KINDS = sorted(key.partition(".")[2] for key in texts("en") if key.startswith("c
 
 
 def test_every_action_is_in_api_page_and_command_line() -> None:
-    wire = set(get_args(ResolveShape.model_fields["action"].annotation))
+    wire = set(get_args(ResolveCase.model_fields["action"].annotation))
     assert wire == set(DONE)
     assert {action for action in wire if action not in ACTIONS} == set()
     assert set().union(*DECIDED_BY.values()) | {"resolve"} == wire

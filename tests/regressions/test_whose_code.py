@@ -7,7 +7,7 @@ import pytest
 from polytill.domain.states import AttemptState
 from polytill.flows.recovery.lookup import _LINK_LOST
 from polytill.providers.outcomes import NotSent, Reason, Unknown
-from polytill.web.api.views import attempt_view
+from polytill.web.api.models.attempts import Attempt
 from polytill.web.code_by import code_by
 from tests.flows.scenes import LINK, REFUSED, Scene
 
@@ -17,8 +17,8 @@ async def test_the_providers_code_and_ours_are_told_apart(scene: Scene) -> None:
     scene.wire.says("create", REFUSED, Unknown(Reason.timeout, "TimeoutError", "The provider's answer did not arrive."))
     [declined] = await scene.attempts((await scene.pay()).payment.id)
     [lost] = await scene.attempts((await scene.pay()).payment.id)
-    assert (attempt_view(declined)["code"], attempt_view(declined)["codeBy"]) == ("51", "provider")
-    assert attempt_view(lost)["codeBy"] == "polytill"
+    assert (Attempt.of(declined).code, Attempt.of(declined).code_by) == ("51", "provider")
+    assert Attempt.of(lost).code_by == "polytill"
 
 
 async def test_an_expiry_is_ours(scene: Scene) -> None:
@@ -27,11 +27,11 @@ async def test_an_expiry_is_ours(scene: Scene) -> None:
     scene.wire.always("confirm", LINK)
     scene.wire.always("cancel", NotSent(Reason.invalid_state, "nothing_to_close"))
     payment = (await scene.pay()).payment
-    assert attempt_view((await scene.attempts(payment.id))[0])["codeBy"] is None
+    assert Attempt.of((await scene.attempts(payment.id))[0]).code_by is None
     await scene.later(2 * 86_400)
     [attempt] = await scene.attempts(payment.id)
     assert attempt.state is AttemptState.expired
-    assert (attempt_view(attempt)["code"], attempt_view(attempt)["codeBy"]) == ("expired", "polytill")
+    assert (Attempt.of(attempt).code, Attempt.of(attempt).code_by) == ("expired", "polytill")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import overload
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,14 @@ class World:
         return self.now() + timedelta(seconds=seconds)
 
 
+@overload
+def wire_time(moment: datetime) -> str: ...
+@overload
+def wire_time(moment: None) -> None: ...
+@overload
+def wire_time(moment: datetime | None) -> str | None: ...
 def wire_time(moment: datetime | None) -> str | None:
     """A time in the format of the API: RFC 3339, UTC, milliseconds."""
     if moment is None:
         return None
-    return moment.isoformat(timespec="milliseconds")[:23] + "Z"
+    return moment.isoformat("T", "milliseconds")[:23] + "Z"  # by position, which is faster; a response has many

@@ -22,11 +22,12 @@ from polytill.flows import presence
 from polytill.flows.admin import readiness
 from polytill.flows.webhooks.receive import MAX_BODY_BYTES
 from polytill.web import problems, webhooks
-from polytill.web.api import answers, cases, events, owner, payment_links, payments, practice, saved_methods
+from polytill.web.api import cases, events, owner, payment_links, payments, practice, saved_methods
 from polytill.web.api.auth import KeyCache
 from polytill.web.api.bodies import too_large
 from polytill.web.api.cors import CrossOrigin
-from polytill.web.api.views import answer
+from polytill.web.api.models.platform import Readiness, ServiceStatus
+from polytill.web.api.responses import respond
 from polytill.web.checkout import payment
 from polytill.web.checkout import payment_links as checkout_payment_links
 from polytill.web.checkout.pages import page
@@ -266,12 +267,12 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
 
 
 def _add_service_routes(app: FastAPI) -> None:
-    @app.get("/healthz", tags=["service"], response_model=answers.Status)
+    @app.get("/healthz", tags=["service"], response_model=ServiceStatus)
     async def healthz() -> Response:
         """Check that the process is alive."""
-        return answer({"status": "ok"})
+        return respond(ServiceStatus("ok"))
 
-    @app.get("/readyz", tags=["service"], response_model=answers.Readiness)
+    @app.get("/readyz", tags=["service"], response_model=Readiness)
     async def readyz(request: Request) -> Response:
         """Check that payments can be taken.
 
@@ -283,7 +284,7 @@ def _add_service_routes(app: FastAPI) -> None:
         request.app.state.metrics.degraded(found.degraded)
         if found.red is not None:
             raise NotNow(found.red.sentence, code=found.red.code)
-        return answer({"status": found.status, "degraded": list(found.degraded), "practices": found.practices})
+        return respond(Readiness.from_record(found))
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

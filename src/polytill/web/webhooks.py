@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 
 from polytill.domain.errors import NotFound, TooLarge
 from polytill.flows.webhooks import receive
-from polytill.web.api import answers
-from polytill.web.api.views import answer
+from polytill.web.api.models.webhooks import WebhookReceived
+from polytill.web.api.responses import respond
 
 router = APIRouter(tags=["hooks"])
 
@@ -26,7 +26,7 @@ async def read_limited(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-@router.post("/hooks/{token}", response_model=answers.Delivered)
+@router.post("/hooks/{token}", response_model=WebhookReceived)
 async def deliver(request: Request, token: str) -> Response:
     """Receive a webhook from a provider.
 
@@ -41,4 +41,4 @@ async def deliver(request: Request, token: str) -> Response:
     except NotFound:
         raise NotFound("There is no such webhook address.") from None
     told = await receive.response_body(context, event) if event else {}
-    return answer({"received": True, "status": event.state.value if event else "received", **told})
+    return respond({"received": True, "status": event.state.value if event else "received", **told})

@@ -8,13 +8,12 @@ from fastapi import APIRouter, Path, Query, Response
 
 from polytill.domain.clock import wire_time
 from polytill.domain.errors import NotFound
-from polytill.flows import events as outbox
 from polytill.flows.admin import event_destination
 from polytill.storage import event_deliveries, events
-from polytill.web.api import event_shapes
 from polytill.web.api.auth import Owner
 from polytill.web.api.bodies import StrictRoute
-from polytill.web.api.views import answer
+from polytill.web.api.models import events as models
+from polytill.web.api.responses import respond
 
 router = APIRouter(prefix="/api/owner", tags=["events"], route_class=StrictRoute)
 
@@ -22,32 +21,27 @@ Cursor = Annotated[int, Query(ge=0, le=2**53)]
 Position = Annotated[int, Path(alias="cursor", ge=1, le=2**53)]
 
 
-@router.get("/events", response_model=event_shapes.EventPage)
+@router.get("/events", response_model=models.EventPage)
 async def read_events(caller: Owner, after: Cursor = 0, limit: Annotated[int, Query(ge=1, le=500)] = 100) -> Response:
     """Read the feed of events.
 
     The events of all practices, in order, after the given cursor.
     """
     found = await events.read(caller.context.owner, after, limit)
-    return answer(
-        {
-            "data": [{"cursor": event.position, **outbox.event_view(event)} for event in found],
-            "nextCursor": found[-1].position if found else after,
-        }
-    )
+    return respond(models.EventPage([models.Event.of(one) for one in found], found[-1].position if found else after))
 
 
-@router.post("/events/{cursor}/replay", status_code=202, response_model=event_shapes.Replayed)
+@router.post("/events/{cursor}/replay", status_code=202, response_model=models.ReplayedEvent)
 async def replay_event(caller: Owner, cursor: Position) -> Response:
     """Send one event again."""
     await event_destination.replay(caller.context, cursor, caller.actor)
-    return answer({"cursor": cursor}, 202)
+    return respond(models.ReplayedEvent(cursor), 202)
 
 
 # ── The destination ──
 
 
-@router.get("/event-destination", response_model=event_shapes.Destination)
+@router.get("/event-destination", response_model=models.EventDestination)
 async def get_destination(caller: Owner) -> Response:
     """Get the event destination.
 
@@ -59,26 +53,26 @@ async def get_destination(caller: Owner) -> Response:
         raise NotFound("No event destination is set.")
     secret = event_destination.secrets_of(context, found)[0]
     backlog = await event_destination.read_backlog(context)
-    return answer(
-        {
-            **event_shapes.backlog_view(backlog, context.world.now()),
-            "url": found.url,
-            "secretLast4": secret.reveal()[-4:],
-            "previousSecretUntil": wire_time(found.previous_until),
-            "createdAt": wire_time(found.created_at),
-            "updatedAt": wire_time(found.updated_at),
-        }
+    body = models.EventDestination.of(
+        backlog,
+        context.world.now(),
+        url=found.url,
+        secret_last4=secret.reveal()[-4:],
+        previous_secret_until=wire_time(found.previous_until),
+        created_at=wire_time(found.created_at),
+        updated_at=wire_time(found.updated_at),
     )
+    return respond(body)
 
 
-@router.put("/event-destination", response_model=event_shapes.NewDestination)
-async def set_destination(caller: Owner, body: event_shapes.DestinationShape) -> Response:
+@router.put("/event-destination", response_model=models.NewEventDestination)
+async def set_destination(caller: Owner, body: models.SetEventDestination) -> Response:
     """Set the event destination.
 
     The response contains the signing secret, which is shown only once.
     """
     secret = await event_destination.set_destination(caller.context, body.url, caller.actor)
-    return answer({"url": body.url, "secret": secret})
+    return respond(models.NewEventDestination(body.url, secret))
 
 
 @router.delete("/event-destination", status_code=204)
@@ -94,25 +88,26 @@ async def remove_destination(caller: Owner) -> Response:
 # ── Event deliveries ──
 
 
-@router.get("/event-deliveries", response_model=event_shapes.EventDeliveryPage)
+@router.get("/event-deliveries", response_model=models.EventDeliveryPage)
 async def list_deliveries(
     caller: Owner,
-    state: event_shapes.DeliveryState | None = None,
+    state: models.DeliveryState | None = None,
     practice_id: Annotated[int | None, Query(alias="practiceId", ge=1, le=2**31 - 1)] = None,
     before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Response:
     """List event deliveries, newest event first."""
-    stored = event_shapes.STORED[state] if state else None
+    stored = models.STORED[state] if state else None
     found = await event_deliveries.listed(caller.context.owner, stored, practice_id, before, limit + 1)
     following = found[limit - 1].event.position if len(found) > limit else None
-    return answer({"data": [event_shapes.delivery_view(one) for one in found[:limit]], "nextBefore": following})
+    return respond(models.EventDeliveryPage([models.EventDelivery.of(one) for one in found[:limit]], following))
 
 
-@router.post("/event-deliveries/replay", status_code=202, response_model=event_shapes.ReplayedAll)
+@router.post("/event-deliveries/replay", status_code=202, response_model=models.ReplayedEvents)
 async def replay_abandoned(caller: Owner) -> Response:
     """Send every abandoned event again."""
-    return answer({"count": await event_destination.replay_abandoned(caller.context, caller.actor)}, 202)
+    count = await event_destination.replay_abandoned(caller.context, caller.actor)
+    return respond(models.ReplayedEvents(count), 202)
 
 
 @router.post("/event-deliveries/{cursor}/resolve", status_code=204)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from polytill.domain.clock import wire_time
 from polytill.domain.errors import NotFound, Stale, invalid
 from polytill.domain.secret import Secret
 from polytill.flows.admin import catalog as catalog_flow
@@ -15,10 +14,24 @@ from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin.event_destination import read_backlog
 from polytill.flows.handlers import handler_or_reason
 from polytill.storage import audit, migrating, people, practices
-from polytill.web.api import answers, event_shapes, shapes, views
 from polytill.web.api.auth import Owner, PracticeId
 from polytill.web.api.bodies import StrictRoute
-from polytill.web.api.views import answer
+from polytill.web.api.models.api_keys import ApiKey, CreateOwnerKey, NewApiKey
+from polytill.web.api.models.catalog import AddProvider, ChangeProvider, CurrencyTerms, Provider, SetCurrencyTerms
+from polytill.web.api.models.events import EventBacklog
+from polytill.web.api.models.platform import (
+    AddCluster,
+    AuditEntry,
+    ChangeCluster,
+    Cluster,
+    Health,
+    NewCluster,
+    PlugIn,
+    ProviderHealth,
+)
+from polytill.web.api.models.practices import ChangePractice, CreatePractice, NewPractice, Practice
+from polytill.web.api.responses import respond
+from polytill.web.api.values import Code, Currency, ExternalId, Status
 
 router = APIRouter(prefix="/api/owner", tags=["owner"], route_class=StrictRoute)
 
@@ -34,7 +47,7 @@ NEVER_NULL = (
     "requires_webhook_secret",
 )
 ProviderCode = Annotated[str, Path(alias="code", max_length=40)]
-CurrencyCode = Annotated[shapes.Currency, Path(alias="currency")]
+CurrencyCode = Annotated[Currency, Path(alias="currency")]
 After = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Before = Annotated[int | None, Query(ge=1, le=2**53)]
 Limit = Annotated[int, Query(ge=1, le=500)]
@@ -43,15 +56,13 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 # ── Catalog ──
 
 
-@router.get("/payment-providers", response_model=list[answers.Provider])
-async def list_providers(
-    caller: Owner, status: shapes.Status | None = None, currency: shapes.Currency | None = None
-) -> Response:
+@router.get("/payment-providers", response_model=list[Provider])
+async def list_providers(caller: Owner, status: Status | None = None, currency: Currency | None = None) -> Response:
     """List the catalog."""
     entries = (await caller.context.catalog()).values()
-    return answer(
+    return respond(
         [
-            views.provider_view(entry)
+            Provider.of(entry)
             for entry in entries
             if (status is None or entry.status == status)
             and (currency is None or currency in entry.supported_currencies)
@@ -59,60 +70,58 @@ async def list_providers(
     )
 
 
-@router.post("/payment-providers", status_code=201, response_model=answers.Provider)
-async def add_provider(caller: Owner, body: shapes.ProviderShape) -> Response:
+@router.post("/payment-providers", status_code=201, response_model=Provider)
+async def add_provider(caller: Owner, body: AddProvider) -> Response:
     """Add a provider to the catalog.
 
     Every practice sees it at its next read.
     """
     given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
     entry = await catalog_flow.add(caller.context, given, body.supported_currencies, caller.actor)
-    return answer(views.provider_view(entry), 201)
+    return respond(Provider.of(entry), 201)
 
 
-@router.get("/payment-providers/{code}", response_model=answers.Provider)
+@router.get("/payment-providers/{code}", response_model=Provider)
 async def get_provider(caller: Owner, code: ProviderCode) -> Response:
     """Get a provider."""
     entry = (await caller.context.catalog()).get(code)
     if entry is None:
         raise NotFound(f"The catalog has no provider {code!r}.")
-    return answer(views.provider_view(entry))
+    return respond(Provider.of(entry))
 
 
-@router.patch("/payment-providers/{code}", response_model=answers.Provider)
-async def change_provider(caller: Owner, code: ProviderCode, body: shapes.ProviderColumns) -> Response:
+@router.patch("/payment-providers/{code}", response_model=Provider)
+async def change_provider(caller: Owner, code: ProviderCode, body: ChangeProvider) -> Response:
     """Change fields of a provider."""
     given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
     given = {name: value for name, value in given.items() if value is not None or name not in NEVER_NULL}
     entry = await catalog_flow.change(caller.context, code, given, body.supported_currencies, caller.actor)
-    return answer(views.provider_view(entry))
+    return respond(Provider.of(entry))
 
 
-@router.delete("/payment-providers/{code}", response_model=answers.Provider)
+@router.delete("/payment-providers/{code}", response_model=Provider)
 async def deprecate_provider(caller: Owner, code: ProviderCode) -> Response:
     """Deprecate a provider.
 
     Payments already taken through it can still be refunded.
     """
-    return answer(views.provider_view(await catalog_flow.deprecate(caller.context, code, caller.actor)))
+    return respond(Provider.of(await catalog_flow.deprecate(caller.context, code, caller.actor)))
 
 
-@router.get("/payment-providers/{code}/currencies", response_model=list[answers.CurrencyTerms])
+@router.get("/payment-providers/{code}/currencies", response_model=list[CurrencyTerms])
 async def list_currencies(caller: Owner, code: ProviderCode) -> Response:
     """List the currencies of a provider with their terms."""
     entry = (await caller.context.catalog()).get(code)
     if entry is None:
         raise NotFound(f"The catalog has no provider {code!r}.")
-    return answer([views.currency_view(support) for _, support in sorted(entry.currencies.items())])
+    return respond([CurrencyTerms.of(support) for _, support in sorted(entry.currencies.items())])
 
 
-@router.put("/payment-providers/{code}/currencies/{currency}", response_model=answers.CurrencyTerms)
-async def put_currency(
-    caller: Owner, code: ProviderCode, currency: CurrencyCode, body: shapes.CurrencyShape
-) -> Response:
+@router.put("/payment-providers/{code}/currencies/{currency}", response_model=CurrencyTerms)
+async def put_currency(caller: Owner, code: ProviderCode, currency: CurrencyCode, body: SetCurrencyTerms) -> Response:
     """Create or replace the terms for one currency."""
     support = await catalog_flow.put_currency(caller.context, code, body.support(currency), caller.actor)
-    return answer(views.currency_view(support))
+    return respond(CurrencyTerms.of(support))
 
 
 @router.delete("/payment-providers/{code}/currencies/{currency}", status_code=204)
@@ -125,12 +134,12 @@ async def remove_currency(caller: Owner, code: ProviderCode, currency: CurrencyC
 # ── Practices ──
 
 
-@router.get("/practices", response_model=list[answers.Practice])
+@router.get("/practices", response_model=list[Practice])
 async def list_practices(
     caller: Owner,
     after: After = 0,
     limit: Limit = 100,
-    external_id: Annotated[shapes.ExternalId | None, Query(alias="externalId")] = None,
+    external_id: Annotated[ExternalId | None, Query(alias="externalId")] = None,
 ) -> Response:
     """List practices by id.
 
@@ -141,11 +150,11 @@ async def list_practices(
     else:
         found = await practices.by_external_id(caller.context.owner, external_id)
         entries = [found] if found is not None and found.id > after else []
-    return answer([views.practice_view(entry) for entry in entries if entry.state != "provisioning"])
+    return respond([Practice.of(entry) for entry in entries if entry.state != "provisioning"])
 
 
-@router.post("/practices", status_code=201, response_model=answers.Onboarded)
-async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response:
+@router.post("/practices", status_code=201, response_model=NewPractice)
+async def create_practice(caller: Owner, body: CreatePractice) -> Response:
     """Create a practice with its database.
 
     The response contains its first key, which is shown only once.
@@ -164,17 +173,17 @@ async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response
         time_zone=body.time_zone,
         external_id=body.external_id,
     )
-    return answer({"practice": views.practice_view(entry), "key": key}, 201)
+    return respond(NewPractice(Practice.of(entry), key), 201)
 
 
-@router.get("/practices/{practiceId}", response_model=answers.Practice)
+@router.get("/practices/{practiceId}", response_model=Practice)
 async def get_practice(caller: Owner, practice_id: PracticeId) -> Response:
     """Get a practice."""
-    return answer(views.practice_view(await caller.context.opening.entry(practice_id)))
+    return respond(Practice.of(await caller.context.opening.entry(practice_id)))
 
 
-@router.patch("/practices/{practiceId}", response_model=answers.Practice)
-async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.PracticePatch) -> Response:
+@router.patch("/practices/{practiceId}", response_model=Practice)
+async def change_practice(caller: Owner, practice_id: PracticeId, body: ChangePractice) -> Response:
     """Change a practice.
 
     The name, default currency, country, time zone, external id (null removes it) or state.
@@ -190,40 +199,26 @@ async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.P
         time_zone=body.time_zone,
         external_id=body.external_id if "external_id" in body.model_fields_set else ...,
     )
-    return answer(views.practice_view(entry))
+    return respond(Practice.of(entry))
 
 
 # ── Keys, clusters, audit, health ──
 
 
-def key_view(key: people.ApiKey) -> dict[str, Any]:
-    """An API key without its secret, as JSON."""
-    return {
-        "id": key.id,
-        "kind": key.kind,
-        "name": key.name,
-        "practiceId": key.practice_id,
-        "last4": key.last4,
-        "scopes": list(key.scopes),
-        "createdAt": wire_time(key.created_at),
-        "revokedAt": wire_time(key.revoked_at),
-    }
-
-
-@router.get("/keys", response_model=list[answers.Key])
+@router.get("/keys", response_model=list[ApiKey])
 async def list_keys(caller: Owner) -> Response:
     """List the owner's keys."""
-    return answer([key_view(key) for key in await people.keys(caller.context.owner, None)])
+    return respond([ApiKey.of(key) for key in await people.keys(caller.context.owner, None)])
 
 
-@router.post("/keys", status_code=201, response_model=answers.NewKey)
-async def create_key(caller: Owner, body: shapes.OwnerKeyShape) -> Response:
+@router.post("/keys", status_code=201, response_model=NewApiKey)
+async def create_key(caller: Owner, body: CreateOwnerKey) -> Response:
     """Create an owner key.
 
     The key is shown only once.
     """
     key = await admin_practices.create_key(caller.context, "owner", None, body.name, None, caller.actor)
-    return answer({"key": key}, 201)
+    return respond(NewApiKey(key), 201)
 
 
 @router.delete("/keys/{keyId}", status_code=204)
@@ -239,34 +234,28 @@ async def revoke_key(
     return Response(status_code=204)
 
 
-@router.get("/clusters", response_model=list[answers.Cluster])
+@router.get("/clusters", response_model=list[Cluster])
 async def list_clusters(caller: Owner) -> Response:
     """List clusters."""
     rows = await practices.clusters(caller.context.owner)
-    default = {"name": "default", "isActive": True, "createdAt": None}
-    return answer([default, *(cluster_view(row) for row in rows)])
+    return respond([Cluster("default", True, None), *(Cluster.of(row) for row in rows)])
 
 
-def cluster_view(row: practices.ClusterRow) -> dict[str, Any]:
-    """A cluster without its address, as JSON."""
-    return {"name": row.name, "isActive": row.is_active, "createdAt": wire_time(row.created_at)}
-
-
-@router.post("/clusters", status_code=201, response_model=answers.NewCluster)
-async def add_cluster(caller: Owner, body: shapes.ClusterShape) -> Response:
+@router.post("/clusters", status_code=201, response_model=NewCluster)
+async def add_cluster(caller: Owner, body: AddCluster) -> Response:
     """Register a PostgreSQL server.
 
     The server is tested first: it must be possible to create practices on it now. Its address is sealed.
     """
     await clusters.add(caller.context, body.name, Secret(body.url), caller.actor)
-    return answer({"name": body.name, "isActive": True}, 201)
+    return respond(NewCluster(body.name, True), 201)
 
 
-ClusterName = Annotated[shapes.Code, Path(alias="name")]
+ClusterName = Annotated[Code, Path(alias="name")]
 
 
-@router.patch("/clusters/{name}", response_model=answers.Cluster)
-async def change_cluster(caller: Owner, name: ClusterName, body: shapes.ClusterPatch) -> Response:
+@router.patch("/clusters/{name}", response_model=Cluster)
+async def change_cluster(caller: Owner, name: ClusterName, body: ChangeCluster) -> Response:
     """Change a server.
 
     Replaces its address, which is tested first, or opens or closes it to new practices.
@@ -274,7 +263,7 @@ async def change_cluster(caller: Owner, name: ClusterName, body: shapes.ClusterP
     url = None if body.url is None else Secret(body.url)
     await clusters.change(caller.context, name, url, body.is_active, caller.actor)
     [row] = [row for row in await practices.clusters(caller.context.owner) if row.name == name]
-    return answer(cluster_view(row))
+    return respond(Cluster.of(row))
 
 
 @router.delete("/clusters/{name}", status_code=204)
@@ -287,44 +276,32 @@ async def remove_cluster(caller: Owner, name: ClusterName) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/audit-log", response_model=list[answers.AuditLine])
+@router.get("/audit-log", response_model=list[AuditEntry])
 async def audit_log(caller: Owner, before: Before = None, limit: Limit = 100) -> Response:
     """List the platform's audit log, newest first."""
-    return answer([audit_view(line) for line in await audit.listed(caller.context.owner, None, before, limit)])
+    return respond([AuditEntry.of(line) for line in await audit.listed(caller.context.owner, None, before, limit)])
 
 
-def audit_view(line: dict[str, Any]) -> dict[str, Any]:
-    """One entry of an audit log as JSON."""
-    return {**line, "at": wire_time(line["at"])}
-
-
-@router.get("/health", response_model=answers.Health)
+@router.get("/health", response_model=Health)
 async def health(caller: Owner) -> Response:
     """Get the state of the platform."""
     entries = [e for e in await practices.listed(caller.context.owner, 0, 100_000) if e.state != "provisioning"]
     head = migrating.head("practice")
     catalog = await caller.context.catalog()
     ahead_s = caller.context.server_clock.ahead_s(caller.context.world)
-    return answer(
-        {
-            "practices": len(entries),
-            "practicesBehind": [e.id for e in entries if e.schema_version != head][:100],
-            "openedHere": len(caller.context.opening.opened()),
-            "clockAheadSeconds": None if ahead_s is None else round(ahead_s, 1),
-            "events": event_shapes.backlog_view(await read_backlog(caller.context), caller.context.world.now()),
-            "providers": {
-                code: {"status": e.status, "installed": handler_or_reason(caller.context, e)[0] is not None}
-                for code, e in catalog.items()
-            },
-            "plugIns": [
-                {
-                    "code": one.code,
-                    "path": one.path,
-                    "distribution": one.distribution,
-                    "loaded": one.handler is not None,
-                    "reason": one.refused,
-                }
-                for one in caller.context.registry.plug_ins()
-            ],
-        }
+    body = Health(
+        practices=len(entries),
+        practices_behind=[e.id for e in entries if e.schema_version != head][:100],
+        opened_here=len(caller.context.opening.opened()),
+        clock_ahead_seconds=None if ahead_s is None else round(ahead_s, 1),
+        events=EventBacklog.of(await read_backlog(caller.context), caller.context.world.now()),
+        providers={
+            code: ProviderHealth(e.status, handler_or_reason(caller.context, e)[0] is not None)
+            for code, e in catalog.items()
+        },
+        plug_ins=[
+            PlugIn.from_record(one, loaded=one.handler is not None, reason=one.refused)
+            for one in caller.context.registry.plug_ins()
+        ],
     )
+    return respond(body)

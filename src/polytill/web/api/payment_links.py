@@ -9,28 +9,28 @@ from fastapi import APIRouter, Path, Query, Response
 from polytill.flows.payments import payment_links as link_flow
 from polytill.flows.recovery import checkout
 from polytill.storage import payment_links, people
-from polytill.web.api import payment_link_shapes, shapes
 from polytill.web.api.auth import Caller, Configures, Pays, PracticeId, Reads
 from polytill.web.api.bodies import StrictRoute
-from polytill.web.api.payment_link_shapes import link_view
-from polytill.web.api.views import answer
+from polytill.web.api.models import payment_links as models
+from polytill.web.api.requests import EmptyBody
+from polytill.web.api.responses import respond
 
 router = APIRouter(prefix="/api/practices/{practiceId}", tags=["payment links"], route_class=StrictRoute)
 
 LinkId = Annotated[str, Path(alias="linkId", max_length=40)]
 
 
-@router.post("/payment-links", status_code=201, response_model=payment_link_shapes.Link)
-async def create_link(caller: Pays, practice_id: PracticeId, body: payment_link_shapes.LinkShape) -> Response:
+@router.post("/payment-links", status_code=201, response_model=models.PaymentLink)
+async def create_link(caller: Pays, practice_id: PracticeId, body: models.CreatePaymentLink) -> Response:
     """Create a payment link with a QR code.
 
     No provider is called yet.
     """
     link = await link_flow.create_link(caller.context, practice_id, body.wish(), caller.actor)
-    return answer(link_view(caller.context, link, caller.context.world.now()), 201)
+    return respond(models.PaymentLink.of(caller.context, link), 201)
 
 
-@router.get("/payment-links", response_model=payment_link_shapes.LinkPage)
+@router.get("/payment-links", response_model=models.PaymentLinkPage)
 async def list_links(
     caller: Reads,
     practice_id: PracticeId,
@@ -40,41 +40,38 @@ async def list_links(
     """List payment links, newest first."""
     practice = await caller.context.practice(practice_id)
     found = await payment_links.listed(practice.db, cursor, limit + 1)
-    now = caller.context.world.now()
     following = found[limit - 1].id if len(found) > limit else None
-    return answer({"data": [link_view(caller.context, link, now) for link in found[:limit]], "nextCursor": following})
+    return respond(
+        models.PaymentLinkPage([models.PaymentLink.of(caller.context, one) for one in found[:limit]], following)
+    )
 
 
-@router.get("/payment-links/{linkId}", response_model=payment_link_shapes.OneLink)
+@router.get("/payment-links/{linkId}", response_model=models.PaymentLinkWithPayments)
 async def get_link(caller: Reads, practice_id: PracticeId, link_id: LinkId) -> Response:
     """Get a payment link with the ids of its payments."""
     practice, link = await link_flow.find_link(caller.context, practice_id, link_id)
-    view = link_view(caller.context, link, caller.context.world.now())
-    return answer({**view, "payments": await payment_links.payments_of(practice.db, link.id)})
+    started = await payment_links.payments_of(practice.db, link.id)
+    return respond(models.PaymentLinkWithPayments.of(caller.context, link, payments=started))
 
 
-@router.post("/payment-links/{linkId}/close", response_model=payment_link_shapes.Link)
-async def close_link(
-    caller: Pays, practice_id: PracticeId, link_id: LinkId, body: shapes.EmptyShape | None = None
-) -> Response:
+@router.post("/payment-links/{linkId}/close", response_model=models.PaymentLink)
+async def close_link(caller: Pays, practice_id: PracticeId, link_id: LinkId, body: EmptyBody | None = None) -> Response:
     """Close a payment link.
 
     No new payment can start through it. Payments that have started continue; cancel them separately.
     """
     link = await link_flow.close_link(caller.context, practice_id, link_id, caller.actor)
-    return answer(link_view(caller.context, link, caller.context.world.now()))
+    return respond(models.PaymentLink.of(caller.context, link))
 
 
-@router.get("/checkout", response_model=payment_link_shapes.Checkout)
+@router.get("/checkout", response_model=models.Branding)
 async def get_checkout(caller: Reads, practice_id: PracticeId) -> Response:
     """Get the branding of the checkout."""
     return await _checkout(caller, practice_id)
 
 
-@router.put("/checkout", response_model=payment_link_shapes.Checkout)
-async def put_checkout(
-    caller: Configures, practice_id: PracticeId, body: payment_link_shapes.CheckoutShape
-) -> Response:
+@router.put("/checkout", response_model=models.Branding)
+async def put_checkout(caller: Configures, practice_id: PracticeId, body: models.SetBranding) -> Response:
     """Set the color of the checkout.
 
     Null restores the default color.
@@ -86,4 +83,4 @@ async def put_checkout(
 async def _checkout(caller: Caller, practice_id: int) -> Response:
     practice = await caller.context.practice(practice_id)
     entry = await caller.context.opening.entry(practice_id)
-    return answer({"name": entry.name, "color": await people.checkout_color(practice.db)})
+    return respond(models.Branding(entry.name, await people.checkout_color(practice.db)))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from pydantic import Field, StrictStr, ValidationError
+from pydantic import ValidationError
 
 from polytill.domain.errors import Forbidden, NotFound, invalid
 from polytill.domain.localities import bounds_of
@@ -37,11 +37,14 @@ from polytill.providers.contract import Customer
 from polytill.storage import disputes, overview, payment_lists, provider_configs, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
-from polytill.web.api import answers, shapes, views
 from polytill.web.api.auth import Caller, Pays, PracticeCaller, PracticeId, Reads, ReadsPublic, Refunds
 from polytill.web.api.bodies import StrictRequest, StrictRoute
-from polytill.web.api.values import Typed
-from polytill.web.api.views import answer
+from polytill.web.api.models import payments as models
+from polytill.web.api.models.next_actions import PaymentInput
+from polytill.web.api.models.refunds import CreateRefund, Refund
+from polytill.web.api.requests import EmptyBody
+from polytill.web.api.responses import respond
+from polytill.web.api.values import Currency, DayOrMoment
 
 router = APIRouter(prefix="/api/practices/{practiceId}/payments", tags=["payments"], route_class=StrictRoute)
 
@@ -77,7 +80,7 @@ async def _answered(caller: Caller, found: PaymentDetails, status: int = 200) ->
     practice = await caller.context.practice(found.payment.practice_id)
     headers = {"Idempotent-Replayed": "true"} if found.replayed else None
     kept = await saved_methods.method_of(practice.db, found.payment)
-    books = await views.books_of(practice.db, found)
+    books = await _books_of(practice.db, found)
     if not found.identifiers:
         await with_identifiers(practice.db, found)
     # Most payments have no disputes and need no further query.
@@ -85,8 +88,15 @@ async def _answered(caller: Caller, found: PaymentDetails, status: int = 200) ->
     is_new = status == 201 and not found.replayed
     operations = [] if is_new else await refunds.operations_of(practice.db, found.payment.id)
     public_key = await _public_key(caller, practice.db, found)
-    view = views.payment_view(practice, found, public_key, kept, books, disputed, operations)
-    return answer(view, status, headers)
+    body = models.Payment.with_details(practice, found, public_key, kept, books, disputed, operations)
+    return respond(body, status, headers)
+
+
+async def _books_of(db: PracticeDb, found: PaymentDetails) -> dict[str, overview.Sums] | None:
+    """The ledger sums of a payment; None if it has at most one attempt, because its row then has the same amounts."""
+    if len(found.attempts) <= 1:
+        return None
+    return (await overview.of_payments(db, [found.payment.id]))[found.payment.id]
 
 
 async def _public_key(caller: Caller, db: PracticeDb, found: PaymentDetails) -> str | None:
@@ -100,12 +110,6 @@ async def _public_key(caller: Caller, db: PracticeDb, found: PaymentDetails) -> 
     if configuration is None or kept is None:
         return None
     return provider_configs.open_public_key(db.data_key, configuration.provider_code, kept)
-
-
-class PaymentInputShape(shapes.Shape):
-    """The customer's input, by the names that ``nextAction.wants`` requests. It is never stored."""
-
-    values: dict[Annotated[StrictStr, Field(pattern=r"^[a-zA-Z]{1,20}$")], Typed] = Field(min_length=1, max_length=6)
 
 
 class _CreateRoute(StrictRoute):
@@ -126,7 +130,7 @@ class _CreateRoute(StrictRoute):
             if not as_json or len(keys) != 1 or not _well_formed(f"{practice} {keys[0]}"):
                 return await framework(request)
             try:
-                body = shapes.PaymentShape.model_validate(await request.json())
+                body = models.CreatePayment.model_validate(await request.json())
             except ValidationError:
                 return await framework(request)
             practice_id = int(practice)
@@ -139,7 +143,7 @@ _well_formed = re.compile(r"[1-9][0-9]{0,8} [\x21-\x7e]{1,200}").fullmatch
 _pays = PracticeCaller("payments")
 
 
-async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, body: shapes.PaymentShape) -> Response:
+async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, body: models.CreatePayment) -> Response:
     """Create a payment."""
     customer = body.customer
     request = PaymentRequest(
@@ -164,18 +168,18 @@ async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, bod
 
 
 router.add_api_route(
-    "", create, methods=["POST"], status_code=201, response_model=answers.Payment, route_class_override=_CreateRoute
+    "", create, methods=["POST"], status_code=201, response_model=models.Payment, route_class_override=_CreateRoute
 )
 
 
-@router.get("", response_model=answers.PaymentPage)
+@router.get("", response_model=models.PaymentPage)
 async def list_payments(
     caller: Reads,
     practice_id: PracticeId,
     environment: Environment | None = None,
     status: Literal["requires_action", "processing", "authorized", "succeeded", "failed", "canceled"] | None = None,
     provider_code: Annotated[str | None, Query(alias="providerCode", max_length=40)] = None,
-    currency: shapes.Currency | None = None,
+    currency: Currency | None = None,
     reference: Annotated[str | None, Query(max_length=200)] = None,
     number: Annotated[str | None, Query(max_length=40, description="A payment's number, also with # or spaces")] = None,
     customer_email: Annotated[str | None, Query(alias="customerEmail", max_length=254)] = None,
@@ -190,8 +194,8 @@ async def list_payments(
     search: Annotated[
         str | None, Query(max_length=200, description="Free text: words, parts of words or digits")
     ] = None,
-    created_from: Annotated[shapes.DayOrMoment | None, Query(alias="createdFrom")] = None,
-    created_to: Annotated[shapes.DayOrMoment | None, Query(alias="createdTo")] = None,
+    created_from: Annotated[DayOrMoment | None, Query(alias="createdFrom")] = None,
+    created_to: Annotated[DayOrMoment | None, Query(alias="createdTo")] = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
@@ -222,13 +226,8 @@ async def list_payments(
     following = None
     if len(found) > limit:
         following = cursor_after(page[-1])
-    return answer(
-        {
-            "data": [views.payment_summary(payment, books[payment.id]) for payment in page],
-            "nextCursor": following,
-            "environment": environment.value,
-        }
-    )
+    data = [models.PaymentSummary.of(payment, books[payment.id]) for payment in page]
+    return respond(models.PaymentPage(data, following, environment))
 
 
 async def environment_of(caller: Caller, db: PracticeDb) -> Environment:
@@ -280,7 +279,7 @@ def read_cursor(text: str | None) -> tuple[datetime, str] | None:
         raise invalid("query:cursor", "This is not a cursor of this list. Send the nextCursor of a response.") from None
 
 
-@router.get("/{paymentId}", response_model=answers.Payment | answers.PublicPayment)
+@router.get("/{paymentId}", response_model=models.Payment | models.PublicPayment)
 async def get_payment(
     caller: ReadsPublic,
     practice_id: PracticeId,
@@ -299,11 +298,11 @@ async def get_payment(
         if not hmac.compare_digest((token or "").encode(), client_token(caller.context, payment).encode()):
             raise NotFound("There is no such payment.")
         public_key = await _public_key(caller, practice.db, found)
-        return answer(views.public_payment_view(practice, found, public_key))
+        return respond(models.PublicPayment.of(practice, found, public_key))
     return await _answered(caller, found)
 
 
-@router.post("/{paymentId}/confirm", response_model=answers.Payment)
+@router.post("/{paymentId}/confirm", response_model=models.Payment)
 async def confirm(caller: Pays, practice_id: PracticeId, payment_id: PaymentId) -> Response:
     """Look the payment up at the provider now.
 
@@ -312,9 +311,9 @@ async def confirm(caller: Pays, practice_id: PracticeId, payment_id: PaymentId) 
     return await _answered(caller, await lookup.confirm(caller.context, practice_id, payment_id))
 
 
-@router.post("/{paymentId}/continue", response_model=answers.Payment)
+@router.post("/{paymentId}/continue", response_model=models.Payment)
 async def continue_payment(
-    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: PaymentInputShape
+    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: PaymentInput
 ) -> Response:
     """Send the customer's input to the provider.
 
@@ -327,9 +326,9 @@ async def continue_payment(
     )
 
 
-@router.post("/{paymentId}/confirm-manually", response_model=answers.Payment)
+@router.post("/{paymentId}/confirm-manually", response_model=models.Payment)
 async def confirm_manual_payment(
-    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: shapes.ManualPaymentShape
+    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: models.ConfirmManualPayment
 ) -> Response:
     """Confirm a manual payment.
 
@@ -341,13 +340,13 @@ async def confirm_manual_payment(
     return await _answered(caller, found)
 
 
-@router.post("/{paymentId}/capture", response_model=answers.Payment)
+@router.post("/{paymentId}/capture", response_model=models.Payment)
 async def capture(
     caller: Pays,
     practice_id: PracticeId,
     payment_id: PaymentId,
     key: IdempotencyKey,
-    body: shapes.CaptureShape | None = None,
+    body: models.CapturePayment | None = None,
 ) -> Response:
     """Capture an authorized payment, in full or in part."""
     amount = body.amount if body else None
@@ -357,13 +356,9 @@ async def capture(
     return await _answered(caller, found)
 
 
-@router.post("/{paymentId}/cancel", response_model=answers.Payment)
+@router.post("/{paymentId}/cancel", response_model=models.Payment)
 async def cancel(
-    caller: Pays,
-    practice_id: PracticeId,
-    payment_id: PaymentId,
-    key: IdempotencyKey,
-    body: shapes.EmptyShape | None = None,
+    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey, body: EmptyBody | None = None
 ) -> Response:
     """Cancel a payment that is not paid, or release an authorized one."""
     found = await capture_cancel.cancel(
@@ -372,13 +367,13 @@ async def cancel(
     return await _answered(caller, found)
 
 
-@router.post("/{paymentId}/refunds", status_code=201, response_model=answers.Refund)
+@router.post("/{paymentId}/refunds", status_code=201, response_model=Refund)
 async def create_refund(
     caller: Refunds,
     practice_id: PracticeId,
     payment_id: PaymentId,
     key: IdempotencyKey,
-    body: shapes.RefundShape | None = None,
+    body: CreateRefund | None = None,
 ) -> Response:
     """Refund a payment, in full or in part.
 
@@ -398,16 +393,16 @@ async def create_refund(
         caller.actor,
         accepted,
     )
-    return answer(views.refund_view(made), 201, {"Idempotent-Replayed": "true"} if replayed else None)
+    return respond(Refund.of(made), 201, {"Idempotent-Replayed": "true"} if replayed else None)
 
 
-@router.get("/{paymentId}/refunds", response_model=list[answers.Refund])
+@router.get("/{paymentId}/refunds", response_model=list[Refund])
 async def list_refunds(caller: Reads, practice_id: PracticeId, payment_id: PaymentId) -> Response:
     """List a payment's refunds, oldest first."""
-    return answer([views.refund_view(r) for r in await create_refunds.listed(caller.context, practice_id, payment_id)])
+    return respond([Refund.of(r) for r in await create_refunds.listed(caller.context, practice_id, payment_id)])
 
 
-@router.get("/{paymentId}/refunds/{refundId}", response_model=answers.Refund)
+@router.get("/{paymentId}/refunds/{refundId}", response_model=Refund)
 async def get_refund(
     caller: Reads,
     practice_id: PracticeId,
@@ -418,6 +413,4 @@ async def get_refund(
 
     If its outcome is open, the refund is looked up at the provider first.
     """
-    return answer(
-        views.refund_view(await create_refunds.refresh_by_id(caller.context, practice_id, payment_id, refund_id))
-    )
+    return respond(Refund.of(await create_refunds.refresh_by_id(caller.context, practice_id, payment_id, refund_id)))

@@ -6,39 +6,52 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from polytill.domain.clock import wire_time
 from polytill.domain.errors import FieldError, Invalid, NotFound, Stale
-from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows.admin import credentials
 from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin import provider_configs as configuring
-from polytill.flows.context import Snapshot
+from polytill.flows.context import Practice, Snapshot
 from polytill.flows.payments.candidates import candidates
 from polytill.flows.payments.route import Route, Wanted, route
 from polytill.flows.provider_calls import hook_url
 from polytill.flows.webhooks import receive
 from polytill.storage import audit, ledger, people, provider_configs, webhook_events
-from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration
-from polytill.web.api import answers, shapes, views
 from polytill.web.api.auth import Caller, Configures, PracticeId, Reads, ReadsPublic
 from polytill.web.api.bodies import StrictRoute
-from polytill.web.api.owner import Before, Limit, ProviderCode, audit_view, key_view
+from polytill.web.api.models.api_keys import ApiKey, CreateKey, NewApiKey
+from polytill.web.api.models.ledger import Ledger
+from polytill.web.api.models.platform import AuditEntry
+from polytill.web.api.models.practices import StaffMember
+from polytill.web.api.models.provider_configs import (
+    ActivateEnvironment,
+    AvailableProvider,
+    ChangeConfiguration,
+    ChosenProvider,
+    ConfigureProvider,
+    CredentialsTested,
+    CustomerFields,
+    ExcludedProvider,
+    ProviderConfiguration,
+    SetCredentials,
+)
+from polytill.web.api.models.webhooks import WebhookEvent
+from polytill.web.api.owner import Before, Limit, ProviderCode
 from polytill.web.api.payments import bounds_between, environment_of
-from polytill.web.api.views import answer
+from polytill.web.api.responses import respond
+from polytill.web.api.values import Code, Currency, DayOrMoment
 
 router = APIRouter(prefix="/api/practices/{practiceId}", tags=["practice"], route_class=StrictRoute)
 
-ALSO_REPLACED: dict[int | str, dict[str, Any]] = {200: {"model": answers.Configuration, "description": "Replaced"}}
+ALSO_REPLACED: dict[int | str, dict[str, Any]] = {200: {"model": ProviderConfiguration, "description": "Replaced"}}
 EventId = Annotated[str, Path(alias="eventId", max_length=40)]
 
 
 # ── Providers ──
 
 
-@router.get("/payment-providers/available", response_model=list[answers.Available])
-async def available(caller: ReadsPublic, practice_id: PracticeId, currency: shapes.Currency | None = None) -> Response:
+@router.get("/payment-providers/available", response_model=list[AvailableProvider])
+async def available(caller: ReadsPublic, practice_id: PracticeId, currency: Currency | None = None) -> Response:
     """List providers for a currency.
 
     The catalog entries that support it (default: the practice's currency), with the practice's configuration.
@@ -60,67 +73,54 @@ async def available(caller: ReadsPublic, practice_id: PracticeId, currency: shap
             configuration is not None and snapshot.defaults.get((configuration.environment, wanted)) == configuration.id
         )
         found.append(
-            {
-                "code": entry.code,
-                "name": entry.name,
-                "description": entry.description,
-                "logoUrl": entry.logo_url,
-                "status": entry.status,
-                "isBeta": entry.status == "beta",
-                "isConfigured": configuration is not None,
-                "isEnabled": configuration is not None and configuration.is_enabled,
-                "isDefault": is_default,
-                "environment": environment.value if environment else None,
-                "currency": wanted,
-                "supportedPaymentMethods": entry.supported_payment_methods or [],
-                "supportedFeatures": entry.supported_features or [],
-                "configSchema": entry.config_schema,
-                "requiresPublicKey": entry.requires_public_key,
-                "requiresSecretKey": entry.requires_secret_key,
-                "requiresWebhookSecret": entry.requires_webhook_secret,
-                **views.currency_view(support),
-            }
+            AvailableProvider.of(
+                support,
+                code=entry.code,
+                name=entry.name,
+                description=entry.description,
+                logo_url=entry.logo_url,
+                status=entry.status,
+                is_beta=entry.status == "beta",
+                is_configured=configuration is not None,
+                is_enabled=configuration is not None and configuration.is_enabled,
+                is_default=is_default,
+                environment=environment,
+                currency=wanted,
+                supported_payment_methods=entry.supported_payment_methods or [],
+                supported_features=entry.supported_features or [],
+                config_schema=entry.config_schema,
+                requires_public_key=entry.requires_public_key,
+                requires_secret_key=entry.requires_secret_key,
+                requires_webhook_secret=entry.requires_webhook_secret,
+            )
         )
-    return answer(found)
-
-
-def _view(caller: Caller, db: PracticeDb, snapshot: Snapshot, configuration: Configuration) -> dict[str, Any]:
-    defaults = sorted(
-        currency
-        for (environment, currency), config_id in snapshot.defaults.items()
-        if config_id == configuration.id and environment is configuration.environment
-    )
-    shown = credentials.credential_view(db, configuration, configuration.active)
-    url = hook_url(caller.context, configuration.hook_token)
-    return views.configuration_view(configuration, shown, defaults, url)
+    return respond(found)
 
 
 async def _answered(caller: Caller, code: str, status: int = 200) -> Response:
     practice = await caller.context.practice(caller.practice_id)
     snapshot = await caller.context.configured(practice.db)
-    return answer(_view(caller, practice.db, snapshot, snapshot.configurations[code]), status)
+    return respond(_body(caller, practice, snapshot, snapshot.configurations[code]), status)
 
 
-@router.get("/payment-providers", response_model=list[answers.Configuration])
+def _body(
+    caller: Caller, practice: Practice, snapshot: Snapshot, configuration: Configuration
+) -> ProviderConfiguration:
+    url = hook_url(caller.context, configuration.hook_token)
+    return ProviderConfiguration.of(practice.db, snapshot, configuration, url)
+
+
+@router.get("/payment-providers", response_model=list[ProviderConfiguration])
 async def list_configurations(caller: Reads, practice_id: PracticeId) -> Response:
     """List the practice's provider configurations."""
     practice = await caller.context.practice(practice_id)
     snapshot = await caller.context.configured(practice.db)
     live = [c for c in snapshot.configurations.values() if c.removed_at is None]
-    return answer([_view(caller, practice.db, snapshot, configuration) for configuration in live])
+    return respond([_body(caller, practice, snapshot, configuration) for configuration in live])
 
 
-def _keys(body: shapes.KeysShape) -> credentials.Keys:
-    return credentials.Keys(
-        body.public_key,
-        Secret(body.secret_key) if body.secret_key else None,
-        Secret(body.webhook_secret) if body.webhook_secret else None,
-        body.config,
-    )
-
-
-@router.post("/payment-providers", status_code=201, response_model=answers.Configuration, responses=ALSO_REPLACED)
-async def put_configuration(caller: Configures, practice_id: PracticeId, body: shapes.ConfigurationShape) -> Response:
+@router.post("/payment-providers", status_code=201, response_model=ProviderConfiguration, responses=ALSO_REPLACED)
+async def put_configuration(caller: Configures, practice_id: PracticeId, body: ConfigureProvider) -> Response:
     """Configure a provider.
 
     201 if the configuration is new, 200 if it was replaced. `webhookUrl` is the address to register at the provider.
@@ -128,7 +128,7 @@ async def put_configuration(caller: Configures, practice_id: PracticeId, body: s
     wish = configuring.Wish(
         body.provider_code,
         body.environment,
-        _keys(body),
+        body.keys(),
         body.is_enabled,
         body.is_default or False,
         body.supported_currencies,
@@ -138,13 +138,13 @@ async def put_configuration(caller: Configures, practice_id: PracticeId, body: s
     return await _answered(caller, body.provider_code, 201 if made else 200)
 
 
-@router.get("/payment-providers/for-currency/{currency}", response_model=answers.Chosen)
+@router.get("/payment-providers/for-currency/{currency}", response_model=ChosenProvider)
 async def for_currency(
     caller: ReadsPublic,
     practice_id: PracticeId,
-    currency: Annotated[shapes.Currency, Path()],
+    currency: Annotated[Currency, Path()],
     amount: Annotated[int | None, Query(gt=0, le=10**15)] = None,
-    payment_method: Annotated[shapes.Code | None, Query(alias="paymentMethod")] = None,
+    payment_method: Annotated[Code | None, Query(alias="paymentMethod")] = None,
     capture: Literal["automatic", "manual"] = "automatic",
     environment: Environment | None = None,
     customer_fields: Annotated[
@@ -173,22 +173,15 @@ async def for_currency(
     fields = first.customer_fields(payment_method, False)
     configuration = snapshot.configurations[first.code]
     opened = provider_configs.open_credentials(practice.db.data_key, first.code, configuration.active)
-    return answer(
-        {
-            "code": first.code,
-            "name": first.name,
-            "publicKey": opened.public_key,
-            "environment": first.environment.value,
-            "reason": found.reason,
-            "customerFields": {
-                "required": list(fields.required),
-                "oneOf": list(fields.one_of),
-                "phoneCountries": list(fields.phone_countries),
-            },
-            "alternatives": [c.code for c in found.ranked[1:]],
-            "excluded": [{"code": o.code, "reason": o.reason, "detail": o.detail} for o in found.excluded],
-        }
+    body = ChosenProvider.from_record(
+        first,
+        public_key=opened.public_key,
+        reason=found.reason,
+        customer_fields=CustomerFields.from_record(fields),
+        alternatives=[other.code for other in found.ranked[1:]],
+        excluded=[ExcludedProvider.from_record(one) for one in found.excluded],
     )
+    return respond(body)
 
 
 class NoProvider(Invalid):
@@ -204,20 +197,20 @@ def _nobody(found: Route) -> NoProvider:
     )
 
 
-@router.get("/payment-providers/{code}", response_model=answers.Configuration)
+@router.get("/payment-providers/{code}", response_model=ProviderConfiguration)
 async def get_configuration(caller: Reads, practice_id: PracticeId, code: ProviderCode) -> Response:
     """Get a provider configuration."""
     await configuring.existing_configuration(caller.context, practice_id, code)
     return await _answered(caller, code)
 
 
-@router.patch("/payment-providers/{code}", response_model=answers.Configuration)
+@router.patch("/payment-providers/{code}", response_model=ProviderConfiguration)
 async def change_configuration(
-    caller: Configures, practice_id: PracticeId, code: ProviderCode, body: shapes.ConfigurationPatch
+    caller: Configures, practice_id: PracticeId, code: ProviderCode, body: ChangeConfiguration
 ) -> Response:
     """Change parts of a provider configuration."""
     wish = configuring.Wish(
-        code, body.environment, _keys(body), body.is_enabled, body.is_default, body.supported_currencies, body.priority
+        code, body.environment, body.keys(), body.is_enabled, body.is_default, body.supported_currencies, body.priority
     )
     await configuring.configure(caller.context, practice_id, wish, caller.actor, patch=True)
     return await _answered(caller, code)
@@ -233,36 +226,28 @@ async def remove_configuration(caller: Configures, practice_id: PracticeId, code
     return Response(status_code=204)
 
 
-@router.post("/payment-providers/{code}/test", response_model=answers.Tested)
+@router.post("/payment-providers/{code}/test", response_model=CredentialsTested)
 async def test_configuration(caller: Configures, practice_id: PracticeId, code: ProviderCode) -> Response:
     """Test the keys at the provider.
 
     The test creates nothing and moves no money.
     """
     result, tested_at = await configuring.test_configuration(caller.context, practice_id, code, caller.actor)
-    return answer(
-        {
-            "ok": result.ok,
-            "environment": result.environment.value if result.environment else None,
-            "finding": result.finding.value if result.finding else None,
-            "detail": result.detail,
-            "testedAt": wire_time(tested_at),
-        }
-    )
+    return respond(CredentialsTested.of(result, tested_at))
 
 
-@router.put("/payment-providers/{code}/credentials/{environment}", response_model=answers.Configuration)
+@router.put("/payment-providers/{code}/credentials/{environment}", response_model=ProviderConfiguration)
 async def put_credentials(
-    caller: Configures, practice_id: PracticeId, code: ProviderCode, environment: Environment, body: shapes.KeysShape
+    caller: Configures, practice_id: PracticeId, code: ProviderCode, environment: Environment, body: SetCredentials
 ) -> Response:
     """Set the keys of an environment without activating it."""
-    await configuring.prepare_credentials(caller.context, practice_id, code, environment, _keys(body), caller.actor)
+    await configuring.prepare_credentials(caller.context, practice_id, code, environment, body.keys(), caller.actor)
     return await _answered(caller, code)
 
 
-@router.post("/payment-providers/{code}/activate", response_model=answers.Configuration)
+@router.post("/payment-providers/{code}/activate", response_model=ProviderConfiguration)
 async def activate(
-    caller: Configures, practice_id: PracticeId, code: ProviderCode, body: shapes.ActivateShape
+    caller: Configures, practice_id: PracticeId, code: ProviderCode, body: ActivateEnvironment
 ) -> Response:
     """Activate an environment whose keys are set."""
     await configuring.activate(caller.context, practice_id, code, body.environment, caller.actor)
@@ -272,22 +257,7 @@ async def activate(
 # ── Webhooks, audit, ledger, people, keys ──
 
 
-def _event_view(event: webhook_events.WebhookEvent) -> dict[str, Any]:
-    return {
-        "id": event.id,
-        "providerCode": event.provider_code,
-        "environment": event.environment.value,
-        "eventType": event.event_type,
-        "status": event.state.value,
-        "reason": event.reason,
-        "paymentId": event.payment_id,
-        "tries": event.tries,
-        "receivedAt": wire_time(event.received_at),
-        "appliedAt": wire_time(event.applied_at),
-    }
-
-
-@router.get("/webhook-events", response_model=list[answers.WebhookEvent])
+@router.get("/webhook-events", response_model=list[WebhookEvent])
 async def list_events(
     caller: Reads,
     practice_id: PracticeId,
@@ -298,16 +268,17 @@ async def list_events(
 ) -> Response:
     """List webhooks from providers, newest first."""
     practice = await caller.context.practice(practice_id)
-    return answer([_event_view(e) for e in await webhook_events.listed(practice.db, status, payment_id, before, limit)])
+    found = await webhook_events.listed(practice.db, status, payment_id, before, limit)
+    return respond([WebhookEvent.of(event) for event in found])
 
 
-@router.post("/webhook-events/{eventId}/replay", response_model=answers.WebhookEvent)
+@router.post("/webhook-events/{eventId}/replay", response_model=WebhookEvent)
 async def replay_event(caller: Configures, practice_id: PracticeId, event_id: EventId) -> Response:
     """Process a parked webhook again."""
-    return answer(_event_view(await receive.replay(caller.context, practice_id, event_id)))
+    return respond(WebhookEvent.of(await receive.replay(caller.context, practice_id, event_id)))
 
 
-@router.get("/audit-log", response_model=list[answers.AuditLine])
+@router.get("/audit-log", response_model=list[AuditEntry])
 async def audit_log(
     caller: Reads,
     practice_id: PracticeId,
@@ -317,16 +288,16 @@ async def audit_log(
 ) -> Response:
     """List the practice's audit log, newest first."""
     practice = await caller.context.practice(practice_id)
-    return answer([audit_view(line) for line in await audit.listed(practice.db, subject, before, limit)])
+    return respond([AuditEntry.of(line) for line in await audit.listed(practice.db, subject, before, limit)])
 
 
-@router.get("/ledger", response_model=answers.Ledger)
+@router.get("/ledger", response_model=Ledger)
 async def balances(
     caller: Reads,
     practice_id: PracticeId,
     environment: Environment | None = None,
-    booked_from: Annotated[shapes.DayOrMoment | None, Query(alias="from")] = None,
-    booked_to: Annotated[shapes.DayOrMoment | None, Query(alias="to")] = None,
+    booked_from: Annotated[DayOrMoment | None, Query(alias="from")] = None,
+    booked_to: Annotated[DayOrMoment | None, Query(alias="to")] = None,
 ) -> Response:
     """Get ledger balances by currency and account.
 
@@ -338,26 +309,24 @@ async def balances(
     environment = environment or await environment_of(caller, practice.db)
     since, until = await bounds_between(caller, practice_id, **{"from": booked_from, "to": booked_to})
     found = await ledger.balances(practice.db, environment, since, until)
-    return answer({"environment": environment.value, "balances": found})
+    return respond(Ledger(environment, found))
 
 
-@router.get("/people", response_model=list[answers.Person])
+@router.get("/people", response_model=list[StaffMember])
 async def list_people(caller: Reads, practice_id: PracticeId) -> Response:
     """List the practice's people."""
     practice = await caller.context.practice(practice_id)
-    names = {"is_active": "isActive", "created_at": "createdAt"}
-    found = [{names.get(k, k): v for k, v in person.items()} for person in await people.people(practice.db)]
-    return answer([{**person, "createdAt": wire_time(person["createdAt"])} for person in found])
+    return respond([StaffMember.of(row) for row in await people.people(practice.db)])
 
 
-@router.get("/keys", response_model=list[answers.Key])
+@router.get("/keys", response_model=list[ApiKey])
 async def list_keys(caller: Configures, practice_id: PracticeId) -> Response:
     """List the practice's API keys."""
-    return answer([key_view(key) for key in await people.keys(caller.context.owner, practice_id)])
+    return respond([ApiKey.of(key) for key in await people.keys(caller.context.owner, practice_id)])
 
 
-@router.post("/keys", status_code=201, response_model=answers.NewKey)
-async def create_key(caller: Configures, practice_id: PracticeId, body: shapes.KeyShape) -> Response:
+@router.post("/keys", status_code=201, response_model=NewApiKey)
+async def create_key(caller: Configures, practice_id: PracticeId, body: CreateKey) -> Response:
     """Create an API key of the practice.
 
     The key is shown only once.
@@ -367,7 +336,7 @@ async def create_key(caller: Configures, practice_id: PracticeId, body: shapes.K
     if body.kind == "practice" and beyond:
         raise Invalid([FieldError("/scopes", f"Your own key lacks the scope {beyond[0]!r}.")])
     key = await admin_practices.create_key(caller.context, body.kind, practice_id, body.name, scopes, caller.actor)
-    return answer({"key": key}, 201)
+    return respond(NewApiKey(key), 201)
 
 
 @router.delete("/keys/{keyId}", status_code=204)

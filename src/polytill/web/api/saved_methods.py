@@ -12,16 +12,16 @@ from polytill.domain.states import Environment
 from polytill.flows.payments import saved_methods as saving
 from polytill.flows.payments.customers import wrong
 from polytill.storage import saved_methods
-from polytill.web.api import saved_method_shapes
 from polytill.web.api.auth import Pays, PracticeId, Reads
 from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.models.saved_methods import ListedSavedMethod, SavedMethodPage
 from polytill.web.api.payments import environment_of
-from polytill.web.api.views import answer
+from polytill.web.api.responses import respond
 
 router = APIRouter(prefix="/api/practices/{practiceId}/saved-methods", tags=["saved methods"], route_class=StrictRoute)
 
 
-@router.get("", response_model=saved_method_shapes.SavedMethodPage)
+@router.get("", response_model=SavedMethodPage)
 async def list_saved_methods(
     caller: Reads,
     practice_id: PracticeId,
@@ -40,11 +40,9 @@ async def list_saved_methods(
     customer = saving.customer_key(email)
     found = await saved_methods.listed(practice.db, environment, customer, cursor, limit + 1)
     following = found[limit - 1].id if len(found) > limit else None
-    today = caller.context.world.now()
-    data = [
-        saved_method_shapes.saved_method_entry(kept, today) for kept in await saving.shown(practice.db, found[:limit])
-    ]
-    return answer({"data": data, "nextCursor": following})
+    now = caller.context.world.now()
+    data = [ListedSavedMethod.at(now, kept) for kept in await saving.shown(practice.db, found[:limit])]
+    return respond(SavedMethodPage(data, following))
 
 
 @router.delete("/{savedMethodId}", status_code=204)

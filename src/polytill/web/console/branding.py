@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from polytill.domain.currencies import exponent_of
 from polytill.flows.recovery import checkout
 from polytill.storage import people
-from polytill.web.api.payment_link_shapes import CheckoutShape
+from polytill.web.api.models.payment_links import SetBranding
 from polytill.web.checkout.pages import Brand, ink_on
 from polytill.web.console.flashes import Done
 from polytill.web.console.pages import EXPECTED, PageRoute, form_of, page, see, shaped, words_of
@@ -51,7 +51,7 @@ async def save(request: Request, found: PracticeAdmin) -> Response:
     form, visitor = form_of(request), found.visitor
     text = form.text("color").lower()
     try:
-        color = None if form.has("reset") else shaped(CheckoutShape, {"color": text}).color
+        color = None if form.has("reset") else shaped(SetBranding, {"color": text}).color
     except EXPECTED as error:
         errors = {"color": words_of(request)("look.no_color")}
         return await _page(request, found, error.status, given=text[:20], errors=errors)

@@ -16,7 +16,7 @@ from polytill.flows.handler_guard import takes
 from polytill.flows.handlers import handler_or_reason
 from polytill.storage import practices
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
-from polytill.web.api import shapes
+from polytill.web.api.models.catalog import AddProvider, ChangeProvider
 from polytill.web.console.flashes import Done
 from polytill.web.console.pages import (
     EXPECTED,
@@ -127,7 +127,7 @@ async def add_provider(request: Request, visitor: OwnerAdmin) -> Response:
     form = form_of(request)
     given = form.given("code", "status", *TEXTS)
     try:
-        body = shaped(shapes.ProviderShape, given)
+        body = shaped(AddProvider, given)
         sent = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
         entry = await catalog.add(visitor.context, sent, None, visitor.actor)
     except EXPECTED as error:
@@ -224,7 +224,7 @@ def _columns(form: Form, problems: Problems) -> dict[str, Any]:
         values["supportedPaymentMethods"] = form.many("method")
     if not values.get("name"):
         problems.errors.append(FieldError("/name", "A provider needs a name.", "needs_name"))
-    return shaped(shapes.ProviderColumns, values).model_dump(exclude_unset=True)
+    return shaped(ChangeProvider, values).model_dump(exclude_unset=True)
 
 
 # ── Currencies and fees ──

@@ -21,7 +21,7 @@ from polytill.providers.contract import Customer
 from polytill.providers.manual import ManualProvider
 from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
-from polytill.web.api import shapes
+from polytill.web.api.models.payments import CreatePayment
 from polytill.web.api.payments import request_hash
 from polytill.web.console.flashes import Done
 from polytill.web.console.pages import (
@@ -114,12 +114,12 @@ def _wish(request: Request, form: Form, key: str) -> PaymentRequest:
         body["customer"] = customer  # type: ignore[assignment]
     problems, amount = Problems(), 1
     with problems.caught():
-        shaped(shapes.PaymentShape, {**body, "amount": 1})
+        shaped(CreatePayment, {**body, "amount": 1})
     if currency in CURRENCIES:
         with problems.caught():
             amount = amount_of(words, form.text("amount"), currency)
     problems.settle()
-    checked = shaped(shapes.PaymentShape, {**body, "amount": amount})
+    checked = shaped(CreatePayment, {**body, "amount": amount})
     who = checked.customer
     return PaymentRequest(
         amount,

@@ -33,7 +33,7 @@ from polytill.storage import (
 )
 from polytill.storage.overview import Waiting
 from polytill.storage.practices import PracticeEntry
-from polytill.web.api import shapes
+from polytill.web.api.models.practices import ChangePractice, CreatePractice
 from polytill.web.console.flashes import REPLAYS, Done
 from polytill.web.console.pages import (
     EXPECTED,
@@ -190,7 +190,7 @@ async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
     form = form_of(request)
     given = _upper(form.given("name", "defaultCurrency", "cluster", "country", "timeZone", "externalId"))
     try:
-        body = shaped(shapes.PracticeShape, given)
+        body = shaped(CreatePractice, given)
         try:
             await visitor.context.opening.open_to_new(body.cluster)
         except NotFound as error:
@@ -270,7 +270,7 @@ async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: Pr
     form = form_of(request)
     given = _upper(form.given("name", "defaultCurrency", "state", "country", "timeZone", "externalId"))
     try:
-        body = shaped(shapes.PracticePatch, given)
+        body = shaped(ChangePractice, given)
         await admin_practices.change_practice(
             visitor.context,
             practice_id,

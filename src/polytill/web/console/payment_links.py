@@ -19,7 +19,7 @@ from polytill.flows.payments.payment_links import (
     link_address,
 )
 from polytill.storage import payment_links, payments
-from polytill.web.api.payment_link_shapes import LinkShape
+from polytill.web.api.models.payment_links import CreatePaymentLink
 from polytill.web.console.flashes import Done
 from polytill.web.console.pages import (
     EXPECTED,
@@ -90,14 +90,14 @@ def _wish(request: Request, found: OfPractice, form: Form) -> LinkWish:
     typed = {"currency": currency, **form.given("description", "reference")}
     problems, amount, days = Problems(), 1, 1
     with problems.caught():
-        shaped(LinkShape, {"amount": 1, **typed})
+        shaped(CreatePaymentLink, {"amount": 1, **typed})
     if currency in CURRENCIES:
         with problems.caught():
             amount = amount_of(words, form.text("amount"), currency)
     with problems.caught():
         days = _days(form.text("days"))
     problems.settle()
-    wish = shaped(LinkShape, {"amount": amount, **typed}).wish()
+    wish = shaped(CreatePaymentLink, {"amount": amount, **typed}).wish()
     ends = found.visitor.context.world.now() + timedelta(days=days)
     return LinkWish(wish.amount, wish.currency, wish.description, wish.reference, form.text("use") != "many", ends)
 

@@ -30,8 +30,8 @@ from polytill.storage.payment_lists import STANDINGS, Filters
 from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.web import payment_status
+from polytill.web.api.models.attempts import external_identifiers
 from polytill.web.api.payments import cursor_after, read_cursor, request_hash
-from polytill.web.api.views import identifiers_view
 from polytill.web.console import flashes
 from polytill.web.console.captures import can_cancel, can_capture
 from polytill.web.console.disputes import cards, has_open_inquiry
@@ -193,7 +193,7 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
     return page(
         request, "practice/payment.html", status, visitor=found.visitor, payment=payment, attempts=whole.attempts,
         shown=payment_status.of_taken(whole),
-        called={one.id: identifiers_view(one, whole.identifiers.get(one.id, {})) for one in whole.attempts},
+        called={one.id: external_identifiers(one, whole.identifiers.get(one.id, {})) for one in whole.attempts},
         operations=await refunds.operations_of(db, payment_id),
         refunds=given_back, refundable=max(0, refundable(payment)), names=names, capture=can_capture(payment),
         duplicates=await _duplicates(db, whole.attempts, given_back), cancel=can_cancel(whole),

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from polytill.domain.localities import day_of, time_zones
 from polytill.flows.admin.practices import change_practice
-from polytill.web.api import shapes
+from polytill.web.api.models.practices import ChangePractice
 from polytill.web.console.flashes import Done
 from polytill.web.console.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, shaped
 from polytill.web.console.sessions import OfPractice, PracticeAdmin, PracticeViewer
@@ -44,7 +44,7 @@ async def save(request: Request, found: PracticeAdmin) -> Response:
     """Save the country or the time zone."""
     visitor, given = found.visitor, form_of(request).given("country", "timeZone")
     try:
-        body = shaped(shapes.PracticePatch, given)
+        body = shaped(ChangePractice, given)
         await change_practice(
             visitor.context,
             visitor.practice_id,

@@ -1,19 +1,18 @@
-"""JSON of payment links: the fields of a request, the response, and the response models for the OpenAPI document."""
+"""Payment links and the branding of the checkout: requests and responses."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, StrictBool, StrictStr
 
-from polytill.domain.clock import wire_time
 from polytill.domain.states import Environment
 from polytill.flows.context import Context
 from polytill.flows.payments.payment_links import LinkWish, link_address
-from polytill.storage.payment_links import PaymentLink
-from polytill.web.api.answers import Answer, Minor, Moment
-from polytill.web.api.shapes import Shape, ShapeOfBlanks
+from polytill.storage import payment_links
+from polytill.web.api.requests import BodyWithBlanks, RequestBody
+from polytill.web.api.responses import Minor, Moment, ResponseBody
 from polytill.web.api.values import Amount, Currency, Text, Word
 
 
@@ -24,7 +23,7 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("must be a time between the years 1 and 9999") from None
 
 
-class LinkShape(ShapeOfBlanks):
+class CreatePaymentLink(BodyWithBlanks):
     """A payment link to create."""
 
     amount: Amount
@@ -50,13 +49,13 @@ class LinkShape(ShapeOfBlanks):
         )
 
 
-class CheckoutShape(Shape):
+class SetBranding(RequestBody):
     """The branding of the checkout."""
 
     color: Annotated[StrictStr, Field(pattern=r"^#[0-9a-f]{6}$", description="#rrggbb in lower case")] | None
 
 
-class Link(Answer):
+class PaymentLink(ResponseBody):
     """A payment link. Its status ``paid`` means single use and paid."""
 
     id: str
@@ -66,7 +65,7 @@ class Link(Answer):
     description: str
     reference: str | None
     single_use: bool
-    environment: Literal["sandbox", "production"]
+    environment: Environment
     url: str
     qr_url: str
     payments_started: int
@@ -77,46 +76,37 @@ class Link(Answer):
     created_at: Moment
     updated_at: Moment
 
+    @classmethod
+    def of(cls, context: Context, link: payment_links.PaymentLink, **more: Any) -> Self:
+        """Build it from its row, with its status now. ``more`` are the fields that only a subclass has."""
+        url = link_address(context, link)
+        return cls.from_record(
+            link,
+            status=link.status(context.world.now()),
+            url=url,
+            qr_url=f"{url}/qr.svg",
+            payments_started=link.started,
+            payments_succeeded=link.succeeded,
+            amount_captured=link.captured,
+            **more,
+        )
 
-class LinkPage(Answer):
+
+class PaymentLinkPage(ResponseBody):
     """A page of payment links. ``nextCursor`` is null on the last page."""
 
-    data: list[Link]
+    data: list[PaymentLink]
     next_cursor: str | None
 
 
-class OneLink(Link):
+class PaymentLinkWithPayments(PaymentLink):
     """A payment link with the ids of its payments, newest first."""
 
     payments: list[str]
 
 
-class Checkout(Answer):
+class Branding(ResponseBody):
     """The branding of the checkout."""
 
     name: str
     color: str | None
-
-
-def link_view(context: Context, link: PaymentLink, now: datetime) -> dict[str, Any]:
-    """One payment link as JSON."""
-    url = link_address(context, link)
-    return {
-        "id": link.id,
-        "status": link.status(now),
-        "amount": link.amount,
-        "currency": link.currency,
-        "description": link.description,
-        "reference": link.reference,
-        "singleUse": link.single_use,
-        "environment": link.environment.value,
-        "url": url,
-        "qrUrl": f"{url}/qr.svg",
-        "paymentsStarted": link.started,
-        "paymentsSucceeded": link.succeeded,
-        "amountCaptured": link.captured,
-        "createdBy": link.created_by,
-        "expiresAt": wire_time(link.expires_at),
-        "createdAt": wire_time(link.created_at),
-        "updatedAt": wire_time(link.updated_at),
-    }

@@ -1,18 +1,17 @@
-"""JSON of disputes: inquiries and chargebacks, with what staff need to respond in time."""
+"""Disputes: inquiries and chargebacks, with what staff need to respond in time."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Self
 
 from pydantic import Field
 
-from polytill.domain.clock import wire_time
 from polytill.domain.states import DisputeKind, DisputeReason, DisputeState
-from polytill.storage.disputes import Dispute as DisputeRow
-from polytill.web.api.answering import Answer, Minor, Moment
+from polytill.storage import disputes
+from polytill.web.api.responses import Minor, Moment, ResponseBody
 
 
-class Dispute(Answer):
+class Dispute(ResponseBody):
     """A dispute about a payment."""
 
     id: Annotated[str, Field(description="The provider's id of the dispute")]
@@ -31,21 +30,13 @@ class Dispute(Answer):
     created_at: Moment
     updated_at: Moment
 
-
-def dispute_view(dispute: DisputeRow) -> dict[str, Any]:
-    """One dispute as JSON."""
-    return {
-        "id": dispute.provider_dispute_id,
-        "kind": dispute.kind.value,
-        "status": dispute.state.value,
-        "providerStatus": dispute.provider_state,
-        "reason": dispute.reason.value if dispute.reason else None,
-        "providerReason": dispute.provider_reason,
-        "amount": dispute.amount,
-        "amountLost": dispute.booked,
-        "currency": dispute.currency,
-        "fundsWithdrawn": dispute.funds_withdrawn,
-        "dueAt": dispute.due_at,
-        "createdAt": wire_time(dispute.created_at),
-        "updatedAt": wire_time(dispute.updated_at),
-    }
+    @classmethod
+    def of(cls, dispute: disputes.Dispute) -> Self:
+        """Build it from its row."""
+        return cls.from_record(
+            dispute,
+            id=dispute.provider_dispute_id,
+            status=dispute.state,
+            provider_status=dispute.provider_state,
+            amount_lost=dispute.booked,
+        )

@@ -1,0 +1,52 @@
+"""API keys: requests and responses."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field
+
+from polytill.storage import people
+from polytill.web.api.requests import RequestBody
+from polytill.web.api.responses import Moment, ResponseBody
+from polytill.web.api.values import Word
+
+
+class CreateKey(RequestBody):
+    """An API key to create. Without ``scopes`` it has all of them, so an empty list is invalid."""
+
+    name: Word = "key"
+    kind: Literal["practice", "publishable"] = "practice"
+    scopes: list[Literal["read", "payments", "refunds", "configure"]] | None = Field(
+        None, min_length=1, max_length=4, description="Default and null: all four"
+    )
+
+
+class CreateOwnerKey(RequestBody):
+    """An owner key to create."""
+
+    name: Word = "key"
+
+
+class ApiKey(ResponseBody):
+    """An API key without its secret."""
+
+    id: int
+    kind: Literal["owner", "practice", "publishable"]
+    name: str
+    practice_id: int | None
+    last4: str
+    scopes: list[str]
+    created_at: Moment
+    revoked_at: Moment | None
+
+    @classmethod
+    def of(cls, key: people.ApiKey) -> Self:
+        """Build it from its row."""
+        return cls.from_record(key)
+
+
+class NewApiKey(ResponseBody):
+    """A new API key, which is shown only once."""
+
+    key: str

@@ -1,0 +1,77 @@
+"""Practices and their staff: requests and responses."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from polytill.domain.clock import wire_time
+from polytill.storage.practices import PracticeEntry
+from polytill.web.api.requests import RequestBody
+from polytill.web.api.responses import Moment, ResponseBody
+from polytill.web.api.values import Code, Country, Currency, ExternalId, TimeZone, Word
+
+
+class CreatePractice(RequestBody):
+    """A practice to create."""
+
+    name: Word
+    default_currency: Currency
+    cluster: Code = "default"
+    country: Country | None = None
+    time_zone: TimeZone | None = None
+    external_id: ExternalId | None = None
+
+
+class ChangePractice(RequestBody):
+    """The fields of a practice that can change."""
+
+    name: Word | None = None
+    default_currency: Currency | None = None
+    state: Literal["active", "suspended"] | None = None
+    country: Country | None = None
+    time_zone: TimeZone | None = None
+    external_id: ExternalId | None = None
+
+
+class Practice(ResponseBody):
+    """A practice as the owner sees it."""
+
+    id: int
+    name: str
+    external_id: str | None
+    default_currency: str
+    cluster: str
+    state: Literal["active", "suspended", "provisioning"]
+    schema_version: str | None
+    created_at: Moment
+    updated_at: Moment
+    country: str | None
+    time_zone: str
+
+    @classmethod
+    def of(cls, entry: PracticeEntry) -> Self:
+        """Build it from its row in the directory."""
+        return cls.from_record(entry)
+
+
+class NewPractice(ResponseBody):
+    """A new practice and its first key, which is shown only once."""
+
+    practice: Practice
+    key: str
+
+
+class StaffMember(ResponseBody):
+    """A staff member of a practice."""
+
+    id: int
+    email: str
+    name: str
+    role: str
+    is_active: bool
+    created_at: Moment
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Self:
+        """Build it from its row."""
+        return cls(**{**row, "created_at": wire_time(row["created_at"])})

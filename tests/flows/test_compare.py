@@ -86,6 +86,17 @@ async def test_an_amount_that_differs_reaches_a_person(scene: Scene, listed: lis
     assert (await scene.payment(payment.id)).amount_captured == 1000
 
 
+async def test_a_status_that_differs_reaches_a_person(scene: Scene, listed: list[PaymentFact]) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    listed.append(PaymentFact(paid(), taken.attempts[0].id, "tx-1"))
+    scene.wire.always("confirm", LINK)
+    await later(scene)
+    assert await scene.cases() == ["listing_status_differs"]
+    assert (await scene.payment(taken.payment.id)).amount_captured == 0
+
+
 @pytest.mark.parametrize(
     ("told", "kinds"),
     [

@@ -18,7 +18,7 @@ from tests.providers.money_scene import MoneyScene, money_scene
 from polytill.domain.errors import Conflict, Invalid
 from polytill.flows.payments.capture_cancel import cancel
 from polytill.simulator.stripe import payments
-from polytill.simulator.stripe.payments import Desk
+from polytill.simulator.stripe.payments import Context
 from polytill.storage.payments import Payment
 
 HELD = 9_000
@@ -123,10 +123,10 @@ async def test_an_overcapture_in_the_dashboard_waits_for_a_person(holds: MoneySc
     payment = await holds.paid(HELD, capture="manual")
     hold, more = holds.transaction(payment), HELD + 500
     if holds.code == "stripe":
-        desk = Desk(holds.wire.network, holds.account, "http://stripe.example")
-        payments._take(desk, hold, more)
-        desk.emit_charge("captured", hold)
-        desk.emit_intent("succeeded", hold)
+        context = Context(holds.wire.network, holds.account, "http://stripe.example")
+        payments._take(context, hold, more)
+        context.emit_charge("captured", hold)
+        context.emit_intent("succeeded", hold)
     else:
         hold.wire.hold_status = "CAPTURED"
         holds.provider._captured(holds.account, hold, more)

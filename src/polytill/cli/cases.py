@@ -40,7 +40,7 @@ def cases_list(
     for practice_id, case in opened(read):
         seen = [str(case.detail)] if practice else []
         since = f"{case.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(str(practice_id), case.id, case.kind, case.environment.value, since, *seen)
+        table.add_row(str(practice_id), case.id, case.kind.value, case.environment.value, since, *seen)
     console.print(table)
 
 
@@ -70,28 +70,29 @@ def cases_resolve(
 
     Looks the payment up, refunds a duplicate payment, decides an unknown outcome, or resolves the case with a note.
     """
+    from polytill.domain.review_cases import CaseAction
     from polytill.domain.states import CountedAs
     from polytill.flows.review import resolve, same_money, staff_decisions
 
     proof = staff_decisions.Proof(note, transaction or None, amount)
-    ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
-        "look_up": lambda till: resolve.look_up(till.context, practice, case, "cli"),
-        "refund_duplicate": lambda till: resolve.refund_duplicate(
+    ways: dict[CaseAction, Callable[[Any], Awaitable[Any]]] = {
+        CaseAction.look_up: lambda till: resolve.look_up(till.context, practice, case, "cli"),
+        CaseAction.refund_duplicate: lambda till: resolve.refund_duplicate(
             till.context, practice, case, "cli", accept_dispute_risk
         ),
-        "same_account": lambda till: resolve.same_account(till.context, practice, case, note, "cli"),
-        "mark_not_paid": lambda till: resolve.mark_not_paid(till.context, practice, case, note, "cli"),
-        "mark_paid": lambda till: staff_decisions.mark_paid(till.context, practice, case, proof, "cli"),
-        "done": lambda till: staff_decisions.decide(till.context, practice, case, True, proof, "cli"),
-        "not_done": lambda till: staff_decisions.decide(till.context, practice, case, False, proof, "cli"),
-        "count_separately": lambda till: same_money.count(
+        CaseAction.same_account: lambda till: resolve.same_account(till.context, practice, case, note, "cli"),
+        CaseAction.mark_not_paid: lambda till: resolve.mark_not_paid(till.context, practice, case, note, "cli"),
+        CaseAction.mark_paid: lambda till: staff_decisions.mark_paid(till.context, practice, case, proof, "cli"),
+        CaseAction.done: lambda till: staff_decisions.decide(till.context, practice, case, True, proof, "cli"),
+        CaseAction.not_done: lambda till: staff_decisions.decide(till.context, practice, case, False, proof, "cli"),
+        CaseAction.count_separately: lambda till: same_money.count(
             till.context, practice, case, CountedAs.separate, note, "cli"
         ),
-        "count_once": lambda till: same_money.count(till.context, practice, case, CountedAs.same, note, "cli"),
-        "resolve": lambda till: resolve.resolve(till.context, practice, case, note, "cli"),
+        CaseAction.count_once: lambda till: same_money.count(till.context, practice, case, CountedAs.same, note, "cli"),
+        CaseAction.resolve: lambda till: resolve.resolve(till.context, practice, case, note, "cli"),
     }
     if action not in ways:
         fail(f"The action must be one of {', '.join(ways)}.")
-    found = opened(ways[action])
+    found = opened(ways[CaseAction(action)])
     status = f"; the payment is {found.payment.status.value}" if found.payment else ""
-    console.print(f"The case is {found.case.state}{status}.", highlight=False)
+    console.print(f"The case is {found.case.state.value}{status}.", highlight=False)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from polytill.domain.clock import wire_time
+from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
@@ -26,7 +27,7 @@ def record_event(
     context: Context,
     unit: Writes,
     payment: Payment,
-    kind: str,
+    type_: EventType,
     data: dict[str, Any] | None = None,
     unless_case: tuple[CaseKind, str] | None = None,
 ) -> None:
@@ -42,7 +43,7 @@ def record_event(
         **(data or {}),
     }
     record_practice_event(
-        context, unit, payment.practice_id, payment.environment, kind, content, payment.id, unless_case
+        context, unit, payment.practice_id, payment.environment, type_, content, payment.id, unless_case
     )
 
 
@@ -51,13 +52,13 @@ def record_practice_event(
     unit: Writes,
     practice_id: int,
     environment: Environment,
-    kind: str,
+    type_: EventType,
     data: dict[str, Any],
     payment_id: str | None = None,
     unless_case: tuple[CaseKind, str] | None = None,
 ) -> None:
     """Add an event of a practice to the unit that makes it true."""
-    event = Event(new_id(context.world), practice_id, environment, kind, payment_id, data, context.world.now())
+    event = Event(new_id(context.world), practice_id, environment, type_, payment_id, data, context.world.now())
     events.append(unit, event, unless_case)
 
 

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from polytill.domain.clock import wire_time
+from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
-from polytill.domain.review_cases import CaseKind
+from polytill.domain.review_cases import CaseKind, CaseResolution
 from polytill.domain.states import AttemptState, RefundState
 from polytill.flows.context import Practice
 from polytill.flows.events import record_event
@@ -217,13 +218,13 @@ async def _noted(
 
     def add(unit: Unit) -> None:
         for case in known:
-            cases.close(unit, case, {"action": "found_out"}, "provider", now)
+            cases.close(unit, case, {"action": CaseResolution.found_out}, "provider", now)
         if not is_known and is_long:
             record_event(
                 practice.context,
                 unit,
                 payment,
-                "payment.unresolved",
+                EventType.payment_unresolved,
                 detail,
                 unless_case=(CaseKind.unresolved, subject),
             )

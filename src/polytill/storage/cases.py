@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from polytill.domain.review_cases import CaseKind
+from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import Environment
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import readable, reads_row
@@ -22,7 +22,7 @@ class OperatorCase:
     kind: CaseKind
     subject: str
     payment_id: str | None
-    state: str  # open | resolved
+    state: CaseState
     detail: dict[str, Any]
     created_at: datetime
     resolved_at: datetime | None
@@ -42,7 +42,7 @@ _RESOLVED = (
 def _case(row: Any) -> OperatorCase:
     values = {name: value for name, value in dict(row).items() if name != "practice_id"}
     values["environment"] = Environment(values["environment"])
-    values["kind"] = CaseKind(values["kind"])
+    values["kind"], values["state"] = CaseKind(values["kind"]), CaseState(values["state"])
     values["detail"] = json_value(values["detail"]) or {}
     values["created_at"], values["resolved_at"] = moment(values["created_at"]), moment(values["resolved_at"])
     return OperatorCase(**values)
@@ -56,7 +56,7 @@ async def by_id(db: PracticeDb, case_id: str) -> OperatorCase | None:
 
 async def listed(
     db: PracticeDb,
-    state: str | None = "open",
+    state: CaseState | None = CaseState.open,
     kind: CaseKind | None = None,
     before: str | None = None,
     limit: int = 50,
@@ -113,8 +113,8 @@ def reopen(unit: Writes, case: OperatorCase, seen: dict[str, Any] | None = None)
 async def same_accounts(db: PracticeDb) -> list[dict[str, int]]:
     """The sets of keys that staff confirmed as one account's: ``config``, ``made_with`` and ``same_as`` (versions)."""
     found = []
-    for case in await listed(db, "resolved", CaseKind.other_account, limit=1000):
+    for case in await listed(db, CaseState.resolved, CaseKind.other_account, limit=1000):
         resolution = case.detail["resolution"]
-        if resolution["action"] == "same_account":
+        if resolution["action"] == CaseResolution.same_account:
             found.append({name: resolution[name] for name in ("config", "made_with", "same_as")})
     return found

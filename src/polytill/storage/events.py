@@ -20,7 +20,7 @@ class Event:
     event_id: str
     practice_id: int
     environment: Environment
-    type: str
+    type: str  # an ``EventType``, or one of a newer version, which is forwarded and delivered all the same
     payment_id: str | None
     data: dict[str, Any]
     created_at: datetime

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from polytill.domain import states
+from polytill.domain.review_cases import CaseKind, CaseState
 from polytill.storage.schema_columns import (
     NAMING,
     Json,
@@ -322,7 +323,8 @@ sa.Table(
     maybe("resolved_at", Moment),
     maybe("resolved_by"),
     sa.UniqueConstraint("kind", "subject"),
-    one_of("state", ("open", "resolved")),
+    one_of("kind", CaseKind),
+    one_of("state", CaseState),
     sa.Index(None, "state", "created_at"),
 )
 

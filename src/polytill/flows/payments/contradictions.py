@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from polytill.domain.event_types import EventType
 from polytill.domain.identifiers import IdentifierKind, identifier_key
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
@@ -173,7 +174,7 @@ def contradict(context: Context, unit: Unit, payment: Payment, against: Contradi
     """Open the review case of a contradiction, and add its event."""
     if against is not None:
         told = (CaseKind.staff_contradicted, against.subject)
-        record_event(context, unit, payment, f"payment.{CaseKind.staff_contradicted}", against.detail, unless_case=told)
+        record_event(context, unit, payment, EventType.payment_staff_contradicted, against.detail, unless_case=told)
         open_case(context, unit, payment, CaseKind.staff_contradicted, against.subject, against.detail)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from polytill.domain.review_cases import CaseKind
+from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import REFUND_VOID, DisputeState
 from polytill.flows.context import Practice
 from polytill.storage import audit, cases
@@ -15,7 +15,9 @@ from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
 # Resolutions by facts. If such a fact is reversed, the case is reopened.
-_ENDED_BY_FACTS = frozenset({"refund_duplicate", "refunded_at_provider", "lost_in_dispute"})
+_ENDED_BY_FACTS = frozenset(
+    {CaseResolution.refund_duplicate, CaseResolution.refunded_at_provider, CaseResolution.lost_in_dispute}
+)
 
 
 def left(attempt: Attempt, known: Iterable[Refund], disputed: Iterable[Dispute]) -> int:
@@ -41,7 +43,7 @@ async def follow(
     """Close the case of a duplicate payment once all of its money was returned; reopen it if a return was reversed."""
     now = practice.now()
     for case in await cases.listed(
-        practice.db, "open" if is_gone else "resolved", CaseKind.duplicate_payment, subject=attempt.id
+        practice.db, CaseState.open if is_gone else CaseState.resolved, CaseKind.duplicate_payment, subject=attempt.id
     ):
         if is_gone:
             cases.close(unit, case, resolution, by, now)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from polytill.domain.ids import new_id
-from polytill.domain.review_cases import CaseKind
+from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeState
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
@@ -36,7 +36,7 @@ from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
 # The resolution of a case whose facts were reversed; it is reopened if they hold again.
-BY_FACTS: dict[str, Any] = {"action": "facts_changed"}
+BY_FACTS: dict[str, Any] = {"action": CaseResolution.facts_changed}
 
 
 @dataclass(slots=True)
@@ -131,11 +131,11 @@ class News:
     def resolution(self) -> dict[str, Any]:
         """The resolution of a duplicate payment's case by this fact."""
         if self.refund is None:
-            return {"action": "lost_in_dispute", "dispute": self.dispute.provider_dispute_id if self.dispute else None}
-        return {
-            "action": "refund_duplicate" if self.refund.origin == "api" else "refunded_at_provider",
-            "refund": self.refund.id,
-        }
+            named = self.dispute.provider_dispute_id if self.dispute else None
+            return {"action": CaseResolution.lost_in_dispute, "dispute": named}
+        by_us = self.refund.origin == "api"
+        action = CaseResolution.refund_duplicate if by_us else CaseResolution.refunded_at_provider
+        return {"action": action, "refund": self.refund.id}
 
 
 async def book(practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, news: News) -> Change:
@@ -265,7 +265,7 @@ async def follow_case(
         if holds:
             open_case(practice.context, unit, payment, kind, condition.subject, detail)
         return
-    if known.state == "open":
+    if known.state is CaseState.open:
         if not holds:
             ended, by = BY_FACTS, "provider"
             if news is not None and news.decision is not None:

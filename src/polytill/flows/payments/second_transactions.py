@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polytill.domain.errors import Duplicate
+from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
@@ -99,7 +100,7 @@ async def _not_booked(practice: Practice, payment: Payment, attempt: Attempt, ou
         practice.context,
         unit,
         payment,
-        "payment.amount_mismatch",
+        EventType.payment_amount_mismatch,
         detail,
         unless_case=(CaseKind.amount_mismatch, subject),
     )

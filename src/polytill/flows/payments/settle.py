@@ -16,7 +16,7 @@ from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, PaymentStatus
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.events import record_event
 from polytill.flows.identifiers import named_by_outcome
-from polytill.flows.payment_events import record_status_event
+from polytill.flows.payment_events import OF_CASE, record_status_event
 from polytill.flows.payments import contradictions, returned_amounts, saved_methods
 from polytill.flows.payments.decide import Verdict, decide
 from polytill.flows.payments.ended_attempts import as_closed
@@ -182,7 +182,7 @@ def _write_books(
     if verdict.change is not None and (verdict.change.status is not payment.status or verdict.change.add_captured):
         record_status_event(context, unit, payment, verdict.change)
     for case in verdict.cases:
-        record_event(context, unit, payment, f"payment.{case.kind}", case.detail, unless_case=(case.kind, case.subject))
+        record_event(context, unit, payment, OF_CASE[case.kind], case.detail, unless_case=(case.kind, case.subject))
         webhook_events.open_case(
             unit,
             new_id(context.world),

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from polytill.domain.errors import InvalidAmount
+from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
-from polytill.domain.review_cases import CaseKind
+from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeKind, DisputeReason, DisputeState
 from polytill.flows.commits import ANOTHER_WAS_FIRST, until_committed
 from polytill.flows.context import Context, Practice, log
@@ -37,11 +38,20 @@ OPEN_CASES = {
     DisputeKind.inquiry: (CaseKind.inquiry_open, "inquiry"),
     DisputeKind.chargeback: (CaseKind.dispute_open, "open"),
 }
-# The case of each end.
-ENDED_CASES = {
-    DisputeState.won: CaseKind.dispute_won,
-    DisputeState.lost: CaseKind.dispute_lost,
-    DisputeState.closed: CaseKind.dispute_closed,
+
+
+class End(NamedTuple):
+    """What the end of a dispute leads to: its case, the resolution of the cases that it ends, and its event."""
+
+    case: CaseKind
+    resolution: CaseResolution
+    event: EventType
+
+
+ENDS = {
+    DisputeState.won: End(CaseKind.dispute_won, CaseResolution.dispute_won, EventType.dispute_won),
+    DisputeState.lost: End(CaseKind.dispute_lost, CaseResolution.dispute_lost, EventType.dispute_lost),
+    DisputeState.closed: End(CaseKind.dispute_closed, CaseResolution.dispute_closed, EventType.dispute_closed),
 }
 
 
@@ -186,13 +196,14 @@ async def _follow(practice: Practice, unit: Unit, payment: Payment, before: Disp
     is_open = dispute.state is DisputeState.open
     if not (is_news or (escalated and is_open)):
         if is_open and before is not None and _differs(before, dispute):
-            record_event(practice.context, unit, payment, f"{_noun(dispute)}.updated", detail)
+            updated = EventType.inquiry_updated if _is_inquiry(dispute) else EventType.dispute_updated
+            record_event(practice.context, unit, payment, updated, detail)
         return
     for kind, (case, suffix) in OPEN_CASES.items():
         if is_open and kind is dispute.kind:
             open_case(practice.context, unit, payment, case, f"{name}:{suffix}", detail)
         else:
-            why = "became_chargeback" if is_open else f"dispute_{dispute.state.value}"
+            why = CaseResolution.became_chargeback if is_open else ENDS[dispute.state].resolution
             await _end_case(practice, unit, case, f"{name}:{suffix}", why)
     if dispute.state is DisputeState.lost:
         await _open_again(practice, unit, payment, CaseKind.dispute_lost, f"{name}:lost", detail)
@@ -234,22 +245,19 @@ def _differs(before: Dispute, dispute: Dispute) -> bool:
     return any(then[name] != now[name] for name in ("amount", "dueAt", "fundsWithdrawn"))
 
 
-def _noun(dispute: Dispute) -> str:
-    """The name in events: an inquiry, unless it took money."""
-    is_inquiry = dispute.kind is DisputeKind.inquiry and dispute.state is not DisputeState.lost
-    return "inquiry" if is_inquiry else "dispute"
+def _is_inquiry(dispute: Dispute) -> bool:
+    """Whether events call it an inquiry: an inquiry that took money is a dispute."""
+    return dispute.kind is DisputeKind.inquiry and dispute.state is not DisputeState.lost
 
 
-def _event(dispute: Dispute) -> str:
-    """The event's type: ``inquiry.opened`` and ``.closed``; ``dispute.opened``, ``.won``, ``.lost`` and ``.closed``."""
-    noun = _noun(dispute)
+def _event(dispute: Dispute) -> EventType:
     if dispute.state is DisputeState.open:
-        return f"{noun}.opened"
-    return "inquiry.closed" if noun == "inquiry" else f"dispute.{dispute.state.value}"
+        return EventType.inquiry_opened if _is_inquiry(dispute) else EventType.dispute_opened
+    return EventType.inquiry_closed if _is_inquiry(dispute) else ENDS[dispute.state].event
 
 
 def _audited(dispute: Dispute) -> str:
-    return f"{_noun(dispute)}.{dispute.state.value}"
+    return f"{'inquiry' if _is_inquiry(dispute) else 'dispute'}.{dispute.state.value}"
 
 
 async def confirm_end(practice: Practice, dispute: Dispute) -> None:
@@ -262,25 +270,25 @@ async def confirm_end(practice: Practice, dispute: Dispute) -> None:
 
 async def _end_others(practice: Practice, unit: Unit, dispute: Dispute) -> None:
     """Close the cases about a dispute's end once it is certain. The case of a loss stays open until staff resolve it."""
-    name, why = dispute.provider_dispute_id, f"dispute_{dispute.state.value}"
-    for state, case in ENDED_CASES.items():
+    name, why = dispute.provider_dispute_id, ENDS[dispute.state].resolution
+    for state, end in ENDS.items():
         if state is not DisputeState.lost or state is not dispute.state:
-            await _end_case(practice, unit, case, f"{name}:{state.value}", why)
+            await _end_case(practice, unit, end.case, f"{name}:{state.value}", why)
 
 
 async def _open_again(
     practice: Practice, unit: Unit, payment: Payment, kind: CaseKind, subject: str, detail: dict[str, Any]
 ) -> None:
     """Open a case, or reopen one that was closed because the dispute had another end meanwhile."""
-    known = next(iter(await cases.listed(practice.db, "resolved", kind, subject=subject)), None)
-    if known is None or not str(known.detail["resolution"]["action"]).startswith("dispute_"):
+    known = next(iter(await cases.listed(practice.db, CaseState.resolved, kind, subject=subject)), None)
+    if known is None or known.detail["resolution"]["action"] not in {end.resolution for end in ENDS.values()}:
         open_case(practice.context, unit, payment, kind, subject, detail)
         return
     cases.reopen(unit, known, detail)
     audit.append(unit, practice.now(), "provider", "case.reopened", known.id, {"kind": kind})
 
 
-async def _end_case(practice: Practice, unit: Unit, kind: CaseKind, subject: str, why: str) -> None:
+async def _end_case(practice: Practice, unit: Unit, kind: CaseKind, subject: str, why: CaseResolution) -> None:
     now, resolution = practice.now(), {"action": why}
     for case in await cases.listed(practice.db, kind=kind, subject=subject):
         cases.close(unit, case, resolution, "provider", now)
@@ -291,7 +299,7 @@ async def _other_end(practice: Practice, unit: Unit, payment: Payment, before: D
     """Open a case if a dispute gets another end, as on an appeal: nothing tells which end came last."""
     detail = {**view(before), "state": state.value, "was": before.state.value}
     subject = f"{before.provider_dispute_id}:{state.value}"
-    await _open_again(practice, unit, payment, ENDED_CASES[state], subject, detail)
+    await _open_again(practice, unit, payment, ENDS[state].case, subject, detail)
 
 
 async def count_dispute(

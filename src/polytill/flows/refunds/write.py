@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
+from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, RefundState
@@ -138,6 +139,6 @@ async def _move(
     detail = {"refund": after.id, "from": before.state.value, "to": after.state.value, "reason": after.failure_reason}
     audit.append(unit, now, source, f"refund.{after.state.value}", payment.id, detail)
     if after.state in REFUND_DONE or after.state in REFUND_VOID:
-        kind = "refund.succeeded" if after.state in REFUND_DONE else "refund.failed"
+        type_ = EventType.refund_succeeded if after.state in REFUND_DONE else EventType.refund_failed
         told = {"refundId": after.id, "amount": after.amount, "origin": after.origin, "reason": after.failure_reason}
-        record_event(practice.context, unit, payment, kind, told)
+        record_event(practice.context, unit, payment, type_, told)

@@ -17,7 +17,7 @@ from typing import Any
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.review_cases import CaseKind
+from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import AttemptState, OperationState, RefundState
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
@@ -146,7 +146,7 @@ async def resolve(context: Context, practice_id: int, case_id: str, note: str, a
         raise invalid("/note", "Describe how the case was handled, or the proof.", reason="say_how")
     practice = await context.practice(practice_id)
     case = await open_or_conflict(practice.db, case_id)
-    await _resolve(practice, case, {"action": "resolved", "note": note}, actor)
+    await _resolve(practice, case, {"action": CaseResolution.resolved, "note": note}, actor)
     return await evidence(context, practice_id, case_id)
 
 
@@ -168,8 +168,8 @@ async def same_account(context: Context, practice_id: int, case_id: str, note: s
     for other in await cases.listed(practice.db, kind=case.kind, limit=1000):
         if other.id != case.id and await _same_keys(practice, other) == same:
             with suppress(Conflict):  # somebody else resolved it meanwhile
-                await _resolve(practice, other, {"action": "same_account", "note": note, **same}, actor)
-    await _resolve(practice, case, {"action": "same_account", "note": note, **same}, actor)
+                await _resolve(practice, other, {"action": CaseResolution.same_account, "note": note, **same}, actor)
+    await _resolve(practice, case, {"action": CaseResolution.same_account, "note": note, **same}, actor)
     answered = await _look_up(practice, case)
     found = await evidence(context, practice_id, case_id)
     found.answered = answered
@@ -205,7 +205,7 @@ async def mark_not_paid(context: Context, practice_id: int, case_id: str, note: 
     payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
     said = Declined(Reason.canceled, True, "marked_not_paid", "Staff marked this as not paid.")
-    resolution = {"action": "marked_not_paid", "note": note}
+    resolution = {"action": CaseResolution.marked_not_paid, "note": note}
 
     def also(unit: Unit) -> None:
         add_resolution(unit, case, resolution, actor, context.world.now())
@@ -313,7 +313,7 @@ async def _duplicate_refund(practice: Practice, case: OperatorCase, actor: str, 
 async def open_or_conflict(db: PracticeDb, case_id: str) -> OperatorCase:
     """Return an open case. ``NotFound`` or ``Conflict`` otherwise."""
     case = await _existing(db, case_id)
-    if case.state != "open":
+    if case.state is not CaseState.open:
         raise Conflict("This case is already resolved.", code="case_resolved")
     return case
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polytill.domain.errors import CheckRefused, Conflict, Stale, invalid
-from polytill.domain.review_cases import CaseKind
+from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import CountedAs, DisputeState
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context
@@ -14,6 +14,8 @@ from polytill.storage import cases, disputes
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
+
+COUNTED = {CountedAs.separate: CaseResolution.counted_separate, CountedAs.same: CaseResolution.counted_same}
 
 
 async def count(
@@ -29,14 +31,14 @@ async def count(
         )
     if not note.strip():
         raise invalid("/note", "Describe the proof, for example the provider's statement.", reason="say_how_known")
-    resolution = {"action": f"counted_{counted_as.value}", "note": note.strip()}
+    resolution = {"action": COUNTED[counted_as], "note": note.strip()}
     await ensure_lease(context, practice_id)
 
     async def count_next() -> bool:
         """Count one dispute of the case. False if none is left, or the case is resolved."""
         waiting = await _undecided(practice.db, case)
         fresh = await cases.by_id(practice.db, case_id)
-        if not waiting or fresh is None or fresh.state != "open":
+        if not waiting or fresh is None or fresh.state is not CaseState.open:
             return False
         await count_dispute(practice, fresh, waiting[0], counted_as, resolution, actor)
         return True

@@ -15,7 +15,7 @@ from polytill.domain.errors import Conflict, Stale, invalid
 from polytill.domain.identifiers import IdentifierKind, identifier_key
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.review_cases import CaseKind
+from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import AttemptState, DecidedOn, OperationState, RefundState
 from polytill.domain.text import visible
 from polytill.flows.context import Context, Practice
@@ -79,7 +79,7 @@ async def mark_paid(context: Context, practice_id: int, case_id: str, proof: Pro
     named = attempt.provider_transaction_id or transaction
     seen = {"note": note, "transaction": transaction, "confirmedBy": actor}
     decision = _decision(context, attempt, None, True, Proof(note, transaction, amount), actor)
-    resolution = {"action": "marked_paid", "note": note, "transaction": transaction}
+    resolution = {"action": CaseResolution.marked_paid, "note": note, "transaction": transaction}
 
     def also(unit: Unit) -> None:
         now = context.world.now()
@@ -97,14 +97,14 @@ async def mark_paid(context: Context, practice_id: int, case_id: str, proof: Pro
         )
         await receive.apply_after(practice, attempt, settled)
     found = await evidence(context, practice_id, case_id)
-    if found.case.state == "open":
+    if found.case.state is CaseState.open:
         await _no_other(practice.db, attempt, transaction)
     return _decided(found, resolution, actor)
 
 
 async def undecided(db: PracticeDb, case: OperatorCase) -> Attempt | None:
     """Return the attempt of an open ``unresolved`` case whose outcome is unknown; None for any other case."""
-    if case.kind is not CaseKind.unresolved or case.state != "open" or "attempt" not in case.detail:
+    if case.kind is not CaseKind.unresolved or case.state is not CaseState.open or "attempt" not in case.detail:
         return None
     attempt = await attempts.by_id(db, case.detail["attempt"])
     is_unknown = attempt is not None and (attempt.state is AttemptState.unknown or attempt.unclear_since is not None)
@@ -162,14 +162,14 @@ async def decide(context: Context, practice_id: int, case_id: str, is_done: bool
     await ensure_lease(context, practice_id)
     decision = _decision(context, attempt, stuck, is_done, Proof(note, named, stuck.amount), actor)
     what = decision.decided_on
-    word = "done" if is_done else "not_done"
-    resolution = {"action": f"marked_{word}", "note": note} | ({"transaction": named} if named else {})
+    decided = CaseResolution.marked_done if is_done else CaseResolution.marked_not_done
+    resolution = {"action": decided, "note": note} | ({"transaction": named} if named else {})
 
     def also(unit: Unit) -> None:
         now = context.world.now()
         staff_decisions.insert(unit, decision)
         detail = {what.value: stuck.id, "amount": stuck.amount, "note": note}
-        audit.append(unit, now, actor, f"{what.value}.marked_{word}", stuck.payment_id, detail)
+        audit.append(unit, now, actor, f"{what.value}.{decided.value}", stuck.payment_id, detail)
         add_resolution(unit, case, resolution, actor, now)
 
     with suppress(Stale):  # the provider's answer or another decision was first
@@ -183,7 +183,7 @@ async def decide(context: Context, practice_id: int, case_id: str, is_done: bool
 async def stuck_of(db: PracticeDb, case: OperatorCase) -> Refund | Operation | None:
     """Return the refund, capture or cancel of an open ``unresolved`` case whose outcome is unknown; None for any other
     case."""
-    if case.kind is not CaseKind.unresolved or case.state != "open" or case.payment_id is None:
+    if case.kind is not CaseKind.unresolved or case.state is not CaseState.open or case.payment_id is None:
         return None
     if "refund" in case.detail:
         refund = await refunds.by_id(db, case.detail["refund"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from polytill.domain.errors import UnreadableRow
+from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment, EventState
@@ -48,7 +49,7 @@ async def finish(
             "eventType": event.event_type,
             "reason": reason,
         }
-        record_practice_event(practice.context, unit, practice.id, event.environment, "webhook.parked", told)
+        record_practice_event(practice.context, unit, practice.id, event.environment, EventType.webhook_parked, told)
     await practice.db.commit(unit)
     event.state, event.reason = state, reason
 

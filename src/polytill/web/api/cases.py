@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, assert_never
 
 from fastapi import APIRouter, Path, Query, Response
 
-from polytill.domain.review_cases import CaseKind
+from polytill.domain.review_cases import CaseAction, CaseKind, CaseState
 from polytill.domain.states import CountedAs
 from polytill.flows.review import resolve, same_money, staff_decisions
 from polytill.flows.review.staff_decisions import Proof
@@ -36,7 +36,7 @@ async def cases_everywhere(caller: Owner, after: After = 0) -> Response:
 async def list_cases(
     caller: Reads,
     practice_id: PracticeId,
-    status: Literal["open", "resolved"] | None = None,
+    status: CaseState | None = None,
     kind: CaseKind | None = None,
     before: Annotated[str | None, Query(max_length=40)] = None,
     limit: Limit = 50,
@@ -62,23 +62,26 @@ async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId
     with a note.
     """
     context, actor = caller.context, caller.actor
-    if body.action == "look_up":
-        found = await resolve.look_up(context, practice_id, case_id, actor)
-    elif body.action == "refund_duplicate":
-        found = await resolve.refund_duplicate(context, practice_id, case_id, actor, body.accept_dispute_risk)
-    elif body.action == "same_account":
-        found = await resolve.same_account(context, practice_id, case_id, body.note or "", actor)
-    elif body.action == "mark_not_paid":
-        found = await resolve.mark_not_paid(context, practice_id, case_id, body.note or "", actor)
-    elif body.action == "mark_paid":
-        proof = Proof(body.note or "", body.transaction_id, body.amount)
-        found = await staff_decisions.mark_paid(context, practice_id, case_id, proof, actor)
-    elif body.action in ("done", "not_done"):
-        is_done, proof = body.action == "done", Proof(body.note or "", body.transaction_id)
-        found = await staff_decisions.decide(context, practice_id, case_id, is_done, proof, actor)
-    elif body.action in ("count_separately", "count_once"):
-        counted = CountedAs.separate if body.action == "count_separately" else CountedAs.same
-        found = await same_money.count(context, practice_id, case_id, counted, body.note or "", actor)
-    else:
-        found = await resolve.resolve(context, practice_id, case_id, body.note or "", actor)
+    match body.action:
+        case CaseAction.look_up:
+            found = await resolve.look_up(context, practice_id, case_id, actor)
+        case CaseAction.refund_duplicate:
+            found = await resolve.refund_duplicate(context, practice_id, case_id, actor, body.accept_dispute_risk)
+        case CaseAction.same_account:
+            found = await resolve.same_account(context, practice_id, case_id, body.note or "", actor)
+        case CaseAction.mark_not_paid:
+            found = await resolve.mark_not_paid(context, practice_id, case_id, body.note or "", actor)
+        case CaseAction.mark_paid:
+            proof = Proof(body.note or "", body.transaction_id, body.amount)
+            found = await staff_decisions.mark_paid(context, practice_id, case_id, proof, actor)
+        case CaseAction.done | CaseAction.not_done:
+            is_done, proof = body.action is CaseAction.done, Proof(body.note or "", body.transaction_id)
+            found = await staff_decisions.decide(context, practice_id, case_id, is_done, proof, actor)
+        case CaseAction.count_separately | CaseAction.count_once:
+            counted = CountedAs.separate if body.action is CaseAction.count_separately else CountedAs.same
+            found = await same_money.count(context, practice_id, case_id, counted, body.note or "", actor)
+        case CaseAction.resolve:
+            found = await resolve.resolve(context, practice_id, case_id, body.note or "", actor)
+        case _:
+            assert_never(body.action)
     return respond(ReviewCaseEvidence.of(practice_id, found))

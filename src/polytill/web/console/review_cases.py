@@ -5,11 +5,11 @@ Offers only the actions of ``flows/review/resolve.py``: none of them guesses abo
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from polytill.domain.review_cases import CaseKind
+from polytill.domain.review_cases import CaseAction, CaseKind, CaseState
 from polytill.domain.states import AttemptState, CountedAs
 from polytill.flows.context import Practice
 from polytill.flows.payments import duplicates
@@ -40,21 +40,24 @@ router = APIRouter(prefix="/practice/{practice_id}/attention", route_class=PageR
 
 SHOWN = 50
 # The message after each action.
-DONE: dict[str, Done] = {
-    "look_up": Done.asked,
-    "refund_duplicate": Done.refund_submitted,
-    "same_account": Done.asked,
-    "mark_not_paid": Done.marked_not_paid,
-    "resolve": Done.resolved,
-    "mark_paid": Done.marked_paid,
-    "done": Done.marked_done,
-    "not_done": Done.marked_not_done,
-    "count_separately": Done.counted_separate,
-    "count_once": Done.counted_same,
+DONE: dict[CaseAction, Done] = {
+    CaseAction.look_up: Done.asked,
+    CaseAction.refund_duplicate: Done.refund_submitted,
+    CaseAction.same_account: Done.asked,
+    CaseAction.mark_not_paid: Done.marked_not_paid,
+    CaseAction.resolve: Done.resolved,
+    CaseAction.mark_paid: Done.marked_paid,
+    CaseAction.done: Done.marked_done,
+    CaseAction.not_done: Done.marked_not_done,
+    CaseAction.count_separately: Done.counted_separate,
+    CaseAction.count_once: Done.counted_same,
 }
 # Names under which a case stores an amount in minor units.
 AMOUNTS = frozenset({"amount", "asked", "given_back", "taken", "captured", "refunded", "disputed", "lost", "beyond"})
-DECISIONS = frozenset({"mark_paid", "done", "not_done", "count_separately", "count_once"})
+# The actions that decide an unknown outcome, or a refund and a dispute.
+Decision = Literal[
+    CaseAction.mark_paid, CaseAction.done, CaseAction.not_done, CaseAction.count_separately, CaseAction.count_once
+]
 CaseId = Annotated[str, Path(max_length=40)]
 
 
@@ -66,7 +69,7 @@ async def show(
     before: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None,
 ) -> Response:
     """List review cases, newest first, open or resolved, and parked webhooks."""
-    rows = await cases.listed(found.db, "resolved" if closed else "open", None, before, SHOWN + 1)
+    rows = await cases.listed(found.db, CaseState.resolved if closed else CaseState.open, None, before, SHOWN + 1)
     parked = [] if closed or before else await webhook_events.listed(found.db, "parked", limit=SHOWN)
     unknown = [] if closed or before else await overview.unknown(found.db, SHOWN)
     return page(
@@ -119,47 +122,50 @@ async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Res
     outcome, or resolve the case with a note."""
     visitor, form = found.visitor, form_of(request)
     context, practice_id, actor = visitor.context, visitor.practice_id, visitor.actor
-    action = form.text("action")
-    done = DONE.get(action)
+    action = CaseAction.__members__.get(form.text("action"))
+    if action is None:
+        return see(f"{visitor.door}/attention/{case_id}")
+    done = DONE[action]
     try:
-        if action == "look_up":
-            asked = await resolve.look_up(context, practice_id, case_id, actor)
-            done = done if asked.answered else Done.not_answered
-        elif action == "refund_duplicate":
-            evidence = await resolve.refund_duplicate(
-                context, practice_id, case_id, actor, form.text("accept") == "yes"
-            )
-            done = _refund_said(evidence)
-        elif action == "same_account":
-            asked = await resolve.same_account(context, practice_id, case_id, form.text("note"), actor)
-            done = done if asked.answered else Done.resolved
-        elif action == "mark_not_paid":
-            await resolve.mark_not_paid(context, practice_id, case_id, form.text("note"), actor)
-        elif action in DECISIONS:
-            await _decide(request, found, case_id, action)
-        elif action == "resolve":
-            await resolve.resolve(context, practice_id, case_id, form.text("note"), actor)
+        match action:
+            case CaseAction.look_up:
+                asked = await resolve.look_up(context, practice_id, case_id, actor)
+                done = done if asked.answered else Done.not_answered
+            case CaseAction.refund_duplicate:
+                evidence = await resolve.refund_duplicate(
+                    context, practice_id, case_id, actor, form.text("accept") == "yes"
+                )
+                done = _refund_said(evidence)
+            case CaseAction.same_account:
+                asked = await resolve.same_account(context, practice_id, case_id, form.text("note"), actor)
+                done = done if asked.answered else Done.resolved
+            case CaseAction.mark_not_paid:
+                await resolve.mark_not_paid(context, practice_id, case_id, form.text("note"), actor)
+            case CaseAction.resolve:
+                await resolve.resolve(context, practice_id, case_id, form.text("note"), actor)
+            case _:
+                await _decide(request, found, case_id, action)
     except EXPECTED as error:
         typed = {name: form.text(name) for name in ("note", "transactionId", "amount")}
         return await _page(request, found, case_id, error.status, errors=errors_by_field(error), **typed)
     return see(f"{visitor.door}/attention/{case_id}", done)
 
 
-async def _decide(request: Request, found: OfPractice, case_id: str, action: str) -> None:
+async def _decide(request: Request, found: OfPractice, case_id: str, action: Decision) -> None:
     """Apply a staff decision about an unknown outcome, or about a refund and a dispute."""
     visitor, form = found.visitor, form_of(request)
     context, practice_id, actor, note = visitor.context, visitor.practice_id, visitor.actor, form.text("note")
     transaction = form.text("transactionId") or None
-    if action == "mark_paid":
+    if action is CaseAction.mark_paid:
         case = await resolve.evidence(context, practice_id, case_id)
         typed = form.text("amount")
         amount = amount_of(words_of(request), typed, case.payment.currency) if case.payment and typed else None
         await staff_decisions.mark_paid(context, practice_id, case_id, Proof(note, transaction, amount), actor)
-    elif action in ("done", "not_done"):
+    elif action is CaseAction.done or action is CaseAction.not_done:
         proof = Proof(note, transaction)
-        await staff_decisions.decide(context, practice_id, case_id, action == "done", proof, actor)
+        await staff_decisions.decide(context, practice_id, case_id, action is CaseAction.done, proof, actor)
     else:
-        counted = CountedAs.separate if action == "count_separately" else CountedAs.same
+        counted = CountedAs.separate if action is CaseAction.count_separately else CountedAs.same
         await same_money.count(context, practice_id, case_id, counted, note, actor)
 
 
@@ -210,7 +216,7 @@ async def _resolution(request: Request, found: OfPractice, case: OperatorCase) -
 
 def _duplicate_left(found: Evidence) -> int:
     """The amount of a duplicate payment that can still be refunded, in minor units; zero for other cases."""
-    if found.case.kind is not CaseKind.duplicate_payment or found.case.state != "open":
+    if found.case.kind is not CaseKind.duplicate_payment or found.case.state is not CaseState.open:
         return 0
     held = next((a for a in found.attempts if a.id == found.case.subject and a.state is AttemptState.succeeded), None)
     return duplicates.left(held, found.refunds, found.disputes) if found.payment and held else 0

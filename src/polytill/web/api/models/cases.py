@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from polytill.domain.review_cases import CaseKind
+from polytill.domain.review_cases import CaseAction, CaseKind, CaseState
 from polytill.domain.states import Environment
 from polytill.flows.review import resolve
 from polytill.storage.cases import OperatorCase
@@ -23,18 +23,7 @@ class ResolveCase(RequestBody):
     contain the ``transactionId``. ``acceptDisputeRisk`` lets ``refund_duplicate`` refund an amount that an open chargeback
     is about."""
 
-    action: Literal[
-        "look_up",
-        "refund_duplicate",
-        "same_account",
-        "mark_not_paid",
-        "mark_paid",
-        "done",
-        "not_done",
-        "count_separately",
-        "count_once",
-        "resolve",
-    ]
+    action: CaseAction
     note: Text | None = None
     transaction_id: Text | None = None
     amount: Amount | None = None
@@ -48,7 +37,7 @@ class ReviewCaseSummary(ResponseBody):
     id: str
     kind: CaseKind
     environment: Environment
-    status: Literal["open", "resolved"]
+    status: CaseState
     created_at: Moment
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from polytill.domain.clock import wire_time
+from polytill.domain.event_types import EventType
 from polytill.domain.states import Environment
 from polytill.flows.admin.event_destination import state_of
 from polytill.storage import event_deliveries, events
@@ -31,7 +32,7 @@ class Event(ResponseBody):
 
     cursor: int
     id: str
-    type: str
+    type: EventType
     timestamp: Moment
     practice_id: int
     environment: Environment
@@ -105,7 +106,7 @@ class EventDelivery(ResponseBody):
 
     cursor: int
     id: str
-    type: str
+    type: EventType
     practice_id: int
     payment_id: str | None
     state: DeliveryState

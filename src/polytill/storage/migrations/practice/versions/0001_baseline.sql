@@ -136,6 +136,7 @@ CREATE TABLE operator_cases (
     CONSTRAINT pk_operator_cases PRIMARY KEY (id),
     CONSTRAINT ck_operator_cases_environment CHECK (environment IN ('sandbox', 'production')),
     CONSTRAINT uq_operator_cases_kind_subject UNIQUE (kind, subject),
+    CONSTRAINT ck_operator_cases_kind CHECK (kind IN ('duplicate_payment', 'duplicate_authorization', 'amount_mismatch', 'refund_mismatch', 'currency_mismatch', 'other_account', 'unresolved', 'staff_contradicted', 'over_returned', 'reversed_and_won', 'refund_or_dispute', 'refund_failed', 'refund_unclear', 'inquiry_open', 'dispute_open', 'dispute_won', 'dispute_lost', 'dispute_closed', 'notice', 'saved_method_not_detached', 'listing_missing_here', 'listing_missing_there', 'listing_amount_differs', 'listing_status_differs')),
     CONSTRAINT ck_operator_cases_state CHECK (state IN ('open', 'resolved')),
     CONSTRAINT fk_operator_cases_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id)
 );

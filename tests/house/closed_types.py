@@ -1,0 +1,146 @@
+"""The places that each closed type has to reach: where its members are written out again, for people or for a database.
+
+``test_totality.py`` compares each place with its type. A place that forgets a member fails, and says what it is.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+from simulation.judged import JUDGED_CASES, JUDGED_EVENTS, NOT_JUDGED_CASES, NOT_JUDGED_EVENTS
+
+from polytill.domain.event_types import EventType
+from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution
+from polytill.web.console.review_cases import DONE
+from tests.house.reading import ROOT, SOURCE
+
+LANGUAGES = ("en", "fr", "sw")
+_CODE = re.compile(r"`([^`]+)`")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place with the members of a type: what it has, and the members that need nothing there.
+
+    ``is_exact``: nothing else is in this place, so that a name that is no member is a mistake, too.
+    """
+
+    type: type[StrEnum]
+    name: str
+    found: Callable[[], Collection[str]]
+    without: frozenset[str] = frozenset()
+    is_exact: bool = True
+
+    def mistakes(self) -> Iterator[str]:
+        """Each member that the place lacks, and each name in it that is no member."""
+        members, found = {member.value for member in self.type}, set(self.found())
+        for member in sorted(members - found - self.without):
+            yield f"{self.name} has no {self.type.__name__} {member!r}."
+        for other in sorted((found - members if self.is_exact else set()) | (self.without - members)):
+            yield f"{self.name} has {other!r}, which is no {self.type.__name__}."
+
+
+def texts(type_: type[StrEnum], group: str, is_exact: bool = True, prefix: str = "") -> Iterator[Place]:
+    """The texts of a group of the pages' language files, in each language."""
+    for language in LANGUAGES:
+        yield Place(
+            type_,
+            f"web/texts/{language}.toml [{group}]",
+            lambda n=language: _group(n, group, prefix),
+            is_exact=is_exact,
+        )
+
+
+def _group(language: str, group: str, prefix: str) -> set[str]:
+    keys = tomllib.loads((SOURCE / f"web/texts/{language}.toml").read_text("utf-8"))[group]
+    return {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
+
+
+def table(document: str, heading: str, column: int = 0) -> Callable[[], set[str]]:
+    """The code spans in one column of the first table after a heading of a document."""
+
+    def found() -> set[str]:
+        section = (ROOT / document).read_text("utf-8").partition(f"\n{heading}\n")[2]
+        section = re.split(r"\n#", section)[0]
+        rows = [line.strip().strip("|").split("|") for line in section.splitlines() if line.strip().startswith("|")]
+        return {name for row in rows for name in _CODE.findall(row[column])}
+
+    return found
+
+
+@cache
+def _sources(folder: str) -> str:
+    return "\n".join(path.read_text("utf-8") for path in sorted((ROOT / folder).rglob("*.py")))
+
+
+def written_in(folder: str, type_: type[StrEnum]) -> Callable[[], set[str]]:
+    """The members that code in a folder names, as ``CaseKind.notice``."""
+
+    def found() -> set[str]:
+        names = set(re.findall(rf"\b{type_.__name__}\.(\w+)", _sources(folder))) - {"value", "items"}
+        return {type_[name].value if name in type_.__members__ else name for name in names}
+
+    return found
+
+
+def quoted_in(folder: str, type_: type[StrEnum]) -> Callable[[], set[str]]:
+    """The members that code in a folder names, also as a string of its own."""
+
+    def found() -> set[str]:
+        return {m.value for m in type_ if re.search(rf"[\"']{re.escape(m.value)}[\"']", _sources(folder))} | written_in(
+            folder, type_
+        )()
+
+    return found
+
+
+def checked(column: str, tree: str = "practice") -> Callable[[], set[str]]:
+    """The values that the migrations' CHECK of a column, such as ``refunds.origin``, allows."""
+
+    def found() -> set[str]:
+        folder = SOURCE / f"storage/migrations/{tree}/versions"
+        sql = "\n".join(path.read_text("utf-8") for path in sorted(folder.iterdir()) if path.is_file())
+        checks = re.findall(rf"ck_{column.replace('.', '_')} CHECK \(\w+ IN \(([^)]*)\)", sql)
+        return set(re.findall(r"'(\w+)'", checks[-1])) if checks else set()
+
+    return found
+
+
+PLACES: list[Place] = [
+    # ── Review cases ──
+    *texts(CaseKind, "case"),
+    *texts(CaseKind, "case_help"),
+    Place(CaseKind, "docs/running.md, the table of review cases", table("docs/running.md", "## Review cases")),
+    Place(CaseKind, "src/polytill/flows (nothing opens such a case)", written_in("src/polytill/flows/", CaseKind)),
+    Place(CaseKind, "storage/migrations/practice, CHECK of operator_cases.kind", checked("operator_cases.kind")),
+    Place(CaseKind, "simulation/judged.py", lambda: {*JUDGED_CASES, *NOT_JUDGED_CASES}),
+    Place(CaseKind, "tests (no test has such a case)", quoted_in("tests/", CaseKind), is_exact=False),
+    *texts(CaseResolution, "resolution"),
+    Place(
+        CaseResolution,
+        "src/polytill/flows (nothing ends a case in this way)",
+        written_in("src/polytill/flows/", CaseResolution),
+    ),
+    # ── Events ──
+    Place(EventType, "docs/events.md, the table of types", table("docs/events.md", "## Types")),
+    Place(
+        EventType, "src/polytill/flows (nothing records such an event)", written_in("src/polytill/flows/", EventType)
+    ),
+    Place(EventType, "simulation/judged.py", lambda: {*JUDGED_EVENTS, *NOT_JUDGED_EVENTS}),
+    Place(EventType, "tests (no test has such an event)", quoted_in("tests/", EventType), is_exact=False),
+    Place(CaseAction, "docs/api.md, the table of actions", table("docs/api.md", "### Resolve")),
+    Place(CaseAction, "web/console/review_cases.py (no message after it)", lambda: DONE),
+    Place(CaseAction, "web/api/cases.py", written_in("src/polytill/web/api/", CaseAction)),
+    Place(CaseAction, "cli/cases.py", written_in("src/polytill/cli/", CaseAction)),
+    Place(CaseAction, "web/templates/practice (no button)", lambda: _buttons()),
+]
+
+
+def _buttons() -> set[str]:
+    pages = "".join(path.read_text("utf-8") for path in (SOURCE / "web/templates/practice").glob("case*.html"))
+    return set(re.findall(r'name="action" value="(\w+)"', pages))

@@ -22,8 +22,8 @@ from polytill.app import Polytill
 from polytill.domain.states import Environment
 from polytill.flows.admin import provider_configs, staff
 from polytill.flows.context import Context
-from polytill.flows.payments.create import PaymentRequest
 from polytill.flows.payments.payment_links import LinkWish, create_link, link_token
+from polytill.flows.payments.request import PaymentRequest
 from polytill.storage import cases
 from polytill.storage.databases import PracticeDb
 from polytill.storage.staff import StaffDb
@@ -164,7 +164,7 @@ async def _names(till: Polytill, db: PracticeDb, paid: dict[str, Any]) -> dict[s
         "manual", environment=Environment.sandbox, is_enabled=True, supported_currencies=["NGN"]
     )
     await provider_configs.configure(context, db.practice_id, wish, "benchmark")
-    at_desk = await till.pay(db.practice_id, PaymentRequest(750_000, "NGN", "bench", "hash", provider_code="manual"))
+    at_desk = await till.pay(db.practice_id, PaymentRequest(750_000, "NGN", provider_code="manual"), key="bench")
     link = await create_link(context, db.practice_id, LinkWish(500_000, "NGN", "Deposit"), "benchmark")
     opened = await cases.listed(db, "open", None, None, 1)
     return {

@@ -9,10 +9,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from polytill.domain.errors import CallerError
+from polytill.flows.command import Command
 from polytill.flows.context import Context
 from polytill.flows.payments.create import PaymentDetails
 from polytill.flows.recovery import checkout
-from polytill.flows.refunds.create import create_refund
+from polytill.flows.refunds.create import RefundRequest, create_refund
 from polytill.flows.review import resolve
 from polytill.providers.contract import Customer
 from polytill.simulator.books import DisputeStory, Refund, Transaction
@@ -134,7 +135,7 @@ class Edges(Host):
         free = tx.refundable - sum(told()) if told() else None
         answer = await self.ask(
             f"refund all of {payment_id}, which is disputed",
-            lambda context: create_refund(context, practice, payment_id, None, None, key, key, "host"),
+            lambda context: create_refund(context, practice, payment_id, RefundRequest(), Command(key, "host")),
         )
         if isinstance(answer, tuple) and free is not None and told() and answer[0].amount > max(0, free):
             self.h.problem(f"{answer[0].amount} of {payment_id} was refunded, although only {free} is not disputed")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from polytill.domain.errors import CallerError, NotNow, PolytillError
 from polytill.domain.states import AttemptState
+from polytill.flows.command import Command
 from polytill.flows.context import Context
 from polytill.flows.payments import capture_cancel
 from polytill.flows.payments.create import PaymentDetails
 from polytill.flows.recovery import lookup
-from polytill.flows.refunds.create import create_refund
+from polytill.flows.refunds.create import RefundRequest, create_refund
 from simulation.deaths import Cut
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Host:
         key = self.fresh("cancel")
         await self.ask(
             f"cancel {payment_id}",
-            lambda context: capture_cancel.cancel(context, practice, payment_id, key, key, "host"),
+            lambda context: capture_cancel.cancel(context, practice, payment_id, Command(key, "host")),
         )
 
     async def capture(self, practice: int, payment_id: str, amount: int | None) -> None:
@@ -102,9 +103,7 @@ class Host:
         key = self.fresh("capture")
         await self.ask(
             f"capture {payment_id} {amount or 'all'}",
-            lambda context: capture_cancel.capture(
-                context, practice, payment_id, amount, key, f"{key} {amount}", "host"
-            ),
+            lambda context: capture_cancel.capture(context, practice, payment_id, amount, Command(key, "host")),
         )
 
     async def refund(self, practice: int, payment_id: str, accepts: bool = False) -> None:
@@ -119,7 +118,7 @@ class Host:
             return await self.ask(
                 f"refund {key} {amount or 'all'} of {payment_id}",
                 lambda context: create_refund(
-                    context, practice, payment_id, amount, None, key, f"{amount}", "host", accepts
+                    context, practice, payment_id, RefundRequest(amount, None, accepts), Command(key, "host")
                 ),
             )
 

@@ -62,12 +62,12 @@ def attempt_written_after_the_call() -> list[Swap]:
             _late.set(None)
         return outcome
 
-    async def one_payment(context: Any, practice_id: int, request: Any, actor: str) -> Any:
+    async def one_payment(context: Any, practice_id: int, request: Any, command: Any) -> Any:
         try:
-            return await create(context, practice_id, request, actor)
+            return await create(context, practice_id, request, command)
         except Duplicate:  # found only after the call
             practice = await context.practice(practice_id)
-            known = await payments.by_key(practice.db, request.idempotency_key)
+            known = await payments.by_key(practice.db, command.key)
             assert known is not None
             return create_payments.PaymentDetails(
                 known, await attempts.of_payment(practice.db, known.id), replayed=True
@@ -128,9 +128,9 @@ def idempotency_key_ignored() -> list[Swap]:
     """Every request creates a payment."""
     create = create_payments.create_payment
 
-    async def always_new(context: Any, practice_id: int, request: Any, actor: str) -> Any:
-        key = f"{request.idempotency_key}-{context.world.random_bytes(4).hex()}"
-        return await create(context, practice_id, replace(request, idempotency_key=key), actor)
+    async def always_new(context: Any, practice_id: int, request: Any, command: Any) -> Any:
+        key = f"{command.key}-{context.world.random_bytes(4).hex()}"
+        return await create(context, practice_id, request, replace(command, key=key))
 
     return [(create_payments, "create_payment", always_new)]
 

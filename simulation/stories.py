@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from polytill.domain.errors import CallerError, Conflict
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows.payments.create import PaymentDetails, PaymentRequest, create_payment
+from polytill.flows.command import Command
+from polytill.flows.payments.create import PaymentDetails, create_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.simulator.books import Transaction
 from simulation import forgery, oracle
@@ -43,27 +45,27 @@ class Story(Edges):
         body = PaymentRequest(
             chance.randrange(100_00, 90_000_00, 100),
             chance.choice(taken_in),
-            key,
-            f"body of {key}",
             customer=Customer("payer@example.com", "Ada Payer", "254712345678"),
             provider_code=pinned,
             capture="manual" if manual else "automatic",
         )
-        first = await self._created(practice, body)
+        first = await self._created(practice, body, key)
         if first is None:
             return
         await self._payer(practice, first)
         await self._afterwards(practice, first.payment.id, manual)
 
-    async def _created(self, practice: int, body: PaymentRequest) -> PaymentDetails | None:
+    async def _created(self, practice: int, body: PaymentRequest, key: str) -> PaymentDetails | None:
         h, chance = self.h, self.chance
         h.count("host.create")
-        asked = f"create {body.idempotency_key} {body.amount} {body.currency} at practice {practice}"
+        asked = f"create {key} {body.amount} {body.currency} at practice {practice}"
 
         async def once() -> Any:
-            answer = await self.ask(asked, lambda context: create_payment(context, practice, body, "host"))
+            answer = await self.ask(
+                asked, lambda context: create_payment(context, practice, body, Command(key, "host"))
+            )
             if isinstance(answer, PaymentDetails):
-                self._same(practice, body, answer)
+                self._same(practice, key, answer)
                 self.hand(answer)
             return answer
 
@@ -74,28 +76,26 @@ class Story(Edges):
             answers.append(await once())
         taken = [answer for answer in answers if isinstance(answer, PaymentDetails)]
         if taken and chance.random() < 0.1:
-            await self._other_body(practice, body)
+            await self._other_body(practice, body, key)
         for answer in answers:
             if isinstance(answer, CallerError):
                 h.problem(f"{asked} was refused: {answer.code} {answer.detail}")
         return taken[0] if taken else None
 
-    def _same(self, practice: int, body: PaymentRequest, answer: PaymentDetails) -> None:
-        known = self.h.keys.setdefault((practice, body.idempotency_key), answer.payment.id)
+    def _same(self, practice: int, key: str, answer: PaymentDetails) -> None:
+        known = self.h.keys.setdefault((practice, key), answer.payment.id)
         if known != answer.payment.id:
-            self.h.problem(f"the key {body.idempotency_key} gave two payments: {known} and {answer.payment.id}")
+            self.h.problem(f"the key {key} gave two payments: {known} and {answer.payment.id}")
 
-    async def _other_body(self, practice: int, body: PaymentRequest) -> None:
+    async def _other_body(self, practice: int, body: PaymentRequest, key: str) -> None:
         self.h.count("host.other_body")
-        other = PaymentRequest(
-            body.amount + 100, body.currency, body.idempotency_key, "another body", customer=body.customer
-        )
+        other = PaymentRequest(body.amount + 100, body.currency, customer=body.customer)
         answer = await self.ask(
-            f"create {body.idempotency_key} with another body",
-            lambda context: create_payment(context, practice, other, "host"),
+            f"create {key} with another body",
+            lambda context: create_payment(context, practice, other, Command(key, "host")),
         )
         if answer is not None and not isinstance(answer, Conflict):
-            self.h.problem(f"the key {body.idempotency_key} with another body was not refused")
+            self.h.problem(f"the key {key} with another body was not refused")
 
     async def _link(self, practice: int, payment_id: str) -> str | None:
         """The reference of the customer's payment link; waits for one for a while."""

@@ -28,7 +28,7 @@ from benchmarks.wire import Line, Served
 from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.flows.context import Practice as OpenPractice
-from polytill.flows.payments.create import PaymentRequest
+from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.storage.units import Step, as_one_statement, json_text
 from polytill.web import logs
@@ -125,15 +125,13 @@ class Floor:
                 request = PaymentRequest(
                     body["amount"],
                     body["currency"],
-                    key,
-                    secrets.token_hex(32),
                     customer=Customer(**CUSTOMER),
                     description=body["description"],
                     reference=body["reference"],
                     metadata=body["metadata"],
                     return_url=body["returnUrl"],
                 )
-                taken = await till.pay(practice.id, request, actor="key:1")
+                taken = await till.pay(practice.id, request, key=key, actor="key:1")
             answer = bytes(respond(Payment.with_details(OpenPractice(till.context, db), taken)).body)
         assert len(recorder.units) == 2
         payment, attempt = taken.payment.id, taken.attempts[-1].id

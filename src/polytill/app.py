@@ -1,7 +1,7 @@
 """The entry point for embedding: connects storage, handlers and flows for the web, the CLI and the worker.
 
 async with Polytill.open(Settings()) as till:
-    taken = await till.pay(practice_id, PaymentRequest(...), actor="my app")
+    taken = await till.pay(practice_id, PaymentRequest(...), key="order 17", actor="my app")
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from polytill.flows import key_ring, lease, presence
 from polytill.flows.admin import fleet
 from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
+from polytill.flows.command import Command
 from polytill.flows.context import Context, log
 from polytill.flows.payments import capture_cancel
-from polytill.flows.payments.create import PaymentDetails, PaymentRequest, create_payment
+from polytill.flows.payments.create import PaymentDetails, create_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup
-from polytill.flows.refunds.create import create_refund
+from polytill.flows.refunds.create import RefundRequest, create_refund
 from polytill.flows.worker import claims, event_delivery
 from polytill.providers.http import AiohttpTransport, Http, StatusTransport, Transport
 from polytill.providers.registry import Registry
@@ -114,9 +116,11 @@ class Polytill:
             self.context, name, currency, cluster, actor, country=country, time_zone=time_zone, external_id=external_id
         )
 
-    async def pay(self, practice_id: int, request: PaymentRequest, *, actor: str = "embedded") -> PaymentDetails:
-        """Create a payment."""
-        return await create_payment(self.context, practice_id, request, actor)
+    async def pay(
+        self, practice_id: int, request: PaymentRequest, *, key: str, actor: str = "embedded"
+    ) -> PaymentDetails:
+        """Create a payment. A repeat of the request with the same ``key`` returns the first payment."""
+        return await create_payment(self.context, practice_id, request, Command(key, actor))
 
     async def confirm(self, practice_id: int, payment_id: str) -> PaymentDetails:
         """Look up a payment at its provider now, and settle by the answer."""
@@ -136,19 +140,15 @@ class Polytill:
         """Refund an amount (minor units) or everything that is left. A repeated call with the same ``key`` returns the
         first refund. A payment with an open chargeback is refunded only with ``accept_dispute_risk``: if the dispute is
         lost, the customer is paid twice."""
-        request_hash = f"{payment_id}:{amount}:{reason}"
-        made, _ = await create_refund(
-            self.context, practice_id, payment_id, amount, reason, key, request_hash, actor, accept_dispute_risk
-        )
+        request = RefundRequest(amount, reason, accept_dispute_risk)
+        made, _ = await create_refund(self.context, practice_id, payment_id, request, Command(key, actor))
         return made
 
     async def capture(
-        self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None
+        self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None, actor: str = "embedded"
     ) -> PaymentDetails:
         """Capture an authorized payment, in full or an amount in minor units."""
-        return await capture_cancel.capture(
-            self.context, practice_id, payment_id, amount, key, f"{payment_id}:{amount}", "embedded"
-        )
+        return await capture_cancel.capture(self.context, practice_id, payment_id, amount, Command(key, actor))
 
     async def sweep(self, everyone: bool = False) -> int:
         """Sweep the practices that hold a lease, or every practice, once, and deliver events. Return the number of

@@ -18,7 +18,9 @@ from polytill.domain.states import Environment, RefundState
 from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.payments.create import PaymentDetails, PaymentRequest
+from polytill.flows.command import Command
+from polytill.flows.payments.create import PaymentDetails, create_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import Customer, Fact, WebhookResult
 from polytill.providers.http import to_json
@@ -94,17 +96,12 @@ class Scene:
         )
         return saved
 
-    async def pay(self, key: str | None = None, amount: int = 1000, body: str = "body", **more: Any) -> PaymentDetails:
+    async def pay(self, key: str | None = None, amount: int = 1000, **more: Any) -> PaymentDetails:
         """Take a payment."""
-        request = PaymentRequest(
-            amount,
-            more.pop("currency", "NGN"),
-            key or f"key-{next(_numbers)}",
-            body,
-            customer=Customer("ada@example.com"),
-            **more,
-        )
-        return await self.till.pay(self.practice_id, request)
+        currency = more.pop("currency", "NGN")
+        request = PaymentRequest(amount, currency, **{"customer": Customer("ada@example.com"), **more})
+        command = Command(key or f"key-{next(_numbers)}", "test")
+        return await create_payment(self.context, self.practice_id, request, command)
 
     async def succeeded(self, amount: int = 1000, fee: int | None = 15, **more: Any) -> Payment:
         """A payment whose money is there."""

@@ -13,9 +13,11 @@ from polytill.domain.states import Environment
 from polytill.flows.admin import provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
+from polytill.flows.command import Command
 from polytill.flows.next_action import open_action
-from polytill.flows.payments.create import PaymentDetails, PaymentRequest
+from polytill.flows.payments.create import PaymentDetails, create_payment
 from polytill.flows.payments.manual import confirm_manual_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup
 from polytill.providers.contract import Customer
 from polytill.storage import audit, ledger
@@ -37,7 +39,8 @@ async def clinic(till: Polytill, config: dict[str, str] | None = None) -> int:
 
 
 async def asked(till: Polytill, practice_id: int, method: str | None = None, key: str = "k") -> PaymentDetails:
-    return await till.pay(practice_id, PaymentRequest(500_000, "NGN", key, "body", payment_method=method))
+    request = PaymentRequest(500_000, "NGN", payment_method=method)
+    return await create_payment(till.context, practice_id, request, Command(key, "test"))
 
 
 async def confirmed(till: Polytill, practice_id: int, payment_id: str, amount: int = 500_000) -> PaymentDetails:
@@ -139,8 +142,8 @@ async def test_what_a_provider_knows_is_not_confirmed_by_hand(till: Polytill) ->
     wish = Wish("paystack", Environment.sandbox, keys, is_enabled=True, supported_currencies=["NGN"])
     await provider_configs.configure(till.context, practice.id, wish, "test")
     till.context.http.transport = Unreachable()
-    request = PaymentRequest(500_000, "NGN", "k", "body", customer=Customer("ada@example.com"))
-    payment = (await till.pay(practice.id, request)).payment
+    request = PaymentRequest(500_000, "NGN", customer=Customer("ada@example.com"))
+    payment = (await create_payment(till.context, practice.id, request, Command("k", "test"))).payment
     with pytest.raises(Conflict) as caught:
         await confirmed(till, practice.id, payment.id)
     assert caught.value.code == "not_manual"

@@ -20,8 +20,10 @@ from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows.admin import provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
+from polytill.flows.command import Command
 from polytill.flows.next_action import open_action
-from polytill.flows.payments.create import PaymentRequest
+from polytill.flows.payments.create import create_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.providers.http import AnswerLost
 from tests.flows.scenes import Clock
@@ -131,12 +133,14 @@ async def practice(
 async def test_a_lost_answer(tmp_path: Path, engine_url: str | None, code: str, currency: str, worked: bool) -> None:
     provider = Provider(works_before_losing=worked)
     async with practice(tmp_path, engine_url, code, currency, provider) as (till, clock, practice_id):
-        request = PaymentRequest(50_000, currency, "key", "body", customer=Customer("ada@example.com"))
-        taken = await till.pay(practice_id, request)
+        request = PaymentRequest(50_000, currency, customer=Customer("ada@example.com"))
+        taken = await create_payment(till.context, practice_id, request, Command("key", "test"))
         assert (taken.payment.status, taken.attempts[0].state) == (PaymentStatus.processing, AttemptState.unknown)
         clock.at_s += SECOND_S
         await till.sweep()
-        taken = await till.pay(practice_id, request)  # the same key shows the same payment
+        taken = await create_payment(
+            till.context, practice_id, request, Command("key", "test")
+        )  # the same key shows the same payment
         assert taken.replayed
         assert taken.payment.status is PaymentStatus.requires_action
         current = taken.attempts[-1]
@@ -163,9 +167,8 @@ async def test_a_lost_answer(tmp_path: Path, engine_url: str | None, code: str, 
 async def test_a_payer_who_comes_back_early_is_not_made_to_wait(tmp_path: Path, engine_url: str | None) -> None:
     provider = Provider()
     async with practice(tmp_path, engine_url, "paystack", "NGN", provider) as (till, _, practice_id):
-        taken = await till.pay(
-            practice_id, PaymentRequest(50_000, "NGN", "key", "body", customer=Customer("ada@example.com"))
-        )
+        request = PaymentRequest(50_000, "NGN", customer=Customer("ada@example.com"))
+        taken = await create_payment(till.context, practice_id, request, Command("key", "test"))
         confirmed = await till.confirm(practice_id, taken.payment.id)
         assert confirmed.payment.status is PaymentStatus.requires_action
         assert len(confirmed.attempts) == 2

@@ -10,6 +10,7 @@ import pytest
 
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, OperationState, PaymentStatus, RefundState
+from polytill.flows.command import Command
 from polytill.flows.context import Practice
 from polytill.flows.next_action import open_action
 from polytill.flows.payments.capture_cancel import cancel
@@ -184,7 +185,7 @@ async def test_a_cancel_that_an_authorization_overtakes_has_not_come_about(scene
 
     scene.wire.says("cancel", NotSent(Reason.invalid_state, NOTHING_TO_CLOSE))
     scene.wire.says("confirm", meanwhile)
-    canceled = await cancel(scene.context, scene.practice_id, taken.payment.id, "off", "hash", "test")
+    canceled = await cancel(scene.context, scene.practice_id, taken.payment.id, Command("off", "test"))
     assert canceled.payment.status is P.authorized
     operation = await refunds.operation_by_key(scene.db, "off")
     assert operation is not None
@@ -214,7 +215,7 @@ async def test_news_of_a_hold_that_comes_after_its_end_is_asked_about(scene: Sce
     taken = await scene.pay(capture="manual")
     canceled = Declined(Reason.canceled, True, "canceled", None, "tx-1")
     scene.wire.says("cancel", canceled)
-    await cancel(scene.context, scene.practice_id, taken.payment.id, "off", "hash", "test")
+    await cancel(scene.context, scene.practice_id, taken.payment.id, Command("off", "test"))
     said = {"canceled": canceled, "held": held(), "none": Unknown(Reason.timeout)}[answer]
     scene.wire.says("confirm", said)
     late = await scene.delivery(configuration, PaymentFact(held(), taken.attempts[0].id, "tx-1"))
@@ -248,7 +249,7 @@ async def test_a_hold_that_ends_while_its_news_is_applied_is_asked_about(
 
     async def called_off_first(*given: Any, **more: Any) -> Any:
         monkeypatch.setattr(receive, "settle", settled)
-        await cancel(scene.context, scene.practice_id, taken.payment.id, "off", "hash", "test")
+        await cancel(scene.context, scene.practice_id, taken.payment.id, Command("off", "test"))
         return await settled(*given, **more)
 
     monkeypatch.setattr(receive, "settle", called_off_first)
@@ -368,7 +369,7 @@ async def test_a_refund_in_the_dashboard_that_is_taken_for_ours_does_not_hide_ou
 
     scene.wire.says("refund", overtaken)
     made, _ = await refunding.create_refund(
-        scene.context, scene.practice_id, payment.id, 400, None, "back", "hash", "test"
+        scene.context, scene.practice_id, payment.id, refunding.RefundRequest(400), Command("back", "test")
     )
     both = [("api", "succeeded", "re_dash"), ("provider", "succeeded", "re_ours")]
     assert await refunds_of(scene, payment) == both
@@ -386,7 +387,7 @@ async def test_a_refund_of_ours_whose_answer_was_lost_is_found_beside_its_double
     about = payment.provider_transaction_id
     scene.wire.says("refund", Unknown(Reason.timeout))
     made, _ = await refunding.create_refund(
-        scene.context, scene.practice_id, payment.id, 400, None, "back", "hash", "test"
+        scene.context, scene.practice_id, payment.id, refunding.RefundRequest(400), Command("back", "test")
     )
     await scene.delivery(configuration, RefundFact("succeeded", None, "re_dash", None, about, Money(400, "NGN")))
     await scene.delivery(configuration, RefundFact("succeeded", made.id, "re_ours", None, about, Money(400, "NGN")))
@@ -419,7 +420,7 @@ async def test_a_refund_that_was_not_sent_is_not_asked_about(scene: Scene) -> No
     payment = await scene.succeeded()
     scene.wire.says("refund", TOO_MANY)
     made, _ = await refunding.create_refund(
-        scene.context, scene.practice_id, payment.id, 400, None, "back", "hash", "test"
+        scene.context, scene.practice_id, payment.id, refunding.RefundRequest(400), Command("back", "test")
     )
     assert made.state is R.not_sent
     for as_it_was_read in (R.sent, R.unknown):

@@ -11,6 +11,7 @@ import pytest
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.flows.command import Command
 from polytill.flows.context import Practice
 from polytill.flows.payments import capture_cancel
 from polytill.flows.payments.create import PaymentDetails
@@ -38,7 +39,7 @@ async def capture(scene: Scene, payment: Payment, amount: int | None = None, key
 
 
 async def cancel(scene: Scene, payment: Payment, key: str = "stop") -> PaymentDetails:
-    return await capture_cancel.cancel(scene.context, scene.practice_id, payment.id, key, "body", "test")
+    return await capture_cancel.cancel(scene.context, scene.practice_id, payment.id, Command(key, "test"))
 
 
 @pytest.mark.parametrize("amount", [None, 1000, 400, 1])

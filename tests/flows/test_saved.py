@@ -11,6 +11,7 @@ from polytill.domain.errors import Conflict, Invalid, NotFound, SealBroken
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
+from polytill.flows.command import Command
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import saved_methods as saving
 from polytill.flows.payments.capture_cancel import cancel
@@ -261,7 +262,7 @@ async def test_what_the_payer_was_asked_for_stands_while_the_charge_is_under_way
     await scene.delivery(configuration, back)
     assert await asked_of_payer(scene, payment_id) == waits.action
     scene.wire.says("cancel", NotSent(Reason.invalid_state, NOTHING_TO_CLOSE))
-    off = await cancel(scene.context, scene.practice_id, payment_id, "stop", "hash", "test")
+    off = await cancel(scene.context, scene.practice_id, payment_id, Command("stop", "test"))
     assert off.payment.status == "canceled"
     await scene.delivery(configuration, PaymentFact(paid(transaction="tx-7"), attempt_id, "tx-7"))
     assert (await scene.payment(payment_id)).status == "succeeded"

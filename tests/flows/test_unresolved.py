@@ -10,6 +10,7 @@ import pytest
 from polytill.domain.errors import Conflict, Invalid, NotNow
 from polytill.domain.money import Money
 from polytill.domain.states import OperationState, PaymentStatus, RefundState
+from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import capture
 from polytill.flows.review import resolve
 from polytill.flows.unresolved import PENDING_AFTER, UNRESOLVED_AFTER
@@ -83,7 +84,7 @@ async def test_a_capture(scene: Scene) -> None:
     scene.wire.says("create", held())
     payment = (await scene.pay(capture="manual")).payment
     scene.wire.says("capture", SILENT)
-    await capture(scene.context, scene.practice_id, payment.id, 400, "take", "hash", "test")
+    await capture(scene.context, scene.practice_id, payment.id, 400, Command("take", "test"))
     await asked_for(scene, SILENT)
     [case] = await queue(scene)
     operation = await refunds.operation_by_key(scene.db, "take")

@@ -23,9 +23,11 @@ from polytill.domain.states import AttemptState, Environment, EventState, Paymen
 from polytill.flows.admin import provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.payments.create import PaymentDetails, PaymentRequest
+from polytill.flows.command import Command
+from polytill.flows.payments.create import PaymentDetails, create_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.reconciliation.payments import reconcile
-from polytill.flows.refunds.create import create_refund, refresh_by_id
+from polytill.flows.refunds.create import RefundRequest, create_refund, refresh_by_id
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import Customer
 from polytill.providers.http import AnswerLost
@@ -170,8 +172,8 @@ class Shop:
 
     async def pays(self, key: str = "k", **more: Any) -> PaymentDetails:
         currency = "USD" if self.code == "stripe" else "NGN"
-        request = PaymentRequest(25_000, currency, key, key, customer=Customer("ada@example.com"), **more)
-        return await self.till.pay(self.practice_id, request)
+        request = PaymentRequest(25_000, currency, customer=Customer("ada@example.com"), **more)
+        return await create_payment(self.till.context, self.practice_id, request, Command(key, "test"))
 
     async def later(self, seconds: float) -> None:
         self.clock.at_s += seconds
@@ -223,7 +225,9 @@ async def test_a_list_of_refunds_that_is_not_served_proves_nothing(
     wire = provider(refund_list=NOT_SERVED)
     async with shop(tmp_path, engine_url, provider.__name__.lower(), wire) as at:
         payment = await at.paid(wire)
-        made, _ = await create_refund(at.till.context, at.practice_id, payment.id, None, None, "back", "back", "t")
+        made, _ = await create_refund(
+            at.till.context, at.practice_id, payment.id, RefundRequest(), Command("back", "t")
+        )
         assert made.state is RefundState.unknown
         for _ in range(10):
             await at.later(60)
@@ -278,7 +282,9 @@ async def test_a_gateways_refusal_of_a_repeated_refund_sets_nothing_free(
     wire = StripeGivesBack()
     async with shop(tmp_path, engine_url, "stripe", wire) as at:
         payment = await at.paid(wire)
-        made, _ = await create_refund(at.till.context, at.practice_id, payment.id, 10_000, None, "a", "a", "t")
+        made, _ = await create_refund(
+            at.till.context, at.practice_id, payment.id, RefundRequest(10_000), Command("a", "t")
+        )
         assert made.state is RefundState.unknown
         wire.page = GATEWAYS_NO
         await at.later(5)
@@ -398,5 +404,7 @@ async def test_a_refusal_from_behind_the_provider_does_not_set_a_refund_free(
     wire = Paystack(refund_answer=(400, {"status": False, "message": "Could not complete the refund", "type": kind}))
     async with shop(tmp_path, engine_url, "paystack", wire) as at:
         payment = await at.paid(wire)
-        made, _ = await create_refund(at.till.context, at.practice_id, payment.id, None, None, "back", "back", "t")
+        made, _ = await create_refund(
+            at.till.context, at.practice_id, payment.id, RefundRequest(), Command("back", "t")
+        )
         assert made.state is RefundState.unknown

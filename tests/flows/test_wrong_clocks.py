@@ -20,7 +20,9 @@ from polytill.flows import lease
 from polytill.flows.admin import provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.payments.create import PaymentRequest
+from polytill.flows.command import Command
+from polytill.flows.payments.create import create_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.refunds.create import refresh_by_id
 from polytill.providers.contract import Customer
 from polytill.providers.http import AnswerLost
@@ -77,7 +79,8 @@ async def test_a_refund_is_not_repeated_under_a_key_that_is_forgotten(
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), Secret(given["webhookSecret"]))
         wish = Wish("stripe", Environment.sandbox, keys, is_enabled=True, supported_currencies=["USD"])
         await provider_configs.configure(till.context, entry.id, wish, "test")
-        made = await till.pay(entry.id, PaymentRequest(50_000, "USD", "k", "b", customer=Customer("a@example.com")))
+        request = PaymentRequest(50_000, "USD", customer=Customer("a@example.com"))
+        made = await create_payment(till.context, entry.id, request, Command("k", "test"))
         paid = made if made.payment.status is PaymentStatus.succeeded else await till.confirm(entry.id, made.payment.id)
         assert paid.payment.status is PaymentStatus.succeeded
         await till.refund(entry.id, paid.payment.id, key="back", amount=20_000)

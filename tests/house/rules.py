@@ -58,7 +58,7 @@ def floors_look_down(found: list[Module]) -> Iterator[str]:
 # The rooms of a floor in order: a module or package imports only what comes before it, besides its own package.
 ROOMS: dict[str, tuple[str, ...]] = {
     "flows": (
-        "commits", "schedule", "server_clock", "slow_providers", "provider_messages", "listing_progress", "context",
+        "command", "commits", "schedule", "server_clock", "slow_providers", "provider_messages", "listing_progress", "context",
         "handler_guard", "handlers", "next_action", "provider_calls", "identifiers", "events", "payment_events",
         "key_ring", "presence", "lease", "unresolved", "listing", "payments", "refunds", "webhooks", "recovery",
         "reconciliation", "review", "admin", "worker",

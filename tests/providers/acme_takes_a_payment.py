@@ -18,7 +18,7 @@ from polytill.domain.states import Environment
 from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.payments.create import PaymentRequest
+from polytill.flows.payments.request import PaymentRequest
 from polytill.settings import Settings
 
 BOOKS: dict[str, dict[str, Any]] = {}
@@ -48,7 +48,7 @@ async def pay(settings: Settings, url: str) -> dict[str, Any]:
         keys = Keys(secret_key=Secret("acme_test_0123456789abcdef"))
         wish = Wish("acme", Environment.sandbox, keys, is_enabled=True, supported_currencies=["USD"])
         await provider_configs.configure(till.context, practice.id, wish, "test", False)
-        taken = await till.pay(practice.id, PaymentRequest(12_345, "USD", "key-1", "body"))
+        taken = await till.pay(practice.id, PaymentRequest(12_345, "USD"), key="key-1")
         BOOKS[taken.attempts[0].id]["status"] = "paid"
         after = await till.confirm(practice.id, taken.payment.id)
         return {

@@ -23,7 +23,9 @@ from polytill.domain.states import Environment
 from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.payments.create import PaymentRequest
+from polytill.flows.command import Command
+from polytill.flows.payments.create import create_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import Customer
@@ -110,13 +112,12 @@ class MoneyScene:
         request = PaymentRequest(
             amount,
             self.currency,
-            f"key-{next(_numbers)}",
-            "body",
             capture=capture,
             customer=Customer("ada@example.com", "Ada", PHONES.get(self.currency, "+254712345678")),
             **more,
         )
-        taken = await self.till.pay(self.practice_id, request)
+        command = Command(f"key-{next(_numbers)}", "test")
+        taken = await create_payment(self.till.context, self.practice_id, request, command)
         reference = (await attempts.of_payment(self.db, taken.payment.id))[-1].id
         tx = next(tx for tx in reversed(self.account.transactions) if tx.reference == reference)
         self.provider.pay(self.account, tx, "success")

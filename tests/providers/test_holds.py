@@ -16,6 +16,7 @@ import pytest
 from tests.providers.money_scene import MoneyScene, money_scene
 
 from polytill.domain.errors import Conflict, Invalid
+from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import cancel
 from polytill.simulator.stripe import payments
 from polytill.simulator.stripe.payments import Context
@@ -41,7 +42,7 @@ async def _capture(scene: MoneyScene, payment: Payment, amount: int | None) -> A
 
 async def _cancel(scene: MoneyScene, payment: Payment) -> Any:
     key = f"cancel-{next(_numbers)}"
-    taken = await cancel(scene.till.context, scene.practice_id, payment.id, key, "body", "test")
+    taken = await cancel(scene.till.context, scene.practice_id, payment.id, Command(key, "test"))
     scene.pass_time()
     await scene.deliver()
     return taken

@@ -13,6 +13,7 @@ import pytest
 from polytill.domain.errors import NotNow
 from polytill.domain.states import PaymentStatus
 from polytill.flows import provider_calls
+from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import cancel, capture
 from polytill.flows.reconciliation.payments import reconcile
 from polytill.providers.outcomes import Reason, Unknown
@@ -49,8 +50,8 @@ async def test_a_call_of_a_missing_handler_is_to_be_made_again_later(scene: Scen
     uninstall()
     calls = {
         "refund": lambda: scene.till.refund(scene.practice_id, payment.id, key="k", amount=100),
-        "capture": lambda: capture(scene.context, scene.practice_id, payment.id, None, "k", "hash", "test"),
-        "cancel": lambda: cancel(scene.context, scene.practice_id, payment.id, "k", "hash", "test"),
+        "capture": lambda: capture(scene.context, scene.practice_id, payment.id, None, Command("k", "test")),
+        "cancel": lambda: cancel(scene.context, scene.practice_id, payment.id, Command("k", "test")),
     }
     with pytest.raises(NotNow) as refused:
         await calls[what]()

@@ -18,6 +18,7 @@ from polytill.doctor import examine
 from polytill.domain.errors import Invalid, NotNow
 from polytill.domain.states import AttemptState, EventState, PaymentStatus
 from polytill.flows.admin import catalog
+from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import cancel
 from polytill.flows.payments.payment_links import LinkWish, begin, create_link
 from polytill.flows.payments.retries import may_try_again
@@ -397,7 +398,7 @@ async def test_a_payment_that_staff_cancel_is_canceled(scene: Scene) -> None:
         return ended(Reason.canceled)
 
     scene.wire.says("cancel", told_first)
-    await cancel(scene.context, scene.practice_id, taken.payment.id, "cancel-1", "hash", "test")
+    await cancel(scene.context, scene.practice_id, taken.payment.id, Command("cancel-1", "test"))
     payment = await scene.payment(taken.payment.id)
     assert (payment.status, payment.cancel_reason) == (PaymentStatus.canceled, "canceled")
 

@@ -21,7 +21,9 @@ from polytill.domain.states import EventState, PaymentStatus
 from polytill.flows import lease, presence
 from polytill.flows.admin import catalog, clusters, readiness
 from polytill.flows.admin.practices import change_practice, create_key, key_hash, revoke_key
-from polytill.flows.payments.create import PaymentDetails, PaymentRequest
+from polytill.flows.command import Command
+from polytill.flows.payments.create import PaymentDetails, create_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.webhooks import receive
 from polytill.flows.worker import claims
 from polytill.providers.contract import Customer, WebhookResult
@@ -57,8 +59,8 @@ class Elsewhere:
         await self.here.beat()
 
     async def pay(self, practice_id: int, key: str = "k") -> PaymentDetails:
-        request = PaymentRequest(1000, "NGN", key, "body", customer=Customer("ada@example.com"))
-        return await self.till.pay(practice_id, request)
+        request = PaymentRequest(1000, "NGN", customer=Customer("ada@example.com"))
+        return await create_payment(self.till.context, practice_id, request, Command(key, "test"))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from polytill.domain.errors import Conflict
 from polytill.domain.states import AttemptState, PaymentStatus, RefundState
+from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import cancel, capture
 from polytill.flows.provider_messages import messages_of
 from polytill.flows.review import resolve
@@ -105,7 +106,7 @@ async def test_a_refused_capture_says_why_on_its_attempt(scene: Scene) -> None:
     scene.wire.says("create", held())
     payment = (await scene.pay(capture="manual")).payment
     scene.wire.says("capture", NotSent(Reason.validation, "LEVITATION", "Not while levitating."))
-    await capture(scene.context, scene.practice_id, payment.id, 400, "take", "hash", "test")
+    await capture(scene.context, scene.practice_id, payment.id, 400, Command("take", "test"))
     [attempt] = await scene.attempts(payment.id)
     assert (attempt.state, attempt.raw_code, attempt.detail) == (
         AttemptState.authorized,
@@ -188,9 +189,9 @@ async def test_a_capture_or_cancel_that_nobody_understands_reaches_a_person(scen
     payment = (await scene.pay(capture="manual")).payment
     scene.wire.says(kind, Pending(None, "tx-1"))
     if kind == "capture":
-        await capture(scene.context, scene.practice_id, payment.id, 400, "op", "hash", "test")
+        await capture(scene.context, scene.practice_id, payment.id, 400, Command("op", "test"))
     else:
-        await cancel(scene.context, scene.practice_id, payment.id, "op", "hash", "test")
+        await cancel(scene.context, scene.practice_id, payment.id, Command("op", "test"))
     scene.wire.always("confirm", STRANGE)
     for _ in range(62):
         await scene.later(MINUTE)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from polytill.domain.states import Environment, OperationState, RefundState
+from polytill.flows.command import Command
 from polytill.flows.payments import capture_cancel
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unknown
 from polytill.storage import attempts, refunds
@@ -63,10 +64,10 @@ async def test_code_and_message_of_a_capture_and_a_cancel_are_kept(scene: Scene)
     scene.wire.says("create", held())
     payment = (await scene.pay(capture="manual")).payment
     scene.wire.says("capture", NotSent(Reason.validation, "LEVITATION", "Not while levitating."))
-    await capture_cancel.capture(scene.context, scene.practice_id, payment.id, 400, "take", "hash", "test")
+    await capture_cancel.capture(scene.context, scene.practice_id, payment.id, 400, Command("take", "test"))
     scene.clock.at_s += 1
     scene.wire.says("cancel", NotSent(Reason.validation, "GRAVITY", "Not while falling."))
-    await capture_cancel.cancel(scene.context, scene.practice_id, payment.id, "leave", "hash", "test")
+    await capture_cancel.cancel(scene.context, scene.practice_id, payment.id, Command("leave", "test"))
     views = [OperationBody.of(one) for one in await refunds.operations_of(scene.db, payment.id)]
     assert [(one.kind, one.status, one.reason, one.code, one.detail) for one in views] == [
         ("capture", "not_sent", "validation", "LEVITATION", "Not while levitating."),

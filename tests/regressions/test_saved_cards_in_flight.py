@@ -13,9 +13,11 @@ import pytest
 from polytill.domain.errors import Invalid
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
+from polytill.flows.command import Command
 from polytill.flows.context import Practice as OpenPractice
 from polytill.flows.payments import saved_methods as saving
-from polytill.flows.payments.create import PaymentRequest
+from polytill.flows.payments.create import create_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
 from polytill.storage import saved_methods
@@ -33,16 +35,17 @@ LOST = Unknown(Reason.timeout)
 
 async def _kept(scene: Scene, email: str = "ada@example.com", transaction: str = "tx-1", **card: Any) -> StoredMethod:
     scene.wire.says("create", replace(paid(transaction=transaction), saved_method=replace(CARD, **card)))
-    request = PaymentRequest(1000, "NGN", f"save-{transaction}", "body", customer=Customer(email), save_method=True)
-    made = await scene.till.pay(scene.practice_id, request)
+    request = PaymentRequest(1000, "NGN", customer=Customer(email), save_method=True)
+    command = Command(f"save-{transaction}", "test")
+    made = await create_payment(scene.context, scene.practice_id, request, command)
     found = await saved_methods.of_payment(scene.db, made.payment.id)
     assert found is not None
     return found
 
 
 async def _charge(scene: Scene, method_id: str, key: str = "charge", **more: Any) -> Any:
-    request = PaymentRequest(1000, "NGN", key, "body", saved_method=method_id, **more)
-    return await scene.till.pay(scene.practice_id, request)
+    request = PaymentRequest(1000, "NGN", saved_method=method_id, **more)
+    return await create_payment(scene.context, scene.practice_id, request, Command(key, "test"))
 
 
 async def test_a_card_that_was_renewed_is_charged_with_its_newest_token(scene: Scene) -> None:
@@ -120,8 +123,9 @@ async def test_a_method_of_another_practice_or_environment_is_not_charged(scene:
         await _charge(scene, method.id, environment=Environment.production)
     assert refused.value.errors[0].pointer == "/savedMethod"
     other = (await scene.till.create_practice("Other", "NGN"))[0].id
+    request = PaymentRequest(1000, "NGN", saved_method=method.id)
     with pytest.raises(Invalid) as refused:
-        await scene.till.pay(other, PaymentRequest(1000, "NGN", "k", "body", saved_method=method.id))
+        await create_payment(scene.context, other, request, Command("k", "test"))
     assert refused.value.errors[0].pointer == "/savedMethod"
     assert len(scene.wire.of("charge")) == 0
     assert len(await scene.db.fetch("SELECT id FROM payments")) == 1, "nothing was written"

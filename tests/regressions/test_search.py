@@ -13,7 +13,9 @@ import pytest
 
 from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.states import Environment
-from polytill.flows.payments.create import PaymentRequest
+from polytill.flows.command import Command
+from polytill.flows.payments.create import create_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.storage import payment_identifiers, payment_lists
 from polytill.storage.payment_lists import Filters
@@ -64,14 +66,12 @@ async def made(scene: Scene) -> dict[str, Payment]:
         request = PaymentRequest(
             told.get("amount", 4_321),
             "NGN",
-            key,
-            key,
             customer=customer,
             reference=told.get("reference"),
             description=told.get("description"),
         )
         scene.clock.at_s += 1
-        found[key] = (await scene.till.pay(scene.practice_id, request)).payment
+        found[key] = (await create_payment(scene.context, scene.practice_id, request, Command(key, "test"))).payment
     return found
 
 

@@ -21,7 +21,9 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.search import amount_key, read_query
 from polytill.domain.states import Environment
 from polytill.flows.admin import staff
-from polytill.flows.payments.create import PaymentRequest
+from polytill.flows.command import Command
+from polytill.flows.payments.create import create_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.storage import payment_lists, payment_search
 from polytill.storage.databases import PracticeDb
@@ -133,14 +135,12 @@ async def both(tmp_path: Path, postgres_url: str) -> AsyncIterator[list[Scene]]:
                 request = PaymentRequest(
                     told["amount"],
                     "NGN",
-                    key,
-                    key,
                     customer=customer,
                     reference=told.get("reference"),
                     description=told.get("description"),
                 )
                 made.clock.at_s += 1
-                payment = (await made.till.pay(made.practice_id, request)).payment
+                payment = (await create_payment(made.context, made.practice_id, request, Command(key, "test"))).payment
                 # Random ones could hold what is typed here; the row is made again from the payment below.
                 number = f"88{PEOPLE[key]['amount'] % 7}999"
                 await made.db.fetch("UPDATE payments SET number = $2 WHERE id = $1", payment.id, number)

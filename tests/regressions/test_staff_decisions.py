@@ -15,6 +15,7 @@ from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, OperationState, PaymentStatus, RefundState
+from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import cancel, capture
 from polytill.flows.review import resolve
 from polytill.flows.review import staff_decisions as review_staff_decisions
@@ -411,9 +412,9 @@ async def stuck_operation(scene: Scene, kind: str) -> tuple[OperatorCase, Paymen
     payment = (await scene.pay(capture="manual")).payment
     scene.wire.says(kind, SILENT)
     if kind == "capture":
-        await capture(scene.context, scene.practice_id, payment.id, None, "op", "h", "user:1")
+        await capture(scene.context, scene.practice_id, payment.id, None, Command("op", "user:1"))
     else:
-        await cancel(scene.context, scene.practice_id, payment.id, "op", "h", "user:1")
+        await cancel(scene.context, scene.practice_id, payment.id, Command("op", "user:1"))
     return await waited(scene), payment
 
 
@@ -431,7 +432,7 @@ async def test_staff_decide_a_capture_or_a_cancel(scene: Scene, kind: str, is_do
     assert await scene.cases() == []
     if not is_done:
         scene.wire.says("capture", paid())
-        await capture(scene.context, scene.practice_id, payment.id, None, "op-2", "h", "user:1")
+        await capture(scene.context, scene.practice_id, payment.id, None, Command("op-2", "user:1"))
         assert (await scene.payment(payment.id)).amount_captured == 1000
         assert await scene.cases() == []
 

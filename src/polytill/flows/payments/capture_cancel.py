@@ -12,6 +12,7 @@ from polytill.domain.errors import Conflict, Duplicate, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
+from polytill.flows.command import Command
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.handlers import check_amount, required_handler
 from polytill.flows.lease import ensure as ensure_lease
@@ -47,28 +48,23 @@ CANCELED_HERE = Declined(Reason.canceled, True)
 
 
 async def capture(
-    context: Context, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
+    context: Context, practice_id: int, payment_id: str, amount: int | None, command: Command
 ) -> PaymentDetails:
     """Capture an authorized amount, or part of it; the rest is released."""
-    asked = partial(_capture, context, practice_id, payment_id, amount, key, request_hash, actor)
-    return await _once(asked, context, practice_id, payment_id, key, request_hash)
+    command = command.about("capture", payment_id, amount)
+    asked = partial(_capture, context, practice_id, payment_id, amount, command)
+    return await _once(asked, context, practice_id, payment_id, command)
 
 
-async def cancel(
-    context: Context, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str
-) -> PaymentDetails:
+async def cancel(context: Context, practice_id: int, payment_id: str, command: Command) -> PaymentDetails:
     """Cancel a payment before money has moved."""
-    asked = partial(_cancel, context, practice_id, payment_id, key, request_hash, actor)
-    return await _once(asked, context, practice_id, payment_id, key, request_hash)
+    command = command.about("cancel", payment_id)
+    asked = partial(_cancel, context, practice_id, payment_id, command)
+    return await _once(asked, context, practice_id, payment_id, command)
 
 
 async def _once(
-    ask: Callable[[], Awaitable[PaymentDetails]],
-    context: Context,
-    practice_id: int,
-    payment_id: str,
-    key: str,
-    request_hash: str,
+    ask: Callable[[], Awaitable[PaymentDetails]], context: Context, practice_id: int, payment_id: str, command: Command
 ) -> PaymentDetails:
     """Decide again if the payment changed while its operation was being stored. Of two concurrent requests under one
     key, the second may see the effect of the first before it sees the key: that is a repeat, not a conflict."""
@@ -79,7 +75,7 @@ async def _once(
             continue
         except Conflict:
             practice, payment = await find(context, practice_id, payment_id)
-            replayed = await _replayed(practice.db, payment, key, request_hash)
+            replayed = await _replayed(practice.db, payment, command)
             if replayed is None:
                 raise
             return replayed
@@ -87,10 +83,10 @@ async def _once(
 
 
 async def _capture(
-    context: Context, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
+    context: Context, practice_id: int, payment_id: str, amount: int | None, command: Command
 ) -> PaymentDetails:
     practice, payment = await find(context, practice_id, payment_id)
-    replayed = await _replayed(practice.db, payment, key, request_hash)
+    replayed = await _replayed(practice.db, payment, command)
     if replayed is not None:
         return replayed
     if payment.status is not PaymentStatus.authorized:
@@ -104,18 +100,16 @@ async def _capture(
     attempt = current_attempt(payment, await attempts.of_payment(practice.db, payment_id))
     if amount is not None:
         await check_amount(context, attempt, amount)
-    return await _begin(practice, payment, attempt, "capture", wanted, key, request_hash, actor)
+    return await _begin(practice, payment, attempt, "capture", wanted, command)
 
 
-async def _cancel(
-    context: Context, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str
-) -> PaymentDetails:
+async def _cancel(context: Context, practice_id: int, payment_id: str, command: Command) -> PaymentDetails:
     practice, payment = await find(context, practice_id, payment_id)
-    replayed = await _replayed(practice.db, payment, key, request_hash)
+    replayed = await _replayed(practice.db, payment, command)
     if replayed is not None:
         return replayed
     if payment.status is PaymentStatus.canceled:
-        return await _nothing_left_to_cancel(practice, payment, key, request_hash, actor)
+        return await _nothing_left_to_cancel(practice, payment, command)
     if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing, PaymentStatus.authorized):
         raise Conflict(f"A payment that is {payment.status} cannot be canceled.", code="not_cancelable")
     await _none_open(practice.db, payment)
@@ -124,12 +118,10 @@ async def _cancel(
         raise Conflict(
             "The outcome of this payment is not known yet. It can be canceled once it is known.", code="outcome_unknown"
         )
-    return await _begin(practice, payment, attempt, "cancel", None, key, request_hash, actor)
+    return await _begin(practice, payment, attempt, "cancel", None, command)
 
 
-async def _nothing_left_to_cancel(
-    practice: Practice, payment: Payment, key: str, request_hash: str, actor: str
-) -> PaymentDetails:
+async def _nothing_left_to_cancel(practice: Practice, payment: Payment, command: Command) -> PaymentDetails:
     """The payment is already canceled. The key is stored, so that it identifies this request from now on."""
     found = await details_of(practice.db, payment)
     now = practice.now()
@@ -142,9 +134,9 @@ async def _nothing_left_to_cancel(
         "cancel",
         None,
         OperationState.succeeded,
-        key,
-        request_hash,
-        actor,
+        command.key,
+        command.fingerprint,
+        command.actor,
         now,
         now,
     )
@@ -153,7 +145,7 @@ async def _nothing_left_to_cancel(
     try:
         await practice.db.commit(unit)
     except Duplicate:
-        replayed = await _replayed(practice.db, payment, key, request_hash)
+        replayed = await _replayed(practice.db, payment, command)
         assert replayed is not None
         return replayed
     return found
@@ -164,24 +156,16 @@ async def _none_open(db: PracticeDb, payment: Payment) -> None:
         raise Conflict("A capture or cancel of this payment is under way.", code="operation_under_way")
 
 
-async def _replayed(db: PracticeDb, payment: Payment, key: str, request_hash: str) -> PaymentDetails | None:
-    known = await refunds.operation_by_key(db, key)
+async def _replayed(db: PracticeDb, payment: Payment, command: Command) -> PaymentDetails | None:
+    known = await refunds.operation_by_key(db, command.key)
     if known is None:
         return None
-    if known.request_hash != request_hash or known.payment_id != payment.id:
-        raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
+    command.check_repeat(known.request_hash)
     return PaymentDetails(payment, await attempts.of_payment(db, payment.id), replayed=True)
 
 
 async def _begin(
-    practice: Practice,
-    payment: Payment,
-    attempt: Attempt,
-    kind: str,
-    amount: int | None,
-    key: str,
-    request_hash: str,
-    actor: str,
+    practice: Practice, payment: Payment, attempt: Attempt, kind: str, amount: int | None, command: Command
 ) -> PaymentDetails:
     handler = await required_handler(practice.context, attempt)
     await ensure_lease(practice.context, payment.practice_id)
@@ -195,9 +179,9 @@ async def _begin(
         kind,
         amount,
         OperationState.sent,
-        key,
-        request_hash,
-        actor,
+        command.key,
+        command.fingerprint,
+        command.actor,
         now,
         now,
         next_lookup_at=after_sent(now, practice.context.settings.provider_timeout_s),
@@ -206,11 +190,11 @@ async def _begin(
     # The payment must not have changed since it was read, so that only one of two concurrent operations is stored.
     payments.guard(unit, payment, now)
     refunds.insert_operation(unit, operation)
-    audit.append(unit, now, actor, f"payment.{kind}", payment.id, {"operation": operation.id, "amount": amount})
+    audit.append(unit, now, command.actor, f"payment.{kind}", payment.id, {"operation": operation.id, "amount": amount})
     try:
         await practice.db.commit(unit)
     except Duplicate:
-        replayed = await _replayed(practice.db, payment, key, request_hash)
+        replayed = await _replayed(practice.db, payment, command)
         assert replayed is not None
         return replayed
     return await asyncio.shield(_send(practice, handler, payment, attempt, operation))

@@ -8,18 +8,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from polytill.domain.errors import Conflict, Duplicate, FieldError, Forbidden, Invalid, NotFound, Stale, invalid
+from polytill.domain.errors import Duplicate, FieldError, Forbidden, Invalid, NotFound, Stale, invalid
 from polytill.domain.identifiers import Identifiers, new_number
 from polytill.domain.ids import address, new_id
 from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
+from polytill.flows.command import Command
 from polytill.flows.commits import until_committed
 from polytill.flows.context import CHECKED_TTL_S, Context, Practice, Snapshot
 from polytill.flows.identifiers import named_by_outcome
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments import customers, saved_methods
 from polytill.flows.payments.candidates import candidates
+from polytill.flows.payments.request import PaymentRequest, meaning
 from polytill.flows.payments.route import Route, Wanted, route
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import build, call
@@ -40,29 +42,6 @@ TRIES = 4
 # 1 on, the call sends the provider the merchant's reference, or else the payment's number.
 WIRE_FORMAT = 1
 CLIENT_TOKEN = b"client token"
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentRequest:
-    """A request to create a payment. ``request_hash`` is of the whole body, to tell a repeat from a reused key."""
-
-    amount: int
-    currency: str
-    idempotency_key: str
-    request_hash: str
-    payment_method: str | None = None
-    customer: Customer = field(default_factory=Customer)
-    description: str | None = None
-    reference: str | None = None
-    metadata: dict[str, str] | None = None
-    provider_code: str | None = None
-    capture: str = "automatic"
-    return_url: str | None = None
-    environment: Environment | None = None
-    expires_at: datetime | None = None  # None: the default of the settings
-    save_method: bool = False
-    saved_method: str | None = None  # the id of a method to charge without the payer present
-    method_details: dict[str, str] | None = None
 
 
 Also = Callable[[Unit, Payment], None]  # further steps of the unit that creates a payment
@@ -95,18 +74,20 @@ def refused(found: Route, currency: str) -> Invalid:
 
 
 async def create_payment(
-    context: Context, practice_id: int, request: PaymentRequest, actor: str, also: Also | None = None
+    context: Context, practice_id: int, request: PaymentRequest, command: Command, also: Also | None = None
 ) -> PaymentDetails:
-    """Create a payment. The same key and body always return the same payment; another body is a conflict."""
-    decide = partial(_create, context, practice_id, request, actor, also)
+    """Create a payment. A repeat under the same key always returns the same payment; another request is a conflict."""
+    # Of what was given, not of its normal form: the practice's country decides that one, and can change before a repeat.
+    command = command.about("payment", meaning(request))
+    decide = partial(_create, context, practice_id, request, command, also)
     return await until_committed(decide, (_NotWritten,), TRIES)
 
 
-async def _of_saved_method(db: PracticeDb, request: PaymentRequest) -> PaymentRequest:
+async def _of_saved_method(db: PracticeDb, request: PaymentRequest, key: str) -> PaymentRequest:
     """Bind a payment that charges a saved method to the method's provider, environment and e-mail."""
     if request.saved_method is None:
         return request
-    known = await payments.by_key(db, request.idempotency_key)
+    known = await payments.by_key(db, key)
     if known is not None:  # a repeat returns the same payment, even if its method was removed meanwhile
         return request
     if request.capture == "manual":
@@ -138,7 +119,7 @@ def _wanted(request: PaymentRequest) -> Wanted:
     )
 
 
-async def _read(practice: Practice, snapshot: Snapshot, request: PaymentRequest) -> PaymentRequest:
+async def _read(practice: Practice, snapshot: Snapshot, request: PaymentRequest, key: str) -> PaymentRequest:
     """The request in normal form. ``Invalid`` with a pointer for every invalid field."""
     countries = customers.countries_of(snapshot.place, request.currency)
     request = replace(
@@ -149,7 +130,7 @@ async def _read(practice: Practice, snapshot: Snapshot, request: PaymentRequest)
         metadata=read_metadata(request.metadata),
         method_details=customers.read_details(request.method_details, countries),
     )
-    return await _of_saved_method(practice.db, request)
+    return await _of_saved_method(practice.db, request, key)
 
 
 class _NotWritten(Exception):
@@ -157,17 +138,17 @@ class _NotWritten(Exception):
 
 
 async def _create(
-    context: Context, practice_id: int, request: PaymentRequest, actor: str, also: Also | None
+    context: Context, practice_id: int, request: PaymentRequest, command: Command, also: Also | None
 ) -> PaymentDetails:
     entry = await context.opening.entry(practice_id)
     practice = await context.practice(practice_id)
     snapshot = await context.configured(practice.db, CHECKED_TTL_S)
     try:
-        request = await _read(practice, snapshot, request)
+        request = await _read(practice, snapshot, request, command.key)
     except Invalid:
-        known = await payments.by_key(practice.db, request.idempotency_key)
+        known = await payments.by_key(practice.db, command.key)
         if known is not None:  # a repeated request always gets the same answer
-            return await _replayed(practice.db, known, request)
+            return await _replayed(practice.db, known, command)
         raise
     wanted = _wanted(request)
     found = route(await candidates(context, snapshot, request.currency), wanted)
@@ -175,16 +156,16 @@ async def _create(
         snapshot = await context.configured(practice.db)  # no request is rejected because of an old snapshot
         found = route(await candidates(context, snapshot, request.currency), wanted)
     if not found.ranked or entry.state != "active":
-        known = await payments.by_key(practice.db, request.idempotency_key)
+        known = await payments.by_key(practice.db, command.key)
         if known is not None:
-            return await _replayed(practice.db, known, request)
+            return await _replayed(practice.db, known, command)
         if entry.state != "active":
             raise Forbidden("This practice is suspended.", reason="practice_suspended")
         raise refused(found, request.currency)
     await ensure_lease(context, practice_id)
     now = context.world.now()
     by_code = snapshot.configurations
-    payment = _new_payment(context, practice_id, request, found.ranked[0].environment, now, actor)
+    payment = _new_payment(context, practice_id, request, found.ranked[0].environment, now, command)
     attempt = new_attempt(context, payment, by_code[found.ranked[0].code], 1, now)
     payment.provider_code = attempt.provider_code
     unit = Unit()
@@ -196,7 +177,12 @@ async def _create(
         provider_configs.touch(unit, attempt.config_id, now)
     out = {o.code: o.reason for o in found.excluded}
     audit.append(
-        unit, now, actor, "payment.created", payment.id, {"route": found.reason, "why": found.why, "excluded": out}
+        unit,
+        now,
+        command.actor,
+        "payment.created",
+        payment.id,
+        {"route": found.reason, "why": found.why, "excluded": out},
     )
     if also is not None:
         also(unit, payment)
@@ -206,11 +192,11 @@ async def _create(
         context.forget(practice_id)
         raise _NotWritten from None
     except Duplicate:
-        known = await payments.by_key(practice.db, request.idempotency_key)
+        known = await payments.by_key(practice.db, command.key)
         if known is None:
             context.numbers.taken(practice_id)
             raise _NotWritten from None
-        return await _replayed(practice.db, known, request)
+        return await _replayed(practice.db, known, command)
     # The payment now exists: the rest runs to its end even if the caller disconnects.
     ranked = [by_code[candidate.code] for candidate in found.ranked]
     return await asyncio.shield(attempt_in_turn(practice, entry.name, payment, attempt, ranked))
@@ -296,14 +282,18 @@ def return_address(context: Context, payment: Payment) -> str:
     return f"{context.settings.public_url}/pay/{client_token(context, payment)}/return"
 
 
-async def _replayed(db: PracticeDb, payment: Payment, request: PaymentRequest) -> PaymentDetails:
-    if payment.request_hash != request.request_hash:
-        raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
+async def _replayed(db: PracticeDb, payment: Payment, command: Command) -> PaymentDetails:
+    command.check_repeat(payment.request_hash)
     return PaymentDetails(payment, await storage_attempts.of_payment(db, payment.id), replayed=True)
 
 
 def _new_payment(
-    context: Context, practice_id: int, request: PaymentRequest, environment: Environment, now: datetime, actor: str
+    context: Context,
+    practice_id: int,
+    request: PaymentRequest,
+    environment: Environment,
+    now: datetime,
+    command: Command,
 ) -> Payment:
     return Payment(
         id=new_id(context.world),
@@ -322,9 +312,9 @@ def _new_payment(
         metadata=request.metadata,
         return_url=request.return_url,
         pinned_provider=request.provider_code is not None,
-        idempotency_key=request.idempotency_key,
-        request_hash=request.request_hash,
-        created_by=actor,
+        idempotency_key=command.key,
+        request_hash=command.fingerprint,
+        created_by=command.actor,
         expires_at=request.expires_at or now + timedelta(seconds=context.settings.payment_expires_s),
         created_at=now,
         updated_at=now,

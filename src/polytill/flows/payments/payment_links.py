@@ -14,10 +14,12 @@ from datetime import datetime, timedelta
 from polytill.domain.errors import Conflict, Forbidden, NotFound, Stale, TooMany, invalid
 from polytill.domain.ids import address, new_id
 from polytill.domain.states import Environment
+from polytill.flows.command import Command
 from polytill.flows.context import Context, Practice
 from polytill.flows.payments.candidates import candidates
-from polytill.flows.payments.create import PaymentDetails, PaymentRequest, create_payment, details_of, refused
+from polytill.flows.payments.create import PaymentDetails, create_payment, details_of, refused
 from polytill.flows.payments.customers import unless_blank
+from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.payments.retries import is_over_for_certain, may_try_again
 from polytill.flows.payments.route import Wanted, Way, route, ways_of
 from polytill.providers.contract import Customer
@@ -200,8 +202,6 @@ async def _begin(
     request = PaymentRequest(
         amount=link.amount,
         currency=link.currency,
-        idempotency_key=_key(link, payer_key),
-        request_hash=f"link {link.id}",
         customer=customer,
         description=link.description,
         reference=link.reference,
@@ -209,7 +209,9 @@ async def _begin(
         provider_code=provider_code,
         expires_at=link.expires_at if link.single_use else min(usual, link.expires_at),
     )
-    return await create_payment(context, practice_id, request, f"link:{link.id}", _used(link, now))
+    # The link identifies the request: whoever opens it a second time may type other customer data.
+    command = Command(_key(link, payer_key), f"link:{link.id}").about("payment link", link.id)
+    return await create_payment(context, practice_id, request, command, _used(link, now))
 
 
 def _used(link: PaymentLink, now: datetime) -> Callable[[Unit, Payment], None]:

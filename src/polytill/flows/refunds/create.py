@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import MAX_MINOR, Money
 from polytill.domain.states import RefundState
+from polytill.flows.command import Command
 from polytill.flows.context import Context, Practice
 from polytill.flows.handlers import check_amount, handler_for, required_handler
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.create import current_attempt, find
+from polytill.flows.payments.customers import unless_blank
 from polytill.flows.payments.returned_amounts import refundable, undisputed
 from polytill.flows.payments.settle import TRIES
 from polytill.flows.provider_calls import call_for
@@ -30,16 +32,19 @@ from polytill.storage.units import Unit
 DISPUTED = "payment_disputed"
 
 
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """A request to refund ``amount`` (minor units), or without one everything that is left.
+
+    ``accept_dispute_risk`` is no part of the fingerprint: it only permits what was requested."""
+
+    amount: int | None = None
+    reason: str | None = None
+    accept_dispute_risk: bool = False
+
+
 async def create_refund(
-    context: Context,
-    practice_id: int,
-    payment_id: str,
-    amount: int | None,
-    reason: str | None,
-    key: str,
-    request_hash: str,
-    actor: str,
-    accept_dispute_risk: bool = False,
+    context: Context, practice_id: int, payment_id: str, request: RefundRequest, command: Command
 ) -> tuple[Refund, bool]:
     """Refund part or all of the refundable amount. The second value tells whether the key was known.
 
@@ -49,36 +54,30 @@ async def create_refund(
     Decides again if the refund could not be stored as decided: less may be refundable by now, or the full amount after
     all (another refund failed meanwhile, or the server let another transaction go first).
     """
+    request = replace(request, reason=unless_blank(request.reason))
+    command = command.about("refund", payment_id, request.amount, request.reason)
     for _ in range(TRIES):
         practice, payment = await find(context, practice_id, payment_id)
-        known = await refunds.by_key(practice.db, key)
+        known = await refunds.by_key(practice.db, command.key)
         if known is not None:
-            return _replayed(known, request_hash), True
+            return _replayed(known, command), True
         try:
-            return await _create_refund(
-                practice, payment, amount, reason, key, request_hash, actor, accept_dispute_risk
-            )
+            return await _create_refund(practice, payment, request, command)
         except Stale:
             continue
         except Conflict:
             # Of two concurrent requests under one key, the second may see the first one's reservation before its key.
-            known = await refunds.by_key(practice.db, key)
+            known = await refunds.by_key(practice.db, command.key)
             if known is None:
                 raise
-            return _replayed(known, request_hash), True
+            return _replayed(known, command), True
     raise Stale
 
 
 async def _create_refund(
-    practice: Practice,
-    payment: Payment,
-    amount: int | None,
-    reason: str | None,
-    key: str,
-    request_hash: str,
-    actor: str,
-    accept_dispute_risk: bool,
+    practice: Practice, payment: Payment, request: RefundRequest, command: Command
 ) -> tuple[Refund, bool]:
+    amount = request.amount
     if amount is not None and not 0 < amount <= MAX_MINOR:
         raise invalid("/amount", "The amount must be a positive number of minor units.")
     if payment.amount_captured == 0:
@@ -88,7 +87,7 @@ async def _create_refund(
     wanted = refundable(payment) if amount is None else amount
     if wanted <= 0 or wanted > refundable(payment):
         raise _exceeds(payment)
-    if wanted > undisputed(payment) and not accept_dispute_risk:
+    if wanted > undisputed(payment) and not request.accept_dispute_risk:
         raise _disputed(payment)
     if amount is not None:
         await check_amount(practice.context, attempt, amount)
@@ -103,29 +102,29 @@ async def _create_refund(
         state=RefundState.sent,
         amount=wanted,
         currency=payment.currency,
-        reason=reason,
+        reason=request.reason,
         origin="api",
-        idempotency_key=key,
-        request_hash=request_hash,
-        created_by=actor,
+        idempotency_key=command.key,
+        request_hash=command.fingerprint,
+        created_by=command.actor,
         created_at=now,
         updated_at=now,
         next_lookup_at=after_sent(now, practice.context.settings.provider_timeout_s),
     )
     unit = Unit()
-    payments.reserve_refund(unit, payment.id, wanted, now, accept_dispute_risk)
+    payments.reserve_refund(unit, payment.id, wanted, now, request.accept_dispute_risk)
     refunds.insert(unit, refund)
     detail = {"refund": refund.id, "amount": wanted}
     if wanted > undisputed(payment):
         detail["accepted_dispute_risk"] = True
-    audit.append(unit, now, actor, "refund.created", payment.id, detail)
+    audit.append(unit, now, command.actor, "refund.created", payment.id, detail)
     try:
         await practice.db.commit(unit)
     except Duplicate:
-        known = await refunds.by_key(practice.db, key)
+        known = await refunds.by_key(practice.db, command.key)
         if known is None:
             raise
-        return _replayed(known, request_hash), True
+        return _replayed(known, command), True
     return await asyncio.shield(send(practice, payment, attempt, refund)), False
 
 
@@ -144,9 +143,8 @@ def _disputed(payment: Payment) -> Conflict:
     )
 
 
-def _replayed(refund: Refund, request_hash: str) -> Refund:
-    if refund.request_hash != request_hash:
-        raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
+def _replayed(refund: Refund, command: Command) -> Refund:
+    command.check_repeat(refund.request_hash)
     return refund
 
 

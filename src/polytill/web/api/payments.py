@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import re
 from collections.abc import Callable, Coroutine
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
-import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import ValidationError
 
@@ -19,20 +17,22 @@ from polytill.domain.errors import Forbidden, NotFound, invalid
 from polytill.domain.localities import bounds_of
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
+from polytill.flows.command import Command
 from polytill.flows.context import CHECKED_TTL_S
 from polytill.flows.payments import capture_cancel, saved_methods
 from polytill.flows.payments import manual as payments_manual
 from polytill.flows.payments.create import (
     PaymentDetails,
-    PaymentRequest,
     client_token,
     create_payment,
     details_of,
     find,
     with_identifiers,
 )
+from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup, payment_input
 from polytill.flows.refunds import create as create_refunds
+from polytill.flows.refunds.create import RefundRequest
 from polytill.providers.contract import Customer
 from polytill.storage import disputes, overview, payment_lists, provider_configs, refunds
 from polytill.storage.databases import PracticeDb
@@ -68,12 +68,6 @@ def _the_key(request: Request, key: _Key) -> str:
 
 
 IdempotencyKey = Annotated[str, Depends(_the_key)]
-_canonical = msgspec.json.Encoder(order="sorted").encode
-
-
-def request_hash(*parts: Any) -> str:
-    """A hash of the whole request, to distinguish a repeated request from a reused key."""
-    return hashlib.sha256(_canonical(parts)).hexdigest()
 
 
 async def _answered(caller: Caller, found: PaymentDetails, status: int = 200) -> Response:
@@ -149,8 +143,6 @@ async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, bod
     request = PaymentRequest(
         amount=body.amount,
         currency=body.currency,
-        idempotency_key=key,
-        request_hash=request_hash(body.model_dump(mode="json", exclude_unset=True)),
         payment_method=body.payment_method,
         customer=Customer(customer.email, customer.name, customer.phone) if customer else Customer(),
         description=body.description,
@@ -164,7 +156,8 @@ async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, bod
         saved_method=body.saved_method,
         method_details=body.method_details,
     )
-    return await _answered(caller, await create_payment(caller.context, practice_id, request, caller.actor), 201)
+    command = Command(key, caller.actor)
+    return await _answered(caller, await create_payment(caller.context, practice_id, request, command), 201)
 
 
 router.add_api_route(
@@ -350,9 +343,7 @@ async def capture(
 ) -> Response:
     """Capture an authorized payment, in full or in part."""
     amount = body.amount if body else None
-    found = await capture_cancel.capture(
-        caller.context, practice_id, payment_id, amount, key, request_hash("capture", payment_id, amount), caller.actor
-    )
+    found = await capture_cancel.capture(caller.context, practice_id, payment_id, amount, Command(key, caller.actor))
     return await _answered(caller, found)
 
 
@@ -361,9 +352,7 @@ async def cancel(
     caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey, body: EmptyBody | None = None
 ) -> Response:
     """Cancel a payment that is not paid, or release an authorized one."""
-    found = await capture_cancel.cancel(
-        caller.context, practice_id, payment_id, key, request_hash("cancel", payment_id), caller.actor
-    )
+    found = await capture_cancel.cancel(caller.context, practice_id, payment_id, Command(key, caller.actor))
     return await _answered(caller, found)
 
 
@@ -380,18 +369,9 @@ async def create_refund(
     An amount that an open chargeback is about is refunded only with `acceptDisputeRisk`; without it: 409
     `payment_disputed`, and the idempotency key can be used again.
     """
-    amount, reason = (body.amount, body.reason) if body else (None, None)
-    accepted = body.accept_dispute_risk if body else False
+    wanted = RefundRequest(body.amount, body.reason, body.accept_dispute_risk) if body else RefundRequest()
     made, replayed = await create_refunds.create_refund(
-        caller.context,
-        practice_id,
-        payment_id,
-        amount,
-        reason,
-        key,
-        request_hash("refund", payment_id, amount, reason),
-        caller.actor,
-        accepted,
+        caller.context, practice_id, payment_id, wanted, Command(key, caller.actor)
     )
     return respond(Refund.of(made), 201, {"Idempotent-Replayed": "true"} if replayed else None)
 

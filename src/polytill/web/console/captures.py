@@ -10,11 +10,11 @@ from polytill.domain.errors import CallerError, Forbidden, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, OperationState, PaymentStatus
+from polytill.flows.command import Command
 from polytill.flows.payments import capture_cancel
 from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
 from polytill.storage import refunds
 from polytill.storage.payments import Payment
-from polytill.web.api.payments import request_hash
 from polytill.web.console.flashes import CANCELS, CAPTURES, Done
 from polytill.web.console.pages import Form, PageRoute, amount_of, errors_by_field, form_of, page, see, words_of
 from polytill.web.console.sessions import OfPractice, PracticeAdmin
@@ -91,13 +91,7 @@ async def capture(request: Request, found: PracticeAdmin, payment_id: str) -> Re
         if payment.status is PaymentStatus.authorized and amount > most.minor:
             raise invalid("/amount", f"At most {most} can be captured.", reason="amount_too_large", most=most)
         await capture_cancel.capture(
-            visitor.context,
-            visitor.practice_id,
-            payment_id,
-            amount,
-            f"page-{key}",
-            request_hash("capture", payment_id, amount),
-            visitor.actor,
+            visitor.context, visitor.practice_id, payment_id, amount, Command(key, visitor.actor)
         )
     except CallerError as error:
         return await _asked(
@@ -110,7 +104,7 @@ async def capture(request: Request, found: PracticeAdmin, payment_id: str) -> Re
             amount=form.text("amount"),
             key=key,
         )
-    return await _outcome(found, payment_id, f"page-{key}", "capture")
+    return await _outcome(found, payment_id, key, "capture")
 
 
 @router.get("/cancel")
@@ -125,14 +119,7 @@ async def cancel(request: Request, found: PracticeAdmin, payment_id: str) -> Res
     form, visitor = form_of(request), found.visitor
     key = form_key(form)
     try:
-        await capture_cancel.cancel(
-            visitor.context,
-            visitor.practice_id,
-            payment_id,
-            f"page-{key}",
-            request_hash("cancel", payment_id),
-            visitor.actor,
-        )
+        await capture_cancel.cancel(visitor.context, visitor.practice_id, payment_id, Command(key, visitor.actor))
     except CallerError as error:
         return await _asked(request, found, payment_id, "cancel", error.status, errors=errors_by_field(error), key=key)
-    return await _outcome(found, payment_id, f"page-{key}", "cancel")
+    return await _outcome(found, payment_id, key, "cancel")

@@ -15,14 +15,15 @@ from polytill.domain.errors import FieldError, Forbidden, NotFound
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import PaymentStatus
-from polytill.flows.payments.create import PaymentRequest, create_payment, find
+from polytill.flows.command import Command
+from polytill.flows.payments.create import create_payment, find
 from polytill.flows.payments.manual import confirm_manual_payment
+from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.providers.manual import ManualProvider
 from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.web.api.models.payments import CreatePayment
-from polytill.web.api.payments import request_hash
 from polytill.web.console.flashes import Done
 from polytill.web.console.pages import (
     EXPECTED,
@@ -87,7 +88,9 @@ async def take(request: Request, found: PracticeAdmin) -> Response:
     form, visitor = form_of(request), found.visitor
     key = _key(form)
     try:
-        made = await create_payment(visitor.context, visitor.practice_id, _wish(request, form, key), visitor.actor)
+        made = await create_payment(
+            visitor.context, visitor.practice_id, _wish(request, form), Command(key, visitor.actor)
+        )
     except EXPECTED as error:
         given = {name: form.text(name) for name in FIELDS}
         errors = {
@@ -107,7 +110,7 @@ def _key(form: Form) -> str:
     return key
 
 
-def _wish(request: Request, form: Form, key: str) -> PaymentRequest:
+def _wish(request: Request, form: Form) -> PaymentRequest:
     words, currency = words_of(request), form.text("currency")
     body = {"currency": currency, "paymentMethod": form.text("method"), **form.given("description", "reference")}
     if customer := form.given("name", "email"):
@@ -124,8 +127,6 @@ def _wish(request: Request, form: Form, key: str) -> PaymentRequest:
     return PaymentRequest(
         amount,
         currency,
-        f"page-{key}",
-        request_hash("by hand", body, amount),
         checked.payment_method,
         Customer(who.email, who.name, who.phone) if who else Customer(),
         checked.description,

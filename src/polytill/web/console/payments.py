@@ -16,11 +16,12 @@ from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.search import LONGEST_QUERY
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
+from polytill.flows.command import Command
 from polytill.flows.context import Practice
 from polytill.flows.payments.create import PaymentDetails, details_of, find, with_identifiers
 from polytill.flows.payments.returned_amounts import refundable, undisputed
 from polytill.flows.recovery import lookup
-from polytill.flows.refunds.create import create_refund
+from polytill.flows.refunds.create import RefundRequest, create_refund
 from polytill.providers.manual import ManualProvider
 from polytill.storage import audit, cases, overview, payment_lists, refunds, staff, webhook_events
 from polytill.storage.attempts import Attempt
@@ -31,7 +32,7 @@ from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.web import payment_status
 from polytill.web.api.models.attempts import external_identifiers
-from polytill.web.api.payments import cursor_after, read_cursor, request_hash
+from polytill.web.api.payments import cursor_after, read_cursor
 from polytill.web.console import flashes
 from polytill.web.console.captures import can_cancel, can_capture
 from polytill.web.console.disputes import cards, has_open_inquiry
@@ -309,12 +310,8 @@ async def refund(request: Request, found: PracticeAdmin, payment_id: str) -> Res
             visitor.context,
             visitor.practice_id,
             payment.id,
-            minor,
-            reason,
-            f"page-{key}",
-            request_hash("refund", payment.id, minor, reason),
-            visitor.actor,
-            form.text("accept") == "yes",
+            RefundRequest(minor, reason, form.text("accept") == "yes"),
+            Command(key, visitor.actor),
         )
     except CallerError as error:
         return await _page(request, found, payment_id, error.status, errors={"": error})

@@ -367,7 +367,7 @@ def _new_payment(
         capture_mode=body.capture, provider_code=configuration.provider_code, customer_email=body.customer.email,
         customer_name=body.customer.name, customer_phone=body.customer.phone, description=body.description,
         reference=body.reference, metadata_=body.metadata, return_url=body.return_url, pinned_provider=False,
-        idempotency_key=idempotency_key, request_hash=hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
+        idempotency_key=idempotency_key, fingerprint=hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
         created_by=f"key:{found.key_id}", expires_at=now + timedelta(days=1), created_at=now, updated_at=now,
         amount_authorized=0, amount_captured=0, amount_refunded=0, refund_reserved=0, amount_lost=0, duplicate_refunded=0,
     )  # fmt: skip

@@ -34,7 +34,7 @@ class Payment:
     return_url: str | None
     pinned_provider: bool
     idempotency_key: str
-    request_hash: str
+    fingerprint: str
     created_by: str
     expires_at: datetime | None
     created_at: datetime
@@ -90,7 +90,7 @@ PAYMENT_COLUMNS = (
     " dispute_version, provider_code,"
     " provider_transaction_id, provider_response, provider_fee, provider_fee_currency, customer_email, customer_name,"
     " customer_phone, description, reference, metadata, return_url, failure_reason, cancel_reason, pinned_provider,"
-    " idempotency_key, request_hash, created_by, expires_at, created_at, updated_at, version, save_method, saved_method_id,"
+    " idempotency_key, fingerprint, created_by, expires_at, created_at, updated_at, version, save_method, saved_method_id,"
     " method_details, number"
 )
 
@@ -119,7 +119,7 @@ def insert(unit: Writes, payment: Payment) -> None:
     unit.add(
         "INSERT INTO payments (id, practice_id, environment, status, amount, currency, payment_method, capture_mode,"
         " provider_code, customer_email, customer_name, customer_phone, description, reference, metadata, return_url,"
-        " pinned_provider, idempotency_key, request_hash, created_by, expires_at, created_at, updated_at, save_method,"
+        " pinned_provider, idempotency_key, fingerprint, created_by, expires_at, created_at, updated_at, save_method,"
         " saved_method_id, method_details, number)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,"
         " $22, $23, $24, $25, $26, $27)",
@@ -127,7 +127,7 @@ def insert(unit: Writes, payment: Payment) -> None:
         payment.currency, payment.payment_method, payment.capture_mode, payment.provider_code,
         payment.customer_email, payment.customer_name, payment.customer_phone, payment.description,
         payment.reference, json_text(payment.metadata), payment.return_url, payment.pinned_provider,
-        payment.idempotency_key, payment.request_hash, payment.created_by, payment.expires_at,
+        payment.idempotency_key, payment.fingerprint, payment.created_by, payment.expires_at,
         payment.created_at, payment.updated_at, payment.save_method, payment.saved_method_id,
         json_text(payment.method_details), payment.number,
     )  # fmt: skip

@@ -31,7 +31,7 @@ class Refund:
     reason: str | None
     origin: str
     idempotency_key: str
-    request_hash: str
+    fingerprint: str
     created_by: str
     created_at: datetime
     updated_at: datetime
@@ -87,7 +87,7 @@ class Operation:
     amount: int | None
     state: OperationState
     idempotency_key: str
-    request_hash: str
+    fingerprint: str
     created_by: str
     created_at: datetime
     updated_at: datetime
@@ -100,12 +100,12 @@ class Operation:
 
 _REFUND = (
     "id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason, origin, failure_reason,"
-    " raw_code, provider_refund_id, provider_response, booked, booked_duplicate, idempotency_key, request_hash,"
+    " raw_code, provider_refund_id, provider_response, booked, booked_duplicate, idempotency_key, fingerprint,"
     " created_by, next_lookup_at, lookups, created_at, updated_at, provider_dispute_id, detail, unclear_since, is_reversal"
 )
 _OPERATION = (
     "id, payment_id, practice_id, environment, attempt_id, kind, amount, state, reason, raw_code, idempotency_key,"
-    " request_hash, created_by, next_lookup_at, lookups, created_at, updated_at, detail"
+    " fingerprint, created_by, next_lookup_at, lookups, created_at, updated_at, detail"
 )
 
 
@@ -139,7 +139,7 @@ def insert(unit: Writes, refund: Refund) -> None:
     key is used already."""
     unit.add(
         "INSERT INTO refunds (id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason,"
-        " origin, provider_refund_id, provider_response, booked, booked_duplicate, idempotency_key, request_hash,"
+        " origin, provider_refund_id, provider_response, booked, booked_duplicate, idempotency_key, fingerprint,"
         " created_by, next_lookup_at, created_at, updated_at, failure_reason, raw_code, provider_dispute_id, detail,"
         " is_reversal, search_key)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
@@ -147,7 +147,7 @@ def insert(unit: Writes, refund: Refund) -> None:
         refund.id, refund.payment_id, refund.practice_id, refund.environment.value, refund.attempt_id,
         refund.state.value, refund.amount, refund.currency, refund.reason, refund.origin, refund.provider_refund_id,
         json_text(refund.provider_response), refund.booked, refund.booked_duplicate, refund.idempotency_key,
-        refund.request_hash, refund.created_by, refund.next_lookup_at, refund.created_at, refund.updated_at,
+        refund.fingerprint, refund.created_by, refund.next_lookup_at, refund.created_at, refund.updated_at,
         refund.failure_reason, refund.raw_code, refund.provider_dispute_id, refund.detail, refund.is_reversal,
         _search_key(refund),
     )  # fmt: skip
@@ -269,7 +269,7 @@ def insert_operation(unit: Writes, operation: Operation) -> None:
     """A capture or cancel, committed before its call is made."""
     unit.add(
         "INSERT INTO payment_operations (id, payment_id, practice_id, environment, attempt_id, kind, amount, state,"
-        " idempotency_key, request_hash, created_by, next_lookup_at, created_at, updated_at)"
+        " idempotency_key, fingerprint, created_by, next_lookup_at, created_at, updated_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         operation.id,
         operation.payment_id,
@@ -280,7 +280,7 @@ def insert_operation(unit: Writes, operation: Operation) -> None:
         operation.amount,
         operation.state.value,
         operation.idempotency_key,
-        operation.request_hash,
+        operation.fingerprint,
         operation.created_by,
         operation.next_lookup_at,
         operation.created_at,

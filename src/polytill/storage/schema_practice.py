@@ -131,7 +131,7 @@ sa.Table(
     maybe("description"), maybe("reference"), maybe("metadata", Json), maybe("return_url"),
     maybe("failure_reason"), maybe("cancel_reason"), flag("pinned_provider", False),
     flag("save_method", False), maybe("saved_method_id"), maybe("method_details", Json),
-    text("idempotency_key"), text("request_hash"), text("created_by"),
+    text("idempotency_key"), text("fingerprint"), text("created_by"),
     maybe("expires_at", Moment), moment("created_at"), moment("updated_at"),
     text("number"),  # for people
     sa.UniqueConstraint("practice_id", "idempotency_key"), sa.Index(None, "practice_id", "number", unique=True),
@@ -247,7 +247,7 @@ sa.Table(
     maybe("failure_reason"), maybe("raw_code"), maybe("provider_refund_id"), maybe("provider_response", Json),
     whole("booked", 0),  # how much of it is in payments.amount_refunded now
     whole("booked_duplicate", 0),  # and how much in payments.duplicate_refunded
-    text("idempotency_key"), text("request_hash"), text("created_by"), *_lookups(),
+    text("idempotency_key"), text("fingerprint"), text("created_by"), *_lookups(),
     moment("created_at"), moment("updated_at"),
     maybe("provider_dispute_id"),  # the dispute that the provider paid by this refund, if it says so
     maybe("detail"), maybe("unclear_since", Moment),
@@ -262,7 +262,7 @@ sa.Table(
 sa.Table(
     "payment_operations", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(),
     *environment(), text("attempt_id"), text("kind"), maybe("amount", sa.BigInteger), text("state"),
-    maybe("reason"), maybe("raw_code"), text("idempotency_key"), text("request_hash"), text("created_by"),
+    maybe("reason"), maybe("raw_code"), text("idempotency_key"), text("fingerprint"), text("created_by"),
     *_lookups(), moment("created_at"), moment("updated_at"), maybe("detail"),
     sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
     sa.UniqueConstraint("practice_id", "idempotency_key"), one_of("kind", ("capture", "cancel")),

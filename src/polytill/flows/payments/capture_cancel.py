@@ -160,7 +160,7 @@ async def _replayed(db: PracticeDb, payment: Payment, command: Command) -> Payme
     known = await refunds.operation_by_key(db, command.key)
     if known is None:
         return None
-    command.check_repeat(known.request_hash)
+    command.check_repeat(known.fingerprint)
     return PaymentDetails(payment, await attempts.of_payment(db, payment.id), replayed=True)
 
 

@@ -283,7 +283,7 @@ def return_address(context: Context, payment: Payment) -> str:
 
 
 async def _replayed(db: PracticeDb, payment: Payment, command: Command) -> PaymentDetails:
-    command.check_repeat(payment.request_hash)
+    command.check_repeat(payment.fingerprint)
     return PaymentDetails(payment, await storage_attempts.of_payment(db, payment.id), replayed=True)
 
 
@@ -313,7 +313,7 @@ def _new_payment(
         return_url=request.return_url,
         pinned_provider=request.provider_code is not None,
         idempotency_key=command.key,
-        request_hash=command.fingerprint,
+        fingerprint=command.fingerprint,
         created_by=command.actor,
         expires_at=request.expires_at or now + timedelta(seconds=context.settings.payment_expires_s),
         created_at=now,

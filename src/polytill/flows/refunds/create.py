@@ -105,7 +105,7 @@ async def _create_refund(
         reason=request.reason,
         origin="api",
         idempotency_key=command.key,
-        request_hash=command.fingerprint,
+        fingerprint=command.fingerprint,
         created_by=command.actor,
         created_at=now,
         updated_at=now,
@@ -144,7 +144,7 @@ def _disputed(payment: Payment) -> Conflict:
 
 
 def _replayed(refund: Refund, command: Command) -> Refund:
-    command.check_repeat(refund.request_hash)
+    command.check_repeat(refund.fingerprint)
     return refund
 
 

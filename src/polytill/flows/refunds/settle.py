@@ -326,7 +326,7 @@ async def _adopt(
         reason="Reversed by the provider" if fact.is_reversal else "Made at the provider",
         origin="provider",
         idempotency_key=key,
-        request_hash="",
+        fingerprint="",
         created_by="provider",
         created_at=now,
         updated_at=now,

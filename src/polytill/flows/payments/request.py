@@ -46,8 +46,8 @@ def meaning(request: PaymentRequest) -> dict[str, Any]:
 
 
 def _given(value: Any) -> Any:
-    if isinstance(value, str):
-        return customers.unless_blank(value)
+    if isinstance(value, str):  # a plain one: an Environment and a Phone are texts of types of their own
+        return customers.unless_blank(str.__str__(value))
     if isinstance(value, datetime):
         return value.astimezone(UTC)
     if isinstance(value, Customer):

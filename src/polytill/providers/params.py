@@ -202,7 +202,8 @@ class RefundLookupParams:
     full: bool  # Whether this was the whole remaining amount of the payment.
     reason: str | None = None  # The reason, in the practice's words.
     known: frozenset[str] = frozenset()  # The provider's ids of our other refunds.
-    age_s: float = 0.0  # How long ago the first call was made, in seconds.
+    # How long ago the first call was made, in seconds. At least ``idempotency_window_s`` if it must not be repeated.
+    age_s: float = 0.0
     created_at_s: int = 0  # When the first call was made, in seconds since the epoch.
 
 

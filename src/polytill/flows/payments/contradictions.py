@@ -6,7 +6,7 @@ Reads ``staff_decisions`` only if an outcome does not fit the stored state, whic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from polytill.domain.event_types import EventType
@@ -25,9 +25,9 @@ from polytill.domain.states import (
 )
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case, record_event
+from polytill.flows.handlers import handler_for
 from polytill.flows.identifiers import identifiers_of
-from polytill.flows.provider_calls import call_for
-from polytill.providers.contract import ConfirmPaymentParams, Fact, PaymentFact
+from polytill.providers.contract import Fact, PaymentFact, WebhookProof
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
 from polytill.storage import attempts, audit, payment_identifiers, refunds, staff_decisions
 from polytill.storage.attempts import Attempt
@@ -197,12 +197,10 @@ async def may_have_another_id(db: PracticeDb, attempt: Attempt) -> bool:
     return decision is not None and decision.transaction_id == attempt.provider_transaction_id
 
 
-async def adopted(practice: Practice, attempt: Attempt, fact: Fact, is_proven: bool) -> Attempt:
-    """An attempt with the provider's own id, if a fact is about the transaction that staff marked as paid and names it
-    by another id than they did (staff may have used its receipt, for example). Any other attempt is returned unchanged.
-
-    ``is_proven``: if False, the fact only triggers a lookup, and the provider's answer counts.
-    """
+async def adopted(practice: Practice, attempt: Attempt, fact: Fact) -> Attempt:
+    """An attempt with the provider's own id, if a proven fact is about the transaction that staff marked as paid and
+    names it by another id than they did (staff may have used its receipt, for example). Any other attempt is returned
+    unchanged."""
     if not isinstance(fact, PaymentFact) or attempt.state is not AttemptState.succeeded:
         return attempt
     named, outcome = fact.provider_transaction_id, fact.outcome
@@ -212,15 +210,44 @@ async def adopted(practice: Practice, attempt: Attempt, fact: Fact, is_proven: b
     decision = await paid_by_staff(practice.db, attempt)
     if decision is None or not await _is_same(practice.context, attempt, decision, named, outcome.response):
         return attempt
-    amount = Money(attempt.amount, attempt.currency)
-    said: Outcome = outcome
-    if not is_proven:
-        asked = ConfirmPaymentParams(attempt.id, named, amount, only_ask=True)
-        said = await call_for(practice, attempt, "confirm_payment", asked)
-    if not isinstance(said, Succeeded) or said.amount != amount or said.provider_transaction_id not in (None, named):
+    is_about_it = outcome.provider_transaction_id in (None, named)
+    if not is_about_it or outcome.amount != Money(attempt.amount, attempt.currency):
         return attempt
-    found = await identifiers_of(practice.context, attempt, named, outcome.response)
-    now, unit = practice.now(), Unit()
+    return await _adopt(practice, attempt, named, outcome.response, Unit())
+
+
+async def adopted_after_lookup(
+    practice: Practice, payment: Payment, attempt: Attempt, fact: PaymentFact, answer: Succeeded
+) -> Attempt | None:
+    """The same for a fact that only triggered a lookup, whose ``answer`` confirms the named transaction and its amount.
+    None if it is another transaction.
+
+    If only the address authenticates a webhook, nothing proves the receipt in it, and the answer contains none. What is
+    proven is that the provider's only request for this attempt was paid. So nothing is booked a second time; a receipt
+    that differs from the one that staff gave opens a case.
+    """
+    decision = await paid_by_staff(practice.db, attempt)
+    named, told = fact.provider_transaction_id, getattr(fact.outcome, "response", None)
+    if decision is None or named is None:
+        return None
+    if await _is_same(practice.context, attempt, decision, named, answer.response):
+        return await _adopt(practice, attempt, named, answer.response, Unit())
+    if await _is_same(practice.context, attempt, decision, named, told):
+        return await _adopt(practice, attempt, named, told, Unit())
+    handler, unit = await handler_for(practice.context, attempt), Unit()
+    is_named_by_staff = attempt.provider_transaction_id == decision.transaction_id
+    if handler is None or handler.webhook_proof is not WebhookProof.address or not is_named_by_staff:
+        return None
+    found = await identifiers_of(practice.context, attempt, None, told)
+    for receipt in found.get(IdentifierKind.receipt, ()):
+        differs = _contradiction(decision, "other_transaction", replace(answer, provider_transaction_id=receipt))
+        contradict(practice.context, unit, payment, differs)
+    return await _adopt(practice, attempt, named, answer.response, unit)
+
+
+async def _adopt(practice: Practice, attempt: Attempt, named: str, response: object, unit: Unit) -> Attempt:
+    found = await identifiers_of(practice.context, attempt, named, response)
+    now = practice.now()
     staff_decisions.rename(unit, attempt, named)
     payment_identifiers.insert(unit, attempt, found, now)
     audit.append(unit, now, "provider", "payment.transaction_named", attempt.payment_id, {"transaction": named})
@@ -249,13 +276,23 @@ async def refund_against_staff(
 ) -> Contradiction | None:
     """How a refund's outcome contradicts a staff decision about it. ``becomes``: its next state; None if unchanged."""
     came_back = refund.state in REFUND_VOID and becomes in REFUND_DONE
-    is_missing = refund.state in REFUND_DONE and isinstance(outcome, NotSent)
-    if not came_back and not is_missing:
+    if not came_back and not was_never_made(refund, outcome):
         return None
     decision = await _about_refund(db, refund.attempt_id, refund.id)
     if decision is None or decision.is_done is came_back:
         return None
-    return _contradiction(decision, "refunded" if came_back else "not_found", outcome)
+    if came_back:
+        return _contradiction(decision, "refunded", outcome)
+    return _contradiction(decision, "not_found" if isinstance(outcome, NotSent) else "declined", outcome)
+
+
+def was_never_made(refund: Refund, outcome: Outcome) -> bool:
+    """Whether a provider reports that a done refund was never made: it finds none, or it declined the request. A refund
+    that failed later has the provider's id, and that is a refund reversal. Pure."""
+    if refund.state not in REFUND_DONE:
+        return False
+    is_named = getattr(outcome, "provider_transaction_id", None) or refund.provider_refund_id
+    return isinstance(outcome, NotSent) or (isinstance(outcome, Declined) and not is_named)
 
 
 async def adopted_against_staff(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from polytill.domain.errors import Duplicate
+from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
@@ -22,7 +22,7 @@ from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import call_for
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import NotSent, Reason, Succeeded, Unknown
-from polytill.storage import attempts, audit, webhook_events
+from polytill.storage import attempts, audit, payments, webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
@@ -58,8 +58,14 @@ async def book(
         await _not_booked(practice, payment, attempt, outcome)
     else:
         try:
-            await _book_as_its_own(practice, payment, attempt, outcome, number, source)
-        except Duplicate:  # another webhook about it was first
+            own = await contradictions.adopted_after_lookup(practice, payment, attempt, fact, outcome)
+            if own is not None:
+                fresh = await payments.by_id(practice.db, payment.id)
+                assert fresh is not None
+                await settle(practice, fresh, own, outcome, source)
+            else:
+                await _book_as_its_own(practice, payment, attempt, outcome, number, source)
+        except (Duplicate, Stale):  # another webhook about it was first
             return Unknown(Reason.conflict)
     return None
 

@@ -20,7 +20,7 @@ from polytill.flows.handlers import handler_for
 from polytill.flows.listing import EntryReader, attempt_listed, listed, warn_too_long
 from polytill.flows.listing_progress import OVERLAP, Period, Progress
 from polytill.flows.next_action import unless_stale
-from polytill.flows.payments import contradictions, second_transactions
+from polytill.flows.payments import second_transactions
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import call_for, fetched
 from polytill.flows.reconciliation.disputes import reconcile_disputes
@@ -179,7 +179,6 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: PaymentFa
         if isinstance(fact.outcome, Succeeded) and fact.reference and _OUR_REFERENCE.fullmatch(fact.reference):
             await _report_missing(practice, account, fact)
         return True
-    attempt = await contradictions.adopted(practice, attempt, fact, is_proven=False)
     payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
     if second_transactions.is_another(attempt, fact):

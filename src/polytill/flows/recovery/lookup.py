@@ -154,7 +154,7 @@ async def _settled(
     practice: Practice, payment: Payment, attempt: Attempt, outcome: Outcome, source: str
 ) -> tuple[Payment, Outcome]:
     told = PaymentFact(outcome, attempt.id, getattr(outcome, "provider_transaction_id", None))
-    adopted = await contradictions.adopted(practice, attempt, told, is_proven=True)
+    adopted = await contradictions.adopted(practice, attempt, told)
     if adopted is not attempt:
         payment, attempt = await _read(practice.db, payment.id), adopted
     payment, settled = await settle(practice, payment, attempt, outcome, source)

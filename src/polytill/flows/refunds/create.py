@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import MAX_MINOR, Money
-from polytill.domain.states import RefundState
+from polytill.domain.states import REFUND_RESERVES, RefundState
 from polytill.flows.command import Command
 from polytill.flows.context import Context, Practice
 from polytill.flows.handlers import check_amount, handler_for, required_handler
@@ -184,7 +184,8 @@ async def look_up(practice: Practice, refund: Refund, source: str, called: str |
 
     ``called``: the provider's id from a webhook. A lookup without an id may repeat the call. So a refund whose call is
     in progress first becomes unknown (if that call then reports "not sent", this proves nothing any more). One that was
-    not sent is not looked up, because somebody was told so and may have requested another.
+    not sent is not looked up, because somebody was told so and may have requested another. One whose outcome is known
+    in another way is never repeated: staff may have refunded by other means before they decided that it was done.
     """
     fresh = await refunds.by_id(practice.db, refund.id)
     assert fresh is not None
@@ -201,6 +202,8 @@ async def look_up(practice: Practice, refund: Refund, source: str, called: str |
     others = [r for r in await refunds.of_payment(practice.db, refund.payment_id) if r.id != refund.id]
     known = frozenset(r.provider_refund_id for r in others if r.provider_refund_id)
     age_s = practice.context.age_s(refund.id, refund.created_at)
+    if handler is not None and refund.state not in REFUND_RESERVES:
+        age_s = max(age_s, handler.idempotency_window_s)  # a handler repeats no request that is older
     params = RefundLookupParams(
         refund.id,
         attempt.id,

@@ -71,8 +71,10 @@ async def settle_refund(
         is_outrun = _is_outdated(seen, refund, outcome)
         no_news = another is not None or amount_differs or is_outrun
         state = None if no_news else decide_refund(refund, outcome)
-        queue = await noted_refund(practice, payment, refund, outcome, state is not None, asked, decided)
         against = None if is_outrun else await contradictions.refund_against_staff(practice.db, refund, outcome, state)
+        if against is not None and contradictions.was_never_made(refund, outcome):
+            state = None  # staff decided that it was made, and that is never reversed
+        queue = await noted_refund(practice, payment, refund, outcome, state is not None, asked, decided)
         changed = refund
         contradictions.contradict(practice.context, unit, payment, against)
         if amount_differs:

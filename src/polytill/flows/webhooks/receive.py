@@ -253,7 +253,8 @@ async def _apply(practice: Practice, configuration: Configuration, event: Webhoo
         ):
             await finish(practice, event, EventState.parked, "environment_mismatch")
             return
-        attempt = await contradictions.adopted(practice, attempt, fact, is_proven=not result.must_fetch)
+        if not result.must_fetch:
+            attempt = await contradictions.adopted(practice, attempt, fact)
         if isinstance(fact, PaymentFact) and await _names_another_attempt(
             practice, configuration, event, attempt, fact
         ):
@@ -339,7 +340,8 @@ async def _apply_fact(
             # Another amount than requested: a case opens, and the webhook is parked.
             await finish(practice, event, EventState.parked, "amount_mismatch", payment.id)
         elif second_transactions.is_another(settled, asked):  # another transaction has paid it during the lookup
-            await _book_another(practice, event, payment, settled, asked)
+            told = replace(fact, provider_transaction_id=asked.provider_transaction_id)
+            await _book_another(practice, event, payment, settled, told)
         return
     if not result.must_fetch and await in_other_currency(practice, event, payment, fact):
         return

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polytill.domain.errors import Conflict
 from polytill.domain.review_cases import CaseKind
 from polytill.flows.provider_calls import OTHER_ACCOUNT
 from polytill.flows.reconciliation.payments import reconcile
-from polytill.flows.review import resolve
+from polytill.flows.review import resolve, staff_decisions
+from polytill.flows.review.staff_decisions import Proof
 from polytill.simulator.faults import Fault
 from simulation import oracle
-from simulation.ground import FIRST
+from simulation.ground import FIRST, marks_of
 
 if TYPE_CHECKING:
     from simulation.history import History
@@ -83,6 +84,7 @@ async def _a_person_decides(h: History) -> bool:
     """Resolve what only a practice knows: whether new keys belong to the account of the old ones, and that nothing was
     paid if its provider has no lookup. Returns whether any case was resolved."""
     asked = await _marked_not_paid(h)
+    asked = await _told_apart(h) or asked
     for practice in h.plan.profiles:
         moved = {(m.provider, m.environment.value) for m in h.merchants if m.practice == practice and m.left}
         for case in oracle.read(h, practice, ("operator_cases",)).tables["operator_cases"]:
@@ -120,6 +122,43 @@ async def _marked_not_paid(h: History) -> bool:
     return decided
 
 
+async def _told_apart(h: History) -> bool:
+    """Decide refunds of one amount that nobody can tell apart: several are unknown here, and the provider has one
+    without our id. It is one of them, or none; the others were not made. Returns whether any was decided."""
+    decided = False
+    for practice in h.plan.profiles:
+        rows = oracle.read(h, practice)
+        held = [(str(tx.reference), tx) for m in h.merchants if m.practice == practice for tx in m.account.transactions]
+        for reference, tx in held:
+            unknown = [one for one in rows.tables["refunds"] if one["attempt_id"] == reference and _is_unknown(one)]
+            known = {one["provider_refund_id"] for one in rows.tables["refunds"]}
+            free = [one for one in tx.refunds if one.reference is None and known.isdisjoint(marks_of(one))]
+            for amount in sorted({one.amount for one in free}):
+                alike = [row for row in unknown if row["amount"] == amount]
+                if len(alike) > 1:
+                    decided = True
+                    await _decide(h, rows, alike, [one.id for one in free if one.amount == amount])
+    return decided
+
+
+def _is_unknown(row: dict[str, Any]) -> bool:
+    return row["state"] == "unknown" and row["provider_refund_id"] is None
+
+
+async def _decide(h: History, rows: oracle.Rows, alike: list[dict[str, Any]], made: list[str]) -> None:
+    cases = {case["subject"]: case for case in rows.tables["operator_cases"] if case["kind"] == CaseKind.unresolved}
+    for row in alike:
+        life, case = h.any_life(), cases.get(row["id"])
+        if case is None or life is None:
+            continue  # then the judge reports it
+        named = made.pop() if made else None
+        h.count("person.tells_apart")
+        h.said.setdefault(row["id"], []).append(("refund", named is not None, named))
+        h.tell(f"a person decides that the refund {row['id']} was {'made' if named else 'not made'}")
+        proof = Proof("It is the only one of this amount on the statement.", named)
+        await staff_decisions.decide(life.context, rows.practice, case["id"], named is not None, proof, "operator")
+
+
 def _one_comes_back(h: History) -> bool:
     """Reverse one completed refund long after its reconciliation, without a webhook. Returns whether there was one."""
     for merchant in h.merchants:
@@ -147,7 +186,7 @@ def _count_webhook_faults(h: History) -> None:
 def _resend(h: History) -> None:
     """Send again the facts that only a webhook carries, as a provider's dashboard does on request. With reconciliation,
     they are found in the provider's listings, if it has any."""
-    wanted = [mark.encode() for mark in h.told_only]
+    wanted = [mark.encode() for mark in [*h.told_only, *_paid_after_the_end(h)]]
     for delivery in list(h.network.deliverer.log):
         lost = delivery.state in ("dropped", "given_up") and not delivery.forged
         lost = lost and not (h.plan.compares and delivery.hook.provider in FIRST)
@@ -155,3 +194,14 @@ def _resend(h: History) -> None:
             delivery.state, delivery.tries = "queued", 0
             h.network.deliverer._put(delivery)
             h.tell(f"the provider sends {delivery.event} again")
+
+
+def _paid_after_the_end(h: History) -> list[str]:
+    """The references that were paid although their attempt had ended here: no lookup is made for it any more."""
+    paid = {tx.reference for merchant in h.merchants for tx in merchant.account.transactions if tx.captured}
+    attempts = [
+        row
+        for practice in h.plan.profiles
+        for row in oracle.read(h, practice, ("payment_attempts",)).tables["payment_attempts"]
+    ]
+    return [row["id"] for row in attempts if row["id"] in paid and row["state"] in oracle.CLOSED]

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from polytill.simulator.books import Transaction
-from simulation.ground import PUSHED
+from polytill.simulator.books import Refund, Transaction
+from simulation.ground import PUSHED, marks_of
 
 if TYPE_CHECKING:
     from simulation.history import History, Merchant
     from simulation.oracle import Rows
 
 Row = dict[str, Any]
+UNPROVEN_RECEIPTS = ("mpesa",)  # only an unsigned webhook contains them
 
 
 class Decisions:
     """The decisions of one practice. Empty if there are none."""
 
-    def __init__(self, rows: Rows, merchants: list[Merchant], heard: set[str]) -> None:
-        self.rows, self.heard = rows, heard
+    def __init__(self, rows: Rows, merchants: list[Merchant], history: History) -> None:
+        self.rows, self.heard, self.forged = rows, history.heard, history.forged_receipts
         self.all: list[Row] = rows.tables["staff_decisions"]
         self.by_subject = {row["subject"]: row for row in self.all}
         self.books: dict[str, list[Transaction]] = defaultdict(list)
@@ -65,19 +67,21 @@ class Decisions:
             if row["payment_id"] != payment_id or not row["is_done"]:
                 continue
             held, amount = self.books[row["attempt_id"]], row["amount"] or 0
-            if row["decided_on"] == "payment" and not self._is_named(row, held) and not self._is_silent(held):
+            if row["decided_on"] == "payment" and not self._is_named(row, held) and not self._is_counted_once(held):
                 total += amount
             elif row["decided_on"] == "capture" and not any(tx.captured for tx in held):
                 total += amount or self._amount(row["attempt_id"])
-            elif row["decided_on"] == "refund" and not self._made(row):
-                total -= amount - self._of_a_dispute(row, amount)
-        return total
+        attempts = {row["attempt_id"] for row in self.all if row["payment_id"] == payment_id}
+        return total - sum(self._returned(reference) for reference in attempts)
 
-    def _of_a_dispute(self, row: Row, amount: int) -> int:
-        """How much of a refund that staff marked as made is the money of a lost dispute, until they say that it is not."""
-        if row["attempt_id"] not in self.rows.cases("refund_or_dispute"):
-            return 0
-        return min(amount, sum(tx.lost for tx in self.books[row["attempt_id"]]))
+    def _returned(self, reference: str) -> int:
+        """The amount of the refunds of an attempt that only staff know. A provider that pays a lost dispute by a refund
+        returns no more than it took: what would be beyond that is the money of the dispute."""
+        said, same = sum(self.refunds_said(reference)), 0
+        for tx in self.books[reference]:
+            if any(dispute.capped and dispute.status == "lost" for dispute in tx.disputes):
+                same = min(tx.lost, max(0, tx.refunded + said + tx.lost - tx.captured))
+        return said - same
 
     def refunds_said(self, reference: str) -> list[int]:
         """Refunds that staff marked as made and the provider does not have."""
@@ -92,20 +96,36 @@ class Decisions:
 
     def _made(self, row: Row) -> bool:
         """Whether a provider has a refund with this id, or one of that amount with none of our ids, which then counts as
-        the one that staff marked as made."""
+        the one that staff marked as made. Not if it had been recorded as another refund before they decided."""
         ours = [one["id"] for one in self.rows.of("refunds", row["payment_id"])]
         made = [one for tx in self.books[row["attempt_id"]] for one in tx.refunds]
         nameless = [one for one in made if not any(name in f"{one.reference} {one.wire}" for name in ours)]
         named = any(row["subject"] in f"{one.reference} {one.wire}" for one in made)
-        return named or any(one.amount == row["amount"] for one in nameless)
+        return named or any(one.amount == row["amount"] and not self._is_anothers(row, one) for one in nameless)
+
+    def _is_anothers(self, row: Row, made: Refund) -> bool:
+        """Whether a refund without our id was recorded as another one: as one that was requested here, or was adopted
+        before a decision. The audit log has the order, because clocks jump."""
+        marks = marks_of(made)
+        for one in self.rows.of("refunds", row["payment_id"]):
+            if one["id"] != row["subject"] and one["provider_refund_id"] in marks:
+                decided_at = self._line(row["subject"], "refund.marked_done")
+                return one["origin"] == "api" or self._line(one["id"], "refund.succeeded") < decided_at
+        return False
+
+    def _line(self, refund_id: str, action: str) -> float:
+        lines = [one for one in self.rows.tables["audit_log"] if one["action"] == action]
+        return min((one["id"] for one in lines if json.loads(one["detail"])["refund"] == refund_id), default=math.inf)
 
     def _amount(self, attempt_id: str) -> int:
         return next(int(a["amount"]) for a in self.rows.tables["payment_attempts"] if a["id"] == attempt_id)
 
-    def _is_silent(self, held: list[Transaction]) -> bool:
-        """Whether money was taken and its provider can no longer report it: the answer and the webhook were lost."""
+    def _is_counted_once(self, held: list[Transaction]) -> bool:
+        """Whether money was taken, and its provider can no longer report it (the answer and the webhook were lost), or
+        cannot prove by which receipt: then it is what staff decided."""
         paid = [tx for tx in held if tx.captured]
-        return bool(paid) and all(tx.provider in PUSHED and str(tx.reference) not in self.heard for tx in paid)
+        silent = all(tx.provider in PUSHED and str(tx.reference) not in self.heard for tx in paid)
+        return bool(paid) and (silent or all(tx.provider in UNPROVEN_RECEIPTS for tx in paid))
 
     def _is_named(self, row: Row, held: list[Transaction]) -> bool:
         """Whether staff named the provider's actual payment."""
@@ -157,7 +177,8 @@ class Decisions:
         for row in self.all:
             mine = {name for name in known if name.startswith(f"{row['subject']}:")}
             is_right = self._is_right(row)
-            if is_right and mine and not self._looks_like_it(row):
+            is_forged = row["decided_on"] == "payment" and row["attempt_id"] in self.forged
+            if is_right and mine and not is_forged and not self._looks_like_it(row):
                 yield f"contradiction {sorted(mine)} of {row['decided_on']} {row['subject']}, which is as staff said"
             wanted = None if is_right else self._must_be_told(row)
             if wanted is not None and not any(name.startswith(f"{row['subject']}:{wanted}") for name in mine):
@@ -180,6 +201,8 @@ class Decisions:
         sent."""
         held = self.books[row["attempt_id"]]
         if row["decided_on"] == "payment" and any(tx.captured for tx in held):
+            if all(tx.provider in UNPROVEN_RECEIPTS and row["attempt_id"] in self.heard for tx in held):
+                return "other_transaction"
             again = [a for a in self.rows.of("payment_attempts", row["payment_id"]) if self.is_anothers_money(a)]
             return "other_transaction" if any(a["id"] != row["attempt_id"] for a in again) else None
         if row["decided_on"] == "refund" and not row["is_done"]:

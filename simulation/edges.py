@@ -16,8 +16,9 @@ from polytill.flows.recovery import checkout
 from polytill.flows.refunds.create import RefundRequest, create_refund
 from polytill.flows.review import resolve
 from polytill.providers.contract import Customer
-from polytill.simulator.books import DisputeStory, Refund, Transaction
+from polytill.simulator.books import DisputeStory, Transaction
 from simulation import oracle
+from simulation.ground import marks_of
 from simulation.hosts import Host
 
 if TYPE_CHECKING:
@@ -177,8 +178,3 @@ class Edges(Host):
             answer = await self.ask(f"refund the duplicate {case['subject']}", act)
             if isinstance(answer, CallerError):
                 self.h.tell(f"the duplicate {case['subject']} is not refunded: {answer.code}")
-
-
-def marks_of(made: Refund) -> list[str]:
-    """The identifiers of a refund in webhooks: its id, and Paystack's other name for it."""
-    return [made.id, *([made.wire["reference"]] if "reference" in made.wire else [])]

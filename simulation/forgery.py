@@ -91,5 +91,7 @@ async def attack(history: History, chance: random.Random, merchant: Merchant, tx
     headers = simulated.sign(secret, secret, body)
     token = history.ground.tokens[merchant.practice, profile][merchant.provider]
     named = tx.reference if merchant.provider == "mpesa" else None
+    if named is not None:
+        history.forged_receipts.add(named)
     status = await deliver(history, token, headers, body, named)
     history.tell(f"{kind.replace('_', ' ')} about {tx.reference}: {status}")

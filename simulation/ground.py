@@ -27,6 +27,7 @@ from polytill.flows.context import Context
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
+from polytill.simulator.books import Refund
 from polytill.storage import migrating, practices
 from polytill.storage.databases import OwnerDb
 from polytill.storage.opening import Opening, create_owner
@@ -265,3 +266,8 @@ def ground(lay: Callable[[Path], Ground] = Ground) -> Iterator[Ground]:
         finally:
             laid.close()
             gc.unfreeze()
+
+
+def marks_of(made: Refund) -> list[str]:
+    """The identifiers of a refund in webhooks: its id, and Paystack's other name for it."""
+    return [made.id, *([made.wire["reference"]] if "reference" in made.wire else [])]

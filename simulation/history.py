@@ -79,6 +79,7 @@ class History:
         ] = {}  # when a customer approved at PayPal, by reference, while the payment was open here
         self.agreed_too_late: set[str] = set()  # and those approved long after we gave up the payment
         self.heard: set[str] = set()  # references that a provider without pages has reported, processed or not
+        self.forged_receipts: set[str] = set()  # references about which somebody sent a made-up M-Pesa receipt
         self.rekeyed: set[tuple[int, str]] = set()  # practices whose keys at a provider were changed
         self.said: dict[str, list[tuple[str, bool, str | None]]] = {}  # the decisions that staff tried, by subject
         self.decided: dict[str, tuple[str, bool, str | None]] = {}  # and the decisions that were confirmed to them

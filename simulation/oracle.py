@@ -71,7 +71,7 @@ def judge(history: History) -> list[str]:
     for practice in sorted(history.plan.profiles):
         rows = read(history, practice)
         mine = [m for m in history.merchants if m.practice == practice]
-        said = Decisions(rows, mine, history.heard)
+        said = Decisions(rows, mine, history)
         found += _stuck(history, rows)
         found += _foreign(rows)
         found += _books(history, rows, mine, said)
@@ -89,13 +89,15 @@ def judge(history: History) -> list[str]:
 
 
 def unpayable(history: History) -> list[str]:
-    """Soon after the last fault: payments that wait for a customer who has no way to pay."""
+    """Soon after the last fault: payments that wait for a customer who has no way to pay, and are not over by then."""
     found = []
     for practice in sorted(history.plan.profiles):
         rows = read(history, practice)
         for payment in rows.tables["payments"]:
             attempts = rows.of("payment_attempts", payment["id"])
             waiting = [a for a in attempts if a["state"] == "needs_action"]
+            if payment["expires_at"] is not None and _world_s(payment["expires_at"]) < history.loop.now:
+                continue
             if payment["status"] == "requires_action" and not any(a["next_action"] for a in waiting):
                 found.append(f"payment {payment['id']} waits for a payer, but nobody can pay it")
     return found
@@ -215,9 +217,11 @@ def _long_after(agreed_at_s: float | None, attempt: dict[str, Any]) -> bool:
 
 def changed_at_s(attempt: dict[str, Any]) -> float:
     """When its row was last written, in the world's seconds, by the clock of the writer."""
-    written = datetime.fromisoformat(str(attempt["updated_at"])).replace(
-        tzinfo=UTC
-    )  # PostgreSQL returns UTC, SQLite no time zone
+    return _world_s(attempt["updated_at"])
+
+
+def _world_s(stored: object) -> float:
+    written = datetime.fromisoformat(str(stored)).replace(tzinfo=UTC)  # PostgreSQL returns UTC, SQLite no time zone
     return written.timestamp() - EPOCH_S
 
 

@@ -16,7 +16,7 @@ from polytill.flows.review.staff_decisions import Proof
 from polytill.simulator.books import Transaction
 from simulation import oracle
 from simulation.decisions import was_made
-from simulation.edges import marks_of
+from simulation.ground import marks_of
 from simulation.hosts import Host
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.simulator.books import Transaction
 from simulation import forgery, oracle
-from simulation.edges import DISPUTED_AT, Edges, marks_of
-from simulation.ground import EXPIRES_S, PUSHED, currencies_of
+from simulation.edges import DISPUTED_AT, Edges
+from simulation.ground import EXPIRES_S, PUSHED, currencies_of, marks_of
 from simulation.hosts import USUAL_REFUND
 
 if TYPE_CHECKING:

@@ -271,7 +271,7 @@ async def _service_crash(house: Installation, practice: Practice, monkeypatch: p
             raise RuntimeError(f"while sending {SECRETS['stripe']['webhookSecret']}") from error
 
     with monkeypatch.context() as patch:
-        patch.setattr("polytill.web.api.practice.ledger.balances", crash)
+        patch.setattr("polytill.web.api.records.ledger.balances", crash)
         answered = await practice.call("GET", "/ledger")
     assert (answered.status, answered.body["code"]) == (500, "internal")
     assert answered.headers["Content-Type"] == "application/problem+json"

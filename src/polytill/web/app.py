@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,28 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import polytill
 from polytill.app import Polytill, beside
-from polytill.domain.errors import NotNow
 from polytill.domain.ids import new_id
 from polytill.flows import presence
-from polytill.flows.admin import readiness
 from polytill.flows.webhooks.receive import MAX_BODY_BYTES
 from polytill.web import problems, webhooks
-from polytill.web.api import cases, events, owner, payment_links, payments, practice, saved_methods
+from polytill.web.api import (
+    api_keys,
+    cases,
+    document,
+    events,
+    payment_links,
+    payments,
+    platform,
+    practices,
+    provider_configs,
+    records,
+    saved_methods,
+    service,
+)
+from polytill.web.api import catalog as catalog_api
 from polytill.web.api.auth import KeyCache
 from polytill.web.api.bodies import too_large
 from polytill.web.api.cors import CrossOrigin
-from polytill.web.api.models.platform import Readiness, ServiceStatus
-from polytill.web.api.responses import respond
 from polytill.web.checkout import payment
 from polytill.web.checkout import payment_links as checkout_payment_links
 from polytill.web.checkout.pages import page
@@ -51,36 +62,6 @@ from polytill.web.console import payments as console_payments
 from polytill.web.console import practice as console_practice
 from polytill.web.error_pages import error_page, is_of_programs
 from polytill.web.metrics import RequestMetrics
-
-_PROBLEM = {
-    "description": "A problem document (RFC 9457)",
-    "content": {
-        "application/problem+json": {
-            "schema": {
-                "type": "object",
-                "required": ["type", "title", "status", "detail", "code", "requestId"],
-                "properties": {
-                    "type": {"type": "string"},
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string"},
-                    "code": {"type": "string"},
-                    "requestId": {"type": ["string", "null"]},
-                    "errors": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
-                        },
-                    },
-                },
-            }
-        }
-    },
-}
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: _PROBLEM for status in (400, 401, 403, 404, 405, 409, 413, 422, 429, 502, 503)
-}
 
 # The pages for signed-in people.
 PAGES = (
@@ -226,30 +207,49 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
             async with beside(till.visit_for_ever()):
                 yield
 
+    app = _with_routes(lifespan)
+    app.state.till = till
+    app.state.keys = KeyCache(till.context)
+    metrics = RequestMetrics(till)
+    app.state.metrics = metrics
+    app.add_middleware(Refusals)
+    app.add_middleware(Surroundings, till=till, metrics=metrics)
+    app.add_middleware(CrossOrigin)  # outermost, so that a script can also read the response to an internal error
+    return app
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document, without an installation."""
+    return _with_routes().openapi()
+
+
+def _with_routes(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None) -> FastAPI:
     app = FastAPI(
         title="polytill",
         version=polytill.__version__,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        responses=_PROBLEMS,
+        responses=document.PROBLEMS,
+        generate_unique_id_function=document.operation_id,
         redirect_slashes=False,
         description="Payments for multi-tenant software: one catalog, one database for every practice, one API.",
     )
-    app.state.till = till
-    app.state.keys = KeyCache(till.context)
-    metrics = RequestMetrics(till)
-    app.state.metrics = metrics
     problems.install(app, error_page)
     for router in (
         payments.router,  # the busiest first: routes are tried in order
         webhooks.router,
-        owner.router,
+        catalog_api.router,
+        practices.router,
+        api_keys.router,
+        platform.router,
         events.router,
         cases.router,
-        practice.router,
+        provider_configs.router,
+        records.router,
         payment_links.router,
         saved_methods.router,
+        service.router,
         checkout_payment_links.router,
         payment.router,
         *PAGES,
@@ -258,33 +258,13 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     app.state.pages = [
         one for router in (checkout_payment_links.router, payment.router, *PAGES) for one in router.routes
     ]
-    _add_service_routes(app)
+    _add_documents(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
-    app.add_middleware(Refusals)
-    app.add_middleware(Surroundings, till=till, metrics=metrics)
-    app.add_middleware(CrossOrigin)  # outermost, so that a script can also read the response to an internal error
     return app
 
 
-def _add_service_routes(app: FastAPI) -> None:
-    @app.get("/healthz", tags=["service"], response_model=ServiceStatus)
-    async def healthz() -> Response:
-        """Check that the process is alive."""
-        return respond(ServiceStatus("ok"))
-
-    @app.get("/readyz", tags=["service"], response_model=Readiness)
-    async def readyz(request: Request) -> Response:
-        """Check that payments can be taken.
-
-        200 with `status: degraded` and the reasons if something else does not work, such as the owner database, with
-        the number of practices that can take payments. 503 if no practice can be served.
-        """
-        till: Polytill = request.app.state.till
-        found = await readiness.check(till.context)
-        request.app.state.metrics.degraded(found.degraded)
-        if found.red is not None:
-            raise NotNow(found.red.sentence, code=found.red.code)
-        return respond(Readiness.from_record(found))
+def _add_documents(app: FastAPI) -> None:
+    document.install(app)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
@@ -310,11 +290,12 @@ def _groups(openapi: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
                 }
                 for p in operation.get("parameters", [])
             ]
-            groups.setdefault(operation.get("tags", ["service"])[0], []).append(
+            groups.setdefault(operation["tags"][0], []).append(
                 {
                     "method": method.upper(),
                     "path": path,
-                    "summary": operation.get("description", ""),
+                    "summary": operation["summary"],
+                    "description": operation["description"],
                     "parameters": parameters,
                     "body": json.dumps(shown, indent=2) if shown else None,
                     "answers": ", ".join(sorted(operation["responses"])),

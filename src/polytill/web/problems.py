@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from msgspec import UNSET
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Mount
@@ -17,6 +18,7 @@ from polytill.domain.places import places
 from polytill.domain.secret import without_secrets
 from polytill.flows.context import log
 from polytill.web.api.bodies import BodyRefused
+from polytill.web.api.models.problems import FieldProblem, Problem
 from polytill.web.metrics import pattern_of
 
 TITLES = {
@@ -53,21 +55,20 @@ def problem(
         if retry_after_s is not None:
             shown.headers["Retry-After"] = str(retry_after_s)
         return shown
-    body: dict[str, Any] = {
-        "type": f"https://polytill.dev/problems/{code}",
-        "title": TITLES.get(status, "Error"),
-        "status": status,
-        "detail": without_secrets(detail),
-        "code": code,
-        "requestId": getattr(request.state, "request_id", None),
-    }
-    if errors:
-        # A pointer contains names that the caller chose, and a sentence may, too: people paste keys into the wrong
-        # fields.
-        body["errors"] = [
-            {"pointer": without_secrets(e.pointer[:MAX_POINTER]), "detail": without_secrets(e.detail)}
-            for e in errors[:MAX_ERRORS]
-        ]
+    # A pointer contains names that the caller chose, and a sentence may, too: people paste keys into the wrong fields.
+    wrong = [
+        FieldProblem(without_secrets(e.pointer[:MAX_POINTER]), without_secrets(e.detail))
+        for e in (errors or [])[:MAX_ERRORS]
+    ]
+    body = Problem(
+        type=f"https://polytill.dev/problems/{code}",
+        title=TITLES.get(status, "Error"),
+        status=status,
+        detail=without_secrets(detail),
+        code=code,
+        request_id=getattr(request.state, "request_id", None),
+        errors=wrong or UNSET,
+    )
     headers = {"Cache-Control": "no-store"}
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)

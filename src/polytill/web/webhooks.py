@@ -9,7 +9,7 @@ from polytill.flows.webhooks import receive
 from polytill.web.api.models.webhooks import WebhookReceived
 from polytill.web.api.responses import respond
 
-router = APIRouter(tags=["hooks"])
+router = APIRouter(tags=["webhooks"])
 
 
 async def read_limited(request: Request, limit: int) -> bytes:
@@ -27,7 +27,7 @@ async def read_limited(request: Request, limit: int) -> bytes:
 
 
 @router.post("/hooks/{token}", response_model=WebhookReceived)
-async def deliver(request: Request, token: str) -> Response:
+async def receive_webhook(request: Request, token: str) -> Response:
     """Receive a webhook from a provider.
 
     200 once it is stored, 401 for an invalid signature, 404 for an unknown token, 413 if it is too large, 503 while the

@@ -14,16 +14,16 @@ from polytill.storage import cases
 from polytill.web.api.auth import Owner, PracticeId, Reads, Refunds
 from polytill.web.api.bodies import StrictRoute
 from polytill.web.api.models.cases import ResolveCase, ReviewCase, ReviewCaseEvidence, ReviewCasePage, ReviewCaseSummary
-from polytill.web.api.owner import After, Limit
 from polytill.web.api.responses import respond
+from polytill.web.api.values import After, Limit
 
-router = APIRouter(tags=["cases"], route_class=StrictRoute)
+router = APIRouter(tags=["review cases"], route_class=StrictRoute)
 
 CaseId = Annotated[str, Path(alias="caseId", max_length=40)]
 
 
 @router.get("/api/owner/cases", response_model=ReviewCasePage)
-async def cases_everywhere(caller: Owner, after: After = 0) -> Response:
+async def list_open_cases(caller: Owner, after: After = 0) -> Response:
     """List open cases of all practices.
 
     Covers up to 50 practices after the practice id ``after``; pass ``nextAfter`` to continue. Contains no amounts.
@@ -33,7 +33,7 @@ async def cases_everywhere(caller: Owner, after: After = 0) -> Response:
 
 
 @router.get("/api/practices/{practiceId}/cases", response_model=list[ReviewCase])
-async def list_cases(
+async def list_review_cases(
     caller: Reads,
     practice_id: PracticeId,
     status: CaseState | None = None,
@@ -48,13 +48,13 @@ async def list_cases(
 
 
 @router.get("/api/practices/{practiceId}/cases/{caseId}", response_model=ReviewCaseEvidence)
-async def get_case(caller: Reads, practice_id: PracticeId, case_id: CaseId) -> Response:
+async def get_review_case(caller: Reads, practice_id: PracticeId, case_id: CaseId) -> Response:
     """Get a review case with the records of its payment."""
     return respond(ReviewCaseEvidence.of(practice_id, await resolve.evidence(caller.context, practice_id, case_id)))
 
 
 @router.post("/api/practices/{practiceId}/cases/{caseId}/resolve", response_model=ReviewCaseEvidence)
-async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId, body: ResolveCase) -> Response:
+async def resolve_review_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId, body: ResolveCase) -> Response:
     """Resolve a review case.
 
     The action looks the payment up at the provider, refunds a duplicate payment, confirms that keys belong to one

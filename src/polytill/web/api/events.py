@@ -42,7 +42,7 @@ async def replay_event(caller: Owner, cursor: Position) -> Response:
 
 
 @router.get("/event-destination", response_model=models.EventDestination)
-async def get_destination(caller: Owner) -> Response:
+async def get_event_destination(caller: Owner) -> Response:
     """Get the event destination.
 
     Includes the events that it has not received. The signing secret is not shown again.
@@ -66,7 +66,7 @@ async def get_destination(caller: Owner) -> Response:
 
 
 @router.put("/event-destination", response_model=models.NewEventDestination)
-async def set_destination(caller: Owner, body: models.SetEventDestination) -> Response:
+async def set_event_destination(caller: Owner, body: models.SetEventDestination) -> Response:
     """Set the event destination.
 
     The response contains the signing secret, which is shown only once.
@@ -76,7 +76,7 @@ async def set_destination(caller: Owner, body: models.SetEventDestination) -> Re
 
 
 @router.delete("/event-destination", status_code=204)
-async def remove_destination(caller: Owner) -> Response:
+async def remove_event_destination(caller: Owner) -> Response:
     """Remove the event destination.
 
     Deliveries stop. Pending events stay in the feed.
@@ -89,7 +89,7 @@ async def remove_destination(caller: Owner) -> Response:
 
 
 @router.get("/event-deliveries", response_model=models.EventDeliveryPage)
-async def list_deliveries(
+async def list_event_deliveries(
     caller: Owner,
     state: models.DeliveryState | None = None,
     practice_id: Annotated[int | None, Query(alias="practiceId", ge=1, le=2**31 - 1)] = None,
@@ -104,14 +104,14 @@ async def list_deliveries(
 
 
 @router.post("/event-deliveries/replay", status_code=202, response_model=models.ReplayedEvents)
-async def replay_abandoned(caller: Owner) -> Response:
+async def replay_abandoned_events(caller: Owner) -> Response:
     """Send every abandoned event again."""
     count = await event_destination.replay_abandoned(caller.context, caller.actor)
     return respond(models.ReplayedEvents(count), 202)
 
 
 @router.post("/event-deliveries/{cursor}/resolve", status_code=204)
-async def resolve_delivery(caller: Owner, cursor: Position) -> Response:
+async def resolve_event_delivery(caller: Owner, cursor: Position) -> Response:
     """Resolve the review case of an abandoned event without sending the event."""
     await event_destination.resolve(caller.context, cursor, caller.actor)
     return Response(status_code=204)

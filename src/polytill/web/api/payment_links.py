@@ -21,7 +21,7 @@ LinkId = Annotated[str, Path(alias="linkId", max_length=40)]
 
 
 @router.post("/payment-links", status_code=201, response_model=models.PaymentLink)
-async def create_link(caller: Pays, practice_id: PracticeId, body: models.CreatePaymentLink) -> Response:
+async def create_payment_link(caller: Pays, practice_id: PracticeId, body: models.CreatePaymentLink) -> Response:
     """Create a payment link with a QR code.
 
     No provider is called yet.
@@ -31,7 +31,7 @@ async def create_link(caller: Pays, practice_id: PracticeId, body: models.Create
 
 
 @router.get("/payment-links", response_model=models.PaymentLinkPage)
-async def list_links(
+async def list_payment_links(
     caller: Reads,
     practice_id: PracticeId,
     cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None,
@@ -47,7 +47,7 @@ async def list_links(
 
 
 @router.get("/payment-links/{linkId}", response_model=models.PaymentLinkWithPayments)
-async def get_link(caller: Reads, practice_id: PracticeId, link_id: LinkId) -> Response:
+async def get_payment_link(caller: Reads, practice_id: PracticeId, link_id: LinkId) -> Response:
     """Get a payment link with the ids of its payments."""
     practice, link = await link_flow.find_link(caller.context, practice_id, link_id)
     started = await payment_links.payments_of(practice.db, link.id)
@@ -55,7 +55,9 @@ async def get_link(caller: Reads, practice_id: PracticeId, link_id: LinkId) -> R
 
 
 @router.post("/payment-links/{linkId}/close", response_model=models.PaymentLink)
-async def close_link(caller: Pays, practice_id: PracticeId, link_id: LinkId, body: EmptyBody | None = None) -> Response:
+async def close_payment_link(
+    caller: Pays, practice_id: PracticeId, link_id: LinkId, body: EmptyBody | None = None
+) -> Response:
     """Close a payment link.
 
     No new payment can start through it. Payments that have started continue; cancel them separately.
@@ -65,13 +67,13 @@ async def close_link(caller: Pays, practice_id: PracticeId, link_id: LinkId, bod
 
 
 @router.get("/checkout", response_model=models.Branding)
-async def get_checkout(caller: Reads, practice_id: PracticeId) -> Response:
+async def get_branding(caller: Reads, practice_id: PracticeId) -> Response:
     """Get the branding of the checkout."""
     return await _checkout(caller, practice_id)
 
 
 @router.put("/checkout", response_model=models.Branding)
-async def put_checkout(caller: Configures, practice_id: PracticeId, body: models.SetBranding) -> Response:
+async def set_branding(caller: Configures, practice_id: PracticeId, body: models.SetBranding) -> Response:
     """Set the color of the checkout.
 
     Null restores the default color.

@@ -20,15 +20,9 @@ from polytill.domain.states import Environment
 from polytill.flows.command import Command
 from polytill.flows.context import CHECKED_TTL_S
 from polytill.flows.payments import capture_cancel, saved_methods
+from polytill.flows.payments import create as creating
 from polytill.flows.payments import manual as payments_manual
-from polytill.flows.payments.create import (
-    PaymentDetails,
-    client_token,
-    create_payment,
-    details_of,
-    find,
-    with_identifiers,
-)
+from polytill.flows.payments.create import PaymentDetails, client_token, details_of, find, with_identifiers
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup, payment_input
 from polytill.flows.refunds import create as create_refunds
@@ -128,7 +122,7 @@ class _CreateRoute(StrictRoute):
             except ValidationError:
                 return await framework(request)
             practice_id = int(practice)
-            return await create(await _pays(request, practice_id), practice_id, keys[0], body)
+            return await create_payment(await _pays(request, practice_id), practice_id, keys[0], body)
 
         return handle
 
@@ -137,7 +131,9 @@ _well_formed = re.compile(r"[1-9][0-9]{0,8} [\x21-\x7e]{1,200}").fullmatch
 _pays = PracticeCaller("payments")
 
 
-async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, body: models.CreatePayment) -> Response:
+async def create_payment(
+    caller: Pays, practice_id: PracticeId, key: IdempotencyKey, body: models.CreatePayment
+) -> Response:
     """Create a payment."""
     customer = body.customer
     request = PaymentRequest(
@@ -157,11 +153,16 @@ async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, bod
         method_details=body.method_details,
     )
     command = Command(key, caller.actor)
-    return await _answered(caller, await create_payment(caller.context, practice_id, request, command), 201)
+    return await _answered(caller, await creating.create_payment(caller.context, practice_id, request, command), 201)
 
 
 router.add_api_route(
-    "", create, methods=["POST"], status_code=201, response_model=models.Payment, route_class_override=_CreateRoute
+    "",
+    create_payment,
+    methods=["POST"],
+    status_code=201,
+    response_model=models.Payment,
+    route_class_override=_CreateRoute,
 )
 
 
@@ -296,7 +297,7 @@ async def get_payment(
 
 
 @router.post("/{paymentId}/confirm", response_model=models.Payment)
-async def confirm(caller: Pays, practice_id: PracticeId, payment_id: PaymentId) -> Response:
+async def confirm_payment(caller: Pays, practice_id: PracticeId, payment_id: PaymentId) -> Response:
     """Look the payment up at the provider now.
 
     The provider's answer settles the payment.
@@ -334,7 +335,7 @@ async def confirm_manual_payment(
 
 
 @router.post("/{paymentId}/capture", response_model=models.Payment)
-async def capture(
+async def capture_payment(
     caller: Pays,
     practice_id: PracticeId,
     payment_id: PaymentId,
@@ -348,7 +349,7 @@ async def capture(
 
 
 @router.post("/{paymentId}/cancel", response_model=models.Payment)
-async def cancel(
+async def cancel_payment(
     caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey, body: EmptyBody | None = None
 ) -> Response:
     """Cancel a payment that is not paid, or release an authorized one."""

@@ -6,6 +6,7 @@ import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
+from fastapi import Path, Query
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr, TypeAdapter
 from pydantic_core import PydanticCustomError
 
@@ -103,3 +104,10 @@ KeyText = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidat
 JsonObject = Annotated[dict[str, Any], AfterValidator(_plain_json)]
 Priority = Annotated[StrictInt, Field(ge=-1_000_000, le=1_000_000)]
 Status = Literal["active", "inactive", "deprecated", "beta"]
+
+# Values of addresses and queries.
+ProviderCode = Annotated[str, Path(alias="code", max_length=40)]
+CurrencyCode = Annotated[Currency, Path(alias="currency")]
+After = Annotated[int, Query(ge=0, le=2**31 - 1)]
+Before = Annotated[int | None, Query(ge=1, le=2**53)]
+Limit = Annotated[int, Query(ge=1, le=500)]

@@ -91,7 +91,7 @@ async def brand_of(practice: Practice) -> Brand:
 
 
 @router.get("/pay/{clientToken}", response_class=HTMLResponse)
-async def pay_page(request: Request, clientToken: str) -> Response:
+async def show_checkout(request: Request, clientToken: str) -> Response:
     """Show a payment to its customer.
 
     The amount and the ways to pay, or the payment's status.
@@ -204,7 +204,7 @@ METHODS = frozenset(texts("en")["method"]) - _SENTENCES
 
 
 @router.get("/pay/{clientToken}/return", status_code=303, response_class=RedirectResponse)
-async def return_page(request: Request, clientToken: str) -> Response:
+async def return_from_provider(request: Request, clientToken: str) -> Response:
     """Handle the return from the provider.
 
     The address can be forged, so the payment is looked up before the redirect. A page that refreshes itself sends ``n``
@@ -251,7 +251,7 @@ def _see_other(target: str) -> Response:
 
 
 @router.post("/pay/{clientToken}/retry", status_code=303, response_class=RedirectResponse)
-async def retry_page(request: Request, clientToken: str) -> Response:
+async def retry_payment(request: Request, clientToken: str) -> Response:
     """Retry a payment.
 
     Starts a new attempt unless an earlier one can still be paid; else shows the status.
@@ -270,7 +270,7 @@ async def retry_page(request: Request, clientToken: str) -> Response:
 
 
 @router.post("/pay/{clientToken}/continue", status_code=303, response_class=RedirectResponse)
-async def continue_page(request: Request, clientToken: str) -> Response:
+async def send_payment_input(request: Request, clientToken: str) -> Response:
     """Send the customer's input to the provider.
 
     The input is never stored. The page shows the result.
@@ -292,7 +292,7 @@ async def continue_page(request: Request, clientToken: str) -> Response:
 
 
 @router.get("/pay/{clientToken}/receipt", response_class=HTMLResponse)
-async def receipt_page(request: Request, clientToken: str) -> Response:
+async def show_receipt(request: Request, clientToken: str) -> Response:
     """Show the receipt of a paid payment.
 
     What was paid, to whom and when, and what was refunded. Payments that are not paid have no receipt.

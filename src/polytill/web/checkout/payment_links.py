@@ -45,7 +45,7 @@ async def _behind(request: Request, token: str) -> tuple[Practice, PaymentLink]:
 
 
 @router.get("", response_class=HTMLResponse)
-async def link_page(request: Request, linkToken: str) -> Response:
+async def show_payment_link(request: Request, linkToken: str) -> Response:
     """Show a payment link.
 
     The amount and the customer form. A single-use link that has a payment shows that payment.
@@ -103,7 +103,7 @@ def _chosen(ways: list[Way], given: dict[str, str]) -> Way | None:
 
 
 @router.post("", status_code=303, response_class=RedirectResponse)
-async def begin_page(request: Request, linkToken: str) -> Response:
+async def start_link_payment(request: Request, linkToken: str) -> Response:
     """Start a payment through a link.
 
     The form's key makes a repeated submission return the same payment.
@@ -156,7 +156,7 @@ def qr_svg(address: str, *, whole_file: bool) -> str:
 
 
 @router.get("/qr.svg", response_class=Response, responses={200: {"content": {"image/svg+xml": {}}}})
-async def qr_image(request: Request, linkToken: str) -> Response:
+async def get_link_qr_code(request: Request, linkToken: str) -> Response:
     """Get a link's QR code as SVG."""
     practice, link = await _behind(request, linkToken)
     headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'"}
@@ -166,7 +166,7 @@ async def qr_image(request: Request, linkToken: str) -> Response:
 
 
 @router.get("/poster", response_class=HTMLResponse)
-async def poster_page(request: Request, linkToken: str) -> Response:
+async def show_link_poster(request: Request, linkToken: str) -> Response:
     """Show a link's QR poster.
 
     The QR code with the practice's name and the amount, to print or display.

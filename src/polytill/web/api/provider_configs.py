@@ -1,28 +1,22 @@
-"""``/api/practices/{practiceId}``: a practice's providers, keys, people, webhooks, ledger and audit log."""
+"""A practice's provider configurations: keys, environments, and the choice of a provider."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 
-from polytill.domain.errors import FieldError, Invalid, NotFound, Stale
+from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.states import Environment
-from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.context import Practice, Snapshot
 from polytill.flows.payments.candidates import candidates
 from polytill.flows.payments.route import Route, Wanted, route
 from polytill.flows.provider_calls import hook_url
-from polytill.flows.webhooks import receive
-from polytill.storage import audit, ledger, people, provider_configs, webhook_events
+from polytill.storage import provider_configs
 from polytill.storage.provider_configs import Configuration
 from polytill.web.api.auth import Caller, Configures, PracticeId, Reads, ReadsPublic
 from polytill.web.api.bodies import StrictRoute
-from polytill.web.api.models.api_keys import ApiKey, CreateKey, NewApiKey
-from polytill.web.api.models.ledger import Ledger
-from polytill.web.api.models.platform import AuditEntry
-from polytill.web.api.models.practices import StaffMember
 from polytill.web.api.models.provider_configs import (
     ActivateEnvironment,
     AvailableProvider,
@@ -35,23 +29,20 @@ from polytill.web.api.models.provider_configs import (
     ProviderConfiguration,
     SetCredentials,
 )
-from polytill.web.api.models.webhooks import WebhookEvent
-from polytill.web.api.owner import Before, Limit, ProviderCode
-from polytill.web.api.payments import bounds_between, environment_of
 from polytill.web.api.responses import respond
-from polytill.web.api.values import Code, Currency, DayOrMoment
+from polytill.web.api.values import Code, Currency, ProviderCode
 
-router = APIRouter(prefix="/api/practices/{practiceId}", tags=["practice"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/api/practices/{practiceId}/payment-providers", tags=["provider configurations"], route_class=StrictRoute
+)
 
 ALSO_REPLACED: dict[int | str, dict[str, Any]] = {200: {"model": ProviderConfiguration, "description": "Replaced"}}
-EventId = Annotated[str, Path(alias="eventId", max_length=40)]
 
 
-# ── Providers ──
-
-
-@router.get("/payment-providers/available", response_model=list[AvailableProvider])
-async def available(caller: ReadsPublic, practice_id: PracticeId, currency: Currency | None = None) -> Response:
+@router.get("/available", response_model=list[AvailableProvider])
+async def list_available_providers(
+    caller: ReadsPublic, practice_id: PracticeId, currency: Currency | None = None
+) -> Response:
     """List providers for a currency.
 
     The catalog entries that support it (default: the practice's currency), with the practice's configuration.
@@ -110,8 +101,8 @@ def _body(
     return ProviderConfiguration.of(practice.db, snapshot, configuration, url)
 
 
-@router.get("/payment-providers", response_model=list[ProviderConfiguration])
-async def list_configurations(caller: Reads, practice_id: PracticeId) -> Response:
+@router.get("", response_model=list[ProviderConfiguration])
+async def list_provider_configurations(caller: Reads, practice_id: PracticeId) -> Response:
     """List the practice's provider configurations."""
     practice = await caller.context.practice(practice_id)
     snapshot = await caller.context.configured(practice.db)
@@ -119,8 +110,8 @@ async def list_configurations(caller: Reads, practice_id: PracticeId) -> Respons
     return respond([_body(caller, practice, snapshot, configuration) for configuration in live])
 
 
-@router.post("/payment-providers", status_code=201, response_model=ProviderConfiguration, responses=ALSO_REPLACED)
-async def put_configuration(caller: Configures, practice_id: PracticeId, body: ConfigureProvider) -> Response:
+@router.post("", status_code=201, response_model=ProviderConfiguration, responses=ALSO_REPLACED)
+async def configure_provider(caller: Configures, practice_id: PracticeId, body: ConfigureProvider) -> Response:
     """Configure a provider.
 
     201 if the configuration is new, 200 if it was replaced. `webhookUrl` is the address to register at the provider.
@@ -138,8 +129,8 @@ async def put_configuration(caller: Configures, practice_id: PracticeId, body: C
     return await _answered(caller, body.provider_code, 201 if made else 200)
 
 
-@router.get("/payment-providers/for-currency/{currency}", response_model=ChosenProvider)
-async def for_currency(
+@router.get("/for-currency/{currency}", response_model=ChosenProvider)
+async def choose_provider(
     caller: ReadsPublic,
     practice_id: PracticeId,
     currency: Annotated[Currency, Path()],
@@ -197,15 +188,15 @@ def _nobody(found: Route) -> NoProvider:
     )
 
 
-@router.get("/payment-providers/{code}", response_model=ProviderConfiguration)
-async def get_configuration(caller: Reads, practice_id: PracticeId, code: ProviderCode) -> Response:
+@router.get("/{code}", response_model=ProviderConfiguration)
+async def get_provider_configuration(caller: Reads, practice_id: PracticeId, code: ProviderCode) -> Response:
     """Get a provider configuration."""
     await configuring.existing_configuration(caller.context, practice_id, code)
     return await _answered(caller, code)
 
 
-@router.patch("/payment-providers/{code}", response_model=ProviderConfiguration)
-async def change_configuration(
+@router.patch("/{code}", response_model=ProviderConfiguration)
+async def change_provider_configuration(
     caller: Configures, practice_id: PracticeId, code: ProviderCode, body: ChangeConfiguration
 ) -> Response:
     """Change parts of a provider configuration."""
@@ -216,8 +207,8 @@ async def change_configuration(
     return await _answered(caller, code)
 
 
-@router.delete("/payment-providers/{code}", status_code=204)
-async def remove_configuration(caller: Configures, practice_id: PracticeId, code: ProviderCode) -> Response:
+@router.delete("/{code}", status_code=204)
+async def remove_provider_configuration(caller: Configures, practice_id: PracticeId, code: ProviderCode) -> Response:
     """Remove a provider configuration.
 
     No new payments go through this provider. Earlier payments can still be refunded.
@@ -226,8 +217,8 @@ async def remove_configuration(caller: Configures, practice_id: PracticeId, code
     return Response(status_code=204)
 
 
-@router.post("/payment-providers/{code}/test", response_model=CredentialsTested)
-async def test_configuration(caller: Configures, practice_id: PracticeId, code: ProviderCode) -> Response:
+@router.post("/{code}/test", response_model=CredentialsTested)
+async def test_provider_keys(caller: Configures, practice_id: PracticeId, code: ProviderCode) -> Response:
     """Test the keys at the provider.
 
     The test creates nothing and moves no money.
@@ -236,8 +227,8 @@ async def test_configuration(caller: Configures, practice_id: PracticeId, code: 
     return respond(CredentialsTested.of(result, tested_at))
 
 
-@router.put("/payment-providers/{code}/credentials/{environment}", response_model=ProviderConfiguration)
-async def put_credentials(
+@router.put("/{code}/credentials/{environment}", response_model=ProviderConfiguration)
+async def set_provider_keys(
     caller: Configures, practice_id: PracticeId, code: ProviderCode, environment: Environment, body: SetCredentials
 ) -> Response:
     """Set the keys of an environment without activating it."""
@@ -245,111 +236,10 @@ async def put_credentials(
     return await _answered(caller, code)
 
 
-@router.post("/payment-providers/{code}/activate", response_model=ProviderConfiguration)
-async def activate(
+@router.post("/{code}/activate", response_model=ProviderConfiguration)
+async def activate_environment(
     caller: Configures, practice_id: PracticeId, code: ProviderCode, body: ActivateEnvironment
 ) -> Response:
     """Activate an environment whose keys are set."""
     await configuring.activate(caller.context, practice_id, code, body.environment, caller.actor)
     return await _answered(caller, code)
-
-
-# ── Webhooks, audit, ledger, people, keys ──
-
-
-@router.get("/webhook-events", response_model=list[WebhookEvent])
-async def list_events(
-    caller: Reads,
-    practice_id: PracticeId,
-    status: Literal["received", "applied", "ignored", "parked"] | None = None,
-    payment_id: Annotated[str | None, Query(alias="paymentId", max_length=40)] = None,
-    before: Annotated[str | None, Query(max_length=40)] = None,
-    limit: Limit = 50,
-) -> Response:
-    """List webhooks from providers, newest first."""
-    practice = await caller.context.practice(practice_id)
-    found = await webhook_events.listed(practice.db, status, payment_id, before, limit)
-    return respond([WebhookEvent.of(event) for event in found])
-
-
-@router.post("/webhook-events/{eventId}/replay", response_model=WebhookEvent)
-async def replay_event(caller: Configures, practice_id: PracticeId, event_id: EventId) -> Response:
-    """Process a parked webhook again."""
-    return respond(WebhookEvent.of(await receive.replay(caller.context, practice_id, event_id)))
-
-
-@router.get("/audit-log", response_model=list[AuditEntry])
-async def audit_log(
-    caller: Reads,
-    practice_id: PracticeId,
-    subject: Annotated[str | None, Query(max_length=100)] = None,
-    before: Before = None,
-    limit: Limit = 100,
-) -> Response:
-    """List the practice's audit log, newest first."""
-    practice = await caller.context.practice(practice_id)
-    return respond([AuditEntry.of(line) for line in await audit.listed(practice.db, subject, before, limit)])
-
-
-@router.get("/ledger", response_model=Ledger)
-async def balances(
-    caller: Reads,
-    practice_id: PracticeId,
-    environment: Environment | None = None,
-    booked_from: Annotated[DayOrMoment | None, Query(alias="from")] = None,
-    booked_to: Annotated[DayOrMoment | None, Query(alias="to")] = None,
-) -> Response:
-    """Get ledger balances by currency and account.
-
-    The balances of a currency sum to zero. ``from`` and ``to`` limit them to entries booked in between; days belong to
-    the practice's calendar, and the day ``to`` is included. The default environment is production if any provider is
-    configured for it.
-    """
-    practice = await caller.context.practice(practice_id)
-    environment = environment or await environment_of(caller, practice.db)
-    since, until = await bounds_between(caller, practice_id, **{"from": booked_from, "to": booked_to})
-    found = await ledger.balances(practice.db, environment, since, until)
-    return respond(Ledger(environment, found))
-
-
-@router.get("/people", response_model=list[StaffMember])
-async def list_people(caller: Reads, practice_id: PracticeId) -> Response:
-    """List the practice's people."""
-    practice = await caller.context.practice(practice_id)
-    return respond([StaffMember.of(row) for row in await people.people(practice.db)])
-
-
-@router.get("/keys", response_model=list[ApiKey])
-async def list_keys(caller: Configures, practice_id: PracticeId) -> Response:
-    """List the practice's API keys."""
-    return respond([ApiKey.of(key) for key in await people.keys(caller.context.owner, practice_id)])
-
-
-@router.post("/keys", status_code=201, response_model=NewApiKey)
-async def create_key(caller: Configures, practice_id: PracticeId, body: CreateKey) -> Response:
-    """Create an API key of the practice.
-
-    The key is shown only once.
-    """
-    scopes: list[str] | None = list(body.scopes) if body.scopes else None
-    beyond = [s for s in scopes or admin_practices.PRACTICE_SCOPES if s not in caller.key.scopes]
-    if body.kind == "practice" and beyond:
-        raise Invalid([FieldError("/scopes", f"Your own key lacks the scope {beyond[0]!r}.")])
-    key = await admin_practices.create_key(caller.context, body.kind, practice_id, body.name, scopes, caller.actor)
-    return respond(NewApiKey(key), 201)
-
-
-@router.delete("/keys/{keyId}", status_code=204)
-async def revoke_key(
-    request: Request,
-    caller: Configures,
-    practice_id: PracticeId,
-    key_id: Annotated[int, Path(alias="keyId", ge=1, le=2**31 - 1)],
-) -> Response:
-    """Revoke an API key of the practice."""
-    try:
-        await admin_practices.revoke_key(caller.context, key_id, practice_id, caller.actor)
-    except Stale:
-        raise NotFound("There is no such key.") from None
-    request.app.state.keys.forget()
-    return Response(status_code=204)

@@ -1,0 +1,86 @@
+"""Practices, as the owner sees and changes them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from polytill.domain.errors import NotFound, invalid
+from polytill.flows.admin import practices as admin_practices
+from polytill.storage import practices
+from polytill.web.api.auth import Owner, PracticeId
+from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.models.practices import ChangePractice, CreatePractice, NewPractice, Practice
+from polytill.web.api.responses import respond
+from polytill.web.api.values import After, ExternalId, Limit
+
+router = APIRouter(prefix="/api/owner/practices", tags=["practices"], route_class=StrictRoute)
+
+
+@router.get("", response_model=list[Practice])
+async def list_practices(
+    caller: Owner,
+    after: After = 0,
+    limit: Limit = 100,
+    external_id: Annotated[ExternalId | None, Query(alias="externalId")] = None,
+) -> Response:
+    """List practices by id.
+
+    Starts after the id ``after``. With ``externalId``: only the practice that has it, or none.
+    """
+    if external_id is None:
+        entries = await practices.listed(caller.context.owner, after, limit)
+    else:
+        found = await practices.by_external_id(caller.context.owner, external_id)
+        entries = [found] if found is not None and found.id > after else []
+    return respond([Practice.of(entry) for entry in entries if entry.state != "provisioning"])
+
+
+@router.post("", status_code=201, response_model=NewPractice)
+async def create_practice(caller: Owner, body: CreatePractice) -> Response:
+    """Create a practice with its database.
+
+    The response contains its first key, which is shown only once.
+    """
+    try:
+        await caller.context.opening.open_to_new(body.cluster)
+    except NotFound as error:
+        raise invalid("/cluster", error.detail) from None
+    entry, key = await admin_practices.create_practice(
+        caller.context,
+        body.name,
+        body.default_currency,
+        body.cluster,
+        caller.actor,
+        country=body.country,
+        time_zone=body.time_zone,
+        external_id=body.external_id,
+    )
+    return respond(NewPractice(Practice.of(entry), key), 201)
+
+
+@router.get("/{practiceId}", response_model=Practice)
+async def get_practice(caller: Owner, practice_id: PracticeId) -> Response:
+    """Get a practice."""
+    return respond(Practice.of(await caller.context.opening.entry(practice_id)))
+
+
+@router.patch("/{practiceId}", response_model=Practice)
+async def change_practice(caller: Owner, practice_id: PracticeId, body: ChangePractice) -> Response:
+    """Change a practice.
+
+    The name, default currency, country, time zone, external id (null removes it) or state.
+    """
+    entry = await admin_practices.change_practice(
+        caller.context,
+        practice_id,
+        body.name,
+        body.default_currency,
+        body.state,
+        caller.actor,
+        country=body.country,
+        time_zone=body.time_zone,
+        external_id=body.external_id if "external_id" in body.model_fields_set else ...,
+    )
+    return respond(Practice.of(entry))

@@ -1,0 +1,86 @@
+"""What a practice has recorded: webhooks from providers, audit log, ledger and staff."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Response
+
+from polytill.domain.states import Environment
+from polytill.flows.webhooks import receive
+from polytill.storage import audit, ledger, people, webhook_events
+from polytill.web.api.auth import Configures, PracticeId, Reads
+from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.models.ledger import Ledger
+from polytill.web.api.models.platform import AuditEntry
+from polytill.web.api.models.practices import StaffMember
+from polytill.web.api.models.webhooks import WebhookEvent
+from polytill.web.api.payments import bounds_between, environment_of
+from polytill.web.api.responses import respond
+from polytill.web.api.values import Before, DayOrMoment, Limit
+
+router = APIRouter(prefix="/api/practices/{practiceId}", tags=["practice records"], route_class=StrictRoute)
+
+EventId = Annotated[str, Path(alias="eventId", max_length=40)]
+
+
+@router.get("/webhook-events", response_model=list[WebhookEvent])
+async def list_webhooks(
+    caller: Reads,
+    practice_id: PracticeId,
+    status: Literal["received", "applied", "ignored", "parked"] | None = None,
+    payment_id: Annotated[str | None, Query(alias="paymentId", max_length=40)] = None,
+    before: Annotated[str | None, Query(max_length=40)] = None,
+    limit: Limit = 50,
+) -> Response:
+    """List webhooks from providers, newest first."""
+    practice = await caller.context.practice(practice_id)
+    found = await webhook_events.listed(practice.db, status, payment_id, before, limit)
+    return respond([WebhookEvent.of(event) for event in found])
+
+
+@router.post("/webhook-events/{eventId}/replay", response_model=WebhookEvent)
+async def replay_webhook(caller: Configures, practice_id: PracticeId, event_id: EventId) -> Response:
+    """Process a parked webhook again."""
+    return respond(WebhookEvent.of(await receive.replay(caller.context, practice_id, event_id)))
+
+
+@router.get("/audit-log", response_model=list[AuditEntry])
+async def list_audit_log(
+    caller: Reads,
+    practice_id: PracticeId,
+    subject: Annotated[str | None, Query(max_length=100)] = None,
+    before: Before = None,
+    limit: Limit = 100,
+) -> Response:
+    """List the practice's audit log, newest first."""
+    practice = await caller.context.practice(practice_id)
+    return respond([AuditEntry.of(line) for line in await audit.listed(practice.db, subject, before, limit)])
+
+
+@router.get("/ledger", response_model=Ledger)
+async def get_ledger(
+    caller: Reads,
+    practice_id: PracticeId,
+    environment: Environment | None = None,
+    booked_from: Annotated[DayOrMoment | None, Query(alias="from")] = None,
+    booked_to: Annotated[DayOrMoment | None, Query(alias="to")] = None,
+) -> Response:
+    """Get ledger balances by currency and account.
+
+    The balances of a currency sum to zero. ``from`` and ``to`` limit them to entries booked in between; days belong to
+    the practice's calendar, and the day ``to`` is included. The default environment is production if any provider is
+    configured for it.
+    """
+    practice = await caller.context.practice(practice_id)
+    environment = environment or await environment_of(caller, practice.db)
+    since, until = await bounds_between(caller, practice_id, **{"from": booked_from, "to": booked_to})
+    found = await ledger.balances(practice.db, environment, since, until)
+    return respond(Ledger(environment, found))
+
+
+@router.get("/people", response_model=list[StaffMember])
+async def list_staff(caller: Reads, practice_id: PracticeId) -> Response:
+    """List the practice's people."""
+    practice = await caller.context.practice(practice_id)
+    return respond([StaffMember.of(row) for row in await people.people(practice.db)])

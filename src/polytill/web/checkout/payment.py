@@ -271,7 +271,7 @@ async def retry_payment(request: Request, clientToken: str) -> Response:
 
 @router.post("/pay/{clientToken}/continue", status_code=303, response_class=RedirectResponse)
 async def send_payment_input(request: Request, clientToken: str) -> Response:
-    """Send the customer's input to the provider.
+    """Send the customer's input from the checkout.
 
     The input is never stored. The page shows the result.
     """

@@ -1,4 +1,4 @@
-"""What the world's judge says about each kind of review case and each type of event.
+"""What the world's judge says about each kind of review case, type of event, origin of a refund and state of a dispute.
 
 A new member is missing here until somebody decides whether the judge can find a wrong one. ``JUDGED`` names the function
 that compares it with the providers' books; ``NOT_JUDGED`` gives the reason why there is none.
@@ -11,6 +11,7 @@ from typing import Any
 
 from polytill.domain.event_types import EventType
 from polytill.domain.review_cases import CaseKind
+from polytill.domain.states import DisputeState, RefundOrigin
 from simulation import calm, decisions, oracle
 
 JUDGED_CASES: dict[CaseKind, Callable[..., Any]] = {
@@ -70,4 +71,15 @@ NOT_JUDGED_EVENTS: dict[EventType, str] = {
     EventType.refund_succeeded: _WITH_STATUS,
     EventType.refund_failed: _WITH_STATUS,
     EventType.webhook_parked: "what was reported is compared with the books, whichever webhook brought it",
+}
+
+JUDGED_ORIGINS: dict[RefundOrigin, Callable[..., Any]] = {
+    RefundOrigin.api: oracle._refunds,
+    RefundOrigin.provider: oracle._refunds,
+}
+JUDGED_DISPUTES: dict[DisputeState, Callable[..., Any]] = {
+    DisputeState.open: oracle._dispute_cases,
+    DisputeState.won: oracle._disputes,
+    DisputeState.lost: oracle._disputes,
+    DisputeState.closed: oracle._disputes,
 }

@@ -25,6 +25,8 @@ PLANTED = {
         "src/polytill/domain/event_types.py",
         '    webhook_parked = "webhook.parked"\n',
     ),
+    "an unknown state of a dispute": ("DisputeState", "src/polytill/domain/states.py", '    lost = "lost"\n'),
+    "an unknown origin of a refund": ("RefundOrigin", "src/polytill/domain/states.py", '    provider = "provider"\n'),
 }
 
 # In two parts, so that this file does not count as a test of it.

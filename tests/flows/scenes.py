@@ -14,7 +14,7 @@ from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment, RefundState
+from polytill.domain.states import Environment, RefundOrigin, RefundState
 from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
@@ -58,7 +58,9 @@ def keys(mark: str = "1", mode: str = "test") -> Keys:
 def refund_in(state: RefundState) -> Refund:
     """A refund of 100 in this state, on no database."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    return Refund("r", "p", 1, Environment.sandbox, "a", state, 100, "NGN", None, "api", "k", "h", "test", now, now)
+    return Refund(
+        "r", "p", 1, Environment.sandbox, "a", state, 100, "NGN", None, RefundOrigin.api, "k", "h", "test", now, now
+    )
 
 
 @dataclass

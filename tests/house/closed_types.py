@@ -11,15 +11,27 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from itertools import dropwhile, takewhile
 
-from simulation.judged import JUDGED_CASES, JUDGED_EVENTS, NOT_JUDGED_CASES, NOT_JUDGED_EVENTS
+from simulation.judged import (
+    JUDGED_CASES,
+    JUDGED_DISPUTES,
+    JUDGED_EVENTS,
+    JUDGED_ORIGINS,
+    NOT_JUDGED_CASES,
+    NOT_JUDGED_EVENTS,
+)
 
 from polytill.domain.event_types import EventType
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution
+from polytill.domain.states import DisputeState, RefundOrigin
+from polytill.flows.payments.returned_amounts import REFUNDED_BY
+from polytill.flows.refunds.disputes import ENDS
 from polytill.web.console.review_cases import DONE
 from tests.house.reading import ROOT, SOURCE
 
 LANGUAGES = ("en", "fr", "sw")
+FLOWS = "src/polytill/flows/"
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -61,14 +73,29 @@ def _group(language: str, group: str, prefix: str) -> set[str]:
     return {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
 
 
+def _after(document: str, heading: str) -> str:
+    return (ROOT / document).read_text("utf-8").partition(f"\n{heading}\n")[2]
+
+
 def table(document: str, heading: str, column: int = 0) -> Callable[[], set[str]]:
     """The code spans in one column of the first table after a heading of a document."""
 
     def found() -> set[str]:
-        section = (ROOT / document).read_text("utf-8").partition(f"\n{heading}\n")[2]
-        section = re.split(r"\n#", section)[0]
-        rows = [line.strip().strip("|").split("|") for line in section.splitlines() if line.strip().startswith("|")]
+        section = _after(document, heading)
+        lines = dropwhile(lambda line: not line.startswith("|"), re.split(r"\n#", section)[0].splitlines())
+        rows = [line.strip("|").split("|") for line in takewhile(lambda line: line.startswith("|"), lines)]
         return {name for row in rows for name in _CODE.findall(row[column])}
+
+    return found
+
+
+def values(document: str, heading: str, member: str) -> Callable[[], set[str]]:
+    """The code spans beside a member in the table after a heading: its possible values."""
+
+    def found() -> set[str]:
+        section = _after(document, heading)
+        row = next(line for line in section.splitlines() if line.startswith(f"| `{member}`"))
+        return set(_CODE.findall(row.split("|")[2]))
 
     return found
 
@@ -116,21 +143,28 @@ PLACES: list[Place] = [
     *texts(CaseKind, "case"),
     *texts(CaseKind, "case_help"),
     Place(CaseKind, "docs/running.md, the table of review cases", table("docs/running.md", "## Review cases")),
-    Place(CaseKind, "src/polytill/flows (nothing opens such a case)", written_in("src/polytill/flows/", CaseKind)),
+    Place(CaseKind, "src/polytill/flows (nothing opens such a case)", written_in(FLOWS, CaseKind)),
     Place(CaseKind, "storage/migrations/practice, CHECK of operator_cases.kind", checked("operator_cases.kind")),
     Place(CaseKind, "simulation/judged.py", lambda: {*JUDGED_CASES, *NOT_JUDGED_CASES}),
     Place(CaseKind, "tests (no test has such a case)", quoted_in("tests/", CaseKind), is_exact=False),
     *texts(CaseResolution, "resolution"),
-    Place(
-        CaseResolution,
-        "src/polytill/flows (nothing ends a case in this way)",
-        written_in("src/polytill/flows/", CaseResolution),
-    ),
+    Place(CaseResolution, "src/polytill/flows (nothing ends a case in this way)", written_in(FLOWS, CaseResolution)),
+    # ── Refunds and disputes ──
+    Place(RefundOrigin, "storage/migrations/practice, CHECK of refunds.origin", checked("refunds.origin")),
+    Place(RefundOrigin, "docs/events.md, the table of origins", table("docs/events.md", "**`origin`** of a refund:")),
+    Place(RefundOrigin, "src/polytill/flows (nothing makes such a refund)", written_in(FLOWS, RefundOrigin)),
+    Place(RefundOrigin, "flows/payments/returned_amounts.py (ends no case)", lambda: REFUNDED_BY),
+    Place(RefundOrigin, "simulation/judged.py", lambda: JUDGED_ORIGINS),
+    *texts(DisputeState, "dispute", is_exact=False),
+    *texts(DisputeState, "dispute", is_exact=False, prefix="inquiry_"),
+    *texts(DisputeState, "action", is_exact=False, prefix="dispute_"),
+    Place(DisputeState, "storage/migrations/practice, CHECK of disputes.state", checked("disputes.state")),
+    Place(DisputeState, "docs/events.md, `state` of a dispute", values("docs/events.md", "## Disputes", "state")),
+    Place(DisputeState, "flows/refunds/disputes.py (leads to nothing)", lambda: ENDS, without=frozenset({"open"})),
+    Place(DisputeState, "simulation/judged.py", lambda: JUDGED_DISPUTES),
     # ── Events ──
     Place(EventType, "docs/events.md, the table of types", table("docs/events.md", "## Types")),
-    Place(
-        EventType, "src/polytill/flows (nothing records such an event)", written_in("src/polytill/flows/", EventType)
-    ),
+    Place(EventType, "src/polytill/flows (nothing records such an event)", written_in(FLOWS, EventType)),
     Place(EventType, "simulation/judged.py", lambda: {*JUDGED_EVENTS, *NOT_JUDGED_EVENTS}),
     Place(EventType, "tests (no test has such an event)", quoted_in("tests/", EventType), is_exact=False),
     Place(CaseAction, "docs/api.md, the table of actions", table("docs/api.md", "### Resolve")),

@@ -51,6 +51,13 @@ class RefundState(StrEnum):
     failed = "failed"
 
 
+class RefundOrigin(StrEnum):
+    """Where a refund was requested: here, or in the provider's dashboard."""
+
+    api = "api"
+    provider = "provider"
+
+
 class OperationState(StrEnum):
     """What is known about one capture or cancel that we requested."""
 

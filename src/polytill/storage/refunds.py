@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.identifiers import identifier_key
-from polytill.domain.states import REFUND_VOID, Environment, OperationState, RefundState
+from polytill.domain.states import REFUND_VOID, Environment, OperationState, RefundOrigin, RefundState
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import known_or, read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
@@ -29,7 +29,7 @@ class Refund:
     amount: int
     currency: str
     reason: str | None
-    origin: str
+    origin: RefundOrigin
     idempotency_key: str
     fingerprint: str
     created_by: str
@@ -61,7 +61,7 @@ class Refund:
     @property
     def reserves(self) -> bool:
         """Whether it reserves part of the captured amount while its outcome is open."""
-        return self.origin == "api" and not self.returns_duplicate
+        return self.origin is RefundOrigin.api and not self.returns_duplicate
 
 
 # A caller's key never contains a space.
@@ -113,7 +113,7 @@ _OPERATION = (
 def _refund(row: Any) -> Refund:
     values = dict(row)
     values["environment"] = Environment(values["environment"])
-    values["state"] = RefundState(values["state"])
+    values["state"], values["origin"] = RefundState(values["state"]), RefundOrigin(values["origin"])
     values["provider_response"] = json_value(values["provider_response"])
     values["is_reversal"] = bool(values["is_reversal"])
     for name in ("next_lookup_at", "created_at", "updated_at", "unclear_since"):
@@ -145,7 +145,7 @@ def insert(unit: Writes, refund: Refund) -> None:
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
         " $23, $24, $25, $26)",
         refund.id, refund.payment_id, refund.practice_id, refund.environment.value, refund.attempt_id,
-        refund.state.value, refund.amount, refund.currency, refund.reason, refund.origin, refund.provider_refund_id,
+        refund.state.value, refund.amount, refund.currency, refund.reason, refund.origin.value, refund.provider_refund_id,
         json_text(refund.provider_response), refund.booked, refund.booked_duplicate, refund.idempotency_key,
         refund.fingerprint, refund.created_by, refund.next_lookup_at, refund.created_at, refund.updated_at,
         refund.failure_reason, refund.raw_code, refund.provider_dispute_id, refund.detail, refund.is_reversal,

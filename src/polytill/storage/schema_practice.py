@@ -256,7 +256,7 @@ sa.Table(
     sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
     sa.UniqueConstraint("practice_id", "idempotency_key"), sa.UniqueConstraint("payment_id", "provider_refund_id"),
     sa.Index(None, "search_key"), sa.CheckConstraint("amount > 0", name="amount"), one_of("state", states.RefundState),
-    one_of("origin", ("api", "provider")), sa.Index(None, "next_lookup_at"),
+    one_of("origin", states.RefundOrigin), sa.Index(None, "next_lookup_at"),
 )  # fmt: skip
 
 sa.Table(

@@ -22,7 +22,7 @@ from typing import Any
 
 from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
-from polytill.domain.states import REFUND_DONE, CountedAs, DisputeState
+from polytill.domain.states import REFUND_DONE, CountedAs, DisputeState, RefundOrigin
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
 from polytill.flows.handlers import handler_for
@@ -35,6 +35,11 @@ from polytill.storage.payments import Change, Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
+# How a refund resolves the case of the duplicate payment that it returns.
+REFUNDED_BY = {
+    RefundOrigin.api: CaseResolution.refund_duplicate,
+    RefundOrigin.provider: CaseResolution.refunded_at_provider,
+}
 # The resolution of a case whose facts were reversed; it is reopened if they hold again.
 BY_FACTS: dict[str, Any] = {"action": CaseResolution.facts_changed}
 
@@ -68,7 +73,7 @@ def share(taken: int, refunded: Iterable[Refund], disputed: Iterable[Dispute], a
     lost = [d for d in lost if d.counted_as is not CountedAs.separate]
     for dispute in lost:
         left = shares.booked[dispute.id]
-        its = next((r for r in free if r.origin == "provider" and left and r.amount == left), None)
+        its = next((r for r in free if r.origin is RefundOrigin.provider and left and r.amount == left), None)
         if its is not None:
             free.remove(its)
             shares.assume(dispute, total + sum(shares.booked.values()) <= taken)
@@ -133,9 +138,7 @@ class News:
         if self.refund is None:
             named = self.dispute.provider_dispute_id if self.dispute else None
             return {"action": CaseResolution.lost_in_dispute, "dispute": named}
-        by_us = self.refund.origin == "api"
-        action = CaseResolution.refund_duplicate if by_us else CaseResolution.refunded_at_provider
-        return {"action": action, "refund": self.refund.id}
+        return {"action": REFUNDED_BY[self.refund.origin], "refund": self.refund.id}
 
 
 async def book(practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, news: News) -> Change:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from polytill.domain.states import REFUND_DONE, DisputeKind, DisputeState, RefundState
+from polytill.domain.states import REFUND_DONE, DisputeKind, DisputeState, RefundOrigin, RefundState
 from polytill.providers.contract import RefundFact
 from polytill.storage import disputes, refunds
 from polytill.storage.attempts import Attempt
@@ -73,7 +73,7 @@ async def as_it_stands(db: PracticeDb, attempt: Attempt, fact: RefundFact) -> Re
         fact.amount.minor,
         fact.amount.currency,
         None,
-        "provider",
+        RefundOrigin.provider,
         "",
         "",
         "",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import MAX_MINOR, Money
-from polytill.domain.states import REFUND_RESERVES, RefundState
+from polytill.domain.states import REFUND_RESERVES, RefundOrigin, RefundState
 from polytill.flows.command import Command
 from polytill.flows.context import Context, Practice
 from polytill.flows.handlers import check_amount, handler_for, required_handler
@@ -103,7 +103,7 @@ async def _create_refund(
         amount=wanted,
         currency=payment.currency,
         reason=request.reason,
-        origin="api",
+        origin=RefundOrigin.api,
         idempotency_key=command.key,
         fingerprint=command.fingerprint,
         created_by=command.actor,

@@ -15,7 +15,7 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
-from polytill.domain.states import REFUND_DONE, REFUND_RESERVES, REFUND_VOID, RefundState
+from polytill.domain.states import REFUND_DONE, REFUND_RESERVES, REFUND_VOID, RefundOrigin, RefundState
 from polytill.flows.context import Practice, log
 from polytill.flows.events import open_case, open_currency_case
 from polytill.flows.payments import contradictions, returned_amounts, reversals
@@ -214,7 +214,7 @@ def _needs_lookup(matching: list[Refund], fact: RefundFact) -> bool:
         # It may be about a refund that was made in the provider's dashboard. If we applied it to one made here, the
         # amount of that one would be released, and a second refund be possible. An adopted refund holds no reservation;
         # if it is the only one of its amount, nothing else can be meant.
-        return any(not _names(fact, r) and r.origin != "provider" for r in matching)
+        return any(not _names(fact, r) and r.origin is not RefundOrigin.provider for r in matching)
     # For a refund that has ended: is the webhook older than the end, or was the refund restored? A success without an
     # id may be a known refund, or a further one of the same amount.
     is_over = any(r.state in REFUND_VOID for r in matching)
@@ -326,7 +326,7 @@ async def _adopt(
         amount=amount,
         currency=payment.currency,
         reason="Reversed by the provider" if fact.is_reversal else "Made at the provider",
-        origin="provider",
+        origin=RefundOrigin.provider,
         idempotency_key=key,
         fingerprint="",
         created_by="provider",

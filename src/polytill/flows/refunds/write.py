@@ -140,5 +140,10 @@ async def _move(
     audit.append(unit, now, source, f"refund.{after.state.value}", payment.id, detail)
     if after.state in REFUND_DONE or after.state in REFUND_VOID:
         type_ = EventType.refund_succeeded if after.state in REFUND_DONE else EventType.refund_failed
-        told = {"refundId": after.id, "amount": after.amount, "origin": after.origin, "reason": after.failure_reason}
+        told = {
+            "refundId": after.id,
+            "amount": after.amount,
+            "origin": after.origin.value,
+            "reason": after.failure_reason,
+        }
         record_event(practice.context, unit, payment, type_, told)

@@ -18,7 +18,7 @@ from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
-from polytill.domain.states import AttemptState, OperationState, RefundState
+from polytill.domain.states import AttemptState, OperationState, RefundOrigin, RefundState
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.handlers import handler_for
@@ -290,7 +290,7 @@ async def _duplicate_refund(practice: Practice, case: OperatorCase, actor: str, 
         amount=left,
         currency=attempt.currency,
         reason="Paid twice",
-        origin="api",
+        origin=RefundOrigin.api,
         idempotency_key=duplicate_key(attempt.id, known),
         fingerprint="",
         created_by=actor,

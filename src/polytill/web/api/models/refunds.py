@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
-from polytill.domain.states import Environment, RefundState
+from polytill.domain.states import Environment, RefundOrigin, RefundState
 from polytill.storage import refunds
 from polytill.web.api.requests import BodyWithBlanks
 from polytill.web.api.responses import Minor, Moment, ResponseBody
@@ -29,7 +29,7 @@ class Refund(ResponseBody):
     amount: Minor
     currency: str
     reason: str | None
-    origin: Literal["api", "provider"]
+    origin: RefundOrigin
     failure_reason: str | None
     code: str | None
     detail: str | None

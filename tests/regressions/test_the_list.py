@@ -23,24 +23,28 @@ _FINDING = re.compile(rf"\b({'|'.join(FINDINGS)}), (\w+(?:(?:, | and )[DF]\d+b?)
 
 
 @cache
-def _tables() -> dict[str, list[tuple[int, list[str]]]]:
-    """The cells of each row, with its line, by the first word of its table's head; without rules."""
-    lines = (ROOT / "docs" / "regressions.md").read_text("utf-8").splitlines()
-    found: dict[str, list[tuple[int, list[str]]]] = {}
-    head = ""
-    for number, line in enumerate(lines, 1):
-        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-        if not line.startswith("|"):
-            head = ""
-        elif not head:
-            head = cells[0]
-        elif line.startswith("| "):
-            found.setdefault(head, []).append((number, cells))
+def _lines() -> list[str]:
+    return (ROOT / "docs" / "regressions.md").read_text("utf-8").splitlines()
+
+
+@cache
+def _rows() -> list[tuple[int, list[str]]]:
+    """Each fault with its source and its tests, and its line."""
+    found = []
+    for number, line in enumerate(_lines(), 1):
+        if line.startswith("- "):
+            source, tests, *_ = [*_lines()[number : number + 2], "", ""]
+            parts = [source.partition("  - source: ")[2], tests.partition("  - tests: ")[2]]
+            found.append((number, [line.removeprefix("- "), *parts]))
     return found
 
 
-def _rows() -> list[tuple[int, list[str]]]:
-    return _tables()["fault"]
+@cache
+def _without_tests() -> list[tuple[int, list[str]]]:
+    """The rows of the table of findings that have no test, each with its line."""
+    first = _lines().index("## Findings without a test")
+    rows = [(number, line) for number, line in enumerate(_lines(), 1) if number > first and line.startswith("| ")]
+    return [(number, [cell.strip() for cell in line.strip("|").split(" | ")]) for number, line in rows[1:]]
 
 
 def _findings(text: str) -> set[tuple[str, str]]:
@@ -108,10 +112,10 @@ def test_each_finding_of_the_closed_lists_has_a_row() -> None:
         "plug-ins": 28,
     }
     tested = {one for _, row in _rows() for one in _findings(row[1])}
-    left = {one for _, row in _tables()["finding"] for one in _findings(row[0])}
+    left = {one for _, row in _without_tests() for one in _findings(row[0])}
     expected = {(review, number) for review, numbers in FINDINGS.items() for number in numbers}
     assert expected - tested - left == set()
-    for number, row in _tables()["finding"]:
+    for number, row in _without_tests():
         assert len(row) == 3, f"line {number} is not: finding, what it is, the issue for it"
         assert _findings(row[0]), f"line {number} names no finding"
         assert all(row), f"line {number} has an empty cell"

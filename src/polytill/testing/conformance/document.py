@@ -21,9 +21,9 @@ A credential test creates nothing and moves no money. It returns `ok` and, if it
 
 | | checked | cannot be checked without a payment |
 | --- | --- | --- |
-| Stripe | the key and its mode; live: `charges_enabled` of the account; restricted keys: the permissions to create payments and \
-refunds, by requests without parameters; the publishable key, by the account's newest payment | whether a publishable key \
-belongs to the same account, if the account has no payment yet |
+| Stripe | the key and its mode; live: `charges_enabled`; restricted keys: the permissions to create payments and refunds; the \
+publishable key, by the account's newest payment | whether a publishable key belongs to the same account, if the account has \
+no payment yet |
 | PayPal | client ID and secret, at the host of the environment; whether the app may use orders; the scope of refunds | whether \
 the account may receive money |
 | Paystack | the secret key; whether the account is active, by an initialize without parameters | the account, if Paystack \
@@ -41,17 +41,15 @@ SERVER_ERRORS = """## Rejections with HTTP 500
 An answer with 500 to 599 leaves the outcome unknown, because the call may have been executed. The exceptions are bodies that \
 prove a rejection. If the outcome stays unknown, a review case opens within an hour.
 
-| | rejections with HTTP 500 |
-| --- | --- |
-| M-Pesa | the three messages that reject a push before anyone is prompted (`Wrong credentials`, \
+* **M-Pesa:** the three messages that reject a push before anyone is prompted (`Wrong credentials`, \
 `Merchant does not exist`, `unable to lock subscriber`), each with an `errorCode`, and `500.003.02` (too many requests). \
-`500.001.1001` alone proves nothing: with its own message, the prompt is still open |
-| PayPal | creating an order and capturing: the body of a rejection (`UNPROCESSABLE_ENTITY` with `debug_id`) in which every \
-issue is known. PayPal's schema has no `details` in an internal error. An order that exists is read again, and a decline \
-counts only if the order has no capture. A refund stays unknown; its lookup reads the order's refunds |
-| Stripe | none: Stripe calls the result of a 500 indeterminate, and stores it under the idempotency key |
-| Paystack, Flutterwave, Flutterwave v4 | none: no rejection with a 500 is documented; declines have other statuses. The \
-lookup verifies by our reference |
+`500.001.1001` alone proves nothing: with its own message, the prompt is still open.
+* **PayPal:** creating an order and capturing: the body of a rejection (`UNPROCESSABLE_ENTITY` with `debug_id`) in which \
+every issue is known. PayPal's schema has no `details` in an internal error. An order that exists is read again, and a \
+decline counts only if the order has no capture. A refund stays unknown; its lookup reads the order's refunds.
+* **Stripe:** none. Stripe calls the result of a 500 indeterminate, and stores it under the idempotency key.
+* **Paystack, Flutterwave, Flutterwave v4:** none. No rejection with a 500 is documented; declines have other statuses. \
+The lookup verifies by our reference.
 """
 
 
@@ -104,13 +102,23 @@ def _capabilities(handlers: list[tuple[str, type[Handler]]]) -> str:
         ('"not found" is proof after', lambda cls: f"{cls.settle_horizon_s:g} s"),
         ("a create alone moves money", lambda cls: "yes" if cls.create_moves_money else "no"),
         ("proof of a webhook", lambda cls: str(cls.webhook_proof)),
-        ("needs to know of the customer", _needs),
         ("keys are sent to", lambda cls: ", ".join(f"`{host}`" for host in sorted(cls.hosts)) or "no host"),
-        ("charged without its page", _direct),
         ("methods", lambda cls: ", ".join(cls.catalog.methods)),
     )
     rows += [[name, *(tell(cls) for _, cls in handlers)] for name, tell in facts]
-    return "## Capabilities\n\n" + _table(["", *(cls.name for _, cls in handlers)], rows)
+    table = _table(["", *(cls.name for _, cls in handlers)], rows)
+    return "\n".join(
+        [
+            "## Capabilities\n\n" + table,
+            _listed("What a provider needs to know of the customer", handlers, _needs),
+            _listed("What can be charged without the provider's page", handlers, _direct),
+        ]
+    )
+
+
+def _listed(title: str, handlers: list[tuple[str, type[Handler]]], tell: Callable[[type[Handler]], str]) -> str:
+    """One line for each provider: these texts are too long for the cells of a table."""
+    return f"### {title}\n\n" + "".join(f"* **{cls.name}:** {tell(cls)}.\n" for _, cls in handlers)
 
 
 def _needs(cls: type[Handler]) -> str:

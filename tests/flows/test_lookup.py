@@ -32,7 +32,7 @@ from polytill.providers.outcomes import (
     Unknown,
 )
 from polytill.storage import attempts as storage_attempts
-from polytill.storage import cases, payments, refunds, webhook_events
+from polytill.storage import cases, operations, payments, refunds, webhook_events
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
@@ -792,7 +792,7 @@ async def test_each_provider_has_its_own_turn(scene: Scene) -> None:
         "attempts": [one.provider_code for one in await storage_attempts.overdue(db, now, limit=1)],
         "unpaid": [one.provider_code for one in await payments.unpaid_past_expiry(db, now, limit=1)],
         "refunds": [await provider_of(one.attempt_id) for one in await refunds.overdue(db, now, limit=1)],
-        "captures": [await provider_of(one.attempt_id) for one in await refunds.operations_overdue(db, now, limit=1)],
+        "captures": [await provider_of(one.attempt_id) for one in await operations.overdue(db, now, limit=1)],
         "deliveries": [one.provider_code for one in await webhook_events.waiting(db, [now], limit=1)],
     }
     for what, which in turns.items():

@@ -29,7 +29,7 @@ from polytill.providers.outcomes import (
     Unknown,
 )
 from polytill.storage import attempts as storage_attempts
-from polytill.storage import cases, disputes, ledger, refunds, webhook_events
+from polytill.storage import cases, disputes, ledger, operations, refunds, webhook_events
 from polytill.storage.units import Unit
 from tests.flows.scenes import LINK, REFUSED, Scene, held, paid
 from tests.flows.scripted import Scripted
@@ -187,7 +187,7 @@ async def test_a_cancel_that_an_authorization_overtakes_has_not_come_about(scene
     scene.wire.says("confirm", meanwhile)
     canceled = await cancel(scene.context, scene.practice_id, taken.payment.id, Command("off", "test"))
     assert canceled.payment.status is P.authorized
-    operation = await refunds.operation_by_key(scene.db, "off")
+    operation = await operations.by_key(scene.db, "off")
     assert operation is not None
     assert operation.state is OperationState.declined
 

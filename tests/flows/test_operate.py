@@ -18,7 +18,7 @@ from polytill.flows.payments.create import PaymentDetails
 from polytill.providers.contract import PaymentFact
 from polytill.providers.http import AnswerLost
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
-from polytill.storage import refunds
+from polytill.storage import operations
 from polytill.storage.payments import Payment
 from tests.flows.scenes import LINK, Scene, held, paid
 from tests.flows.scripted import Lost
@@ -101,13 +101,13 @@ async def test_a_repeat_that_read_before_the_first_was_on_disk_is_no_refusal(
     scene.wire.says(kind, answer)
     act = capture if kind == "capture" else cancel
     await act(scene, payment, key="one")
-    reading = capture_cancel.refunds.operation_by_key
+    reading = capture_cancel.operations.by_key
     seen: list[Any] = [None]  # the first time that it is looked for, it is not there yet
 
     async def by_key(*args: Any) -> Any:
         return seen.pop() if seen else await reading(*args)
 
-    monkeypatch.setattr(capture_cancel.refunds, "operation_by_key", by_key)
+    monkeypatch.setattr(capture_cancel.operations, "by_key", by_key)
     assert (await act(scene, payment, key="one")).replayed
     assert len(scene.wire.of(kind)) == 1
 
@@ -182,7 +182,7 @@ async def test_a_worker_looks_while_the_call_is_under_way(scene: Scene, told: An
     scene.wire.always("confirm", told)
 
     async def slow(_: object) -> object:
-        [operation] = await refunds.open_operations(scene.db, payment.id)
+        [operation] = await operations.open_of_payment(scene.db, payment.id)
         await capture_cancel.refresh(Practice(scene.context, scene.db), operation)
         return CANCELED
 

@@ -21,7 +21,7 @@ from polytill.flows.refunds.listed import ASKED_AGAIN_AT
 from polytill.flows.worker import event_delivery
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
-from polytill.storage import attempts, event_deliveries, events, listings, payments, refunds, webhook_events
+from polytill.storage import attempts, event_deliveries, events, listings, operations, payments, refunds, webhook_events
 from tests.flows.scenes import LINK, Scene, held, paid
 from tests.flows.scripted import HANDLERS
 
@@ -138,7 +138,7 @@ async def test_however_many_rows_cannot_be_read_the_one_behind_them_is_taken_up(
     reading = {
         "payment_attempts": lambda now, limit: attempts.overdue(scene.db, now, limit=limit),
         "refunds": lambda now, limit: refunds.overdue(scene.db, now, limit=limit),
-        "payment_operations": lambda now, limit: refunds.operations_overdue(scene.db, now, limit=limit),
+        "payment_operations": lambda now, limit: operations.overdue(scene.db, now, limit=limit),
         "webhook_events": lambda now, limit: webhook_events.waiting(scene.db, [now], limit=limit),
         "payments": lambda now, limit: payments.unpaid_past_expiry(scene.db, now, limit=limit),
     }[table]

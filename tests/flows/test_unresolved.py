@@ -16,7 +16,7 @@ from polytill.flows.review import resolve
 from polytill.flows.unresolved import PENDING_AFTER, UNRESOLVED_AFTER
 from polytill.providers.contract import PaymentFact, RefundFact
 from polytill.providers.outcomes import NotSent, Pending, Reason, Unknown
-from polytill.storage import cases, provider_configs, refunds
+from polytill.storage import cases, operations, provider_configs, refunds
 from polytill.storage.cases import OperatorCase
 from polytill.storage.units import work_is_open
 from tests.flows.scenes import LINK, Scene, held, paid
@@ -87,13 +87,13 @@ async def test_a_capture(scene: Scene) -> None:
     await capture(scene.context, scene.practice_id, payment.id, 400, Command("take", "test"))
     await asked_for(scene, SILENT)
     [case] = await queue(scene)
-    operation = await refunds.operation_by_key(scene.db, "take")
+    operation = await operations.by_key(scene.db, "take")
     assert operation is not None
     assert (case.kind, case.detail["operation"]) == ("unresolved", operation.id)
     assert await told(scene) == 1
     scene.wire.always("confirm", paid(400))
     await resolve.look_up(scene.context, scene.practice_id, case.id, "staff")
-    operation = await refunds.operation_by_key(scene.db, "take")
+    operation = await operations.by_key(scene.db, "take")
     assert operation is not None
     assert operation.state is OperationState.succeeded
     assert await queue(scene) == []

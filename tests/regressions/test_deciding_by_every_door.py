@@ -16,7 +16,7 @@ import pytest
 
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment
-from polytill.storage import cases, webhook_events
+from polytill.storage import cases
 from polytill.web.console.texts import words_for
 from tests.cli.test_commands import one_sentence, polytill
 from tests.installation import Installation
@@ -52,7 +52,7 @@ async def stuck(house: Installation, kind: str) -> tuple[Practice, str, str]:
     assert row["state"] == "unknown"
     detail = {("refund" if kind == "refund" else "operation"): row["id"]}
     async with db.transaction() as tx:
-        webhook_events.open_case(
+        cases.open_case(
             tx,
             new_id(world),
             practice.id,
@@ -199,7 +199,7 @@ async def two_unknown(house: Installation) -> tuple[Practice, list[tuple[str, st
         assert made.body["attempts"][0]["status"] == "unknown"
         case_id = new_id(world)
         async with db.transaction() as tx:
-            webhook_events.open_case(
+            cases.open_case(
                 tx,
                 case_id,
                 practice.id,

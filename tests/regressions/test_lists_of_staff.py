@@ -9,7 +9,7 @@ import pytest
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment
 from polytill.domain.text import in_sentence
-from polytill.storage import webhook_events
+from polytill.storage import cases
 from polytill.storage.overview import Waiting
 from polytill.web.console.owner import Looked, health
 from tests.installation import Installation
@@ -48,7 +48,7 @@ async def test_the_platforms_list_names_provider_and_payment_of_a_case(shared: I
     payment = await practice.paid()
     db, context = await practice.db, shared.till.context
     async with db.transaction() as tx:
-        webhook_events.open_case(
+        cases.open_case(
             tx,
             new_id(context.world),
             practice.id,

@@ -18,7 +18,7 @@ from polytill.flows.payments.capture_cancel import cancel, capture
 from polytill.flows.reconciliation.payments import reconcile
 from polytill.providers.outcomes import Reason, Unknown
 from polytill.providers.registry import Registry
-from polytill.storage import listings, refunds
+from polytill.storage import listings, operations, refunds
 from tests.flows.scenes import LINK, Scene, held
 
 
@@ -58,7 +58,7 @@ async def test_a_call_of_a_missing_handler_is_to_be_made_again_later(scene: Scen
     assert (refused.value.status, refused.value.code) == (503, "handler_missing")
     assert refused.value.retry_after_s > 0
     assert await refunds.of_payment(scene.db, payment.id) == []
-    assert await refunds.operations_of(scene.db, payment.id) == []
+    assert await operations.of_payment(scene.db, payment.id) == []
     assert (await scene.payment(payment.id)).version == payment.version, "nothing was written"
 
 

@@ -14,7 +14,7 @@ from polytill.flows.payments.capture_cancel import cancel, capture
 from polytill.flows.provider_messages import messages_of
 from polytill.flows.review import resolve
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unknown
-from polytill.storage import cases, refunds
+from polytill.storage import cases, operations, refunds
 from polytill.storage.units import Unit
 from tests.flows.scenes import LINK, Scene, held, paid
 
@@ -195,7 +195,7 @@ async def test_a_capture_or_cancel_that_nobody_understands_reaches_a_person(scen
     scene.wire.always("confirm", STRANGE)
     for _ in range(62):
         await scene.later(MINUTE)
-    [operation] = await refunds.operations_of(scene.db, payment.id)
+    [operation] = await operations.of_payment(scene.db, payment.id)
     about = [case for case in await cases.listed(scene.db) if case.detail.get("operation") == operation.id]
     [case] = about
     told = {name: case.detail[name] for name in ("type", "code", "message", "provider")}

@@ -13,8 +13,8 @@ from polytill.domain.states import Environment, OperationState, RefundState
 from polytill.flows.command import Command
 from polytill.flows.payments import capture_cancel
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unknown
-from polytill.storage import attempts, refunds
-from polytill.storage.refunds import Operation
+from polytill.storage import attempts, operations, refunds
+from polytill.storage.operations import Operation
 from polytill.storage.units import Unit
 from polytill.web.api.models.attempts import Operation as OperationBody
 from polytill.web.api.models.refunds import Refund
@@ -68,7 +68,7 @@ async def test_code_and_message_of_a_capture_and_a_cancel_are_kept(scene: Scene)
     scene.clock.at_s += 1
     scene.wire.says("cancel", NotSent(Reason.validation, "GRAVITY", "Not while falling."))
     await capture_cancel.cancel(scene.context, scene.practice_id, payment.id, Command("leave", "test"))
-    views = [OperationBody.of(one) for one in await refunds.operations_of(scene.db, payment.id)]
+    views = [OperationBody.of(one) for one in await operations.of_payment(scene.db, payment.id)]
     assert [(one.kind, one.status, one.reason, one.code, one.detail) for one in views] == [
         ("capture", "not_sent", "validation", "LEVITATION", "Not while levitating."),
         ("cancel", "not_sent", "validation", "GRAVITY", "Not while falling."),
@@ -102,12 +102,12 @@ async def test_staff_read_the_words_of_attempts_refunds_and_operations(shared: I
         now,
         now,
     )
-    refunds.insert_operation(unit, capture)
+    operations.insert(unit, capture)
     await db.commit(unit)
     unit = Unit()
     capture.raw_code, capture.detail = "C-1", HOSTILE
     capture.state = OperationState.declined
-    refunds.change_operation(unit, OperationState.sent, capture)
+    operations.change(unit, OperationState.sent, capture)
     await db.commit(unit)
     await person(shared, db, "pat@example.com")
     async with Browser(shared) as browser:

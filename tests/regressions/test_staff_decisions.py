@@ -23,7 +23,7 @@ from polytill.flows.review.staff_decisions import Proof
 from polytill.flows.unresolved import UNRESOLVED_AFTER
 from polytill.providers.contract import PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown
-from polytill.storage import cases, ledger, payment_identifiers, provider_configs, refunds, staff_decisions
+from polytill.storage import cases, ledger, operations, payment_identifiers, provider_configs, refunds, staff_decisions
 from polytill.storage.cases import OperatorCase
 from polytill.storage.payments import Payment
 from tests.flows.scenes import Scene, held, paid
@@ -424,7 +424,7 @@ async def test_staff_decide_a_capture_or_a_cancel(scene: Scene, kind: str, is_do
     case, payment = await stuck_operation(scene, kind)
     await decide(scene, case, is_done)
     after = await scene.payment(payment.id)
-    [operation] = await refunds.operations_of(scene.db, payment.id)
+    [operation] = await operations.of_payment(scene.db, payment.id)
     assert operation.state is (OperationState.succeeded if is_done else OperationState.not_sent)
     ended = PaymentStatus.succeeded if kind == "capture" else PaymentStatus.canceled
     assert after.status is (ended if is_done else PaymentStatus.authorized)

@@ -8,7 +8,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.states import Environment, RefundState
 from polytill.flows.admin import key_tests
 from polytill.providers.contract import CredentialTest
-from polytill.storage import cases, webhook_events
+from polytill.storage import cases
 from polytill.web.console.flashes import REFUNDS
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
@@ -90,7 +90,7 @@ async def test_a_case_says_asked_only_where_the_provider_answered(shared: Instal
     payment = (await practice.create()).body
     db, context, door = await practice.db, shared.till.context, f"/practice/{practice.id}"
     async with db.transaction() as tx:
-        webhook_events.open_case(
+        cases.open_case(
             tx,
             new_id(context.world),
             practice.id,

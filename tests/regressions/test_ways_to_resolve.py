@@ -15,7 +15,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseAction, CaseKind
 from polytill.domain.states import CountedAs, Environment
 from polytill.flows.review import resolve, same_money
-from polytill.storage import cases, webhook_events
+from polytill.storage import cases
 from polytill.storage.units import Unit
 from polytill.web.api.models.cases import ResolveCase
 from polytill.web.console.review_cases import DONE
@@ -53,7 +53,7 @@ def test_every_action_is_in_api_page_and_command_line() -> None:
 @pytest.mark.parametrize("kind", CaseKind)
 async def test_a_note_ends_a_case_of_every_kind(scene: Scene, kind: CaseKind) -> None:
     async with scene.db.transaction() as tx:
-        webhook_events.open_case(
+        cases.open_case(
             tx,
             new_id(scene.context.world),
             scene.practice_id,

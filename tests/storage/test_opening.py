@@ -16,7 +16,7 @@ from polytill.domain.clock import World
 from polytill.domain.errors import NotFound, NotNow, SealBroken, WrongPractice
 from polytill.flows.admin import catalog
 from polytill.flows.admin.practices import change_practice, key_hash, migrate_practice, revoke_key
-from polytill.storage import migrating, people, watch
+from polytill.storage import api_keys, migrating, watch
 from polytill.web.api.auth import KeyCache
 from tests.installation import fresh_settings, opened
 from tests.storage.making import plain, run
@@ -207,7 +207,7 @@ async def test_a_key_that_is_revoked_while_it_is_being_read_is_not_remembered(
 ) -> None:
     entry, key = await nodes.here.create_practice("Clinic", "NGN")
     nodes.clock.at_s += 1.0
-    keys, hashed, read = KeyCache(nodes.here.context), key_hash(key), people.key_by_hash
+    keys, hashed, read = KeyCache(nodes.here.context), key_hash(key), api_keys.by_hash
 
     async def revoked_meanwhile(owner: Any, wanted: str) -> Any:
         found = await read(owner, wanted)
@@ -217,7 +217,7 @@ async def test_a_key_that_is_revoked_while_it_is_being_read_is_not_remembered(
         return found
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(people, "key_by_hash", revoked_meanwhile)
+        meanwhile.setattr(api_keys, "by_hash", revoked_meanwhile)
         await keys.find(hashed)
     assert await keys.find(hashed) is None
 

@@ -6,7 +6,7 @@ import pytest
 
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment
-from polytill.storage import cases, webhook_events
+from polytill.storage import cases
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice, until
@@ -54,7 +54,7 @@ async def test_a_case_is_put_away_with_a_note_by_an_admin_only(shared: Installat
     practice = await Practice.make(shared, "paystack")
     db, context, door = await practice.db, shared.till.context, f"/practice/{practice.id}/attention"
     async with db.transaction() as tx:
-        webhook_events.open_case(
+        cases.open_case(
             tx,
             new_id(context.world),
             practice.id,
@@ -122,7 +122,7 @@ async def lost_prompt(house: Installation) -> tuple[Practice, str, str, str]:
     attempt = made.body["attempts"][0]["reference"]
     db, world = await practice.db, house.till.context.world
     async with db.transaction() as tx:
-        webhook_events.open_case(
+        cases.open_case(
             tx,
             new_id(world),
             practice.id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment
-from polytill.storage import webhook_events
+from polytill.storage import cases
 from tests.installation import Installation
 
 
@@ -14,7 +14,7 @@ async def test_a_case_is_seen_and_put_away(installation: Installation) -> None:
     context = installation.till.context
     practice = await context.practice(practice_id)
     async with practice.db.transaction() as tx:
-        webhook_events.open_case(
+        cases.open_case(
             tx,
             new_id(context.world),
             practice_id,

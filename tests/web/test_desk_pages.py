@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from polytill.storage import audit, people, staff
+from polytill.storage import audit, practice_profile, staff
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice, fresh, snapshot
@@ -121,15 +121,15 @@ async def test_the_checkouts_colour(shared: Installation) -> None:
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
         assert (await browser.send(path, path, color="#2F3E9E")).status == 303
-        assert await people.checkout_color(await practice.db) == "#2f3e9e"
+        assert await practice_profile.checkout_color(await practice.db) == "#2f3e9e"
         assert 'fill="#2f3e9e"' in (await browser.get(path)).html
         for wrong in ("", "red", "#12345", '"><script>', "#12345g"):
             seen = await browser.send(path, path, color=wrong)
             assert (seen.status, said("look.no_color") in seen.text) == (422, True), wrong
             assert "<script>" not in seen.html
-        assert await people.checkout_color(await practice.db) == "#2f3e9e"
+        assert await practice_profile.checkout_color(await practice.db) == "#2f3e9e"
         assert (await browser.send(path, path, reset="yes")).status == 303
-        assert await people.checkout_color(await practice.db) is None
+        assert await practice_profile.checkout_color(await practice.db) is None
 
 
 # ── The doors ──

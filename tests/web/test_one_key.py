@@ -14,7 +14,7 @@ from polytill.app import Polytill
 from polytill.domain.errors import Conflict
 from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
-from polytill.storage import payments, refunds
+from polytill.storage import operations, payments, refunds
 from tests.installation import Answered, Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice, fresh
@@ -163,7 +163,7 @@ async def test_a_capture(doors: Doors, order: tuple[str, ...]) -> None:
         return (await browser.post(path, {**form, "key": key, "amount": f"{amount // 100}"})).status
 
     assert await _twice(api, library, page, order) == SAME_THEN_OTHER
-    assert [one.kind for one in await refunds.operations_of(await practice.db, payment_id)] == ["capture"]
+    assert [one.kind for one in await operations.of_payment(await practice.db, payment_id)] == ["capture"]
     assert (await practice.payment(payment_id))["amountCaptured"] == 50_000
 
 
@@ -180,4 +180,4 @@ async def test_a_cancel(doors: Doors) -> None:
             else:
                 answer = await practice.call("POST", f"/payments/{payment_id}/cancel", idempotency=key)
                 assert (answer.status, answer.body["status"]) == (200, "canceled")
-        assert len(await refunds.operations_of(await practice.db, payment_id)) == 1
+        assert len(await operations.of_payment(await practice.db, payment_id)) == 1

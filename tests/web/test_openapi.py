@@ -30,7 +30,7 @@ from schemathesis.specs.openapi.checks import (
 
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment
-from polytill.storage import webhook_events
+from polytill.storage import cases
 from tests.installation import TEST_KEYS, Installation, running
 from tests.web.support import Json, Practice, fresh
 
@@ -233,7 +233,7 @@ async def _case(house: Installation, practice_id: int) -> str:
     context = house.till.context
     db, case_id = await context.opening.practice(practice_id), new_id(context.world)
     async with db.transaction() as tx:
-        webhook_events.open_case(
+        cases.open_case(
             tx, case_id, practice_id, Environment.sandbox, "notice", "event-1", None, {}, context.world.now()
         )
     return case_id

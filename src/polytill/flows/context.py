@@ -24,7 +24,7 @@ from polytill.providers.contract import Handler
 from polytill.providers.http import Http, Transport
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
-from polytill.storage import catalog, people, provider_configs
+from polytill.storage import catalog, practice_profile, provider_configs
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.event_deliveries import Backlog
@@ -191,7 +191,7 @@ class Context:
             forgotten = self._forgotten
             configurations = await provider_configs.all_of(db)
             defaults = await provider_configs.defaults(db)
-            currency_id, place = await people.practice_settings(db)
+            currency_id, place = await practice_profile.settings(db)
             revision = provider_configs.revision(configurations)
             snapshot = Snapshot(configurations, revision, defaults, _CODES[currency_id], place, now)
             if forgotten == self._forgotten:

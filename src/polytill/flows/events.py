@@ -16,7 +16,7 @@ from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice
-from polytill.storage import event_deliveries, events, webhook_events
+from polytill.storage import cases, event_deliveries, events
 from polytill.storage.databases import Writes
 from polytill.storage.events import Event
 from polytill.storage.payments import Payment
@@ -66,7 +66,7 @@ def open_case(
     context: Context, unit: Writes, payment: Payment, kind: CaseKind, subject: str, detail: dict[str, Any]
 ) -> None:
     """Open a review case about a payment, once per kind and subject, in the unit that makes it true."""
-    webhook_events.open_case(
+    cases.open_case(
         unit,
         new_id(context.world),
         payment.practice_id,

@@ -18,12 +18,13 @@ from polytill.domain.states import AttemptState, RefundState
 from polytill.flows.context import Practice
 from polytill.flows.events import record_event
 from polytill.providers.outcomes import NOT_NOW, NotSent, Outcome, Reason, Unknown
-from polytill.storage import cases, refunds, webhook_events
+from polytill.storage import attempts, cases
 from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
+from polytill.storage.operations import Operation
 from polytill.storage.payments import Payment
-from polytill.storage.refunds import Operation, Refund
+from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
 # A case opens within the hour. Unknown outcomes are looked up every half minute, unclear answers every five minutes.
@@ -192,7 +193,7 @@ async def _evidence_of(
     return {
         what: row.id,
         "since": wire_time(since),
-        "provider": await refunds.provider_of(db, row),
+        "provider": await attempts.provider_of(db, row.attempt_id),
         **own,
         "code": row.raw_code,
         "message": row.detail,
@@ -228,7 +229,7 @@ async def _noted(
                 detail,
                 unless_case=(CaseKind.unresolved, subject),
             )
-            webhook_events.open_case(
+            cases.open_case(
                 unit,
                 new_id(practice.context.world),
                 payment.practice_id,

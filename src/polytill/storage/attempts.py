@@ -164,6 +164,13 @@ async def by_provider_id(
     return _attempt(row) if row else None
 
 
+async def provider_of(db: PracticeDb, attempt_id: str) -> str:
+    """The code of an attempt's provider."""
+    row = await db.one("SELECT provider_code FROM payment_attempts WHERE id = $1", attempt_id)
+    assert row is not None
+    return str(row["provider_code"])
+
+
 async def last_taken(db: PracticeDb, like: Attempt) -> Attempt | None:
     """The newest attempt that took money with the same credentials as another one."""
     row = await db.one(

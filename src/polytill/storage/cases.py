@@ -118,3 +118,29 @@ async def same_accounts(db: PracticeDb) -> list[dict[str, int]]:
         if resolution["action"] == CaseResolution.same_account:
             found.append({name: resolution[name] for name in ("config", "made_with", "same_as")})
     return found
+
+
+def open_case(
+    unit: Writes,
+    case_id: str,
+    practice_id: int,
+    environment: Environment,
+    kind: CaseKind,
+    subject: str,
+    payment_id: str | None,
+    detail: dict[str, Any],
+    now: datetime,
+) -> None:
+    """Open a review case, once for each kind and subject."""
+    unit.add(
+        "INSERT INTO operator_cases (id, practice_id, environment, kind, subject, payment_id, detail, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kind, subject) DO NOTHING",
+        case_id,
+        practice_id,
+        environment.value,
+        kind,
+        subject,
+        payment_id,
+        json_text(detail),
+        now,
+    )

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from polytill.domain.clock import World
 from polytill.domain.errors import NotFound, NotNow
-from polytill.storage import people, practices
+from polytill.storage import api_keys, practices
+from polytill.storage.api_keys import ApiKey
 from polytill.storage.databases import OwnerDb
-from polytill.storage.people import ApiKey
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.watch import OwnerWatch
 
@@ -122,7 +122,7 @@ class Directory:
         found: dict[str, tuple[ApiKey, int]] = {}
         after = 0
         while len(found) < MOST_KEYS:
-            page = await people.keys_in_use(self._owner, after, PAGE)
+            page = await api_keys.in_use(self._owner, after, PAGE)
             found |= {key_hash: (key, generation) for key_hash, key in page}
             if len(page) < PAGE:
                 break

@@ -67,3 +67,13 @@ def known_or(state: str, states: type[StrEnum]) -> str:
 def report_unreadable(error: UnreadableRow) -> None:
     """Log which row was left out, without its contents."""
     log.error("row_not_readable", practice=error.practice_id, row=error.row_id)
+
+
+def overdue_sql(table: str, columns: str) -> str:
+    """SQL: rows whose lookup is due, a number of each provider."""
+    return (
+        f"SELECT {columns} FROM (SELECT one.*, ROW_NUMBER() OVER"  # noqa: S608
+        " (PARTITION BY attempt.provider_code ORDER BY one.next_lookup_at, one.id) AS place"
+        f" FROM {table} AS one JOIN payment_attempts AS attempt ON attempt.id = one.attempt_id"
+        " WHERE one.next_lookup_at <= $1 OR one.next_lookup_at > $3) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id"
+    )

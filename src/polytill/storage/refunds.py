@@ -1,4 +1,4 @@
-"""Refunds, and requested captures and cancels: rows in, rows out."""
+"""Refunds: rows in, rows out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.identifiers import identifier_key
-from polytill.domain.states import REFUND_VOID, Environment, OperationState, RefundOrigin, RefundState
+from polytill.domain.states import REFUND_VOID, Environment, RefundOrigin, RefundState
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.reading import known_or, read_past, readable, reads_row
+from polytill.storage.reading import known_or, overdue_sql, read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
 
 # The code with which a reversal ends whose dispute was won: the provider has returned the money to the practice.
@@ -74,38 +74,10 @@ def duplicate_key(attempt_id: str, known: list[Refund]) -> str:
     return f"{_DUPLICATE}{attempt_id} {sum(r.returns_duplicate and r.attempt_id == attempt_id for r in known)}"
 
 
-@dataclass(slots=True)
-class Operation:
-    """A capture or a cancel that we requested from a provider."""
-
-    id: str
-    payment_id: str
-    practice_id: int
-    environment: Environment
-    attempt_id: str
-    kind: str
-    amount: int | None
-    state: OperationState
-    idempotency_key: str
-    fingerprint: str
-    created_by: str
-    created_at: datetime
-    updated_at: datetime
-    reason: str | None = None
-    raw_code: str | None = None
-    next_lookup_at: datetime | None = None
-    lookups: int = 0
-    detail: str | None = None
-
-
 _REFUND = (
     "id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason, origin, failure_reason,"
     " raw_code, provider_refund_id, provider_response, booked, booked_duplicate, idempotency_key, fingerprint,"
     " created_by, next_lookup_at, lookups, created_at, updated_at, provider_dispute_id, detail, unclear_since, is_reversal"
-)
-_OPERATION = (
-    "id, payment_id, practice_id, environment, attempt_id, kind, amount, state, reason, raw_code, idempotency_key,"
-    " fingerprint, created_by, next_lookup_at, lookups, created_at, updated_at, detail"
 )
 
 
@@ -119,19 +91,6 @@ def _refund(row: Any) -> Refund:
     for name in ("next_lookup_at", "created_at", "updated_at", "unclear_since"):
         values[name] = moment(values[name])
     return Refund(**values)
-
-
-@reads_row
-def _operation(row: Any) -> Operation:
-    values = dict(row)
-    values["environment"] = Environment(values["environment"])
-    values["state"] = OperationState(values["state"])
-    for name in ("next_lookup_at", "created_at", "updated_at"):
-        values[name] = moment(values[name])
-    return Operation(**values)
-
-
-# ── Refunds ──
 
 
 def insert(unit: Writes, refund: Refund) -> None:
@@ -230,18 +189,9 @@ async def of_payment(db: PracticeDb, payment_id: str) -> list[Refund]:
 async def overdue(db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50) -> list[Refund]:
     """Refunds whose next lookup is due: a number of each provider, whatever waits at another. A lookup that was put off
     to after ``beyond`` is due, too."""
-    sql = _overdue("refunds", _REFUND)
+    sql = overdue_sql("refunds", _REFUND)
     return await read_past(
         lambda places: db.fetch(sql, now, places, beyond), lambda rows: readable(rows, _refund), limit
-    )
-
-
-def _overdue(table: str, columns: str) -> str:
-    return (
-        f"SELECT {columns} FROM (SELECT one.*, ROW_NUMBER() OVER"  # noqa: S608
-        " (PARTITION BY attempt.provider_code ORDER BY one.next_lookup_at, one.id) AS place"
-        f" FROM {table} AS one JOIN payment_attempts AS attempt ON attempt.id = one.attempt_id"
-        " WHERE one.next_lookup_at <= $1 OR one.next_lookup_at > $3) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id"
     )
 
 
@@ -260,93 +210,3 @@ async def done_between(
         until,
     )
     return [row["id"] for row in rows]
-
-
-# ── Captures and cancels ──
-
-
-def insert_operation(unit: Writes, operation: Operation) -> None:
-    """A capture or cancel, committed before its call is made."""
-    unit.add(
-        "INSERT INTO payment_operations (id, payment_id, practice_id, environment, attempt_id, kind, amount, state,"
-        " idempotency_key, fingerprint, created_by, next_lookup_at, created_at, updated_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-        operation.id,
-        operation.payment_id,
-        operation.practice_id,
-        operation.environment.value,
-        operation.attempt_id,
-        operation.kind,
-        operation.amount,
-        operation.state.value,
-        operation.idempotency_key,
-        operation.fingerprint,
-        operation.created_by,
-        operation.next_lookup_at,
-        operation.created_at,
-        operation.updated_at,
-    )
-
-
-def change_operation(unit: Writes, before: OperationState, operation: Operation) -> None:
-    """Change an operation that still has the state that was read."""
-    unit.add(
-        "UPDATE payment_operations SET state = $3, reason = $4, raw_code = $5, next_lookup_at = $6, lookups = $7,"
-        " updated_at = $8, detail = $9 WHERE id = $1 AND state = $2",
-        operation.id,
-        before.value,
-        operation.state.value,
-        operation.reason,
-        operation.raw_code,
-        operation.next_lookup_at,
-        operation.lookups,
-        operation.updated_at,
-        operation.detail,
-        expect=1,
-    )
-
-
-async def operation_by_key(db: PracticeDb, idempotency_key: str) -> Operation | None:
-    """The capture or cancel with this idempotency key."""
-    row = await db.one(
-        f"SELECT {_OPERATION} FROM payment_operations WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
-        db.practice_id,
-        idempotency_key,
-    )
-    return _operation(row) if row else None
-
-
-async def operations_of(db: PracticeDb, payment_id: str) -> list[Operation]:
-    """A payment's captures and cancels, oldest first."""
-    rows = await db.fetch(
-        f"SELECT {_OPERATION} FROM payment_operations WHERE payment_id = $1 ORDER BY created_at, id",  # noqa: S608
-        payment_id,
-    )
-    return [_operation(row) for row in rows]
-
-
-async def open_operations(db: PracticeDb, payment_id: str) -> list[Operation]:
-    """A payment's captures and cancels with an unknown outcome."""
-    rows = await db.fetch(
-        f"SELECT {_OPERATION} FROM payment_operations WHERE payment_id = $1"  # noqa: S608
-        " AND state IN ('sent', 'pending', 'unknown') ORDER BY created_at, id",
-        payment_id,
-    )
-    return [_operation(row) for row in rows]
-
-
-async def operations_overdue(
-    db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50
-) -> list[Operation]:
-    """Captures and cancels whose next lookup is due: a number of each provider, whatever waits at another."""
-    sql = _overdue("payment_operations", _OPERATION)
-    return await read_past(
-        lambda places: db.fetch(sql, now, places, beyond), lambda rows: readable(rows, _operation), limit
-    )
-
-
-async def provider_of(db: PracticeDb, one: Refund | Operation) -> str:
-    """The code of the provider to ask."""
-    row = await db.one("SELECT provider_code FROM payment_attempts WHERE id = $1", one.attempt_id)
-    assert row is not None
-    return str(row["provider_code"])

@@ -23,7 +23,7 @@ class Person:
     role: str
     is_active: bool
     has_password: bool
-    created_at: datetime | None = None
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ _PERSON = "u.id, u.email, u.name, u.role, u.is_active, u.password_hash, u.create
 
 
 def _person(row: Any) -> Person:
+    created_at = moment(row["created_at"])
+    assert created_at is not None
     return Person(
         row["id"],
         row["email"],
@@ -55,7 +57,7 @@ def _person(row: Any) -> Person:
         row["role"],
         bool(row["is_active"]),
         row["password_hash"] is not None,
-        moment(row["created_at"]),
+        created_at,
     )
 
 

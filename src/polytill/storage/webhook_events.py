@@ -1,4 +1,4 @@
-"""Webhooks from providers: verified, stored once, then applied, ignored or parked. And the opening of review cases."""
+"""Webhooks from providers: verified, stored once, then applied, ignored or parked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment, EventState
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import read_past, readable, reads_row
@@ -209,29 +208,3 @@ async def listed(
 
 
 # ── Review cases ──
-
-
-def open_case(
-    unit: Writes,
-    case_id: str,
-    practice_id: int,
-    environment: Environment,
-    kind: CaseKind,
-    subject: str,
-    payment_id: str | None,
-    detail: dict[str, Any],
-    now: datetime,
-) -> None:
-    """Open a review case, once for each kind and subject."""
-    unit.add(
-        "INSERT INTO operator_cases (id, practice_id, environment, kind, subject, payment_id, detail, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kind, subject) DO NOTHING",
-        case_id,
-        practice_id,
-        environment.value,
-        kind,
-        subject,
-        payment_id,
-        json_text(detail),
-        now,
-    )

@@ -14,7 +14,7 @@ from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
 from polytill.domain.names import read_name
 from polytill.flows import key_ring
 from polytill.flows.context import Context, log
-from polytill.storage import audit, migrating, people, practices
+from polytill.storage import api_keys, audit, migrating, practice_profile, practices
 from polytill.storage.databases import PracticeDb
 from polytill.storage.opening import DEFAULT, stamp_identity
 from polytill.storage.practices import PracticeEntry
@@ -46,7 +46,7 @@ async def create_key(
     granted = {"owner": ["owner"], "publishable": ["publishable"]}.get(kind) or scopes or PRACTICE_SCOPES
     now = context.world.now()
     unit = Unit()
-    people.insert_key(unit, kind, practice_id, name, hashed, key[-4:], granted, now)
+    api_keys.insert(unit, kind, practice_id, name, hashed, key[-4:], granted, now)
     audit.append(
         unit,
         now,
@@ -136,7 +136,7 @@ async def create_practice(
         key, hashed = new_key(context, "practice")
         unit = Unit()
         practices.activate(unit, practice_id, migrating.head("practice"), wrapped, now)
-        people.insert_key(unit, "practice", practice_id, "first key", hashed, key[-4:], PRACTICE_SCOPES, now)
+        api_keys.insert(unit, "practice", practice_id, "first key", hashed, key[-4:], PRACTICE_SCOPES, now)
         made = {"name": name, "cluster": cluster} | ({"externalId": external_id} if external_id else {})
         audit.append(unit, now, actor, "practice.created", f"practice:{practice_id}", made)
         await context.owner.commit(unit)
@@ -216,7 +216,7 @@ async def change_practice(
         practice = await context.practice(practice_id)
         own = Unit()
         home = Locality(after.country, after.time_zone)
-        people.update_practice(own, practice_id, after.name, CURRENCIES[after.default_currency].numeric, home, now)
+        practice_profile.update(own, practice_id, after.name, CURRENCIES[after.default_currency].numeric, home, now)
         if by_own_staff:  # the number of a person is meaningful only in the log of their own practice
             audit.append(own, now, actor, "practice.changed", str(practice_id), detail)
             actor = f"practice:{practice_id}"
@@ -252,7 +252,7 @@ async def revoke_key(context: Context, key_id: int, practice_id: int | None, act
     """Revoke a key; ``Stale`` if there is no such key, or if it is not of this practice."""
     now = context.world.now()
     unit = Unit()
-    people.revoke_key(unit, key_id, practice_id, now)
+    api_keys.revoke(unit, key_id, practice_id, now)
     audit.append(unit, now, actor, "key.revoked", f"practice:{practice_id}" if practice_id else "owner", {"id": key_id})
     await context.owner.commit(unit)
     context.opening.directory.key_revoked(key_id)

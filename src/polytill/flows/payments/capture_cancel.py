@@ -36,11 +36,11 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.storage import attempts, audit, payments, refunds
+from polytill.storage import attempts, audit, operations, payments
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
+from polytill.storage.operations import Operation
 from polytill.storage.payments import Payment
-from polytill.storage.refunds import Operation
 from polytill.storage.units import Unit
 
 # This decline comes from polytill, not from a provider, so it has no code or message.
@@ -141,7 +141,7 @@ async def _nothing_left_to_cancel(practice: Practice, payment: Payment, command:
         now,
     )
     unit = Unit()
-    refunds.insert_operation(unit, operation)
+    operations.insert(unit, operation)
     try:
         await practice.db.commit(unit)
     except Duplicate:
@@ -152,12 +152,12 @@ async def _nothing_left_to_cancel(practice: Practice, payment: Payment, command:
 
 
 async def _none_open(db: PracticeDb, payment: Payment) -> None:
-    if await refunds.open_operations(db, payment.id):
+    if await operations.open_of_payment(db, payment.id):
         raise Conflict("A capture or cancel of this payment is under way.", code="operation_under_way")
 
 
 async def _replayed(db: PracticeDb, payment: Payment, command: Command) -> PaymentDetails | None:
-    known = await refunds.operation_by_key(db, command.key)
+    known = await operations.by_key(db, command.key)
     if known is None:
         return None
     command.check_repeat(known.fingerprint)
@@ -189,7 +189,7 @@ async def _begin(
     unit = Unit()
     # The payment must not have changed since it was read, so that only one of two concurrent operations is stored.
     payments.guard(unit, payment, now)
-    refunds.insert_operation(unit, operation)
+    operations.insert(unit, operation)
     audit.append(unit, now, command.actor, f"payment.{kind}", payment.id, {"operation": operation.id, "amount": amount})
     try:
         await practice.db.commit(unit)
@@ -284,7 +284,7 @@ async def _settle(
     queue = await _noted(practice, payment, operation, changed)
 
     def also(unit: Unit) -> None:
-        refunds.change_operation(unit, operation.state, changed)
+        operations.change(unit, operation.state, changed)
         queue(unit)
 
     # A call that was not sent, or whose outcome is unknown, proves nothing about the payment itself.
@@ -292,7 +292,7 @@ async def _settle(
     try:
         payment, _ = await settle(practice, payment, attempt, fact, "answer", None, also)
     except Stale:
-        found = await refunds.operation_by_key(practice.db, operation.idempotency_key)
+        found = await operations.by_key(practice.db, operation.idempotency_key)
         if found is None or found.state is operation.state:
             raise
         # A worker settled the operation, or found it still open, while the call was in progress.
@@ -341,7 +341,7 @@ async def _end(practice: Practice, payment: Payment, attempt: Attempt, operation
     changed = replace(operation, state=state, updated_at=practice.now(), next_lookup_at=None)
     queue = await _noted(practice, payment, operation, changed)
     unit = Unit()
-    refunds.change_operation(unit, operation.state, changed)
+    operations.change(unit, operation.state, changed)
     queue(unit)
     await practice.db.commit(unit)
 

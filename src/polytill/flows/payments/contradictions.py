@@ -29,7 +29,7 @@ from polytill.flows.handlers import handler_for
 from polytill.flows.identifiers import identifiers_of
 from polytill.providers.contract import Fact, PaymentFact, WebhookProof
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
-from polytill.storage import attempts, audit, payment_identifiers, refunds, staff_decisions
+from polytill.storage import attempts, audit, operations, payment_identifiers, staff_decisions
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
@@ -138,7 +138,7 @@ async def _asked_since(db: PracticeDb, decision: StaffDecision) -> bool:
         and one.kind == decision.decided_on.value
         and one.state in counted
         and one.created_at >= decision.decided_at
-        for one in await refunds.operations_of(db, decision.payment_id)
+        for one in await operations.of_payment(db, decision.payment_id)
     )
 
 

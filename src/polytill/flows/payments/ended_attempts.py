@@ -7,7 +7,7 @@ from dataclasses import replace
 from polytill.domain.states import AttemptState
 from polytill.flows.context import Practice
 from polytill.providers.outcomes import Declined, Outcome
-from polytill.storage import refunds
+from polytill.storage import operations
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
 
@@ -22,7 +22,7 @@ async def as_closed(practice: Practice, payment: Payment, attempt: Attempt, outc
     if (
         is_over
         or is_hold
-        or any(one.kind == "cancel" for one in await refunds.open_operations(practice.db, payment.id))
+        or any(one.kind == "cancel" for one in await operations.open_of_payment(practice.db, payment.id))
     ):
         return replace(outcome, closed_for_certain=False)
     return outcome

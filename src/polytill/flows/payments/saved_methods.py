@@ -19,7 +19,7 @@ from polytill.flows.context import Context, Practice, log
 from polytill.flows.handlers import handler_for
 from polytill.providers.contract import ChargeSavedMethodParams, Customer, DetachSavedMethodParams
 from polytill.providers.outcomes import NotSent, Reason, SavedMethod
-from polytill.storage import audit, saved_methods, webhook_events
+from polytill.storage import audit, cases, saved_methods
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
@@ -198,7 +198,7 @@ async def detach_due(practice: Practice) -> int:
         saved_methods.detached(unit, one, ended.state, ended.code, now)
         audit.append(unit, now, "provider", f"saved_method.{ended.state}", one.id, {"code": ended.code})
         if ended.state == "refused":  # nothing here can charge it, but it still exists at the provider
-            webhook_events.open_case(
+            cases.open_case(
                 unit,
                 new_id(practice.context.world),
                 one.practice_id,

@@ -22,7 +22,7 @@ from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import call_for
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import NotSent, Reason, Succeeded, Unknown
-from polytill.storage import attempts, audit, payments, webhook_events
+from polytill.storage import attempts, audit, cases, payments
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
@@ -110,7 +110,7 @@ async def _not_booked(practice: Practice, payment: Payment, attempt: Attempt, ou
         detail,
         unless_case=(CaseKind.amount_mismatch, subject),
     )
-    webhook_events.open_case(
+    cases.open_case(
         unit,
         new_id(practice.context.world),
         payment.practice_id,

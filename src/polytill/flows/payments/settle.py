@@ -24,7 +24,7 @@ from polytill.flows.payments.settle_attempt import schedule_next_lookup, timed
 from polytill.flows.provider_messages import messages_of
 from polytill.flows.unresolved import is_unclear, noted_attempt
 from polytill.providers.outcomes import NeedsAction, NotSent, Outcome, Succeeded
-from polytill.storage import attempts, audit, ledger, payment_identifiers, payments, webhook_events
+from polytill.storage import attempts, audit, cases, ledger, payment_identifiers, payments
 from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
@@ -183,7 +183,7 @@ def _write_books(
         record_status_event(context, unit, payment, verdict.change)
     for case in verdict.cases:
         record_event(context, unit, payment, OF_CASE[case.kind], case.detail, unless_case=(case.kind, case.subject))
-        webhook_events.open_case(
+        cases.open_case(
             unit,
             new_id(context.world),
             payment.practice_id,

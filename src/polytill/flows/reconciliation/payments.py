@@ -30,7 +30,7 @@ from polytill.flows.unresolved import is_unclear
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded, Unknown
-from polytill.storage import attempts, listings, payments, webhook_events
+from polytill.storage import attempts, cases, listings, payments
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
@@ -288,7 +288,7 @@ async def _open(
     detail: dict[str, Any],
 ) -> None:
     unit = Unit()
-    webhook_events.open_case(
+    cases.open_case(
         unit,
         new_id(practice.context.world),
         practice.id,

@@ -43,7 +43,7 @@ from polytill.flows.recovery import lookup
 from polytill.providers.contract import Customer, CustomerFields
 from polytill.providers.customer_fields import CUSTOMER_FIELDS, NOTHING
 from polytill.providers.outcomes import JsonObject, NextKind, NotSent, Wants
-from polytill.storage import attempts, audit, payment_search, payments, people, provider_configs
+from polytill.storage import attempts, audit, payment_search, payments, practice_profile, provider_configs
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Account, Configuration
@@ -248,6 +248,6 @@ async def set_color(context: Context, practice_id: int, color: str | None, actor
     practice = await context.practice(practice_id)
     now = context.world.now()
     unit = Unit()
-    people.set_checkout_color(unit, practice_id, color, now)
+    practice_profile.set_checkout_color(unit, practice_id, color, now)
     audit.append(unit, now, actor, "practice.checkout_color", str(practice_id), {"color": color})
     await practice.db.commit(unit)

@@ -49,11 +49,12 @@ from polytill.providers.outcomes import (
     Unknown,
 )
 from polytill.storage import attempts as storage_attempts
-from polytill.storage import payments, refunds, webhook_events
+from polytill.storage import operations, payments, refunds, webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
+from polytill.storage.operations import Operation
 from polytill.storage.payments import Payment
-from polytill.storage.refunds import Operation, Refund
+from polytill.storage.refunds import Refund
 from polytill.storage.webhook_events import WebhookEvent
 
 Look = Callable[[], Coroutine[object, object, object]]
@@ -326,7 +327,7 @@ async def _overdue(practice: Practice) -> list[_Work]:
         await refresh(practice, await _read(practice.db, attempt.payment_id), attempt)
 
     async def asked_of(one: Refund | Operation) -> Target:
-        return Target(await refunds.provider_of(practice.db, one), one.environment, is_told=False)
+        return Target(await storage_attempts.provider_of(practice.db, one.attempt_id), one.environment, is_told=False)
 
     def asks(one: Attempt | Payment | WebhookEvent, is_told: bool = False) -> Target:
         return Target(one.provider_code or "", one.environment, is_told)
@@ -343,7 +344,7 @@ async def _overdue(practice: Practice) -> list[_Work]:
     for back in await refunds.overdue(practice.db, now, beyond):
         look = partial(create_refunds.refresh, practice, back)
         work.append(_Work(back.next_lookup_at or now, await asked_of(back), back.id, look))
-    for done in await refunds.operations_overdue(practice.db, now, beyond):
+    for done in await operations.overdue(practice.db, now, beyond):
         look_at = partial(capture_cancel.refresh, practice, done)
         work.append(_Work(done.next_lookup_at or now, await asked_of(done), done.id, look_at))
     came_before = [practice.context.world.after(-age_s) for age_s in TAKEN_UP_AT_S]

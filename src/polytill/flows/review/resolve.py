@@ -33,7 +33,7 @@ from polytill.flows.schedule import after_sent
 from polytill.flows.unresolved import UNDERSTOOD
 from polytill.providers.outcomes import Declined, Reason
 from polytill.storage import attempts as storage_attempts
-from polytill.storage import audit, cases, disputes, payments, practices, refunds
+from polytill.storage import audit, cases, disputes, operations, payments, practices, refunds
 from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
@@ -133,7 +133,7 @@ async def _look_up(practice: Practice, case: OperatorCase) -> bool:
             asked = True
             after = await refunds.by_id(practice.db, known.id)
             answered = answered and (after is None or after.state is not RefundState.unknown)
-    for operation in await refunds.open_operations(practice.db, case.payment_id):
+    for operation in await operations.open_of_payment(practice.db, case.payment_id):
         if operation.state is not OperationState.sent:  # its call may still be running
             await refresh(practice, operation)
             asked = True

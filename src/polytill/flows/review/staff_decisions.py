@@ -25,11 +25,12 @@ from polytill.flows.refunds.settle import settle_refund
 from polytill.flows.review.resolve import Evidence, add_resolution, evidence, open_or_conflict
 from polytill.flows.webhooks import receive
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Succeeded
-from polytill.storage import attempts, audit, payment_identifiers, payments, refunds, staff_decisions
+from polytill.storage import attempts, audit, operations, payment_identifiers, payments, refunds, staff_decisions
 from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
-from polytill.storage.refunds import Operation, Refund
+from polytill.storage.operations import Operation
+from polytill.storage.refunds import Refund
 from polytill.storage.staff_decisions import StaffDecision
 from polytill.storage.units import Unit
 
@@ -192,7 +193,7 @@ async def stuck_of(db: PracticeDb, case: OperatorCase) -> Refund | Operation | N
             or (refund.state is RefundState.pending and refund.unclear_since is not None)
         )
         return refund if is_unknown else None
-    found = await refunds.open_operations(db, case.payment_id)
+    found = await operations.open_of_payment(db, case.payment_id)
     return next((o for o in found if o.id == case.subject and o.state is OperationState.unknown), None)
 
 
@@ -243,7 +244,7 @@ async def _operation_decided(
     )
 
     def with_operation(unit: Unit) -> None:
-        refunds.change_operation(unit, operation.state, changed)
+        operations.change(unit, operation.state, changed)
         also(unit)
 
     if not is_done:

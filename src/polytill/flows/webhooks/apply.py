@@ -13,7 +13,7 @@ from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_currency_case, record_practice_event
 from polytill.flows.identifiers import attempt_of
 from polytill.providers.contract import DisputeFact, Fact, RefundFact, WebhookResult
-from polytill.storage import webhook_events
+from polytill.storage import cases, webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
@@ -112,7 +112,7 @@ async def notice(practice: Practice, event: WebhookEvent, result: WebhookResult)
     unit = Unit()
     now = practice.now()
     detail = {"event": event.id, "type": event.event_type, "reason": result.reason}
-    webhook_events.open_case(
+    cases.open_case(
         unit,
         new_id(practice.context.world),
         practice.id,

@@ -21,7 +21,7 @@ from polytill.flows.unresolved import is_unclear
 from polytill.flows.webhooks.apply import finish, in_other_currency, wait
 from polytill.providers.contract import RefundFact, WebhookResult
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Unknown
-from polytill.storage import refunds, webhook_events
+from polytill.storage import cases, refunds
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
@@ -155,7 +155,7 @@ async def _apply_other_refund(
         unit = Unit()
         total = fact.total or fact.amount
         detail = {"event": event.id, "type": event.event_type, "given_back": total.minor if total else None}
-        webhook_events.open_case(
+        cases.open_case(
             unit,
             new_id(practice.context.world),
             practice.id,

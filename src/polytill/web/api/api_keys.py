@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from polytill.domain.errors import FieldError, Invalid, NotFound, Stale
 from polytill.flows.admin import practices as admin_practices
-from polytill.storage import people
+from polytill.storage import api_keys
 from polytill.web.api.auth import Configures, Owner, PracticeId
 from polytill.web.api.bodies import StrictRoute
 from polytill.web.api.models.api_keys import ApiKey, CreateKey, CreateOwnerKey, NewApiKey
@@ -22,7 +22,7 @@ KeyId = Annotated[int, Path(alias="keyId", ge=1, le=2**31 - 1)]
 @router.get("/api/owner/keys", response_model=list[ApiKey])
 async def list_owner_keys(caller: Owner) -> Response:
     """List the owner's keys."""
-    return respond([ApiKey.of(key) for key in await people.keys(caller.context.owner, None)])
+    return respond([ApiKey.of(key) for key in await api_keys.listed(caller.context.owner, None)])
 
 
 @router.post("/api/owner/keys", status_code=201, response_model=NewApiKey)
@@ -49,7 +49,7 @@ async def revoke_any_key(request: Request, caller: Owner, key_id: KeyId) -> Resp
 @router.get("/api/practices/{practiceId}/keys", response_model=list[ApiKey])
 async def list_practice_keys(caller: Configures, practice_id: PracticeId) -> Response:
     """List the practice's API keys."""
-    return respond([ApiKey.of(key) for key in await people.keys(caller.context.owner, practice_id)])
+    return respond([ApiKey.of(key) for key in await api_keys.listed(caller.context.owner, practice_id)])
 
 
 @router.post("/api/practices/{practiceId}/keys", status_code=201, response_model=NewApiKey)

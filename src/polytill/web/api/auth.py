@@ -14,8 +14,8 @@ from polytill.app import Polytill
 from polytill.domain.errors import FieldError, Forbidden, Invalid, NotFound, NotNow, Unauthorized
 from polytill.flows.admin.practices import key_hash
 from polytill.flows.context import Context
-from polytill.storage import people
-from polytill.storage.people import ApiKey
+from polytill.storage import api_keys
+from polytill.storage.api_keys import ApiKey
 
 MAX_REMEMBERED = 10_000
 SECRET_KEY_PREFIXES = ("pt_owner_", "pt_practice_")
@@ -42,7 +42,7 @@ class KeyCache:
             return known  # a query might take as long as the connection timeout
         forgotten = self._forgotten
         try:
-            found = await people.key_by_hash(self._desk.owner, hashed)
+            found = await api_keys.by_hash(self._desk.owner, hashed)
         except NotNow:
             if known is not None:
                 return known

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from polytill.flows.payments import payment_links as link_flow
 from polytill.flows.recovery import checkout
-from polytill.storage import payment_links, people
+from polytill.storage import payment_links, practice_profile
 from polytill.web.api.auth import Caller, Configures, Pays, PracticeId, Reads
 from polytill.web.api.bodies import StrictRoute
 from polytill.web.api.models import payment_links as models
@@ -85,4 +85,4 @@ async def set_branding(caller: Configures, practice_id: PracticeId, body: models
 async def _checkout(caller: Caller, practice_id: int) -> Response:
     practice = await caller.context.practice(practice_id)
     entry = await caller.context.opening.entry(practice_id)
-    return respond(models.Branding(entry.name, await people.checkout_color(practice.db)))
+    return respond(models.Branding(entry.name, await practice_profile.checkout_color(practice.db)))

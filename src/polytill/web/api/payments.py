@@ -28,7 +28,8 @@ from polytill.flows.recovery import lookup, payment_input
 from polytill.flows.refunds import create as create_refunds
 from polytill.flows.refunds.create import RefundRequest
 from polytill.providers.contract import Customer
-from polytill.storage import disputes, overview, payment_lists, provider_configs, refunds
+from polytill.storage import disputes, overview, payment_lists, provider_configs
+from polytill.storage import operations as storage_operations
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.web.api.auth import Caller, Pays, PracticeCaller, PracticeId, Reads, ReadsPublic, Refunds
@@ -74,7 +75,7 @@ async def _answered(caller: Caller, found: PaymentDetails, status: int = 200) ->
     # Most payments have no disputes and need no further query.
     disputed = await disputes.of_payment(practice.db, found.payment.id) if found.payment.dispute_version else []
     is_new = status == 201 and not found.replayed
-    operations = [] if is_new else await refunds.operations_of(practice.db, found.payment.id)
+    operations = [] if is_new else await storage_operations.of_payment(practice.db, found.payment.id)
     public_key = await _public_key(caller, practice.db, found)
     body = models.Payment.with_details(practice, found, public_key, kept, books, disputed, operations)
     return respond(body, status, headers)

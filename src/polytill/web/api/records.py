@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from polytill.domain.states import Environment
 from polytill.flows.webhooks import receive
-from polytill.storage import audit, ledger, people, webhook_events
+from polytill.storage import audit, ledger, staff, webhook_events
 from polytill.web.api.auth import Configures, PracticeId, Reads
 from polytill.web.api.bodies import StrictRoute
 from polytill.web.api.models.ledger import Ledger
@@ -83,4 +83,4 @@ async def get_ledger(
 async def list_staff(caller: Reads, practice_id: PracticeId) -> Response:
     """List the practice's people."""
     practice = await caller.context.practice(practice_id)
-    return respond([StaffMember.of(row) for row in await people.people(practice.db)])
+    return respond([StaffMember.from_record(person) for person in await staff.listed(practice.db)])

@@ -34,7 +34,7 @@ from polytill.flows.recovery import payment_input
 from polytill.providers.contract import Customer
 from polytill.providers.customer_fields import CUSTOMER_FIELDS
 from polytill.providers.manual import CASH, ManualProvider
-from polytill.storage import ledger, overview, people, refunds
+from polytill.storage import ledger, overview, practice_profile, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.overview import Sums
 from polytill.storage.payments import Payment
@@ -84,7 +84,7 @@ async def _found(request: Request, token: str) -> tuple[Practice, PaymentDetails
 async def brand_of(practice: Practice) -> Brand:
     """The practice's branding."""
     entry = await practice.context.opening.entry(practice.id)
-    return Brand(entry.name, await people.checkout_color(practice.db), entry.zone)
+    return Brand(entry.name, await practice_profile.checkout_color(practice.db), entry.zone)
 
 
 # ── The page ──

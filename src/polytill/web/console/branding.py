@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from polytill.domain.currencies import exponent_of
 from polytill.flows.recovery import checkout
-from polytill.storage import people
+from polytill.storage import practice_profile
 from polytill.web.api.models.payment_links import SetBranding
 from polytill.web.checkout.pages import Brand, ink_on
 from polytill.web.console.flashes import Done
@@ -23,7 +23,7 @@ OURS = "#0b5f5a"  # as in tokens.css
 async def _page(request: Request, found: OfPractice, status: int = 200, **more: Any) -> Response:
     entry = found.visitor.practice
     assert entry is not None
-    color = await people.checkout_color(found.db)
+    color = await practice_profile.checkout_color(found.db)
     shown = color or OURS
     return page(
         request,

@@ -13,7 +13,7 @@ from polytill.domain.states import AttemptState, OperationState, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.payments import capture_cancel
 from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
-from polytill.storage import refunds
+from polytill.storage import operations
 from polytill.storage.payments import Payment
 from polytill.web.console.flashes import CANCELS, CAPTURES, Done
 from polytill.web.console.pages import Form, PageRoute, amount_of, errors_by_field, form_of, page, see, words_of
@@ -67,7 +67,7 @@ async def _asked(
 
 async def _outcome(found: OfPractice, payment_id: str, key: str, kind: str) -> Response:
     """Redirect to the payment with the result of the operation: done, pending or declined."""
-    operation = await refunds.operation_by_key(found.db, key)
+    operation = await operations.by_key(found.db, key)
     state = operation.state if operation else OperationState.sent
     done = (CAPTURES if kind == "capture" else CANCELS)[state]
     return see(f"{found.visitor.door}/payments/{payment_id}", done)

@@ -23,7 +23,7 @@ from polytill.flows.payments.returned_amounts import refundable, undisputed
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import RefundRequest, create_refund
 from polytill.providers.manual import ManualProvider
-from polytill.storage import audit, cases, overview, payment_lists, refunds, staff, webhook_events
+from polytill.storage import audit, cases, operations, overview, payment_lists, refunds, staff, webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.overview import Sums
@@ -195,7 +195,7 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
         request, "practice/payment.html", status, visitor=found.visitor, payment=payment, attempts=whole.attempts,
         shown=payment_status.of_taken(whole),
         called={one.id: external_identifiers(one, whole.identifiers.get(one.id, {})) for one in whole.attempts},
-        operations=await refunds.operations_of(db, payment_id),
+        operations=await operations.of_payment(db, payment_id),
         refunds=given_back, refundable=max(0, refundable(payment)), names=names, capture=can_capture(payment),
         duplicates=await _duplicates(db, whole.attempts, given_back), cancel=can_cancel(whole),
         disputes=await cards(db, payment), undisputed=undisputed(payment), books=books.get(payment.currency, Sums()),

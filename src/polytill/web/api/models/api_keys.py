@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from polytill.storage import people
+from polytill.storage import api_keys
 from polytill.web.api.requests import RequestBody
 from polytill.web.api.responses import Moment, ResponseBody
 from polytill.web.api.values import Word
@@ -41,7 +41,7 @@ class ApiKey(ResponseBody):
     revoked_at: Moment | None
 
     @classmethod
-    def of(cls, key: people.ApiKey) -> Self:
+    def of(cls, key: api_keys.ApiKey) -> Self:
         """Build it from its row."""
         return cls.from_record(key)
 

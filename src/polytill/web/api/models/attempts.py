@@ -8,7 +8,7 @@ from pydantic import Field
 
 from polytill.domain.identifiers import IdentifierKind, Identifiers
 from polytill.domain.states import AttemptState, OperationState
-from polytill.storage import attempts, refunds
+from polytill.storage import attempts, operations
 from polytill.web.api.responses import Minor, Moment, ResponseBody
 from polytill.web.code_by import CodeBy, code_by
 
@@ -58,7 +58,7 @@ class Operation(ResponseBody):
     updated_at: Moment
 
     @classmethod
-    def of(cls, operation: refunds.Operation) -> Self:
+    def of(cls, operation: operations.Operation) -> Self:
         """Build it from its row."""
         return cls.from_record(
             operation,

@@ -14,8 +14,8 @@ from polytill.flows.context import Practice
 from polytill.flows.payments.create import PaymentDetails, client_token
 from polytill.storage import payments
 from polytill.storage.disputes import Dispute as DisputeRow
+from polytill.storage.operations import Operation as OperationRow
 from polytill.storage.overview import Sums
-from polytill.storage.refunds import Operation as OperationRow
 from polytill.storage.saved_methods import StoredMethod
 from polytill.web.api.models.attempts import Attempt, Operation
 from polytill.web.api.models.disputes import Dispute

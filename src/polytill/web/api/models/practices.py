@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from polytill.domain.clock import wire_time
 from polytill.storage.practices import PracticeEntry
 from polytill.web.api.requests import RequestBody
 from polytill.web.api.responses import Moment, ResponseBody
@@ -70,8 +69,3 @@ class StaffMember(ResponseBody):
     role: str
     is_active: bool
     created_at: Moment
-
-    @classmethod
-    def of(cls, row: dict[str, Any]) -> Self:
-        """Build it from its row."""
-        return cls(**{**row, "created_at": wire_time(row["created_at"])})

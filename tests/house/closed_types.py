@@ -23,7 +23,7 @@ from simulation.judged import (
 )
 
 from polytill.domain.event_types import EventType
-from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution
+from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution, CaseState
 from polytill.domain.states import DisputeState, RefundOrigin
 from polytill.flows.payments.returned_amounts import REFUNDED_BY
 from polytill.flows.refunds.disputes import ENDS
@@ -138,7 +138,18 @@ def checked(column: str, tree: str = "practice") -> Callable[[], set[str]]:
     return found
 
 
+def reference(type_: type[StrEnum]) -> Place:
+    """The API reference, which ``./run reference`` writes from the OpenAPI document."""
+
+    def found() -> set[str]:
+        section = _after("docs/api/schemas.md", f"## {type_.__name__}").partition("\n## ")[0]
+        return set(re.findall(r"^\* `([^`]+)`", section, re.MULTILINE))
+
+    return Place(type_, "docs/api/schemas.md (call ./run reference)", found)
+
+
 PLACES: list[Place] = [
+    *(reference(type_) for type_ in (CaseKind, CaseState, CaseAction, EventType, RefundOrigin, DisputeState)),
     # ── Review cases ──
     *texts(CaseKind, "case"),
     *texts(CaseKind, "case_help"),

@@ -198,7 +198,7 @@ def simulate(
 ) -> None:
     """Run the provider simulator on 127.0.0.1, with the APIs of Stripe, Paystack and Flutterwave.
 
-    Any well-formed test key is an account. Control it under /_network (see docs/api.md).
+    Any well-formed test key is an account. Control it under /_network (see docs/simulator.md).
     """
     from polytill.simulator.app import serve as serve_simulator
 

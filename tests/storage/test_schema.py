@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,16 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.storage import migrating, schema
+from polytill.storage.api_keys import ApiKey
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import _Database
+from polytill.storage.disputes import Dispute
 from polytill.storage.migrating import Tree
+from polytill.storage.operations import Operation
+from polytill.storage.payments import Payment
+from polytill.storage.refunds import Refund
+from polytill.storage.saved_methods import StoredMethod
+from polytill.storage.staff_decisions import StaffDecision
 from tests.storage.making import empty, plain, run
 
 TREES: dict[Tree, sa.MetaData] = {"owner": schema.owner, "practice": schema.practice}
@@ -231,6 +240,25 @@ def test_a_released_migration_never_changes_with_the_metadata(tree: Tree) -> Non
             for name in (node.module or "", *(alias.name for alias in node.names))
             for part in re.split(r"[._]", name)
         }, script
+
+
+ROWS: dict[str, tuple[type, set[str]]] = {  # and the columns that only SQL reads
+    "api_keys": (ApiKey, {"key_hash"}),
+    "payments": (Payment, set()),
+    "payment_attempts": (Attempt, set()),
+    "payment_operations": (Operation, set()),
+    "refunds": (Refund, {"search_key"}),
+    "disputes": (Dispute, {"search_key"}),
+    "saved_methods": (StoredMethod, set()),
+    "staff_decisions": (StaffDecision, {"transaction_key"}),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_has_the_columns_of_its_table(name: str) -> None:
+    row, others = ROWS[name]
+    table = {**schema.owner.tables, **schema.practice.tables}[name]
+    assert {field.name for field in fields(row)} | others == set(table.columns.keys())
 
 
 def test_no_column_could_round_money() -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from polytill.domain.errors import KeyRingDiffers, NotFound, SealBroken
 from polytill.domain.sealing import KeyRing, Place
 from polytill.flows.context import Context
-from polytill.storage import audit, key_ring_keys, migrating, nodes, practices
+from polytill.storage import audit, key_ring_keys, nodes, practices
 from polytill.storage.databases import OwnerDb
 from polytill.storage.nodes import Node
 from polytill.storage.opening import Opening
@@ -63,11 +63,6 @@ async def _opens_what_is_there(owner: OwnerDb, opening: Opening, ring: KeyRing) 
         raise KeyRingDiffers(
             "The key ring does not open what is sealed in the owner database; copy the file from another node."
         ) from None
-
-
-async def is_fresh(owner: OwnerDb) -> bool:
-    """Whether this owner database was never migrated, so that a new key ring may be made for it."""
-    return await migrating.current(owner) is None
 
 
 async def nodes_without(context: Context, key_id: str) -> list[Node]:

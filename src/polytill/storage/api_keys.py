@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.storage.columns import columns_of
 from polytill.storage.databases import OwnerDb, Writes
 from polytill.storage.units import json_text, json_value, moment
 
@@ -24,7 +25,7 @@ class ApiKey:
     revoked_at: datetime | None = None
 
 
-_COLUMNS = "id, kind, practice_id, name, scopes, last4, created_at, revoked_at"
+_COLUMNS = columns_of(ApiKey)
 
 
 def _key(row: Any) -> ApiKey:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.states import AttemptState, Environment
+from polytill.storage.columns import columns_of
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import read_past, readable, reads_row
 from polytill.storage.units import moment
@@ -40,11 +41,7 @@ class Attempt:
     wire_format: int = 0  # the parameters of its create call: ``flows/payments/create.py``
 
 
-_ATTEMPT_COLUMNS = (
-    "id, payment_id, practice_id, environment, number, provider_code, config_id, credential_version, state, amount,"
-    " currency, provider_transaction_id, reason, raw_code, detail, next_action, next_lookup_at, lookups, created_at,"
-    " updated_at, unclear_since, wire_format"
-)
+_ATTEMPT_COLUMNS = columns_of(Attempt)
 
 
 @reads_row

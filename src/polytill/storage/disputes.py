@@ -8,6 +8,7 @@ from typing import Any
 
 from polytill.domain.identifiers import identifier_key
 from polytill.domain.states import CountedAs, DisputeKind, DisputeReason, DisputeState, Environment
+from polytill.storage.columns import columns_of, insert_into
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import reads_row
 from polytill.storage.units import moment
@@ -49,18 +50,14 @@ class Dispute:
         return self.state is DisputeState.open and (self.kind is DisputeKind.chargeback or self.funds_withdrawn)
 
 
-_COLUMNS = (
-    "id, payment_id, practice_id, environment, provider_dispute_id, state, provider_state, amount, currency,"
-    " funds_withdrawn, due_at, created_at, updated_at, attempt_id, kind, reason, provider_reason, booked,"
-    " counted_as, funds_returned"
-)
+_COLUMNS = columns_of(Dispute)
+_INSERT = insert_into("disputes", f"{_COLUMNS}, search_key")
 
 
 def insert(unit: Writes, dispute: Dispute) -> None:
     """A dispute that a provider reported. ``Duplicate`` if it is known already."""
     unit.add(
-        f"INSERT INTO disputes ({_COLUMNS}, search_key)"  # noqa: S608
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
+        _INSERT,
         dispute.id, dispute.payment_id, dispute.practice_id, dispute.environment.value, dispute.provider_dispute_id,
         dispute.state.value, dispute.provider_state, dispute.amount, dispute.currency, dispute.funds_withdrawn,
         dispute.due_at, dispute.created_at, dispute.updated_at, dispute.attempt_id, dispute.kind.value,

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.states import Environment, OperationState
+from polytill.storage.columns import columns_of
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import overdue_sql, read_past, readable, reads_row
 from polytill.storage.units import moment
@@ -36,10 +37,7 @@ class Operation:
     detail: str | None = None
 
 
-_OPERATION = (
-    "id, payment_id, practice_id, environment, attempt_id, kind, amount, state, reason, raw_code, idempotency_key,"
-    " fingerprint, created_by, next_lookup_at, lookups, created_at, updated_at, detail"
-)
+_OPERATION = columns_of(Operation)
 
 
 @reads_row

@@ -47,7 +47,7 @@ STANDINGS = {
     "part_refunded": "p.amount_refunded > 0 AND p.amount_refunded < p.amount_captured",
     "disputed": "EXISTS (SELECT 1 FROM disputes d WHERE d.payment_id = p.id AND d.state = 'open')",
 }
-_COLUMNS = ", ".join(f"p.{name.strip()}" for name in PAYMENT_COLUMNS.split(","))
+_COLUMNS = ", ".join(f"p.{name}" for name in PAYMENT_COLUMNS.split(", "))
 
 
 async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:

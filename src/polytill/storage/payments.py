@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
+from polytill.storage.columns import columns_of
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
@@ -84,15 +85,7 @@ class Change:
     clear_reasons: bool = field(default=False)
 
 
-PAYMENT_COLUMNS = (
-    "id, practice_id, environment, status, amount, currency, payment_method, capture_mode, amount_authorized,"
-    " amount_captured, amount_refunded, refund_reserved, amount_lost, duplicate_refunded, amount_disputed,"
-    " dispute_version, provider_code,"
-    " provider_transaction_id, provider_response, provider_fee, provider_fee_currency, customer_email, customer_name,"
-    " customer_phone, description, reference, metadata, return_url, failure_reason, cancel_reason, pinned_provider,"
-    " idempotency_key, fingerprint, created_by, expires_at, created_at, updated_at, version, save_method, saved_method_id,"
-    " method_details, number"
-)
+PAYMENT_COLUMNS = columns_of(Payment)
 
 
 @reads_row

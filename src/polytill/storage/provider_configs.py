@@ -16,8 +16,6 @@ from polytill.domain.states import Environment
 from polytill.storage.databases import PracticeDb, Tx, Writes
 from polytill.storage.units import json_text, json_value, moment
 
-SECRET_FIELDS = ("public_key", "secret_key", "webhook_secret")
-
 
 @dataclass(slots=True)
 class CredentialSet:

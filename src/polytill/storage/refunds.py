@@ -8,6 +8,7 @@ from typing import Any
 
 from polytill.domain.identifiers import identifier_key
 from polytill.domain.states import REFUND_VOID, Environment, RefundOrigin, RefundState
+from polytill.storage.columns import columns_of
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import known_or, overdue_sql, read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
@@ -74,11 +75,7 @@ def duplicate_key(attempt_id: str, known: list[Refund]) -> str:
     return f"{_DUPLICATE}{attempt_id} {sum(r.returns_duplicate and r.attempt_id == attempt_id for r in known)}"
 
 
-_REFUND = (
-    "id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason, origin, failure_reason,"
-    " raw_code, provider_refund_id, provider_response, booked, booked_duplicate, idempotency_key, fingerprint,"
-    " created_by, next_lookup_at, lookups, created_at, updated_at, provider_dispute_id, detail, unclear_since, is_reversal"
-)
+_REFUND = columns_of(Refund)
 
 
 @reads_row

@@ -15,6 +15,7 @@ from typing import Any
 from polytill.domain.sealing import DataKey, Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
+from polytill.storage.columns import columns_of, insert_into
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.units import moment
 
@@ -43,10 +44,8 @@ class StoredMethod:
     removed_at: datetime | None = None
 
 
-_COLUMNS = (
-    "id, practice_id, environment, payment_id, config_id, provider_code, customer_email, kind, brand, last4, expires,"
-    " fingerprint, provider_customer_id, sealed_token, created_at, same_card, customer_key, removed_at"
-)
+_COLUMNS = columns_of(StoredMethod)
+_INSERT = insert_into("saved_methods", _COLUMNS) + " ON CONFLICT (payment_id) DO NOTHING"
 
 
 def token_place(method_id: str, environment: Environment) -> Place:
@@ -72,9 +71,7 @@ def _kept(row: Any) -> StoredMethod:
 def insert_once(unit: Writes, kept: StoredMethod) -> None:
     """Insert a copy of a method for a payment. The first one reported stays: a payment saves one."""
     unit.add(
-        f"INSERT INTO saved_methods ({_COLUMNS})"  # noqa: S608
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
-        " ON CONFLICT (payment_id) DO NOTHING",
+        _INSERT,
         kept.id, kept.practice_id, kept.environment.value, kept.payment_id, kept.config_id, kept.provider_code,
         kept.customer_email, kept.kind, kept.brand, kept.last4, kept.expires, kept.fingerprint,
         kept.provider_customer_id, kept.sealed_token, kept.created_at, kept.same_card, kept.customer_key, kept.removed_at,

@@ -9,6 +9,7 @@ from typing import Any
 from polytill.domain.identifiers import identifier_key
 from polytill.domain.states import DecidedOn, Environment
 from polytill.storage.attempts import Attempt
+from polytill.storage.columns import columns_of, insert_into
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.units import moment
 
@@ -35,10 +36,8 @@ class StaffDecision:
     decided_at: datetime
 
 
-_COLUMNS = (
-    "id, practice_id, environment, payment_id, attempt_id, decided_on, subject, is_done, config_id, transaction_id,"
-    " amount, currency, note, decided_by, decided_at"
-)
+_COLUMNS = columns_of(StaffDecision)
+_INSERT = insert_into("staff_decisions", f"{_COLUMNS}, transaction_key")
 
 
 def insert(unit: Writes, decision: StaffDecision) -> None:
@@ -46,8 +45,7 @@ def insert(unit: Writes, decision: StaffDecision) -> None:
     configuration was decided to be paid by the same transaction."""
     name = decision.transaction_id if decision.decided_on is DecidedOn.payment else None
     unit.add(
-        f"INSERT INTO staff_decisions ({_COLUMNS}, transaction_key)"  # noqa: S608
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+        _INSERT,
         decision.id,
         decision.practice_id,
         decision.environment.value,

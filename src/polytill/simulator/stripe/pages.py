@@ -13,8 +13,6 @@ from polytill.simulator.stripe.payments import Desk
 from polytill.simulator.stripe.shapes import Intent
 from polytill.simulator.wire import PayPage, with_query
 
-_UNPAID = ("requires_payment_method", "requires_confirmation", "requires_action")
-
 
 def _begin(desk: Desk, tx: Transaction) -> None:
     """The payer submits a Checkout Session for the first time, which creates its intent."""

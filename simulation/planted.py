@@ -212,7 +212,7 @@ def out_of_order_regress() -> list[Swap]:
 @bug
 def other_amount_booked() -> list[Swap]:
     """Any paid amount counts as the payment."""
-    return [(settle, "_fits", lambda *args: True)]
+    return [(payments_decide, "_fits", lambda *args: True)]
 
 
 @bug
@@ -224,7 +224,7 @@ def second_success_dropped() -> list[Swap]:
         verdict = succeeded(payment, attempt, outcome)
         return payments_decide.Verdict() if any(case.kind == "duplicate_payment" for case in verdict.cases) else verdict
 
-    return [(settle, "_succeeded", only_first)]
+    return [(payments_decide, "_succeeded", only_first)]
 
 
 @bug
@@ -254,7 +254,7 @@ def no_compare_and_set() -> list[Swap]:
 
     return [
         (payments, "change", blind(payments.change, " AND status = $2")),
-        (payments, "change_attempt", blind(attempts.change, " AND state = $2")),
+        (attempts, "change", blind(attempts.change, " AND state = $2")),
     ]
 
 
@@ -424,7 +424,7 @@ def comparison_without_disputes() -> list[Swap]:
     async def compared(*_: Any) -> bool:
         return True
 
-    return [(compare_payments, "compare_disputes", compared)]
+    return [(compare_payments, "reconcile_disputes", compared)]
 
 
 @bug
@@ -434,4 +434,4 @@ def refunds_never_asked_again() -> list[Swap]:
     async def asked(*_: Any) -> None:
         return None
 
-    return [(compare_payments, "ask_again", asked)]
+    return [(compare_payments, "look_up_missing", asked)]

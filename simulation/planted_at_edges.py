@@ -55,7 +55,7 @@ def inquiry_taken_for_chargeback() -> list[Swap]:
 @bug_at_edges
 def inquiry_told_as_dispute() -> list[Swap]:
     """The host application receives an inquiry as a dispute."""
-    return [(settle_disputes, "_noun", lambda dispute: "dispute")]
+    return [(settle_disputes, "_is_inquiry", lambda dispute: False)]
 
 
 @bug_at_edges

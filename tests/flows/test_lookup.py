@@ -13,6 +13,7 @@ from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows.context import Practice
+from polytill.flows.finding import Finding
 from polytill.flows.next_action import open_action
 from polytill.flows.payments.settle import settle
 from polytill.flows.recovery import checkout, lookup
@@ -378,9 +379,8 @@ async def test_a_fee_that_two_learn_at_once_is_booked_once(scene: Scene) -> None
     scene.wire.says("create", paid(fee=None))
     taken = await scene.pay()
     for _ in range(2):
-        await settle(
-            Practice(scene.context, scene.db), replace(taken.payment), taken.attempts[0], paid(fee=15), "lookup"
-        )
+        practice, finding = Practice(scene.context, scene.db), Finding(paid(fee=15), "lookup")
+        await settle(practice, replace(taken.payment), taken.attempts[0], finding)
     assert (await scene.payment(taken.payment.id)).provider_fee == 15
     rows = await scene.db.fetch("SELECT SUM(amount) AS total FROM ledger_lines WHERE account = 'fees'")
     assert [row["total"] for row in rows] == [15]

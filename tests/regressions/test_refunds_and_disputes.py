@@ -18,6 +18,7 @@ from polytill.domain.errors import Conflict
 from polytill.domain.money import Money
 from polytill.flows.context import Practice
 from polytill.flows.refunds import create as refunding
+from polytill.flows.refunds.disputes import DisputeFinding
 from polytill.flows.review import resolve
 from polytill.flows.webhooks.receive import apply_dispute
 from polytill.providers.contract import DisputeFact, RefundFact
@@ -387,11 +388,9 @@ async def test_a_dispute_that_is_won_later_gives_the_loss_back(scene: Scene) -> 
     await scene.configure()
     payment = await scene.succeeded()
     [attempt] = await scene.attempts(payment.id)
-    for state, is_current in (("lost", False), ("won", True)):
-        fact = dispute(payment, state, 600)
-        await apply_dispute(
-            Practice(scene.context, scene.db), payment, attempt, fact, lambda _: None, is_current=is_current
-        )
+    for state, source in (("lost", "webhook"), ("won", "lookup")):
+        finding = DisputeFinding(dispute(payment, state, 600), source)
+        await apply_dispute(Practice(scene.context, scene.db), payment, attempt, finding, lambda _: None)
     assert await booked(scene, payment) == (0, 0, 985)
     assert await scene.cases() == []
     await scene.books_agree()

@@ -183,3 +183,5 @@ ATTEMPT_WON = frozenset({_A.succeeded})
 REFUND_RESERVES = frozenset({_R.sent, _R.pending, _R.unknown})
 REFUND_DONE = frozenset({_R.succeeded})
 REFUND_VOID = frozenset({_R.declined, _R.not_sent, _R.failed})
+# The provider accepted these, and refunded nothing in the end.
+REFUNDED_NOTHING = frozenset({_R.failed, _R.declined})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from polytill.domain.errors import NotNow
 from polytill.domain.identifiers import IdentifierKind, Identifiers
@@ -12,9 +13,10 @@ from polytill.flows.handler_guard import declared
 from polytill.flows.handlers import handler_for
 from polytill.providers.contract import Fact, PaymentFact, RefundFact
 from polytill.providers.outcomes import Outcome, Succeeded
-from polytill.storage import attempts, payment_identifiers, refunds
+from polytill.storage import attempts, payment_identifiers, payments, refunds
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
 
@@ -73,6 +75,30 @@ async def with_unsigned_identifiers(
         also(unit)
 
     return with_names
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The attempt that a fact names, with its payment. ``owner``: the attempt that has the fact's provider id, if the
+    fact is about a payment."""
+
+    attempt: Attempt
+    payment: Payment
+    owner: Attempt | None = None
+
+
+async def named_by_fact(db: PracticeDb, config_id: int, environment: Environment, fact: Fact) -> Named | None:
+    """The attempt that a fact is about, as ``attempt_of`` finds it, with its payment: one read for a payment's fact."""
+    if not isinstance(fact, PaymentFact):
+        attempt = await attempt_of(db, config_id, environment, fact)
+        payment = await payments.by_id(db, attempt.payment_id) if attempt else None
+        return Named(attempt, payment) if attempt and payment else None
+    reference, transaction = str(fact.reference or ""), fact.provider_transaction_id or None
+    found = await attempts.named(db, reference, config_id, environment, transaction)
+    owned = [one for one in found if transaction and one[0].provider_transaction_id == transaction]
+    owned = [one for one in owned if (one[0].config_id, one[0].environment) == (config_id, environment)]
+    named = next((one for one in found if one[0].id == reference), owned[0] if owned else None)
+    return Named(*named, owned[0][0] if owned else None) if named else None
 
 
 async def attempt_of(db: PracticeDb, config_id: int, environment: Environment, fact: Fact) -> Attempt | None:

@@ -32,7 +32,7 @@ from polytill.storage import attempts, cases, payments
 from polytill.storage.attempts import Attempt
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
-from polytill.storage.provider_configs import Account, Configuration, CredentialSet, open_credentials
+from polytill.storage.provider_configs import Account, Configuration, CredentialSet, Opened, open_credentials
 from polytill.storage.units import work_is_open
 
 LOOKUPS = frozenset({"confirm_payment", "lookup_payment", "lookup_refund"})
@@ -73,7 +73,7 @@ def build(practice: Practice, entry: ProviderEntry, account: Account, for_webhoo
         base_url,
         opened.public_key,
         opened.secret_key,
-        webhook_secrets(practice, cls, account) if for_webhook else (),
+        _webhook_secrets(practice, cls, account, opened) if for_webhook else (),
         opened.config,
         hook_url(practice.context, account.configuration.hook_token),
     )
@@ -91,8 +91,11 @@ def hook_url(context: Context, token: str) -> str:
     return f"{context.settings.public_url}/hooks/{token}"
 
 
-def webhook_secrets(practice: Practice, cls: type[Handler], account: Account) -> tuple[Secret, ...]:
-    """The secrets that verify a webhook of an account's environment: the current ones, and superseded ones for a while."""
+def _webhook_secrets(practice: Practice, cls: type[Handler], account: Account, opened: Opened) -> tuple[Secret, ...]:
+    """The secrets that verify a webhook of an account's environment: the current ones, and superseded ones for a while.
+
+    ``opened``: the account's own credentials, which are open already; every other set is opened here.
+    """
     configuration = account.configuration
     honoured_since = practice.context.world.after(-practice.context.settings.rotation_overlap_s)
     found: list[Secret] = []
@@ -101,8 +104,10 @@ def webhook_secrets(practice: Practice, cls: type[Handler], account: Account) ->
             continue
         if kept.state == "superseded" and (kept.superseded_at is None or kept.superseded_at < honoured_since):
             continue
-        opened = open_credentials(practice.db.data_key, configuration.provider_code, kept)
-        secret = opened.secret_key if cls.webhook_signed_with == "secretKey" else opened.webhook_secret
+        its = opened
+        if kept.version != opened.version:
+            its = open_credentials(practice.db.data_key, configuration.provider_code, kept)
+        secret = its.secret_key if cls.webhook_signed_with == "secretKey" else its.webhook_secret
         if secret and secret not in found:
             found.append(secret)
     return tuple(found)

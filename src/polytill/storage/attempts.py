@@ -9,6 +9,7 @@ from typing import Any
 from polytill.domain.states import AttemptState, Environment
 from polytill.storage.columns import columns_of
 from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.payments import PAYMENT_COLUMNS, Payment, payment_of
 from polytill.storage.reading import read_past, readable, reads_row
 from polytill.storage.units import moment
 
@@ -42,6 +43,14 @@ class Attempt:
 
 
 _ATTEMPT_COLUMNS = columns_of(Attempt)
+
+_OF_ATTEMPT, _OF_PAYMENT = _ATTEMPT_COLUMNS.split(", "), PAYMENT_COLUMNS.replace(",", " ").split()
+_WITH_PAYMENT = ", ".join([*(f"a.{name}" for name in _OF_ATTEMPT), *(f"p.{name} AS p_{name}" for name in _OF_PAYMENT)])
+
+
+def _with_payment(row: dict[str, Any]) -> tuple[Attempt, Payment]:
+    of_payment = {name: row.pop(f"p_{name}") for name in _OF_PAYMENT}
+    return _attempt(row), payment_of(of_payment)
 
 
 @reads_row
@@ -145,6 +154,22 @@ async def by_id(db: PracticeDb, attempt_id: str) -> Attempt | None:
     """One attempt."""
     row = await db.one(f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts WHERE id = $1", attempt_id)  # noqa: S608
     return _attempt(row) if row else None
+
+
+async def named(
+    db: PracticeDb, reference: str | None, config_id: int, environment: Environment, transaction_id: str | None
+) -> list[tuple[Attempt, Payment]]:
+    """The attempts that our reference or the provider's id names, the oldest first, each with its payment: one read."""
+    rows = await db.fetch(
+        f"SELECT {_WITH_PAYMENT} FROM payment_attempts a JOIN payments p ON p.id = a.payment_id"  # noqa: S608
+        " WHERE a.id = $1 OR (a.config_id = $2 AND a.provider_transaction_id = $3 AND a.environment = $4)"
+        " ORDER BY a.created_at, a.id",
+        reference,
+        config_id,
+        transaction_id,
+        environment.value,
+    )
+    return [_with_payment(dict(row)) for row in rows]
 
 
 async def by_provider_id(

@@ -85,9 +85,10 @@ def insert_once(unit: Writes, event: WebhookEvent) -> None:
 def finish(
     unit: Writes, event: WebhookEvent, state: EventState, reason: str | None, payment_id: str | None, now: datetime
 ) -> None:
-    """Record what happened to it."""
+    """Record what happened to it. ``event`` gets the state that the unit writes."""
     if event.has_more and state is EventState.applied:
         state, reason = EventState.received, HAS_MORE
+    event.state, event.reason = state, reason
     unit.add(
         "UPDATE webhook_events SET state = $2, reason = $3, payment_id = COALESCE($4, payment_id), tries = tries + 1,"
         " applied_at = $5 WHERE id = $1",
@@ -176,6 +177,21 @@ async def without_payment(db: PracticeDb, config_id: int) -> list[WebhookEvent]:
         config_id,
     )
     return readable(rows, _event)
+
+
+async def held_back(db: PracticeDb, payment_id: str | None, config_id: int | None, but: str) -> tuple[bool, bool]:
+    """Whether webhooks about a payment wait or are parked, and whether a configuration has parked ones without a known
+    payment. ``but``: the id of one that does not count. None: not asked."""
+    row = await db.one(
+        "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE payment_id = $1 AND state IN ('received', 'parked')"
+        " AND id <> $3) AS of_payment, EXISTS (SELECT 1 FROM webhook_events WHERE config_id = $2"
+        " AND state = 'parked' AND reason = 'unknown_reference') AS of_configuration",
+        payment_id,
+        config_id,
+        but,
+    )
+    assert row is not None
+    return bool(row["of_payment"]), bool(row["of_configuration"])
 
 
 async def count(db: PracticeDb, state: str | None = None, payment_id: str | None = None) -> int:

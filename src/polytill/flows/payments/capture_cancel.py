@@ -14,6 +14,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.context import Context, Practice, log
+from polytill.flows.finding import AddSteps, ExtraSteps, Finding, FindingKind
 from polytill.flows.handlers import check_amount, required_handler
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import charges_at_once, unless_stale
@@ -222,7 +223,8 @@ async def _end_here(
     practice: Practice, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
 ) -> PaymentDetails:
     """Cancel a payment that no customer has started to pay. Declined if one has started since the lookup."""
-    payment, attempt = await settle(practice, payment, attempt, outcome, "answer", unless_moved=True)
+    finding = Finding(outcome, "answer", FindingKind.conclusion)
+    payment, attempt = await settle(practice, payment, attempt, finding)
     with suppress(Stale):  # a worker has already ended the operation
         await _end(practice, payment, attempt, operation)
     return await details_of(practice.db, payment)
@@ -288,9 +290,9 @@ async def _settle(
         queue(unit)
 
     # A call that was not sent, or whose outcome is unknown, proves nothing about the payment itself.
-    fact = Unknown(Reason.timeout) if isinstance(outcome, NotSent | Unknown) else outcome
+    fact = Finding(Unknown(Reason.timeout) if isinstance(outcome, NotSent | Unknown) else outcome, "answer")
     try:
-        payment, _ = await settle(practice, payment, attempt, fact, "answer", None, also)
+        payment, _ = await settle(practice, payment, attempt, fact, ExtraSteps(also))
     except Stale:
         found = await operations.by_key(practice.db, operation.idempotency_key)
         if found is None or found.state is operation.state:
@@ -298,7 +300,7 @@ async def _settle(
         # A worker settled the operation, or found it still open, while the call was in progress.
         if found.state in OPERATION_OPEN:
             return await _settle(practice, payment, attempt, found, outcome)
-        payment, _ = await settle(practice, payment, attempt, fact, "answer")
+        payment, _ = await settle(practice, payment, attempt, fact)
     await _keep_words(practice.db, attempt, outcome)
     log.info(
         "operation_settled",
@@ -346,7 +348,7 @@ async def _end(practice: Practice, payment: Payment, attempt: Attempt, operation
     await practice.db.commit(unit)
 
 
-async def _noted(practice: Practice, payment: Payment, before: Operation, after: Operation) -> Callable[[Unit], None]:
+async def _noted(practice: Practice, payment: Payment, before: Operation, after: Operation) -> AddSteps:
     """The step that opens or closes the case of an operation whose outcome was unknown."""
     if before.state is not OperationState.unknown:
         return lambda _: None

@@ -17,6 +17,7 @@ from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, Pa
 from polytill.flows.command import Command
 from polytill.flows.commits import until_committed
 from polytill.flows.context import CHECKED_TTL_S, Context, Practice, Snapshot
+from polytill.flows.finding import ExtraSteps, Finding
 from polytill.flows.identifiers import named_by_outcome
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments import customers, saved_methods
@@ -176,14 +177,8 @@ async def _create(
     if context.use_is_news(practice_id, attempt.config_id):
         provider_configs.touch(unit, attempt.config_id, now)
     out = {o.code: o.reason for o in found.excluded}
-    audit.append(
-        unit,
-        now,
-        command.actor,
-        "payment.created",
-        payment.id,
-        {"route": found.reason, "why": found.why, "excluded": out},
-    )
+    detail = {"route": found.reason, "why": found.why, "excluded": out}
+    audit.append(unit, now, command.actor, "payment.created", payment.id, detail)
     if also is not None:
         also(unit, payment)
     try:
@@ -214,7 +209,8 @@ async def attempt_in_turn(
         successor = None
         if number < len(ranked) and _may_fail_over(outcome):
             successor = new_attempt(practice.context, payment, ranked[number], attempt.number + 1, practice.now())
-        payment, attempts[-1] = await settle(practice, payment, attempt, outcome, "answer", successor)
+        steps = ExtraSteps(successor=successor)
+        payment, attempts[-1] = await settle(practice, payment, attempt, Finding(outcome, "answer"), steps)
         if successor is None:
             break
         if await storage_attempts.by_id(practice.db, successor.id) is None:

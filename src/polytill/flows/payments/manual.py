@@ -6,6 +6,7 @@ from polytill.domain.errors import Conflict, Stale, invalid
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows.context import Context
+from polytill.flows.finding import ExtraSteps, Finding, FindingKind
 from polytill.flows.handlers import handler_for
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
@@ -40,6 +41,7 @@ async def confirm_manual_payment(
     money = Money(amount, payment.currency)
     seen = {"note": note, "proof": proof, "confirmedBy": actor}
     said = Succeeded(money, attempt.id, fee=Money(0, payment.currency), response=seen)
+    finding = Finding(said, "staff", FindingKind.conclusion)
 
     def also(unit: Unit) -> None:
         detail = {"attempt": attempt.id, "amount": amount, "note": note, "proof": proof}
@@ -47,7 +49,7 @@ async def confirm_manual_payment(
 
     # Only the first of two concurrent confirmations is recorded; the second changes nothing and writes no audit line.
     for _ in range(TRIES):
-        payment, attempt = await settle(practice, payment, attempt, said, "staff", None, also, unless_moved=True)
+        payment, attempt = await settle(practice, payment, attempt, finding, ExtraSteps(also))
         if attempt.state is AttemptState.succeeded:
             return await details_of(practice.db, payment)
     raise Stale

@@ -16,6 +16,7 @@ from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import AttemptState
 from polytill.flows.context import Practice
 from polytill.flows.events import record_event
+from polytill.flows.finding import ExtraSteps, Finding
 from polytill.flows.payments import contradictions
 from polytill.flows.payments.decide import mismatch
 from polytill.flows.payments.settle import settle
@@ -53,7 +54,7 @@ async def book(
     if not isinstance(outcome, Succeeded) or outcome.authorized_only or outcome.provider_transaction_id != named:
         return None
     if again is not None:
-        await settle(practice, payment, again, outcome, source)
+        await settle(practice, payment, again, Finding(outcome, source))
     elif outcome.amount != amount:
         await _not_booked(practice, payment, attempt, outcome)
     else:
@@ -62,7 +63,7 @@ async def book(
             if own is not None:
                 fresh = await payments.by_id(practice.db, payment.id)
                 assert fresh is not None
-                await settle(practice, fresh, own, outcome, source)
+                await settle(practice, fresh, own, Finding(outcome, source))
             else:
                 await _book_as_its_own(practice, payment, attempt, outcome, number, source)
         except (Duplicate, Stale):  # another webhook about it was first
@@ -94,7 +95,7 @@ async def _book_as_its_own(
         contradictions.contradict(practice.context, unit, payment, against)
         audit.append(unit, now, source, "payment.paid_again", attempt.payment_id, detail)
 
-    await settle(practice, payment, again, outcome, source, also=also, is_new=True)
+    await settle(practice, payment, again, Finding(outcome, source), ExtraSteps(also, stores_attempt=True))
 
 
 async def _not_booked(practice: Practice, payment: Payment, attempt: Attempt, outcome: Succeeded) -> None:

@@ -9,7 +9,7 @@ from polytill.domain.states import DisputeKind, DisputeState
 from polytill.flows.context import Practice
 from polytill.flows.handlers import handler_for
 from polytill.flows.listing import EntryReader, attempt_listed, listed, warn_too_long, without_webhook
-from polytill.flows.refunds.disputes import confirm_end
+from polytill.flows.refunds.disputes import DisputeFinding, confirm_end
 from polytill.flows.webhooks.receive import apply_dispute
 from polytill.providers.contract import DisputeFact
 from polytill.storage import disputes, payments
@@ -61,7 +61,7 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: DisputeFa
     payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
     # A lost dispute about unknown money stays open, and is therefore listed again.
-    return await apply_dispute(practice, payment, attempt, fact, without_webhook, is_current=True)
+    return await apply_dispute(practice, payment, attempt, DisputeFinding(fact, "lookup"), without_webhook)
 
 
 def _is_news(before: Dispute, fact: DisputeFact) -> bool:

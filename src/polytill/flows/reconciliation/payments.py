@@ -16,6 +16,7 @@ from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import AttemptState, Environment
 from polytill.flows.context import Context, Practice, log
+from polytill.flows.finding import Finding
 from polytill.flows.handlers import handler_for
 from polytill.flows.listing import EntryReader, attempt_listed, listed, warn_too_long
 from polytill.flows.listing_progress import OVERLAP, Period, Progress
@@ -207,7 +208,7 @@ async def _asked(practice: Practice, payment: Payment, attempt: Attempt, fact: P
         outcome = await fetched(practice, attempt, fact.provider_transaction_id)
         outcome = unless_stale(practice.db, payment, attempt, outcome)
         if not isinstance(outcome, Unknown | NotSent):
-            payment, settled = await settle(practice, payment, attempt, outcome, "lookup")
+            payment, settled = await settle(practice, payment, attempt, Finding(outcome, "lookup"))
             await receive.apply_after(practice, attempt, settled)
             return payment, settled
     payment = await lookup.refresh(practice, payment, attempt)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, ATTEMPT_WON, AttemptState, PaymentStatus
 from polytill.flows.context import Context, Practice, log
+from polytill.flows.finding import ExtraSteps, Finding, FindingKind
 from polytill.flows.handlers import handler_for
 from polytill.flows.next_action import charges_at_once, unless_stale
 from polytill.flows.payments import capture_cancel, contradictions
@@ -127,14 +128,15 @@ async def _refreshed(practice: Practice, payment: Payment, attempt: Attempt, sou
     if follows is not None and newest is not None:
         follows.credential_version = newest.version  # the provider may reject the keys of the lost link by now
     # The link is lost only as long as nobody has it: the answer of its own call may arrive during this lookup.
-    payment, _ = await settle(practice, payment, attempt, outcome, source, follows, unless_moved=True)
+    finding = Finding(outcome, source, FindingKind.conclusion)
+    payment, _ = await settle(practice, payment, attempt, finding, ExtraSteps(successor=follows))
     if follows is None or await storage_attempts.by_id(practice.db, follows.id) is None:
         return payment, outcome
     named = await practice.context.opening.entry(practice.id)
     configuration = await configuration_of(practice, follows.config_id, follows.credential_version)
     assert configuration is not None  # this configuration was just used for the lookup
     answer = await start(practice, named.name, payment, follows, configuration)
-    return (await settle(practice, payment, follows, answer, "answer"))[0], answer
+    return (await settle(practice, payment, follows, Finding(answer, "answer")))[0], answer
 
 
 async def _before_lookup(practice: Practice, attempt: Attempt, source: str) -> tuple[Payment, Attempt]:
@@ -148,7 +150,7 @@ async def _before_lookup(practice: Practice, attempt: Attempt, source: str) -> t
     payment = await _read(practice.db, fresh.payment_id)
     if fresh.state is not AttemptState.sent:
         return payment, fresh
-    return await settle(practice, payment, fresh, Unknown(Reason.timeout), source)
+    return await settle(practice, payment, fresh, Finding(Unknown(Reason.timeout), source))
 
 
 async def _settled(
@@ -158,7 +160,7 @@ async def _settled(
     adopted = await contradictions.adopted(practice, attempt, told)
     if adopted is not attempt:
         payment, attempt = await _read(practice.db, payment.id), adopted
-    payment, settled = await settle(practice, payment, attempt, outcome, source)
+    payment, settled = await settle(practice, payment, attempt, Finding(outcome, source))
     # The first lookup also processes webhooks that arrived before the answer that named the transaction.
     before = attempt if attempt.lookups else replace(attempt, provider_transaction_id=None)
     await receive.apply_after(practice, before, settled)
@@ -268,7 +270,8 @@ async def expire(practice: Practice, payment: Payment) -> Payment:
         if concluded:
             # Closed at the provider, or not closable: a late success would still be settled.
             outcome = Declined(Reason.expired, True, "expired", "Nobody paid in time.")
-        payment, _ = await settle(practice, payment, attempt, outcome, "expiry", unless_moved=concluded)
+        kind = FindingKind.conclusion if concluded else FindingKind.fact
+        payment, _ = await settle(practice, payment, attempt, Finding(outcome, "expiry", kind))
     return payment
 
 

@@ -18,6 +18,7 @@ from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.text import visible
 from polytill.flows.context import Context, Practice
+from polytill.flows.finding import Finding
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers
@@ -113,7 +114,8 @@ async def _pass_on(
     outcome = await call_for(practice, attempt, "continue_payment", params)
     if isinstance(outcome, Unknown):
         return await details_of(practice.db, await lookup.refresh(practice, payment, attempt))
-    payment, _ = await settle(practice, payment, attempt, _forgetful(outcome, params.values), "answer")
+    finding = Finding(_forgetful(outcome, params.values), "answer")
+    payment, _ = await settle(practice, payment, attempt, finding)
     return await details_of(practice.db, payment)
 
 

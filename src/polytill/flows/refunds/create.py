@@ -11,6 +11,7 @@ from polytill.domain.money import MAX_MINOR, Money
 from polytill.domain.states import REFUND_RESERVES, RefundOrigin, RefundState
 from polytill.flows.command import Command
 from polytill.flows.context import Context, Practice
+from polytill.flows.finding import Finding
 from polytill.flows.handlers import check_amount, handler_for, required_handler
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.create import current_attempt, find
@@ -165,7 +166,7 @@ async def send(practice: Practice, payment: Payment, attempt: Attempt, refund: R
         refund.reason,
     )
     outcome = await call_for(practice, attempt, "refund_payment", params)
-    return await settle_refund(practice, refund, outcome, "answer")
+    return await settle_refund(practice, refund, Finding(outcome, "answer"))
 
 
 def _is_full(payment: Payment, attempt: Attempt, refund: Refund) -> bool:
@@ -176,7 +177,7 @@ def _is_full(payment: Payment, attempt: Attempt, refund: Refund) -> bool:
 async def refresh(practice: Practice, refund: Refund, source: str = "lookup") -> Refund:
     """Look up the outcome of a refund, and settle by the answer."""
     refund, outcome = await look_up(practice, refund, source)
-    return await settle_refund(practice, refund, outcome, source)
+    return await settle_refund(practice, refund, Finding(outcome, source))
 
 
 async def look_up(practice: Practice, refund: Refund, source: str, called: str | None = None) -> tuple[Refund, Outcome]:
@@ -191,7 +192,7 @@ async def look_up(practice: Practice, refund: Refund, source: str, called: str |
     assert fresh is not None
     refund = fresh
     if refund.state is RefundState.sent:
-        refund = await settle_refund(practice, refund, Unknown(Reason.timeout), source)
+        refund = await settle_refund(practice, refund, Finding(Unknown(Reason.timeout), source))
     attempt = await attempts.by_id(practice.db, refund.attempt_id)
     payment = await payments.by_id(practice.db, refund.payment_id)
     assert attempt is not None

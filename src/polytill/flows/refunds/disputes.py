@@ -6,7 +6,7 @@ An inquiry is a question without funds withdrawn. It has a case and events of it
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from polytill.domain.errors import InvalidAmount
@@ -17,10 +17,11 @@ from polytill.domain.states import REFUND_DONE, CountedAs, DisputeKind, DisputeR
 from polytill.flows.commits import ANOTHER_WAS_FIRST, until_committed
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.events import open_case, open_currency_case, record_event
+from polytill.flows.finding import AddSteps, Finding
 from polytill.flows.payments import returned_amounts, reversals
 from polytill.flows.payments.create import current_attempt
 from polytill.flows.payments.returned_amounts import News
-from polytill.flows.refunds.settle import Also, settle_refund
+from polytill.flows.refunds.settle import settle_refund
 from polytill.providers.contract import DisputeFact
 from polytill.providers.outcomes import Declined, Reason
 from polytill.providers.wire_amounts import from_wire
@@ -55,29 +56,45 @@ ENDS = {
 }
 
 
-async def apply_dispute_fact(
-    practice: Practice, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Also, is_current: bool = False
-) -> None:
-    """Record a dispute about an attempt of a payment, and book what a lost one took.
+@dataclass(frozen=True, slots=True)
+class DisputeFinding:
+    """A fact about a dispute with its source: a ``webhook``, or a ``lookup`` in the provider's listing, which reports
+    the current state."""
 
-    ``is_current``: the fact is the provider's current state (from a listing), unlike an older webhook. If it differs
-    from the recorded end of a dispute, it is booked.
-    """
-    fact = _priced(attempt, fact)
+    fact: DisputeFact
+    source: str
+
+    def still_holds(self, before: Dispute | None) -> bool:
+        """Whether it says something about a dispute as it is recorded. A dispute that has ended is not reopened, and gets
+        another end only from a source that reports the current state; an inquiry may become a chargeback."""
+        if before is None:
+            return True
+        state = DisputeState(self.fact.state)
+        escalated = (before.kind, self.fact.kind) == (DisputeKind.inquiry, DisputeKind.chargeback)
+        has_ended = before.state not in (DisputeState.open, state) and not escalated
+        return not has_ended or (state is not DisputeState.open and self.source == "lookup")
+
+
+async def apply_dispute_fact(
+    practice: Practice, payment: Payment, attempt: Attempt, finding: DisputeFinding, also: AddSteps
+) -> None:
+    """Record a dispute about an attempt of a payment, and book what a lost one took."""
+    fact = _priced(attempt, finding.fact)
+    finding = replace(finding, fact=fact)
 
     async def record() -> None:
         known = {d.provider_dispute_id: d for d in await disputes.of_payment(practice.db, payment.id)}
         before = known.get(fact.provider_dispute_id)
-        is_outdated = _is_outdated(before, fact, is_current)
-        if fact.funds_returned and not is_outdated:
+        still_holds = finding.still_holds(before)
+        if fact.funds_returned and still_holds:
             await _undo_reversals(practice, _dispute(practice.context, payment, attempt, before, fact))
         fresh = await payments.by_id(practice.db, payment.id)
         assert fresh is not None
         unit = Unit()
         if fact.amount is not None and fact.amount.currency != fresh.currency:
             open_currency_case(practice.context, unit, fresh, fact.provider_dispute_id, fact.amount, fact.state)
-        elif not is_outdated:
-            await _write(practice, unit, fresh, attempt, before, fact)
+        elif still_holds:
+            await _write(practice, unit, fresh, attempt, before, finding)
         elif before is not None and fact.state != DisputeState.open:
             await _other_end(practice, unit, fresh, before, DisputeState(fact.state))
         also(unit)
@@ -106,9 +123,9 @@ async def attempt_disputed(db: PracticeDb, attempt: Attempt, fact: DisputeFact) 
 
 
 async def _write(
-    practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, before: Dispute | None, fact: DisputeFact
+    practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, before: Dispute | None, finding: DisputeFinding
 ) -> None:
-    now = practice.now()
+    now, fact = practice.now(), finding.fact
     dispute = _dispute(practice.context, payment, attempt, before, fact)
     owner = attempt
     if dispute.attempt_id != attempt.id:
@@ -120,17 +137,7 @@ async def _write(
         disputes.insert(unit, dispute)
     else:
         disputes.change(unit, before, dispute)
-    await _follow(practice, unit, payment, before, dispute)
-
-
-def _is_outdated(before: Dispute | None, fact: DisputeFact, is_current: bool) -> bool:
-    """Whether a dispute has ended, and the fact reports it as open, or reports another end without ``is_current``."""
-    if before is None:
-        return False
-    state = DisputeState(fact.state)
-    escalated = (before.kind, fact.kind) == (DisputeKind.inquiry, DisputeKind.chargeback)
-    has_ended = before.state not in (DisputeState.open, state) and not escalated
-    return has_ended and (state is DisputeState.open or not is_current)
+    await _follow(practice, unit, payment, before, dispute, finding.source)
 
 
 async def _undo_reversals(practice: Practice, dispute: Dispute) -> None:
@@ -149,7 +156,7 @@ async def _undo_reversals(practice: Practice, dispute: Dispute) -> None:
     for refund in found.get(dispute.id, []):
         if refund.state in REFUND_DONE:
             outcome = Declined(Reason.canceled, True, DISPUTE_WON, None, refund.provider_refund_id)
-            await settle_refund(practice, refund, outcome, "provider")
+            await settle_refund(practice, refund, Finding(outcome, "provider"))
 
 
 def _dispute(
@@ -188,7 +195,9 @@ def _dispute(
 # ── Cases and events ──
 
 
-async def _follow(practice: Practice, unit: Unit, payment: Payment, before: Dispute | None, dispute: Dispute) -> None:
+async def _follow(
+    practice: Practice, unit: Unit, payment: Payment, before: Dispute | None, dispute: Dispute, source: str
+) -> None:
     """Open and close the cases of a dispute that has changed, and add its event."""
     is_news = before is None or before.state is not dispute.state
     escalated = before is not None and before.kind is not dispute.kind
@@ -209,7 +218,7 @@ async def _follow(practice: Practice, unit: Unit, payment: Payment, before: Disp
         await _open_again(practice, unit, payment, CaseKind.dispute_lost, f"{name}:lost", detail)
     if not is_open:
         await _end_others(practice, unit, dispute)
-    audit.append(unit, practice.now(), "webhook", _audited(dispute), payment.id, detail)
+    audit.append(unit, practice.now(), source, _audited(dispute), payment.id, detail)
     record_event(
         practice.context, unit, payment, _event(dispute), {**detail, "wasInquiry": True} if escalated else detail
     )

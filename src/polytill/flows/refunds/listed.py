@@ -12,6 +12,7 @@ from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, RefundState
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
+from polytill.flows.finding import Finding
 from polytill.flows.handlers import handler_for
 from polytill.flows.listing import EntryReader, attempt_listed, listed, warn_too_long, without_webhook
 from polytill.flows.payments import contradictions
@@ -101,7 +102,7 @@ async def _look_up_missing(practice: Practice, refund_id: str, asked: set[str]) 
     refund, outcome = await refunding.look_up(practice, refund, "lookup")
     is_missing = isinstance(outcome, NotSent) and await contradictions.is_decided(practice.db, refund)
     if isinstance(outcome, Declined) or is_missing:
-        await settle_refund(practice, refund, outcome, "lookup")
+        await settle_refund(practice, refund, Finding(outcome, "lookup"))
     asked.add(refund.id)
     return True
 
@@ -144,7 +145,7 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: RefundFac
         paid = await fetched(practice, attempt, fact.provider_transaction_id)
         if not isinstance(paid, Succeeded):
             return not isinstance(paid, Unknown | NotSent)
-        payment, attempt = await settle(practice, payment, attempt, paid, "lookup")
+        payment, attempt = await settle(practice, payment, attempt, Finding(paid, "lookup"))
         if attempt.state is not AttemptState.succeeded:
             return True
     if told.amount is None:
@@ -153,7 +154,7 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: RefundFac
         # The listed refund was recorded as ended, or may be one of several: the provider tells which, and its outcome.
         called = told.provider_refund_id if told.reference == refund.id else None
         refund, outcome = await refunding.look_up(practice, refund, "lookup", called)
-        await settle_refund(practice, refund, outcome, "lookup")
+        await settle_refund(practice, refund, Finding(outcome, "lookup"))
     ours = await refunds.of_payment(practice.db, payment.id)
     return told.amount.currency != payment.currency or any(_agrees(refund, told) for refund in ours)
 

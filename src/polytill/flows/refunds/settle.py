@@ -8,129 +8,138 @@ returned than captured.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
-from polytill.domain.states import REFUND_DONE, REFUND_RESERVES, REFUND_VOID, RefundOrigin, RefundState
+from polytill.domain.states import (
+    REFUND_DONE,
+    REFUND_RESERVES,
+    REFUND_VOID,
+    REFUNDED_NOTHING,
+    RefundOrigin,
+    RefundState,
+)
 from polytill.flows.context import Practice, log
 from polytill.flows.events import open_case, open_currency_case
+from polytill.flows.finding import NO_STEPS, AddSteps, ExtraSteps, Finding
 from polytill.flows.payments import contradictions, returned_amounts, reversals
 from polytill.flows.payments.create import current_attempt
 from polytill.flows.payments.returned_amounts import News
 from polytill.flows.payments.settle import TRIES
 from polytill.flows.provider_calls import OTHER_ACCOUNT
 from polytill.flows.provider_messages import messages_of
-from polytill.flows.refunds.write import (
-    OUTCOME_OPEN,
-    REFUNDED_NOTHING,
-    _is_outdated,
-    _keep,
-    _move,
-    _with,
-    decide_refund,
-)
+from polytill.flows.refunds.write import OUTCOME_OPEN, _keep, _move, _with, decide_refund
 from polytill.flows.schedule import next_lookup
 from polytill.flows.unresolved import is_unclear, noted_refund
 from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
 from polytill.storage import attempts, audit, payments, refunds
 from polytill.storage.attempts import Attempt
-from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.refunds import DISPUTE_WON, Refund, duplicate_key
 from polytill.storage.units import Unit
 
-Also = Callable[[Unit], None]
 
-
-async def settle_refund(
-    practice: Practice,
-    refund: Refund,
-    outcome: Outcome,
-    source: str,
-    also: Also | None = None,
-    decided: OperatorCase | None = None,
-) -> Refund:
-    """Write the meaning of an outcome for a refund, as one unit. Returns the refund as it is afterwards. ``decided``:
-    the case that ``also`` resolves, as staff decided."""
-    seen, is_anothers = refund.state, False
+async def settle_refund(practice: Practice, refund: Refund, finding: Finding, steps: ExtraSteps = NO_STEPS) -> Refund:
+    """Write the meaning of a finding for a refund, as one unit. Returns the refund as it is afterwards."""
+    read, is_anothers = refund, False
     for _ in range(TRIES):
         payment = await payments.by_id(practice.db, refund.payment_id)
         assert payment is not None
-        unit = Unit()
-        now = practice.now()
-        asked = source == "lookup" and refund.state is seen
-        another = _fact_of_another(refund, outcome)
-        differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
-        amount_differs = (differs and another is None) or is_anothers
-        is_outrun = _is_outdated(seen, refund, outcome)
-        no_news = another is not None or amount_differs or is_outrun
-        state = None if no_news else decide_refund(refund, outcome)
-        against = None if is_outrun else await contradictions.refund_against_staff(practice.db, refund, outcome, state)
-        if against is not None and contradictions.was_never_made(refund, outcome):
-            state = None  # staff decided that it was made, and that is never reversed
-        queue = await noted_refund(practice, payment, refund, outcome, state is not None, asked, decided)
-        changed = refund
-        contradictions.contradict(practice.context, unit, payment, against)
-        if amount_differs:
-            open_case(
-                practice.context,
-                unit,
-                payment,
-                CaseKind.refund_mismatch,
-                refund.id,
-                {"refund": refund.id, "asked": refund.amount},
-            )
-        if isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
-            open_case(
-                practice.context,
-                unit,
-                payment,
-                CaseKind.other_account,
-                refund.id,
-                {"refund": refund.id, "attempt": refund.attempt_id},
-            )
-        if state is None:
-            _keep(unit, refund, outcome, asked, now)
-        else:
-            changed = _with(refund, state, outcome)
-            changed.updated_at = now
-            changed.next_lookup_at = next_lookup(state, 0, now)
-            await _move(practice, unit, payment, refund, changed, source)
-        if also is not None:
-            also(unit)
-        queue(unit)
+        another = _fact_of_another(refund, finding.outcome)
+        differs = another is None and _is_other_amount(refund, finding.outcome)
+        writing = _Writing(practice, payment, refund, finding, steps, read, is_anothers or differs)
+        if another is None and not writing.is_other_amount and finding.still_holds(read, refund):
+            writing.state = decide_refund(refund, finding.outcome)
+        unit = await writing.unit()
         try:
             await practice.db.commit(unit)
         except (Stale, CheckRefused, Duplicate) as refused:
+            outcome = finding.outcome
             if isinstance(refused, Duplicate) and not isinstance(outcome, NotSent | Unknown):
                 # The refund in the answer is already booked as another refund: it cannot be this one, too.
-                is_anothers, outcome = True, replace(outcome, provider_transaction_id=None)
+                is_anothers, finding = True, finding.with_outcome(replace(outcome, provider_transaction_id=None))
             fresh = await refunds.by_id(practice.db, refund.id)
             assert fresh is not None
             refund = fresh
             continue
-        _log(practice, refund, state, outcome, source)
+        writing.log()
         if another is not None:
             attempt = await attempts.by_id(practice.db, refund.attempt_id)
             assert attempt is not None
             await apply_to_the_end(practice, payment, attempt, another, lambda _: None)
-        return changed
+        return writing.changed
     raise Stale
 
 
-def _log(practice: Practice, before: Refund, state: RefundState | None, outcome: Outcome, source: str) -> None:
-    """Log the result, with the provider's code and message. An answer that cannot be understood is a warning."""
-    about = {"practice": practice.id, "refund": before.id, "source": source, **messages_of(outcome)}
-    if state is not None:
-        log.info("refund_settled", before=before.state.value, after=state.value, **about)
-    elif is_unclear(outcome):
-        log.warning("refund_not_understood", **about)
+@dataclass(slots=True)
+class _Writing:
+    """One try to write a finding about a refund. ``read``: the refund for which it was made. ``state``: the refund's
+    next state; None if it stays."""
+
+    practice: Practice
+    payment: Payment
+    refund: Refund
+    finding: Finding
+    steps: ExtraSteps
+    read: Refund
+    is_other_amount: bool
+    state: RefundState | None = None
+    changed: Refund = field(init=False)
+
+    async def unit(self) -> Unit:
+        """The unit of everything that changes, and of the extra steps."""
+        practice, payment, refund, outcome = self.practice, self.payment, self.refund, self.finding.outcome
+        unit, now, state = Unit(), practice.now(), self.state
+        is_lookup = self.finding.is_new_lookup(self.read, refund)
+        against = None
+        if self.finding.still_holds(self.read, refund):
+            against = await contradictions.refund_against_staff(practice.db, refund, outcome, state)
+        if against is not None and contradictions.was_never_made(refund, outcome):
+            self.state = state = None  # staff decided that it was made, and that is never reversed
+        queue = await noted_refund(
+            practice, payment, refund, outcome, state is not None, is_lookup, self.steps.resolves
+        )
+        contradictions.contradict(practice.context, unit, payment, against)
+        self._open_cases(unit)
+        if state is None:
+            self.changed = refund
+            _keep(unit, refund, outcome, is_lookup, now)
+        else:
+            self.changed = changed = _with(refund, state, outcome)
+            changed.updated_at = now
+            changed.next_lookup_at = next_lookup(state, 0, now)
+            await _move(practice, unit, payment, refund, changed, self.finding.source)
+        self.steps.add_to(unit)
+        queue(unit)
+        return unit
+
+    def _open_cases(self, unit: Unit) -> None:
+        context, refund, outcome = self.practice.context, self.refund, self.finding.outcome
+        if self.is_other_amount:
+            detail = {"refund": refund.id, "asked": refund.amount}
+            open_case(context, unit, self.payment, CaseKind.refund_mismatch, refund.id, detail)
+        if isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
+            detail = {"refund": refund.id, "attempt": refund.attempt_id}
+            open_case(context, unit, self.payment, CaseKind.other_account, refund.id, detail)
+
+    def log(self) -> None:
+        """Log the result, with the provider's code and message. An answer that cannot be understood is a warning."""
+        outcome, before = self.finding.outcome, self.refund
+        about = {"practice": self.practice.id, "refund": before.id, "source": self.finding.source}
+        about |= messages_of(outcome)
+        if self.state is not None:
+            log.info("refund_settled", before=before.state.value, after=self.state.value, **about)
+        elif is_unclear(outcome):
+            log.warning("refund_not_understood", **about)
+
+
+def _is_other_amount(refund: Refund, outcome: Outcome) -> bool:
+    return isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
 
 
 def _fact_of_another(refund: Refund, outcome: Outcome) -> RefundFact | None:
@@ -222,7 +231,7 @@ def _needs_lookup(matching: list[Refund], fact: RefundFact) -> bool:
 
 
 async def apply_refund_fact(
-    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
+    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, also: AddSteps
 ) -> list[Refund]:
     """Settle the one refund that a fact is about, or adopt it. Returns the refunds that must be looked up instead.
 
@@ -264,7 +273,7 @@ async def apply_refund_fact(
             return matching
         outcome = _outcome_of(fact, amount)
         if matching:
-            await settle_refund(practice, matching[0], outcome, "webhook", also)
+            await settle_refund(practice, matching[0], Finding(outcome, "webhook"), ExtraSteps(also))
             return []
         try:
             await _adopt(practice, fresh, attempt, fact, amount.minor, outcome, also)
@@ -275,7 +284,7 @@ async def apply_refund_fact(
 
 
 async def apply_to_the_end(
-    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
+    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, also: AddSteps
 ) -> None:
     """``apply_refund_fact`` if no further lookup can help: a review case opens for what stays unclear."""
     if not await apply_refund_fact(practice, payment, attempt, fact, also):
@@ -289,7 +298,7 @@ async def apply_to_the_end(
     await practice.db.commit(unit)
 
 
-async def _nothing_new(db: PracticeDb, also: Also) -> None:
+async def _nothing_new(db: PracticeDb, also: AddSteps) -> None:
     unit = Unit()
     also(unit)
     await db.commit(unit)
@@ -306,7 +315,13 @@ def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:
 
 
 async def _adopt(
-    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, amount: int, outcome: Outcome, also: Also
+    practice: Practice,
+    payment: Payment,
+    attempt: Attempt,
+    fact: RefundFact,
+    amount: int,
+    outcome: Outcome,
+    also: AddSteps,
 ) -> None:
     """Store a refund that was made in the provider's dashboard and book it, as one unit: a crash in between would leave
     a row that later totals count, but that is never booked. It reserves nothing."""

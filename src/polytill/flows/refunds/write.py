@@ -24,10 +24,6 @@ from polytill.storage.payments import Change, Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
-# The provider accepted these, and refunded nothing in the end.
-REFUNDED_NOTHING = frozenset({RefundState.failed, RefundState.declined})
-
-
 OUTCOME_OPEN = frozenset({RefundState.sent, RefundState.unknown})
 
 
@@ -48,17 +44,6 @@ def decide_refund(refund: Refund, outcome: Outcome) -> RefundState | None:
         case _:
             assert_never(outcome)
     return state if state in REFUND_NEXT[refund.state] else None
-
-
-def _is_outdated(seen: RefundState, refund: Refund, outcome: Outcome) -> bool:
-    """Whether a refund has changed since this outcome was observed: its own call's answer was read late, or a webhook
-    was applied in parallel with a later one. It does not restore a refund that has ended. "Not sent" proves nothing
-    about a call that others have looked up since, because they may have repeated it."""
-    if isinstance(outcome, NotSent) and seen is not refund.state:
-        return True
-    answered = getattr(outcome, "provider_transaction_id", None)
-    is_it = answered is not None and answered == refund.provider_refund_id
-    return is_it and seen is not refund.state and refund.state in REFUNDED_NOTHING
 
 
 def _with(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:
@@ -136,8 +121,13 @@ async def _move(
         refunds.change(unit, before.state, after)
     for entry in entries:
         ledger.book(unit, new_id(practice.context.world), payment, entry, now, after.id)
+    _report(practice, unit, payment, before, after, source)
+
+
+def _report(practice: Practice, unit: Unit, payment: Payment, before: Refund, after: Refund, source: str) -> None:
+    """Add the audit line of one change of state, and its event if the refund has ended."""
     detail = {"refund": after.id, "from": before.state.value, "to": after.state.value, "reason": after.failure_reason}
-    audit.append(unit, now, source, f"refund.{after.state.value}", payment.id, detail)
+    audit.append(unit, after.updated_at, source, f"refund.{after.state.value}", payment.id, detail)
     if after.state in REFUND_DONE or after.state in REFUND_VOID:
         type_ = EventType.refund_succeeded if after.state in REFUND_DONE else EventType.refund_failed
         told = {

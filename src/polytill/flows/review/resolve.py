@@ -21,6 +21,7 @@ from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import AttemptState, OperationState, RefundOrigin, RefundState
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
+from polytill.flows.finding import ExtraSteps, Finding, FindingKind
 from polytill.flows.handlers import handler_for
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments import duplicates
@@ -211,7 +212,8 @@ async def mark_not_paid(context: Context, practice_id: int, case_id: str, note: 
         add_resolution(unit, case, resolution, actor, context.world.now())
 
     with suppress(Stale):  # somebody else resolved the case
-        await settle(practice, payment, attempt, said, "staff", None, also, unless_moved=True, decided=case)
+        finding = Finding(said, "staff", FindingKind.conclusion)
+        await settle(practice, payment, attempt, finding, ExtraSteps(also, resolves=case))
     found = await evidence(context, practice_id, case_id)
     if (found.case.resolved_by, found.case.detail.get("resolution")) != (actor, resolution):
         raise Conflict("This case is already resolved.", code="case_resolved")

@@ -6,7 +6,6 @@ Each decision settles through the same flow as a provider's answer, with ``staff
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import AttemptState, DecidedOn, OperationState, RefundState
 from polytill.domain.text import visible
 from polytill.flows.context import Context, Practice
+from polytill.flows.finding import AddSteps, ExtraSteps, Finding, FindingKind
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.settle import settle
 from polytill.flows.refunds.settle import settle_refund
@@ -93,9 +93,8 @@ async def mark_paid(context: Context, practice_id: int, case_id: str, proof: Pro
 
     with suppress(Stale):  # somebody else resolved the case, or the transaction paid another attempt meanwhile
         said = Succeeded(expected, named, response=seen)
-        _, settled = await settle(
-            practice, payment, attempt, said, "staff", None, also, unless_moved=True, decided=case
-        )
+        finding = Finding(said, "staff", FindingKind.conclusion)
+        _, settled = await settle(practice, payment, attempt, finding, ExtraSteps(also, resolves=case))
         await receive.apply_after(practice, attempt, settled)
     found = await evidence(context, practice_id, case_id)
     if found.case.state is CaseState.open:
@@ -205,12 +204,7 @@ def decided_on(stuck: Refund | Operation | None) -> DecidedOn | None:
 
 
 async def _refund_decided(
-    practice: Practice,
-    case: OperatorCase,
-    refund: Refund,
-    is_done: bool,
-    named: str | None,
-    also: Callable[[Unit], None],
+    practice: Practice, case: OperatorCase, refund: Refund, is_done: bool, named: str | None, also: AddSteps
 ) -> None:
     if named is not None:
         for other in await refunds.of_payment(practice.db, refund.payment_id):
@@ -224,11 +218,11 @@ async def _refund_decided(
         outcome = NotSent(Reason.not_found, BY_STAFF, _NOT_DONE)
     else:  # the provider accepted it: it failed later
         outcome = Declined(Reason.declined, True, BY_STAFF, _NOT_DONE)
-    await settle_refund(practice, refund, outcome, "staff", also, case)
+    await settle_refund(practice, refund, Finding(outcome, "staff"), ExtraSteps(also, resolves=case))
 
 
 async def _operation_decided(
-    practice: Practice, attempt: Attempt, operation: Operation, is_done: bool, also: Callable[[Unit], None]
+    practice: Practice, attempt: Attempt, operation: Operation, is_done: bool, also: AddSteps
 ) -> None:
     payment = await payments.by_id(practice.db, operation.payment_id)
     assert payment is not None
@@ -259,7 +253,8 @@ async def _operation_decided(
         outcome = Succeeded(
             Money(payment.amount_captured + (operation.amount or 0), payment.currency), attempt.provider_transaction_id
         )
-    _, settled = await settle(practice, payment, attempt, outcome, "staff", None, with_operation, unless_moved=True)
+    finding = Finding(outcome, "staff", FindingKind.conclusion)
+    _, settled = await settle(practice, payment, attempt, finding, ExtraSteps(with_operation))
     await receive.apply_after(practice, attempt, settled)
 
 

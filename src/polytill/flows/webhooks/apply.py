@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from polytill.domain.errors import UnreadableRow
 from polytill.domain.event_types import EventType
@@ -11,6 +11,7 @@ from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment, EventState
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_currency_case, record_practice_event
+from polytill.flows.finding import AddSteps
 from polytill.flows.identifiers import attempt_of
 from polytill.providers.contract import DisputeFact, Fact, RefundFact, WebhookResult
 from polytill.storage import cases, webhook_events
@@ -35,32 +36,46 @@ async def finish(
     state: EventState,
     reason: str | None,
     payment_id: str | None = None,
-    also: Callable[[Unit], None] | None = None,
+    also: AddSteps | None = None,
 ) -> None:
     """Write the result of a webhook, with an event if it is parked. ``also`` adds steps to the same unit."""
     unit = Unit()
     if also is not None:
         also(unit)
-    webhook_events.finish(unit, event, state, reason, payment_id, practice.now())
-    if state is EventState.parked and event.state is not EventState.parked:
-        told = {
-            "eventId": event.id,
-            "providerCode": event.provider_code,
-            "eventType": event.event_type,
-            "reason": reason,
-        }
-        record_practice_event(practice.context, unit, practice.id, event.environment, EventType.webhook_parked, told)
+    if state is EventState.parked:
+        mark_parked(practice, event, reason, payment_id)(unit)
+    else:
+        webhook_events.finish(unit, event, state, reason, payment_id, practice.now())
     await practice.db.commit(unit)
-    event.state, event.reason = state, reason
 
 
-def mark_applied(context: Context, event: WebhookEvent, payment_id: str) -> Callable[[Unit], None]:
+def mark_applied(context: Context, event: WebhookEvent, payment_id: str) -> AddSteps:
     """The step that marks it as applied, for the unit that applies it."""
 
     def also(unit: Unit) -> None:
         webhook_events.finish(unit, event, EventState.applied, None, payment_id, context.world.now())
 
     return also
+
+
+def mark_parked(practice: Practice, event: WebhookEvent, reason: str | None, payment_id: str | None) -> AddSteps:
+    """The step that parks it, with an event unless it is parked already."""
+    is_news = event.state is not EventState.parked
+
+    def park(unit: Unit) -> None:
+        webhook_events.finish(unit, event, EventState.parked, reason, payment_id, practice.now())
+        if is_news:
+            told = {
+                "eventId": event.id,
+                "providerCode": event.provider_code,
+                "eventType": event.event_type,
+                "reason": reason,
+            }
+            record_practice_event(
+                practice.context, unit, practice.id, event.environment, EventType.webhook_parked, told
+            )
+
+    return park
 
 
 async def wait(practice: Practice, event: WebhookEvent, payment_id: str | None, reason: str) -> None:

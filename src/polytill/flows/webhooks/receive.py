@@ -7,24 +7,23 @@ replayed. If a provider does not sign, the webhook only triggers a lookup, and o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-from polytill.domain.errors import NotFound, Unauthorized
+from polytill.domain.errors import NotFound, Stale
 from polytill.domain.ids import address, new_id
-from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
 from polytill.flows.context import Context, Practice, log
-from polytill.flows.handlers import handler_for, handler_is_missing
-from polytill.flows.identifiers import attempt_of, with_unsigned_identifiers
+from polytill.flows.finding import AddSteps, ExtraSteps, Finding, FindingKind, is_authorization
+from polytill.flows.handlers import handler_for
+from polytill.flows.identifiers import named_by_fact, with_unsigned_identifiers
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import unless_stale
 from polytill.flows.payments import contradictions, second_transactions
-from polytill.flows.payments.decide import decide
 from polytill.flows.payments.partial_captures import has_money
-from polytill.flows.payments.settle import settle
-from polytill.flows.provider_calls import admits, build, configuration_of, fetched
-from polytill.flows.refunds.disputes import apply_dispute_fact, attempt_disputed
+from polytill.flows.payments.settle import TRIES, settle
+from polytill.flows.provider_calls import build, configuration_of, fetched
+from polytill.flows.refunds.disputes import DisputeFinding, apply_dispute_fact, attempt_disputed
 from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
 from polytill.flows.webhooks import unsigned
 from polytill.flows.webhooks.apply import (
@@ -33,16 +32,17 @@ from polytill.flows.webhooks.apply import (
     finish,
     in_other_currency,
     mark_applied,
+    mark_parked,
     may_continue,
     notice,
     wait,
 )
 from polytill.flows.webhooks.read import facts_of, kept_body, sent_again, unreadable, why_unreadable
 from polytill.flows.webhooks.refunds import apply_refund
+from polytill.flows.webhooks.verify import verified
 from polytill.providers.contained import ends_only_itself
 from polytill.providers.contract import (
     ADDRESS_REFERENCE,
-    DisputeFact,
     Fact,
     Handler,
     PaymentFact,
@@ -52,8 +52,9 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import parse_json, to_json
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded, Unknown
-from polytill.storage import attempts, payments, webhook_events
+from polytill.storage import payments, provider_configs, webhook_events
 from polytill.storage.attempts import Attempt
+from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.units import Unit
@@ -78,36 +79,57 @@ async def receive(
     found = context.ring.read_address(HOOK, token)
     if found is None:
         raise NotFound("There is no such hook.")
-    practice = await context.practice(found[0])
-    snapshot = await context.configured(practice.db)
-    configuration = next((c for c in snapshot.configurations.values() if c.hook_token == token), None)
-    if configuration is None:
-        raise NotFound("There is no such hook.")
-    environment, handler = await _verified(practice, configuration, headers, body)
-    if reference and handler.webhook_proof is WebhookProof.address:
-        body = _naming(body, reference)
-    event, result = _read(practice, configuration, environment, handler, body)
-    await ensure_lease(context, practice.id)
-    if event.must_fetch:
-        attempt = await attempt_of_unsigned(practice.db, configuration.id, event.environment, result.facts)
-        event, now = await unsigned.store(practice.db, event, result.facts, attempt)
-        if not now:
-            return event
-    else:
-        unit = Unit()
-        webhook_events.insert_once(unit, event)
-        if not (await practice.db.commit(unit))[0]:
-            known = await webhook_events.by_dedupe_key(practice.db, configuration.id, environment, event.dedupe_key)
-            if known is None or known.state is not EventState.received:
-                return known
-            event = known  # stored but not applied: its process died, or it had to wait
-    if event.state is EventState.received:
+    for _ in range(TRIES):
         try:
-            await asyncio.shield(_apply(practice, configuration, event, result))
-        except Exception as error:
-            # The webhook is stored, so the provider gets a 200; the sweep applies it again.
-            log.error("delivery_not_applied", practice=practice.id, delivery=event.id, error=type(error).__name__)
-    return event
+            return await _receive(await context.practice(found[0]), token, headers, body, reference)
+        except _ConfigurationsChanged:
+            context.forget(found[0])
+    raise Stale
+
+
+class _ConfigurationsChanged(Exception):
+    """The snapshot that verified the webhook is out of date; nothing was written."""
+
+
+async def _receive(
+    practice: Practice, token: str, headers: Mapping[str, str], body: bytes, reference: str | None
+) -> WebhookEvent | None:
+    proof = await verified(practice, token, headers, body)
+    if reference and proof.handler.webhook_proof is WebhookProof.address:
+        body = _naming(body, reference)
+    configuration = proof.configuration
+    event, result = _read(practice, configuration, proof.environment, proof.handler, body)
+    await ensure_lease(practice.context, practice.id)
+    stored: WebhookEvent | None
+    try:
+        if event.must_fetch:
+            attempt = await attempt_of_unsigned(practice.db, configuration.id, event.environment, result.facts)
+            stored, is_due = await unsigned.store(practice.db, event, result.facts, attempt, proof.revision)
+        else:
+            stored, is_due = await _store(practice, event, proof.revision)
+    except Stale:
+        raise _ConfigurationsChanged from None
+    if stored is None or not is_due or stored.state is not EventState.received:
+        return stored
+    before = replace(stored)
+    try:
+        await asyncio.shield(_apply(practice, configuration, stored, result))
+    except Exception as error:
+        # The webhook is stored, so the provider gets a 200; the sweep applies it again.
+        log.error("delivery_not_applied", practice=practice.id, delivery=stored.id, error=type(error).__name__)
+        return before
+    return stored
+
+
+async def _store(practice: Practice, event: WebhookEvent, revision: int) -> tuple[WebhookEvent | None, bool]:
+    """Store a signed webhook once. Returns it as stored, and whether to apply it: one that was stored before and not
+    applied is applied now, because its process crashed, or it had to wait. ``Stale`` if the configurations changed."""
+    unit = Unit()
+    provider_configs.unchanged(unit, revision)
+    webhook_events.insert_once(unit, event)
+    if (await practice.db.commit(unit))[1]:
+        return event, True
+    return await webhook_events.by_dedupe_key(practice.db, event.config_id, event.environment, event.dedupe_key), True
 
 
 async def response_body(context: Context, event: WebhookEvent) -> JsonObject:
@@ -123,36 +145,6 @@ def _naming(body: bytes, reference: str) -> bytes:
     except ValueError:
         return body
     return to_json({**event, ADDRESS_REFERENCE: reference}) if isinstance(event, dict) else body
-
-
-async def _verified(
-    practice: Practice, configuration: Configuration, headers: Mapping[str, str], body: bytes
-) -> tuple[Environment, Handler]:
-    """The environment whose secrets verify this webhook, the active one first, and its handler.
-
-    ``NotNow`` if it could not be checked: the provider then sends it again.
-    """
-    entry = (await practice.context.catalog()).get(configuration.provider_code)
-    active = configuration.environment
-    other = Environment.production if active is Environment.sandbox else Environment.sandbox
-    unchecked: str | None = None if entry else "The provider is not in the catalog."
-    for environment in (active, other):
-        account = configuration.account(environment)
-        if entry is None or account is None:
-            continue
-        handler = build(practice, entry, account, for_webhook=True)
-        if isinstance(handler, NotSent):
-            unchecked = handler.detail
-            continue
-        admitted = await admits(handler, headers, body)
-        if admitted:
-            return environment, handler
-        if admitted is None:
-            unchecked = "The provider's handler failed."
-    if unchecked is not None:
-        log.error("webhook_not_checked", provider=configuration.provider_code, practice=practice.id, reason=unchecked)
-        raise handler_is_missing(configuration.provider_code)
-    raise Unauthorized("The delivery's signature is missing or wrong.", code="bad_signature")
 
 
 def _read(
@@ -209,6 +201,7 @@ async def apply_due(practice: Practice, event: WebhookEvent) -> None:
         await apply_stored(practice, event)
     except Exception as error:
         log.error("delivery_not_applied", practice=practice.id, delivery=event.id, error=type(error).__name__)
+        event.state = EventState.received  # nothing of what was applied in memory is stored
         await wait(practice, event, event.payment_id, "failed_here")
 
 
@@ -244,10 +237,11 @@ async def _apply(practice: Practice, configuration: Configuration, event: Webhoo
         await finish(practice, event, EventState.ignored, result.reason)
         return
     for fact in result.facts:
-        attempt = await attempt_of(practice.db, configuration.id, event.environment, fact)
-        if attempt is None:
+        found = await named_by_fact(practice.db, configuration.id, event.environment, fact)
+        if found is None:
             await finish(practice, event, EventState.parked, "unknown_reference")
             return
+        attempt, payment = found.attempt, found.payment
         if attempt.config_id != configuration.id or (
             attempt.environment is not event.environment and not result.must_fetch
         ):
@@ -255,23 +249,28 @@ async def _apply(practice: Practice, configuration: Configuration, event: Webhoo
             return
         if not result.must_fetch:
             attempt = await contradictions.adopted(practice, attempt, fact)
-        if isinstance(fact, PaymentFact) and await _names_another_attempt(
-            practice, configuration, event, attempt, fact
-        ):
+        if attempt is not found.attempt:
+            payment = await _fresh(practice.db, payment.id)
+        if isinstance(fact, PaymentFact) and await _names_another_attempt(practice, attempt, found.owner, fact):
             await finish(practice, event, EventState.parked, "reference_mismatch")
             return
-        payment = await payments.by_id(practice.db, attempt.payment_id)
-        assert payment is not None
         event.has_more = fact is not result.facts[-1]
         await _apply_fact(practice, event, result, fact, payment, attempt)
         if event.has_more and not await may_continue(practice.db, event):
             return  # it is applied again as a whole
 
 
+async def _fresh(db: PracticeDb, payment_id: str) -> Payment:
+    payment = await payments.by_id(db, payment_id)
+    assert payment is not None
+    return payment
+
+
 async def _names_another_attempt(
-    practice: Practice, configuration: Configuration, event: WebhookEvent, attempt: Attempt, fact: PaymentFact
+    practice: Practice, attempt: Attempt, owner: Attempt | None, fact: PaymentFact
 ) -> bool:
-    """Whether a webhook names one attempt by our reference and another by the provider's id: then it is about neither.
+    """Whether a webhook names one attempt by our reference and another by the provider's id (``owner``): then it is
+    about neither.
 
     If only the address authenticates it (M-Pesa), it must also fit everything known of the attempt: a lookup by the
     provider's id from the webhook could otherwise return somebody else's payment.
@@ -279,11 +278,10 @@ async def _names_another_attempt(
     named = fact.provider_transaction_id
     if named is None or named == attempt.provider_transaction_id:
         return False
-    owner = await attempts.by_provider_id(practice.db, configuration.id, event.environment, named)
     if owner is not None and owner.id != attempt.id:
         # A second success under one reference has its own attempt, beside the one that the reference names.
         return owner.payment_id != attempt.payment_id or attempt.state is not AttemptState.succeeded
-    handler = await handler_for(practice.context, configuration.provider_code)
+    handler = await handler_for(practice.context, attempt.provider_code)
     if handler is None or handler.webhook_proof is not WebhookProof.address:
         return False
     told = fact.outcome.amount if isinstance(fact.outcome, Succeeded) else None
@@ -294,57 +292,12 @@ async def _names_another_attempt(
 async def _apply_fact(
     practice: Practice, event: WebhookEvent, result: WebhookResult, fact: Fact, payment: Payment, attempt: Attempt
 ) -> None:
-    also = mark_applied(practice.context, event, payment.id)
-    if isinstance(fact, PaymentFact) and second_transactions.is_another(attempt, fact):
-        await _book_another(practice, event, payment, attempt, fact)
-        return
     if isinstance(fact, PaymentFact):
-        outcome: Outcome = fact.outcome
-        strange = is_unclear(outcome)
-        if result.must_fetch or strange or (_is_hold(outcome) and attempt.state in ATTEMPT_CLOSED):
-            # A fact about an authorization may arrive long after its end, and does not prove that it is still held. For
-            # an answer that cannot be understood, a lookup may return known terms.
-            outcome = await fetched(practice, attempt, fact.provider_transaction_id)
-            outcome = unless_stale(practice.db, payment, attempt, outcome)
-        if isinstance(outcome, Unknown | NotSent):
-            if is_unclear(outcome) and attempt.state in MAY_BE_UNCLEAR:
-                await settle(practice, payment, attempt, outcome, "lookup")  # its message is stored, a case may open
-            await wait(practice, event, payment.id, outcome.reason.value)
-            return
-        # A webhook of another amount than requested is parked below, so it is not finished here.
-        is_other = any(case.kind is CaseKind.amount_mismatch for case in decide(payment, attempt, outcome).cases)
-        with_names = (
-            await with_unsigned_identifiers(practice.context, attempt, fact, outcome, also)
-            if result.must_fetch
-            else also
-        )
-        payment, settled = await settle(
-            practice,
-            payment,
-            attempt,
-            outcome,
-            "webhook",
-            None,
-            None if is_other else with_names,
-            unless_closed=_is_hold(outcome),
-        )
-        if _is_hold(outcome) and not is_other and settled.state in ATTEMPT_CLOSED:  # closed while this was applied
-            await _apply_fact(practice, event, result, fact, payment, settled)
-            return
-        await apply_after(practice, attempt, settled, event)
-        asked = replace(
-            fact, outcome=outcome, provider_transaction_id=getattr(outcome, "provider_transaction_id", None)
-        )
-        is_open = settled.state not in (AttemptState.succeeded, AttemptState.authorized)
-        if is_other or (isinstance(outcome, Succeeded) and is_open):
-            # Another amount than requested: a case opens, and the webhook is parked.
-            await finish(practice, event, EventState.parked, "amount_mismatch", payment.id)
-        elif second_transactions.is_another(settled, asked):  # another transaction has paid it during the lookup
-            told = replace(fact, provider_transaction_id=asked.provider_transaction_id)
-            await _book_another(practice, event, payment, settled, told)
+        await _apply_payment_fact(practice, event, result, fact, payment, attempt)
         return
     if not result.must_fetch and await in_other_currency(practice, event, payment, fact):
         return
+    also = mark_applied(practice.context, event, payment.id)
     if isinstance(fact, RefundFact):
         payment, attempt = await _look_up_payment(practice, payment, attempt, event)
         if has_money(payment, attempt):
@@ -354,34 +307,75 @@ async def _apply_fact(
     elif result.must_fetch:
         # A dispute cannot be looked up, and anybody who knows the address may have sent this.
         await finish(practice, event, EventState.parked, "not_proven", payment.id)
-    elif not await apply_dispute(practice, payment, attempt, fact, also, event):
+    elif not await apply_dispute(practice, payment, attempt, DisputeFinding(fact, "webhook"), also, event):
         await wait(practice, event, payment.id, NOT_CAPTURED)
 
 
-def _is_hold(outcome: Outcome) -> bool:
-    return isinstance(outcome, Succeeded) and outcome.authorized_only
+async def _apply_payment_fact(
+    practice: Practice,
+    event: WebhookEvent,
+    result: WebhookResult,
+    fact: PaymentFact,
+    payment: Payment,
+    attempt: Attempt,
+) -> None:
+    if second_transactions.is_another(attempt, fact):
+        await _book_another(practice, event, payment, attempt, fact)
+        return
+    outcome: Outcome = fact.outcome
+    if result.must_fetch or is_unclear(outcome) or (is_authorization(outcome) and attempt.state in ATTEMPT_CLOSED):
+        # A fact about an authorization may arrive long after its end, and does not prove that it is still held. For
+        # an answer that cannot be understood, a lookup may return known terms.
+        outcome = await fetched(practice, attempt, fact.provider_transaction_id)
+        outcome = unless_stale(practice.db, payment, attempt, outcome)
+    if isinstance(outcome, Unknown | NotSent):
+        if is_unclear(outcome) and attempt.state in MAY_BE_UNCLEAR:
+            # Its message is stored, and a case may open.
+            await settle(practice, payment, attempt, Finding(outcome, "lookup"))
+        await wait(practice, event, payment.id, outcome.reason.value)
+        return
+    also = mark_applied(practice.context, event, payment.id)
+    if result.must_fetch:
+        also = await with_unsigned_identifiers(practice.context, attempt, fact, outcome, also)
+    park = mark_parked(practice, event, "amount_mismatch", payment.id)
+    finding = Finding(outcome, "webhook", FindingKind.authorization if is_authorization(outcome) else FindingKind.fact)
+    payment, settled = await settle(practice, payment, attempt, finding, ExtraSteps(also, if_other_amount=park))
+    if finding.is_void(attempt, settled):  # the attempt was closed while this was applied
+        await _apply_payment_fact(practice, event, result, fact, payment, settled)
+        return
+    await apply_after(practice, attempt, settled, event)
+    asked = replace(fact, outcome=outcome, provider_transaction_id=getattr(outcome, "provider_transaction_id", None))
+    is_open = settled.state not in (AttemptState.succeeded, AttemptState.authorized)
+    if event.state is EventState.parked:
+        return  # another amount than requested
+    if isinstance(outcome, Succeeded) and is_open:
+        await finish(practice, event, EventState.parked, "amount_mismatch", payment.id)
+    elif second_transactions.is_another(settled, asked):  # another transaction has paid it during the lookup
+        told = replace(fact, provider_transaction_id=asked.provider_transaction_id)
+        await _book_another(practice, event, payment, settled, told)
 
 
 async def apply_dispute(
     practice: Practice,
     payment: Payment,
     attempt: Attempt,
-    fact: DisputeFact,
-    also: Callable[[Unit], None],
+    finding: DisputeFinding,
+    also: AddSteps,
     event: WebhookEvent | None = None,
-    is_current: bool = False,
 ) -> bool:
-    """Apply a fact about a dispute, from a webhook (``event``, which ``also`` finishes) or a listing (``is_current``).
+    """Apply a fact about a dispute, from a webhook (``event``, which ``also`` finishes) or a listing.
 
     False if the dispute is lost but its payment's money is not booked yet: until then it is recorded as open.
     """
+    fact = finding.fact
     attempt = await attempt_disputed(practice.db, attempt, fact)
     if fact.state == DisputeState.lost:
         payment, attempt = await _look_up_payment(practice, payment, attempt, event)
     if fact.state != DisputeState.lost or has_money(payment, attempt):
-        await apply_dispute_fact(practice, payment, attempt, fact, also, is_current)
+        await apply_dispute_fact(practice, payment, attempt, finding, also)
         return True
-    await apply_dispute_fact(practice, payment, attempt, replace(fact, state=DisputeState.open.value), lambda _: None)
+    still_open = replace(finding, fact=replace(fact, state=DisputeState.open.value))
+    await apply_dispute_fact(practice, payment, attempt, still_open, lambda _: None)
     return False
 
 
@@ -394,7 +388,7 @@ async def _look_up_payment(
     outcome = unless_stale(practice.db, payment, attempt, await fetched(practice, attempt, None))
     if isinstance(outcome, Unknown | NotSent):
         return payment, attempt
-    payment, settled = await settle(practice, payment, attempt, outcome, "lookup")
+    payment, settled = await settle(practice, payment, attempt, Finding(outcome, "lookup"))
     await apply_after(practice, attempt, settled, event)
     return payment, settled
 
@@ -411,10 +405,16 @@ async def _book_another(
 
 async def apply_after(practice: Practice, before: Attempt, after: Attempt, but: WebhookEvent | None = None) -> None:
     """Apply the webhooks that can be applied after an attempt's change. ``but``: the current one."""
-    if after.state is AttemptState.succeeded and before.state is not AttemptState.succeeded:
+    is_paid = after.state is AttemptState.succeeded and before.state is not AttemptState.succeeded
+    learnt = after.provider_transaction_id if after.provider_transaction_id != before.provider_transaction_id else None
+    if not is_paid and learnt is None:
+        return
+    of_payment, of_configuration = await webhook_events.held_back(
+        practice.db, after.payment_id if is_paid else None, after.config_id if learnt else None, but.id if but else ""
+    )
+    if of_payment:
         await _apply_waiting(practice, after.payment_id, but)
-    learnt = after.provider_transaction_id
-    if learnt is not None and learnt != before.provider_transaction_id:
+    if of_configuration and learnt is not None:
         await _apply_parked(practice, after.config_id, learnt)
 
 

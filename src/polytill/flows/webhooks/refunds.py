@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,6 +9,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
 from polytill.flows.context import Practice
+from polytill.flows.finding import AddSteps, Finding
 from polytill.flows.handlers import handler_for
 from polytill.flows.listing import EntryReader
 from polytill.flows.provider_calls import configuration_of
@@ -39,7 +39,7 @@ async def apply_refund(
     fact: RefundFact,
     payment: Payment,
     attempt: Attempt,
-    also: Callable[[Unit], None],
+    also: AddSteps,
 ) -> None:
     """Apply a webhook about a refund of ``payment``, whose money is booked; ``also`` finishes the webhook."""
     if result.must_fetch or fact.state == "unknown" or (fact.amount is None and fact.total is None):
@@ -104,7 +104,7 @@ async def _look_up(
     for refund in about:
         called = fact.provider_refund_id if fact.reference == refund.id else None
         answers.append(await refunding.look_up(practice, refund, "webhook", called))
-    settled = [await settle_refund(practice, refund, answer, _source(answer)) for refund, answer in answers]
+    settled = [await settle_refund(practice, refund, Finding(answer, _source(answer))) for refund, answer in answers]
     borne_out = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
     if fact.state == "succeeded" and not fact.named:
         certain = not any(isinstance(answer, Unknown) for _, answer in answers)
@@ -135,12 +135,7 @@ def _source(answer: Outcome) -> str:
 
 
 async def _apply_other_refund(
-    practice: Practice,
-    event: WebhookEvent,
-    fact: RefundFact,
-    payment: Payment,
-    attempt: Attempt,
-    also: Callable[[Unit], None],
+    practice: Practice, event: WebhookEvent, fact: RefundFact, payment: Payment, attempt: Attempt, also: AddSteps
 ) -> None:
     """Adopt the provider's own refund, if there is one, for a success that is certainly about no refund made here.
 

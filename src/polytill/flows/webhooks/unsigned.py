@@ -18,7 +18,7 @@ from datetime import timedelta
 from polytill.domain.errors import TooMany
 from polytill.domain.states import EventState
 from polytill.providers.contract import Fact, PaymentFact
-from polytill.storage import webhook_events
+from polytill.storage import provider_configs, webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.units import Unit
@@ -36,14 +36,15 @@ MAX_KEY_LENGTH = 300
 
 
 async def store(
-    db: PracticeDb, hint: WebhookEvent, facts: Sequence[Fact], attempt: Attempt | None
+    db: PracticeDb, hint: WebhookEvent, facts: Sequence[Fact], attempt: Attempt | None, revision: int
 ) -> tuple[WebhookEvent, bool]:
     """Store an unsigned webhook. Returns it as stored, and whether to apply it now rather than after the pause.
 
-    ``TooMany`` if somebody keeps naming new objects: the provider sends a genuine webhook again.
+    ``TooMany`` if somebody keeps naming new objects: the provider sends a genuine webhook again. ``Stale`` if the
+    configurations are not those of ``revision``.
     """
     if attempt is None:
-        return await _of_no_payment(db, hint)
+        return await _of_no_payment(db, hint, revision)
     hint.payment_id = attempt.payment_id
     subject = _subject(hint, facts, attempt)
     if subject.startswith(webhook_events.NAMED):
@@ -53,9 +54,10 @@ async def store(
     for place in (*(f"{pause}:{number}" for number in range(AT_ONCE)), later):
         stored = replace(hint, dedupe_key=f"{subject}:{place}")
         unit = Unit()
+        provider_configs.unchanged(unit, revision)
         webhook_events.delete_unsigned(unit, attempt.payment_id, KEPT, hint.received_at - AN_HOUR)
         webhook_events.insert_once(unit, stored)
-        if (await db.commit(unit))[1]:
+        if (await db.commit(unit))[2]:
             return stored, place != later
     return stored, False
 
@@ -78,14 +80,15 @@ def short_key(key: str) -> str:
     return "sha256:" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-async def _of_no_payment(db: PracticeDb, hint: WebhookEvent) -> tuple[WebhookEvent, bool]:
+async def _of_no_payment(db: PracticeDb, hint: WebhookEvent, revision: int) -> tuple[WebhookEvent, bool]:
     known = await webhook_events.by_dedupe_key(db, hint.config_id, hint.environment, hint.dedupe_key)
     if known is not None:
         return known, False
     await _admit(db, hint, OF_NO_PAYMENT)
     unit = Unit()
+    provider_configs.unchanged(unit, revision)
     webhook_events.insert_once(unit, hint)
-    stored = bool((await db.commit(unit))[0])
+    stored = bool((await db.commit(unit))[1])
     return hint, stored and hint.state is EventState.received
 
 

@@ -25,7 +25,7 @@ from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.paystack.handler import PaystackProvider
 from polytill.providers.stripe.handler import StripeProvider
-from polytill.storage import attempts, ledger, payments, refunds, webhook_events
+from polytill.storage import attempts, ledger, operations, payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.units import Unit
 from simulation import planted_at_edges, planted_at_providers, planted_by_staff
@@ -389,7 +389,7 @@ def _not_sent(worth: Any) -> Any:
 @bug
 def operation_lookups_forgotten() -> list[Swap]:
     """No lookup resolves a capture or a cancel with an unknown outcome."""
-    return [(refunds, "operations_overdue", _nothing_due)]
+    return [(operations, "overdue", _nothing_due)]
 
 
 @bug

@@ -192,7 +192,7 @@ class Scenes:
         late = await self._make(clinic, "expired")
         context = self.house.till.context
         self.clock.advance(90_000)
-        await lookup.expire(context, *await find(context, clinic.id, late["id"]))
+        await lookup.expire(*await find(context, clinic.id, late["id"]))
         self.clock.offset_s = 0
         await self._fail_for_good(clinic)
 

@@ -127,7 +127,8 @@ async def test_which_attempts_are_closed_for_certain(shared: Installation, state
     practice = await Practice.make(shared, "paystack")
     await practice.fault("create", "rate_limit")
     made = (await practice.create()).body
-    found = await details_of(*await find(context, practice.id, made["id"]))
+    opened, payment = await find(context, practice.id, made["id"])
+    found = await details_of(opened.db, payment)
     assert found.payment.status is PaymentStatus.failed
     found.attempts[0].state = state
     assert may_try_again(context, found.payment, found.attempts) == (state in ("declined", "not_sent"))
@@ -148,7 +149,7 @@ async def test_expired_says_so_before_the_worker_comes_and_after(shared: Install
     try:
         page, html, _ = await _shown(shared, path)
         assert (_state(html), page.ways) == ("expired", [])
-        await lookup.expire(shared.till.context, *await find(shared.till.context, practice.id, made["id"]))
+        await lookup.expire(*await find(shared.till.context, practice.id, made["id"]))
     finally:
         clock.offset_s = 0
     page, html, _ = await _shown(shared, path)

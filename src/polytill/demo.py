@@ -29,6 +29,7 @@ from polytill.domain.clock import World
 from polytill.domain.errors import OperatorError
 from polytill.domain.money import Money
 from polytill.domain.sealing import KeyRing
+from polytill.domain.states import ApiKeyKind
 from polytill.flows.admin import catalog, staff
 from polytill.flows.admin.practices import create_key
 from polytill.flows.context import log
@@ -263,7 +264,7 @@ def made_up_keys(code: str) -> dict[str, str]:
 
 
 async def _seed(demo: Demo, folder: Path, console: Console) -> None:
-    demo.owner_key = await create_key(demo.till.context, "owner", None, "demo", None, "demo")
+    demo.owner_key = await create_key(demo.till.context, ApiKeyKind.owner, None, "demo", None, "demo")
     for name, currency in PRACTICES:
         with console.status(f"Onboarding {name} …"):
             made = await demo.call(

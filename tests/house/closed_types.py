@@ -24,7 +24,8 @@ from simulation.judged import (
 
 from polytill.domain.event_types import EventType
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution, CaseState
-from polytill.domain.states import DisputeState, RefundOrigin
+from polytill.domain.states import ApiKeyKind, DisputeState, RefundOrigin
+from polytill.flows.admin.practices import KEY_PREFIXES
 from polytill.flows.payments.returned_amounts import REFUNDED_BY
 from polytill.flows.refunds.disputes import ENDS
 from polytill.web.console.review_cases import DONE
@@ -149,7 +150,10 @@ def reference(type_: type[StrEnum]) -> Place:
 
 
 PLACES: list[Place] = [
-    *(reference(type_) for type_ in (CaseKind, CaseState, CaseAction, EventType, RefundOrigin, DisputeState)),
+    *(
+        reference(type_)
+        for type_ in (CaseKind, CaseState, CaseAction, EventType, RefundOrigin, DisputeState, ApiKeyKind)
+    ),
     # ── Review cases ──
     *texts(CaseKind, "case"),
     *texts(CaseKind, "case_help"),
@@ -173,6 +177,9 @@ PLACES: list[Place] = [
     Place(DisputeState, "docs/events.md, `state` of a dispute", values("docs/events.md", "## Disputes", "state")),
     Place(DisputeState, "flows/refunds/disputes.py (leads to nothing)", lambda: ENDS, without=frozenset({"open"})),
     Place(DisputeState, "simulation/judged.py", lambda: JUDGED_DISPUTES),
+    # ── API keys ──
+    Place(ApiKeyKind, "storage/migrations/owner, CHECK of api_keys.kind", checked("api_keys.kind", "owner")),
+    Place(ApiKeyKind, "flows/admin/practices.py (has no prefix)", lambda: KEY_PREFIXES),
     # ── Events ──
     Place(EventType, "docs/events.md, the table of types", table("docs/events.md", "## Types")),
     Place(EventType, "src/polytill/flows (nothing records such an event)", written_in(FLOWS, EventType)),

@@ -9,6 +9,7 @@ import typer
 
 from polytill.cli.opened import console, fail, opened
 from polytill.domain.errors import NotNow
+from polytill.domain.states import ApiKeyKind
 
 keys_app = typer.Typer(no_args_is_help=True, help="API keys, and the key ring of key-encryption keys.")
 
@@ -25,7 +26,7 @@ def keys_create(
 
     if owner == (practice is not None):
         fail("Give either --owner or --practice ID.")
-    kind = "owner" if owner else ("publishable" if publishable else "practice")
+    kind = ApiKeyKind.owner if owner else ApiKeyKind.publishable if publishable else ApiKeyKind.practice
     key = opened(lambda till: create_key(till.context, kind, practice, name, None, "cli"))
     console.print(key, highlight=False, soft_wrap=True)
 

@@ -13,6 +13,14 @@ class Environment(StrEnum):
     production = "production"
 
 
+class ApiKeyKind(StrEnum):
+    """Who holds an API key: the platform's owner, a practice, or everybody (``publishable``: it reads one payment)."""
+
+    owner = "owner"
+    practice = "practice"
+    publishable = "publishable"
+
+
 class PaymentStatus(StrEnum):
     """The status of a payment. "Refunded" is computed from refunds and is not a status."""
 

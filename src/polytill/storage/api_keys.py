@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.states import ApiKeyKind
 from polytill.storage.columns import columns_of
 from polytill.storage.databases import OwnerDb, Writes
 from polytill.storage.units import json_text, json_value, moment
@@ -16,7 +17,7 @@ class ApiKey:
     """An API key. ``practice_id`` is None for owner keys."""
 
     id: int
-    kind: str
+    kind: ApiKeyKind
     practice_id: int | None
     name: str
     scopes: tuple[str, ...]
@@ -31,7 +32,7 @@ _COLUMNS = columns_of(ApiKey)
 def _key(row: Any) -> ApiKey:
     return ApiKey(
         row["id"],
-        row["kind"],
+        ApiKeyKind(row["kind"]),
         row["practice_id"],
         row["name"],
         tuple(json_value(row["scopes"]) or ()),
@@ -43,7 +44,7 @@ def _key(row: Any) -> ApiKey:
 
 def insert(
     unit: Writes,
-    kind: str,
+    kind: ApiKeyKind,
     practice_id: int | None,
     name: str,
     key_hash: str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from polytill.domain.states import ApiKeyKind
 from polytill.storage.schema_columns import (
     NAMING,
     Json,
@@ -121,7 +122,7 @@ sa.Table(
     maybe("revoked_at", Moment),
     sa.ForeignKeyConstraint(["practice_id"], ["practices.id"]),
     sa.UniqueConstraint("key_hash"),
-    one_of("kind", ("owner", "practice", "publishable")),
+    one_of("kind", ApiKeyKind),
     sa.CheckConstraint("(kind = 'owner') = (practice_id IS NULL)", name="practice_bound"),
 )
 

@@ -12,6 +12,7 @@ from polytill.domain.errors import Conflict, Duplicate, NotFound, invalid
 from polytill.domain.external_ids import read_external_id
 from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
 from polytill.domain.names import read_name
+from polytill.domain.states import ApiKeyKind
 from polytill.flows import key_ring
 from polytill.flows.context import Context, log
 from polytill.storage import api_keys, audit, migrating, practice_profile, practices
@@ -20,13 +21,13 @@ from polytill.storage.opening import DEFAULT, stamp_identity
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.units import Unit
 
+KEY_PREFIXES = {ApiKeyKind.owner: "pt_owner_", ApiKeyKind.practice: "pt_practice_", ApiKeyKind.publishable: "pt_pub_"}
 PRACTICE_SCOPES = ["read", "payments", "refunds", "configure"]
 
 
-def new_key(context: Context, kind: str) -> tuple[str, str]:
+def new_key(context: Context, kind: ApiKeyKind) -> tuple[str, str]:
     """Return a new API key and its hash. 256 random bits need no slow hash."""
-    prefix = {"owner": "pt_owner_", "practice": "pt_practice_", "publishable": "pt_pub_"}[kind]
-    key = prefix + base64.b32encode(context.world.random_bytes(32)).decode().rstrip("=").lower()
+    key = KEY_PREFIXES[kind] + base64.b32encode(context.world.random_bytes(32)).decode().rstrip("=").lower()
     return key, key_hash(key)
 
 
@@ -36,14 +37,16 @@ def key_hash(key: str) -> str:
 
 
 async def create_key(
-    context: Context, kind: str, practice_id: int | None, name: str, scopes: list[str] | None, actor: str
+    context: Context, kind: ApiKeyKind, practice_id: int | None, name: str, scopes: list[str] | None, actor: str
 ) -> str:
     """Create an API key, which is shown only once."""
     if practice_id is not None:
         await context.opening.entry(practice_id)
     name = _name(name, "name of the key")
     key, hashed = new_key(context, kind)
-    granted = {"owner": ["owner"], "publishable": ["publishable"]}.get(kind) or scopes or PRACTICE_SCOPES
+    granted = (
+        {ApiKeyKind.owner: ["owner"], ApiKeyKind.publishable: ["publishable"]}.get(kind) or scopes or PRACTICE_SCOPES
+    )
     now = context.world.now()
     unit = Unit()
     api_keys.insert(unit, kind, practice_id, name, hashed, key[-4:], granted, now)
@@ -133,10 +136,10 @@ async def create_practice(
             await db.commit(stamp)
         finally:
             await db.engine.close()
-        key, hashed = new_key(context, "practice")
+        key, hashed = new_key(context, ApiKeyKind.practice)
         unit = Unit()
         practices.activate(unit, practice_id, migrating.head("practice"), wrapped, now)
-        api_keys.insert(unit, "practice", practice_id, "first key", hashed, key[-4:], PRACTICE_SCOPES, now)
+        api_keys.insert(unit, ApiKeyKind.practice, practice_id, "first key", hashed, key[-4:], PRACTICE_SCOPES, now)
         made = {"name": name, "cluster": cluster} | ({"externalId": external_id} if external_id else {})
         audit.append(unit, now, actor, "practice.created", f"practice:{practice_id}", made)
         await context.owner.commit(unit)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from polytill.domain.errors import FieldError, Invalid, NotFound, Stale
+from polytill.domain.states import ApiKeyKind
 from polytill.flows.admin import practices as admin_practices
 from polytill.storage import api_keys
 from polytill.web.api.auth import Configures, Owner, PracticeId
@@ -31,7 +32,7 @@ async def create_owner_key(caller: Owner, body: CreateOwnerKey) -> Response:
 
     The key is shown only once.
     """
-    key = await admin_practices.create_key(caller.context, "owner", None, body.name, None, caller.actor)
+    key = await admin_practices.create_key(caller.context, ApiKeyKind.owner, None, body.name, None, caller.actor)
     return respond(NewApiKey(key), 201)
 
 
@@ -62,7 +63,9 @@ async def create_practice_key(caller: Configures, practice_id: PracticeId, body:
     beyond = [s for s in scopes or admin_practices.PRACTICE_SCOPES if s not in caller.key.scopes]
     if body.kind == "practice" and beyond:
         raise Invalid([FieldError("/scopes", f"Your own key lacks the scope {beyond[0]!r}.")])
-    key = await admin_practices.create_key(caller.context, body.kind, practice_id, body.name, scopes, caller.actor)
+    key = await admin_practices.create_key(
+        caller.context, ApiKeyKind(body.kind), practice_id, body.name, scopes, caller.actor
+    )
     return respond(NewApiKey(key), 201)
 
 

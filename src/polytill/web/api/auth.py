@@ -12,6 +12,7 @@ from pydantic import BeforeValidator
 
 from polytill.app import Polytill
 from polytill.domain.errors import FieldError, Forbidden, Invalid, NotFound, NotNow, Unauthorized
+from polytill.domain.states import ApiKeyKind
 from polytill.flows.admin.practices import key_hash
 from polytill.flows.context import Context
 from polytill.storage import api_keys
@@ -134,7 +135,7 @@ def refuse_other_parameters(request: Request) -> None:
 async def owner(request: Request) -> Caller:
     """Authenticate an owner key."""
     key = await _key_of(request)
-    if key.kind != "owner":
+    if key.kind is not ApiKeyKind.owner:
         raise Forbidden("This operation needs an owner key.")
     refuse_other_parameters(request)
     return Caller(request.app.state.till, key)
@@ -167,11 +168,11 @@ class PracticeCaller:
 
     async def __call__(self, request: Request, practice_id: PracticeId) -> Caller:
         key = await _key_of(request)
-        if key.kind == "owner":
+        if key.kind is ApiKeyKind.owner:
             raise Forbidden("This operation needs a key of the practice.")
         if key.practice_id != practice_id:
             raise NotFound("There is no such practice.")
-        if key.kind == "publishable":
+        if key.kind is ApiKeyKind.publishable:
             if not self.publishable:
                 raise Forbidden("A publishable key does not allow this operation.")
         elif self.scope not in key.scopes:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from polytill.domain.errors import Forbidden, NotFound, invalid
 from polytill.domain.localities import bounds_of
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
+from polytill.domain.states import ApiKeyKind, Environment
 from polytill.flows.command import Command
 from polytill.flows.context import CHECKED_TTL_S
 from polytill.flows.payments import capture_cancel, saved_methods
@@ -285,11 +285,11 @@ async def get_payment(
 
     A publishable key needs the payment's client token and gets only the public fields.
     """
-    if caller.key.kind == "publishable" and token is None:
+    if caller.key.kind is ApiKeyKind.publishable and token is None:
         raise Forbidden("A publishable key needs the payment's clientToken.")
     practice, payment = await find(caller.context, practice_id, payment_id)
     found = await details_of(practice.db, payment)
-    if caller.key.kind == "publishable":
+    if caller.key.kind is ApiKeyKind.publishable:
         if not hmac.compare_digest((token or "").encode(), client_token(caller.context, payment).encode()):
             raise NotFound("There is no such payment.")
         public_key = await _public_key(caller, practice.db, found)

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
+from polytill.domain.states import ApiKeyKind
 from polytill.storage import api_keys
 from polytill.web.api.requests import RequestBody
 from polytill.web.api.responses import Moment, ResponseBody
@@ -32,7 +33,7 @@ class ApiKey(ResponseBody):
     """An API key without its secret."""
 
     id: int
-    kind: Literal["owner", "practice", "publishable"]
+    kind: ApiKeyKind
     name: str
     practice_id: int | None
     last4: str

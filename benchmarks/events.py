@@ -19,7 +19,8 @@ from tests.installation import fresh_settings, opened
 from benchmarks import ground as grounds
 from benchmarks.measuring import Size
 from benchmarks.results import Aim, Result
-from polytill.app import Polytill, beside
+from polytill.app import Polytill
+from polytill.background import beside
 from polytill.domain.states import Environment
 from polytill.flows.admin.event_destination import set_destination
 from polytill.flows.worker import event_delivery

@@ -19,6 +19,7 @@ from benchmarks.measuring import Size, stage, start
 from benchmarks.processes import Program
 from benchmarks.results import Aim, Result
 from polytill.app import Polytill
+from polytill.domain.money import Money
 from polytill.domain.states import Environment
 from polytill.flows.admin import provider_configs, staff
 from polytill.flows.context import Context
@@ -164,14 +165,15 @@ async def _names(till: Polytill, db: PracticeDb, paid: dict[str, Any]) -> dict[s
         "manual", environment=Environment.sandbox, is_enabled=True, supported_currencies=["NGN"]
     )
     await provider_configs.configure(context, db.practice_id, wish, "benchmark")
-    at_desk = await till.pay(db.practice_id, PaymentRequest(750_000, "NGN", provider_code="manual"), key="bench")
+    cash = PaymentRequest(Money(750_000, "NGN"), provider_code="manual")
+    at_desk = await till.pay(db.practice_id, cash, key="bench", actor="benchmark")
     link = await create_link(context, db.practice_id, LinkWish(500_000, "NGN", "Deposit"), "benchmark")
     opened = await cases.listed(db, "open", None, None, 1)
     return {
         "practice_id": str(db.practice_id),
         "payment_id": paid["id"],
         "client_token": paid["clientToken"],
-        "at_desk": at_desk.payment.id,
+        "at_desk": at_desk.id,
         "link_token": link_token(context, link),
         "case_id": opened[0].id,
         "code": "paystack",

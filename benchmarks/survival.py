@@ -30,13 +30,15 @@ from tests.installation import BASES, TEST_KEYS
 from tests.postgres.server import MISSING, PostgresError, PostgresServer, find_binaries, free_port
 
 from benchmarks.standby import Standby, make_synchronous
-from polytill.app import Polytill, migrate_owner
+from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import catalog, credentials, provider_configs
+from polytill.flows.admin.practices import create_practice
 from polytill.flows.provider_calls import hook_url
+from polytill.owner_setup import migrate_owner
 from polytill.settings import Settings
 from polytill.simulator.app import start
 from polytill.storage import ledger
@@ -251,7 +253,7 @@ async def house(folder: Path, owner: PostgresServer, first: PostgresServer, seco
 
 
 async def _practice(till: Polytill, made: House, code: str) -> None:
-    entry, key = await till.create_practice(f"Practice with {code}", "NGN")
+    entry, key = await create_practice(till.context, f"Practice with {code}", "NGN", "default", "benchmark")
     given = TEST_KEYS[code]
     account, signed_with = given["secretKey"], given.get("webhookSecret", given["secretKey"])
     keys = credentials.Keys(

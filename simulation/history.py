@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from polytill.app import Polytill
+from polytill.background import sweep
 from polytill.domain.states import Environment
 from polytill.flows import lease
 from polytill.simulator.books import Account, Transaction
@@ -166,7 +167,7 @@ class History:
         till = Polytill(life.context)
         try:
             await lease.renew(life.context)
-            await till.sweep(everyone=not life.swept)
+            await sweep(till.context, everyone=not life.swept)
             life.swept = True
         except NodeDied:
             raise

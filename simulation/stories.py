@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from polytill.domain.errors import CallerError, Conflict
+from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.payments.create import PaymentDetails, create_payment
@@ -43,8 +44,7 @@ class Story(Edges):
         key = self.fresh("key")
         taken_in = sorted({code for one in ((pinned,) if pinned else providers) for code in currencies_of(one)})
         body = PaymentRequest(
-            chance.randrange(100_00, 90_000_00, 100),
-            chance.choice(taken_in),
+            Money(chance.randrange(100_00, 90_000_00, 100), chance.choice(taken_in)),
             customer=Customer("payer@example.com", "Ada Payer", "254712345678"),
             provider_code=pinned,
             capture="manual" if manual else "automatic",
@@ -58,7 +58,7 @@ class Story(Edges):
     async def _created(self, practice: int, body: PaymentRequest, key: str) -> PaymentDetails | None:
         h, chance = self.h, self.chance
         h.count("host.create")
-        asked = f"create {key} {body.amount} {body.currency} at practice {practice}"
+        asked = f"create {key} {body.amount} at practice {practice}"
 
         async def once() -> Any:
             answer = await self.ask(
@@ -89,7 +89,7 @@ class Story(Edges):
 
     async def _other_body(self, practice: int, body: PaymentRequest, key: str) -> None:
         self.h.count("host.other_body")
-        other = PaymentRequest(body.amount + 100, body.currency, customer=body.customer)
+        other = PaymentRequest(Money(body.amount.minor + 100, body.amount.currency), customer=body.customer)
         answer = await self.ask(
             f"create {key} with another body",
             lambda context: create_payment(context, practice, other, Command(key, "host")),

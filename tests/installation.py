@@ -16,12 +16,13 @@ import uvicorn
 from fastapi import FastAPI
 from multidict import CIMultiDict
 
-from polytill.app import Polytill, migrate_owner
+from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.errors import PolytillError
 from polytill.domain.sealing import KeyRing
 from polytill.flows.admin import catalog
 from polytill.flows.admin.practices import create_key
+from polytill.owner_setup import migrate_owner
 from polytill.settings import Settings
 from polytill.simulator.app import RunningSimulator, start
 from polytill.storage import practices

@@ -27,7 +27,10 @@ from benchmarks.programs.stand_in import initialized
 from benchmarks.wire import Line, Served
 from polytill.app import Polytill
 from polytill.domain.clock import World
+from polytill.domain.money import Money
+from polytill.flows.command import Command
 from polytill.flows.context import Practice as OpenPractice
+from polytill.flows.payments.create import create_payment
 from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.storage.units import Step, as_one_statement, json_text
@@ -123,15 +126,14 @@ class Floor:
                 key = f"recording-{number}-{secrets.token_hex(4)}"
                 body = payment_body("recording", 987654)
                 request = PaymentRequest(
-                    body["amount"],
-                    body["currency"],
+                    Money(body["amount"], body["currency"]),
                     customer=Customer(**CUSTOMER),
                     description=body["description"],
                     reference=body["reference"],
                     metadata=body["metadata"],
                     return_url=body["returnUrl"],
                 )
-                taken = await till.pay(practice.id, request, key=key, actor="key:1")
+                taken = await create_payment(till.context, practice.id, request, Command(key, "key:1"))
             answer = bytes(respond(Payment.with_details(OpenPractice(till.context, db), taken)).body)
         assert len(recorder.units) == 2
         payment, attempt = taken.payment.id, taken.attempts[-1].id

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from polytill.app import Polytill, migrate_owner
+from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.errors import OperatorError
 from polytill.domain.money import Money
@@ -33,6 +33,7 @@ from polytill.domain.states import ApiKeyKind
 from polytill.flows.admin import catalog, staff
 from polytill.flows.admin.practices import create_key
 from polytill.flows.context import log
+from polytill.owner_setup import migrate_owner
 from polytill.settings import Settings
 from polytill.simulator.app import start as start_simulator
 from polytill.storage import practices

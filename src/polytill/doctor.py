@@ -63,8 +63,8 @@ def _settings(settings: Settings) -> list[Finding]:
     elif public.scheme != "https":
         findings.append(Finding(True, "POLYTILL_PUBLIC_URL is not https, so payments would not be encrypted."))
     if public.path.strip("/"):
-        said = f"POLYTILL_PUBLIC_URL has the path {public.path}. Remove it: pages work only at the root of a host."
-        findings.append(Finding(True, said))
+        said = f"POLYTILL_PUBLIC_URL has the path {public.path}. Staff pages do not work under a path; all else does."
+        findings.append(Finding(False, said))
     for origin in sorted(settings.allowed_provider_origins):
         bad = urlsplit(origin).hostname not in LOOPBACK
         findings.append(Finding(bad, f"Keys may be sent to {origin}, which is not a host of a provider."))

@@ -19,7 +19,8 @@ from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from polytill.app import Polytill, beside
+from polytill.app import Polytill
+from polytill.background import beside, renew_for_ever, sweep, visit_for_ever
 from polytill.flows.context import log
 from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.worker import claims
@@ -34,10 +35,35 @@ KEPT = timedelta(days=3)
 CLEANED_AT_ONCE = 500
 
 
+class Worker:
+    """What only a worker process calls. It looks up unknown outcomes, applies webhooks that had to wait, expires unpaid
+    payments, delivers events, and compares our records with the providers' listings.
+
+    Any number of workers can run at once; they share the practices by claims. On SQLite exactly one process runs one.
+    """
+
+    def __init__(self, till: Polytill) -> None:
+        self._till = till
+
+    async def run(self) -> None:
+        """Work until canceled. Errors are logged and do not end it."""
+        async with working(self._till):
+            await asyncio.Event().wait()
+
+    async def turn(self, everyone: bool = False) -> int:
+        """Visit the practices that are in use, or every practice, once, and deliver events. Return the number of
+        processed items. For tests and cron jobs; the comparison with listings is not part of it."""
+        return await sweep(self._till.context, everyone)
+
+
 @contextlib.asynccontextmanager
 async def working(till: Polytill) -> AsyncIterator[None]:
     """Run all background work beside the block."""
-    async with jobs(till), beside(till.renew_for_ever("worker", runs_worker=True)), beside(till.visit_for_ever()):
+    async with (
+        jobs(till),
+        beside(renew_for_ever(till.context, "worker", runs_worker=True)),
+        beside(visit_for_ever(till.context)),
+    ):
         yield
 
 

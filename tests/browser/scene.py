@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from polytill.background import sweep
 from tests.browser.chromium import MISSING, find_chromium
 from tests.installation import Installation
 from tests.web.browsing import PASSWORD, person
@@ -74,7 +75,7 @@ async def stage(house: Installation, clock: Clock) -> Practice:
     await house.practice("Nairobi Eye Centre", "KES")
     await person(house, house.till.context.owner, "olu@example.com", name="Olu Owner")
     await person(house, await clinic.db, "pat@example.com", name="Pat Practice")
-    await house.till.sweep()
+    await sweep(house.till.context)
     return clinic
 
 

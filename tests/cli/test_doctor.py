@@ -7,12 +7,14 @@ import time
 import pytest
 
 from polytill.app import Polytill
+from polytill.background import sweep
 from polytill.doctor import LATE_S, examine
 from polytill.flows.lease import LEASE_S
 from polytill.storage import leases
 from polytill.storage.databases import OwnerDb
 from polytill.storage.opening import is_postgres
 from polytill.storage.units import Unit
+from tests import calls
 
 
 async def sentences(till: Polytill) -> list[str]:
@@ -21,19 +23,19 @@ async def sentences(till: Polytill) -> list[str]:
 
 
 async def test_a_fresh_installation_has_nothing_bad(till: Polytill) -> None:
-    await till.create_practice("Clinic", "NGN")
+    await calls.create_practice(till, "Clinic", "NGN")
     assert await sentences(till) == []
 
 
 async def test_work_that_nobody_does_is_said(till: Polytill) -> None:
-    entry, _ = await till.create_practice("Clinic", "NGN")
+    entry, _ = await calls.create_practice(till, "Clinic", "NGN")
     world, unit = till.context.world, Unit()
     leases.hold(unit, entry.id, world.after(LEASE_S), world.after(-LATE_S - 1))
     await till.context.owner.commit(unit)
     [said] = await sentences(till)
     assert said.startswith("1 practice has waited")
     assert "polytill worker" in said
-    await till.sweep(everyone=True)
+    await sweep(till.context, everyone=True)
     assert await sentences(till) == []
 
 
@@ -51,7 +53,7 @@ async def test_a_clock_that_is_wrong_beside_the_database_servers_is_said(
 
 
 async def test_a_half_made_practice_is_said(till: Polytill) -> None:
-    entry, _ = await till.create_practice("Clinic", "NGN")
+    entry, _ = await calls.create_practice(till, "Clinic", "NGN")
     unit = Unit()
     unit.add("UPDATE practices SET state = 'provisioning' WHERE id = $1", entry.id)
     await till.context.owner.commit(unit)

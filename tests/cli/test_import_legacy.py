@@ -14,6 +14,7 @@ from polytill.domain.states import Environment
 from polytill.flows.admin import credentials, import_legacy
 from polytill.flows.admin import provider_configs as configuring
 from polytill.storage import practices, provider_configs
+from tests import calls
 from tests.installation import TEST_KEYS
 
 LIVE = {"publicKey": "pk_live_0123456789abcdef", "secretKey": "sk_live_0123456789abcdef0123456789abcdef01234567"}
@@ -26,7 +27,7 @@ def file_of(*entries: dict[str, Any]) -> bytes:
 
 
 async def test_practices_arrive_with_their_keys_sealed_and_once(till: Polytill) -> None:
-    there, _ = await till.create_practice("Old Clinic", "USD")
+    there, _ = await calls.create_practice(till, "Old Clinic", "USD")
     given = file_of(
         {
             "externalId": "lagos",
@@ -61,7 +62,7 @@ async def test_practices_arrive_with_their_keys_sealed_and_once(till: Polytill) 
 
 
 async def test_a_default_that_is_there_stays(till: Polytill) -> None:
-    there, _ = await till.create_practice("Old Clinic", "NGN")
+    there, _ = await calls.create_practice(till, "Old Clinic", "NGN")
     key = TEST_KEYS["flutterwave"]
     keys = credentials.Keys(key["publicKey"], Secret(key["secretKey"]), Secret(key["webhookSecret"]))
     wish = configuring.Wish("flutterwave", Environment.sandbox, keys, True, True, ["NGN"])

@@ -13,6 +13,7 @@ from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
 from polytill.providers.outcomes import Succeeded
 from polytill.storage import cases
 from polytill.storage.provider_configs import Configuration
+from tests import calls
 from tests.flows.scenes import LINK, REFUSED, Scene
 
 CODES = ("scripted", "other")
@@ -72,7 +73,7 @@ class History:
         amount = self.chance.choice([left, self.chance.randint(1, left)])
         name = f"re-{next(self.numbers)}"
         self.scene.wire.says("refund", Succeeded(Money(amount, "NGN"), name))
-        made = await self.scene.till.refund(self.scene.practice_id, payment.id, key=name, amount=amount)
+        made = await calls.refund(self.scene.till, self.scene.practice_id, payment.id, key=name, amount=amount)
         self.refunds.append(made.id)
 
     async def refund_fails(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from polytill.app import Polytill
+from polytill.background import sweep
 from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
@@ -32,6 +33,7 @@ from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.refunds import Refund
 from polytill.storage.webhook_events import WebhookEvent
+from tests import calls
 from tests.flows.scripted import HANDLERS, MODULES, Wire, put
 from tests.installation import fresh_settings, opened
 
@@ -101,7 +103,7 @@ class Scene:
     async def pay(self, key: str | None = None, amount: int = 1000, **more: Any) -> PaymentDetails:
         """Take a payment."""
         currency = more.pop("currency", "NGN")
-        request = PaymentRequest(amount, currency, **{"customer": Customer("ada@example.com"), **more})
+        request = PaymentRequest(Money(amount, currency), **{"customer": Customer("ada@example.com"), **more})
         command = Command(key or f"key-{next(_numbers)}", "test")
         return await create_payment(self.context, self.practice_id, request, command)
 
@@ -136,7 +138,7 @@ class Scene:
     async def later(self, seconds: float) -> int:
         """Let time pass, and sweep."""
         self.clock.at_s += seconds
-        return await self.till.sweep()
+        return await sweep(self.till.context)
 
     async def books_agree(self) -> None:
         """Every entry sums to zero, and the ledger says what the payments say."""
@@ -187,7 +189,7 @@ async def scene(folder: Path, engine_url: str | None) -> AsyncIterator[Scene]:
                 "handler_module": f"{handler.__module__}.{handler.__name__}",
             }
             await catalog.add(till.context, given, None, "test")
-        entry, _ = await till.create_practice("Clinic", "NGN")
+        entry, _ = await calls.create_practice(till, "Clinic", "NGN")
         made = Scene(till, wire, clock, entry.id, await till.context.opening.practice(entry.id))
         yield made
         await made.books_agree()

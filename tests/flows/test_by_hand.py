@@ -8,6 +8,7 @@ import pytest
 
 from polytill.app import Polytill
 from polytill.domain.errors import Conflict, Invalid
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import provider_configs
@@ -21,12 +22,13 @@ from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup
 from polytill.providers.contract import Customer
 from polytill.storage import audit, ledger
+from tests import calls
 
 BANK = {"bank": "Example Bank", "accountName": "Clinic", "accountNumber": "0123456789", "instructions": "Thank you."}
 
 
 async def clinic(till: Polytill, config: dict[str, str] | None = None) -> int:
-    practice, _ = await till.create_practice("Clinic", "NGN")
+    practice, _ = await calls.create_practice(till, "Clinic", "NGN")
     wish = Wish(
         "manual",
         Environment.sandbox,
@@ -39,7 +41,7 @@ async def clinic(till: Polytill, config: dict[str, str] | None = None) -> int:
 
 
 async def asked(till: Polytill, practice_id: int, method: str | None = None, key: str = "k") -> PaymentDetails:
-    request = PaymentRequest(500_000, "NGN", payment_method=method)
+    request = PaymentRequest(Money(500_000, "NGN"), payment_method=method)
     return await create_payment(till.context, practice_id, request, Command(key, "test"))
 
 
@@ -130,19 +132,19 @@ async def test_a_refund_is_staffs_word_too(till: Polytill) -> None:
     practice_id = await clinic(till)
     payment = (await asked(till, practice_id)).payment
     with pytest.raises(Conflict):
-        await till.refund(practice_id, payment.id, key="early")
+        await calls.refund(till, practice_id, payment.id, key="early")
     await confirmed(till, practice_id, payment.id)
-    made = await till.refund(practice_id, payment.id, key="r", amount=200_000, reason="Half a visit")
+    made = await calls.refund(till, practice_id, payment.id, key="r", amount=200_000, reason="Half a visit")
     assert (made.state.value, made.amount) == ("succeeded", 200_000)
 
 
 async def test_what_a_provider_knows_is_not_confirmed_by_hand(till: Polytill) -> None:
-    practice, _ = await till.create_practice("Clinic", "NGN")
+    practice, _ = await calls.create_practice(till, "Clinic", "NGN")
     keys = Keys("pk_test_0123456789", Secret("sk_test_0123456789abcdef0123456789"))
     wish = Wish("paystack", Environment.sandbox, keys, is_enabled=True, supported_currencies=["NGN"])
     await provider_configs.configure(till.context, practice.id, wish, "test")
     till.context.http.transport = Unreachable()
-    request = PaymentRequest(500_000, "NGN", customer=Customer("ada@example.com"))
+    request = PaymentRequest(Money(500_000, "NGN"), customer=Customer("ada@example.com"))
     payment = (await create_payment(till.context, practice.id, request, Command("k", "test"))).payment
     with pytest.raises(Conflict) as caught:
         await confirmed(till, practice.id, payment.id)

@@ -11,6 +11,7 @@ from polytill.flows.reconciliation.payments import reconcile
 from polytill.providers.contract import Page, PaymentFact
 from polytill.providers.outcomes import NotSent, Reason, Succeeded
 from polytill.storage import cases
+from tests import calls
 from tests.flows.scenes import LINK, Scene, held, paid
 from tests.flows.scripted import HANDLERS
 
@@ -114,7 +115,7 @@ async def test_a_part_that_was_captured_is_compared_with_what_was_taken(
     scene.wire.says("create", held())
     scene.wire.says("capture", paid(400))
     payment = (await scene.pay(capture="manual")).payment
-    await scene.till.capture(scene.practice_id, payment.id, key="take", amount=400)
+    await calls.capture(scene.till, scene.practice_id, payment.id, key="take", amount=400)
     listed.append(PaymentFact(told, (await scene.attempts(payment.id))[0].id, "tx-1"))
     scene.wire.always("confirm", paid(400))
     await later(scene)

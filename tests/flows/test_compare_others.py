@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from polytill.background import sweep
 from polytill.domain.money import Money
 from polytill.domain.states import Environment, EventState
 from polytill.flows.listing import ASKED_AGAIN_S, MAX_PAGES, REPLACED_KEYS_COUNT
@@ -17,6 +18,7 @@ from polytill.flows.refunds.listed import ASKED_AGAIN_AT
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.storage import disputes, listings, refunds, webhook_events
+from tests import calls
 from tests.flows.scenes import LINK, Scene, keys, paid
 from tests.flows.scripted import HANDLERS
 
@@ -124,7 +126,7 @@ async def test_a_refund_of_a_payment_that_could_not_be_asked_about_is_not_forgot
     scene.wire.always("confirm", Unknown(Reason.timeout))
     await run(scene)
     scene.wire.always("confirm", paid())
-    await scene.till.sweep()
+    await sweep(scene.till.context)
     await run(scene)
     payment = await scene.payment(taken.payment.id)
     assert (payment.amount_captured, payment.amount_refunded) == (1000, 1000)
@@ -144,7 +146,7 @@ async def given_back_without_a_name(scene: Scene) -> Any:
     configuration = await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", Pending(None))
-    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=700)
     about = payment.provider_transaction_id
     told = RefundFact("succeeded", provider_transaction_id=about, amount=Money(700, "NGN"))
     await scene.delivery(configuration, told)
@@ -222,7 +224,7 @@ async def test_a_total_does_not_ask_about_a_refund_that_is_under_way(scene: Scen
         return Succeeded(Money(700, "NGN"), "r1")
 
     scene.wire.says("refund", meanwhile)
-    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=700)
     ((event, asked),) = seen
     assert event is not None
     assert asked == []
@@ -239,7 +241,7 @@ async def given_back_and_compared(scene: Scene) -> Any:
     payment = await scene.succeeded()
     scene.wire.always("confirm", paid())
     scene.wire.says("refund", Succeeded(Money(700, "NGN"), "r1"))
-    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=700)
     await run(scene)
     await run(scene)
     assert await given_back(scene, payment) == [("api", "succeeded", "r1")]
@@ -505,7 +507,7 @@ async def test_the_keys_between_are_asked_before_the_newest(scene: Scene) -> Non
     payment = await scene.payment(taken.payment.id)
     assert payment.status == "succeeded"
     scene.wire.says("refund", REFUSED, NotSent(Reason.not_found), Succeeded(Money(1000, "NGN"), "r1"))
-    made = await scene.till.refund(scene.practice_id, payment.id, key="back")
+    made = await calls.refund(scene.till, scene.practice_id, payment.id, key="back")
     assert made.state == "succeeded"
     assert [call.key for call in scene.wire.of("refund")] == ["sk_test_1", "sk_test_2", "sk_test_3"]
 
@@ -519,7 +521,7 @@ async def test_a_listed_refund_that_we_took_for_never_sent_is_booked(scene: Scen
     payment = await scene.succeeded()
     scene.wire.always("confirm", paid())
     scene.wire.says("refund", Unknown(Reason.timeout))
-    made = await scene.till.refund(scene.practice_id, payment.id, key="a", amount=500)
+    made = await calls.refund(scene.till, scene.practice_id, payment.id, key="a", amount=500)
     scene.wire.always("lookup_refund", NotSent(Reason.not_found))
     for _ in range(10):
         await scene.later(30)

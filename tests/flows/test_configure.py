@@ -17,6 +17,7 @@ from polytill.flows.admin.provider_configs import Wish
 from polytill.providers.contract import CredentialTest
 from polytill.providers.outcomes import NotSent, Reason
 from polytill.storage import provider_configs
+from tests import calls
 from tests.flows.scenes import LINK, Scene, keys, paid
 from tests.storage.making import plain
 
@@ -152,11 +153,11 @@ async def test_old_payments_are_refunded_with_the_keys_they_were_made_with(scene
     payment = await scene.succeeded()
     await scene.configure(given=keys("2"), patch=True)
     scene.wire.says("refund", paid(100, transaction="r1"))
-    await scene.till.refund(scene.practice_id, payment.id, key="one", amount=100)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="one", amount=100)
     assert [made.key for made in scene.wire.of("refund")] == ["sk_test_1"]
     # Where the provider refuses the old keys, the new ones are asked.
     scene.wire.says("refund", NotSent(Reason.config), paid(100, transaction="r2"))
-    made = await scene.till.refund(scene.practice_id, payment.id, key="two", amount=100)
+    made = await calls.refund(scene.till, scene.practice_id, payment.id, key="two", amount=100)
     assert [made.key for made in scene.wire.of("refund")][1:] == ["sk_test_1", "sk_test_2"]
     assert made.state == "succeeded"
     scene.wire.says("create", LINK)
@@ -239,7 +240,7 @@ async def test_switching_the_environment_and_back(scene: Scene) -> None:
     assert (live.environment, scene.wire.of("create")[-1].key) == (LIVE, "sk_live_9")
     # The sandbox's payment is refunded in the sandbox.
     scene.wire.says("refund", paid(100, transaction="r1"))
-    await scene.till.refund(scene.practice_id, payment.id, key="one", amount=100)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="one", amount=100)
     assert scene.wire.of("refund")[-1].key == "sk_test_1"
     assert {tuple(r) for r in await plain(scene.db, "SELECT environment FROM refunds")} == {("sandbox",)}
     await configuring.activate(scene.context, scene.practice_id, "scripted", SANDBOX, "test")
@@ -265,7 +266,7 @@ async def test_deleting_keeps_the_way_back(scene: Scene) -> None:
     with pytest.raises(NotFound):
         await configuring.existing_configuration(scene.context, scene.practice_id, "scripted")
     scene.wire.says("refund", paid(100, transaction="r1"))
-    assert (await scene.till.refund(scene.practice_id, payment.id, key="one", amount=100)).state == "succeeded"
+    assert (await calls.refund(scene.till, scene.practice_id, payment.id, key="one", amount=100)).state == "succeeded"
     assert await scene.delivery(configuration) is not None
     # Configured again: the same row, the same address, nothing of the old wishes.
     again = await scene.configure(given=keys("2"), is_default=None)

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
+from polytill import background
 from polytill.domain.errors import NotNow
 from polytill.flows import lease, presence
 from polytill.flows.worker import sweep
@@ -68,11 +69,11 @@ async def test_a_success_reaches_the_platform_once_signed(installation: Installa
     put = await installation.call("PUT", "/api/owner/event-destination", installation.owner_key, {"url": platform.url})
     payment_id = await _paid(installation, practice_id, key, "one")
     platform.answers = [500]
-    await installation.till.sweep()  # the first try is answered 500 …
+    await background.sweep(installation.till.context)  # the first try is answered 500 …
     assert platform.received == []
     await _due_now(installation)
-    await installation.till.sweep()  # … the second arrives …
-    await installation.till.sweep()  # … and there is no third
+    await background.sweep(installation.till.context)  # … the second arrives …
+    await background.sweep(installation.till.context)  # … and there is no third
     [(headers, body)] = platform.received
     event = Webhook(put.body["secret"]).verify(body.decode(), {k.lower(): v for k, v in headers.items()})
     assert event["type"] == "payment.succeeded"
@@ -102,7 +103,7 @@ async def test_a_payments_events_keep_their_order(installation: Installation, pl
         assert back.body["status"] == "succeeded", back.body
     platform.answers = [503]  # the first is refused: the later ones of this payment must wait for it
     for _ in range(6):
-        await installation.till.sweep()
+        await background.sweep(installation.till.context)
         await _due_now(installation)
     kinds = [(e["type"], e["data"].get("amount")) for e in (await _feed(installation))["data"]]
     assert [kind for kind, _ in kinds] == ["payment.succeeded", "refund.succeeded", "refund.succeeded"]
@@ -117,11 +118,11 @@ async def test_an_event_can_be_delivered_again(installation: Installation, platf
     await installation.configure(practice_id, key, "paystack", ["NGN"])
     await installation.call("PUT", "/api/owner/event-destination", installation.owner_key, {"url": platform.url})
     await _paid(installation, practice_id, key, "one")
-    await installation.till.sweep()
+    await background.sweep(installation.till.context)
     cursor = (await _feed(installation))["nextCursor"]
     again = await installation.call("POST", f"/api/owner/events/{cursor}/replay", installation.owner_key)
     assert again.status == 202
-    await installation.till.sweep()
+    await background.sweep(installation.till.context)
     assert len(platform.received) == 2
     assert platform.received[0][1] == platform.received[1][1]
     missing = await installation.call("POST", f"/api/owner/events/{cursor + 9}/replay", installation.owner_key)
@@ -133,7 +134,7 @@ async def test_two_workers_forward_and_deliver_once(installation: Installation, 
     await installation.configure(practice_id, key, "paystack", ["NGN"])
     await installation.call("PUT", "/api/owner/event-destination", installation.owner_key, {"url": platform.url})
     await asyncio.gather(*(_paid(installation, practice_id, key, f"p{n}") for n in range(5)))
-    await asyncio.gather(*(installation.till.sweep() for _ in range(4)))
+    await asyncio.gather(*(background.sweep(installation.till.context) for _ in range(4)))
     assert len((await _feed(installation))["data"]) == 5
     assert len({headers["webhook-id"] for headers, _ in platform.received}) == len(platform.received) == 5
 

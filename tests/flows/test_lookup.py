@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from polytill.background import sweep
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
@@ -36,6 +37,7 @@ from polytill.storage import attempts as storage_attempts
 from polytill.storage import cases, operations, payments, refunds, webhook_events
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
+from tests import calls
 from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
 from tests.storage.making import plain
 
@@ -189,7 +191,7 @@ async def test_the_confirm_of_a_payer_who_comes_back_does_the_same(scene: Scene)
     taken = await lost(scene)
     scene.wire.says("lookup", NeedsAction(None))
     scene.wire.says("create", LINK)
-    confirmed = await scene.till.confirm(scene.practice_id, taken.payment.id)
+    confirmed = await calls.confirm(scene.till, scene.practice_id, taken.payment.id)
     assert confirmed.payment.status is P.requires_action
     assert [a.number for a in confirmed.attempts] == [1, 2]
 
@@ -249,7 +251,7 @@ async def test_a_clock_that_jumps_proves_nothing(
     else:
         payment = await scene.succeeded()
         scene.wire.says("refund", LOST)
-        await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
+        await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=400)
     scene.wire.always("create", REFUSED)
 
     async def state() -> str:
@@ -266,7 +268,7 @@ async def test_a_clock_that_jumps_proves_nothing(
     ahead[0] = jump
     for _ in range(3):
         await scene.later(10)
-        await scene.till.sweep()
+        await sweep(scene.till.context)
     assert await state() == "unknown"
     ahead[0] = 0.0
     for _ in range(2):
@@ -391,7 +393,7 @@ async def test_a_confirm_asks_at_once(scene: Scene) -> None:
     scene.wire.says("create", LINK)
     payment = (await scene.pay()).payment
     scene.wire.says("confirm", paid())
-    assert (await scene.till.confirm(scene.practice_id, payment.id)).payment.status is P.succeeded
+    assert (await calls.confirm(scene.till, scene.practice_id, payment.id)).payment.status is P.succeeded
 
 
 async def test_one_that_cannot_be_looked_up_does_not_hold_up_the_others(
@@ -461,8 +463,8 @@ async def test_what_cannot_be_expired_keeps_nobody_waiting(scene: Scene) -> None
 async def everything_about(scene: Scene, unfinished: Any, held_one: Any, won: Any) -> None:
     """Whatever asks a provider about something that is there already."""
     await lookup.confirm(scene.context, scene.practice_id, unfinished.payment.id)
-    await scene.till.refund(scene.practice_id, won.id, key="back", amount=100)
-    await scene.till.capture(scene.practice_id, held_one.payment.id, key="take")
+    await calls.refund(scene.till, scene.practice_id, won.id, key="back", amount=100)
+    await calls.capture(scene.till, scene.practice_id, held_one.payment.id, key="take")
 
 
 async def three(scene: Scene) -> tuple[Any, Any, Any]:
@@ -633,7 +635,7 @@ async def test_a_refund_that_another_account_does_not_know_stays_reserved(scene:
     await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", LOST)
-    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=300)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=300)
     await scene.configure("scripted", keys("2"))
     scene.wire.always("confirm", NOWHERE)
     for _ in range(2):
@@ -666,7 +668,7 @@ async def test_keys_of_the_first_account_come_back_after_anothers(scene: Scene, 
     await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", LOST)
-    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=300)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=300)
     await scene.configure("scripted", keys("2"))
     await scene.configure("scripted", keys("3"))
     scene.wire.says("confirm", NOWHERE)
@@ -681,7 +683,7 @@ async def test_what_another_account_calls_missing_is_shown_to_a_person(scene: Sc
     await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", LOST)
-    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=300)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=300)
     await scene.configure("scripted", keys("2"))
     scene.wire.always("confirm", NOWHERE)
     scene.wire.says("lookup_refund", REFUSED_KEYS, MISSING)
@@ -768,10 +770,10 @@ async def _everything_waits_at(scene: Scene, code: str, number: int) -> None:
     await make(LINK)
     done = await make(paid(transaction=f"paid-{number}"))
     wire.says("refund", LOST)
-    await scene.till.refund(scene.practice_id, done.id, key=done.id, amount=400)
+    await calls.refund(scene.till, scene.practice_id, done.id, key=done.id, amount=400)
     on_hold = await make(held(transaction=f"held-{number}"), capture="manual")
     wire.says("capture", LOST)
-    await scene.till.capture(scene.practice_id, on_hold.id, key=on_hold.id)
+    await calls.capture(scene.till, scene.practice_id, on_hold.id, key=on_hold.id)
     hinted = (await scene.attempts((await make(LINK)).id))[0]
     wire.says("confirm", LOST)
     await scene.delivery(configuration, PaymentFact(paid(), hinted.id, f"hint-{number}"), must_fetch=True)
@@ -836,7 +838,7 @@ async def test_what_a_provider_has_told_us_does_not_wait_for_what_it_is_asked(
     told = await scene.pay()
     done = await scene.succeeded()
     scene.wire.says("refund", LOST)
-    back = await scene.till.refund(scene.practice_id, done.id, key="back", amount=400)
+    back = await calls.refund(scene.till, scene.practice_id, done.id, key="back", amount=400)
     for _ in range(3):
         await lost(scene)
 
@@ -869,11 +871,11 @@ async def test_what_a_clock_of_another_year_has_put_off_is_asked_about_all_the_s
     payment = (await lost(scene)).payment
     done = await scene.succeeded()
     scene.wire.says("refund", LOST)
-    await scene.till.refund(scene.practice_id, done.id, key="back", amount=400)
+    await calls.refund(scene.till, scene.practice_id, done.id, key="back", amount=400)
     scene.wire.says("create", held(transaction="tx-h"))
     on_hold = (await scene.pay(capture="manual")).payment
     scene.wire.says("capture", LOST)
-    await scene.till.capture(scene.practice_id, on_hold.id, key="take")
+    await calls.capture(scene.till, scene.practice_id, on_hold.id, key="take")
 
     async def put_off(seconds: float) -> None:
         unit = Unit()

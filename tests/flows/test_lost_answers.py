@@ -14,7 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from polytill.app import Polytill
+from polytill.background import sweep
 from polytill.domain.clock import World
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows.admin import provider_configs
@@ -26,6 +28,7 @@ from polytill.flows.payments.create import create_payment
 from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.providers.http import AnswerLost
+from tests import calls
 from tests.flows.scenes import Clock
 from tests.installation import TEST_KEYS, fresh_settings, opened
 
@@ -119,7 +122,7 @@ async def practice(
 ) -> AsyncIterator[tuple[Polytill, Clock, int]]:
     clock = Clock()
     async with opened(fresh_settings(folder, engine_url), [code], world=World(clock), transport=provider) as till:
-        entry, _ = await till.create_practice("Clinic", currency)
+        entry, _ = await calls.create_practice(till, "Clinic", currency)
         given = TEST_KEYS[code]
         webhook = given.get("webhookSecret")
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), Secret(webhook) if webhook else None)
@@ -133,11 +136,11 @@ async def practice(
 async def test_a_lost_answer(tmp_path: Path, engine_url: str | None, code: str, currency: str, worked: bool) -> None:
     provider = Provider(works_before_losing=worked)
     async with practice(tmp_path, engine_url, code, currency, provider) as (till, clock, practice_id):
-        request = PaymentRequest(50_000, currency, customer=Customer("ada@example.com"))
+        request = PaymentRequest(Money(50_000, currency), customer=Customer("ada@example.com"))
         taken = await create_payment(till.context, practice_id, request, Command("key", "test"))
         assert (taken.payment.status, taken.attempts[0].state) == (PaymentStatus.processing, AttemptState.unknown)
         clock.at_s += SECOND_S
-        await till.sweep()
+        await sweep(till.context)
         taken = await create_payment(
             till.context, practice_id, request, Command("key", "test")
         )  # the same key shows the same payment
@@ -167,8 +170,8 @@ async def test_a_lost_answer(tmp_path: Path, engine_url: str | None, code: str, 
 async def test_a_payer_who_comes_back_early_is_not_made_to_wait(tmp_path: Path, engine_url: str | None) -> None:
     provider = Provider()
     async with practice(tmp_path, engine_url, "paystack", "NGN", provider) as (till, _, practice_id):
-        request = PaymentRequest(50_000, "NGN", customer=Customer("ada@example.com"))
+        request = PaymentRequest(Money(50_000, "NGN"), customer=Customer("ada@example.com"))
         taken = await create_payment(till.context, practice_id, request, Command("key", "test"))
-        confirmed = await till.confirm(practice_id, taken.payment.id)
+        confirmed = await calls.confirm(till, practice_id, taken.payment.id)
         assert confirmed.payment.status is PaymentStatus.requires_action
         assert len(confirmed.attempts) == 2

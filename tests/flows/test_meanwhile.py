@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from polytill.background import sweep
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, OperationState, PaymentStatus, RefundState
 from polytill.flows.command import Command
@@ -31,6 +32,7 @@ from polytill.providers.outcomes import (
 from polytill.storage import attempts as storage_attempts
 from polytill.storage import cases, disputes, ledger, operations, refunds, webhook_events
 from polytill.storage.units import Unit
+from tests import calls
 from tests.flows.scenes import LINK, REFUSED, Scene, held, paid
 from tests.flows.scripted import Scripted
 from tests.storage.making import plain
@@ -83,7 +85,7 @@ async def test_not_sent_proves_nothing_once_others_have_repeated_the_call(
     async def slow(_: Any) -> NotSent:
         scene.clock.at_s += OVERDUE_S
         scene.wire.says("lookup", found)
-        await scene.till.sweep()
+        await sweep(scene.till.context)
         return TOO_MANY
 
     scene.wire.says("create", slow)
@@ -115,7 +117,7 @@ async def test_not_sent_proves_nothing_while_others_ask(scene: Scene) -> None:
     scene.wire.says("lookup", repeated)
     paying = asyncio.create_task(scene.pay())
     await called.wait()
-    looking = asyncio.create_task(scene.till.sweep())
+    looking = asyncio.create_task(sweep(scene.till.context))
     taken = await paying
     answered.set()
     await looking
@@ -144,7 +146,7 @@ async def test_a_link_that_arrives_during_the_lookup_is_not_lost(scene: Scene) -
     scene.wire.says("lookup", finds_none)
     paying = asyncio.create_task(scene.pay())
     await called.wait()
-    looking = asyncio.create_task(scene.till.sweep())
+    looking = asyncio.create_task(sweep(scene.till.context))
     taken = await paying
     answered.set()
     await looking
@@ -401,7 +403,7 @@ async def test_a_named_delivery_that_is_about_none_of_those_asked_is_still_appli
     payment = await scene.succeeded()
     for key in ("one", "two"):
         scene.wire.says("refund", Unknown(Reason.timeout))
-        await scene.till.refund(scene.practice_id, payment.id, key=key, amount=300)
+        await calls.refund(scene.till, scene.practice_id, payment.id, key=key, amount=300)
     scene.wire.says("lookup_refund", Succeeded(Money(300, "NGN"), "re_1"), Succeeded(Money(300, "NGN"), "re_2"))
     fact = RefundFact("succeeded", None, "re_3", None, payment.provider_transaction_id, Money(300, "NGN"))
     await scene.delivery(configuration, fact)
@@ -440,7 +442,7 @@ async def test_only_a_refused_repeat_proves_that_a_refund_was_not_made(
     await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", Unknown(Reason.timeout))
-    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=400)
     scene.wire.says("lookup_refund", NotSent(Reason.validation, "400", "No such field."))
     await scene.later(5)
     [refund] = await refunds.of_payment(scene.db, payment.id)

@@ -20,6 +20,7 @@ from polytill.providers.http import AnswerLost
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
 from polytill.storage import operations
 from polytill.storage.payments import Payment
+from tests import calls
 from tests.flows.scenes import LINK, Scene, held, paid
 from tests.flows.scripted import Lost
 from tests.storage.making import plain
@@ -35,7 +36,7 @@ async def authorized(scene: Scene, code: str = "scripted") -> Payment:
 
 
 async def capture(scene: Scene, payment: Payment, amount: int | None = None, key: str = "take") -> PaymentDetails:
-    return await scene.till.capture(scene.practice_id, payment.id, key=key, amount=amount)
+    return await calls.capture(scene.till, scene.practice_id, payment.id, key=key, amount=amount)
 
 
 async def cancel(scene: Scene, payment: Payment, key: str = "stop") -> PaymentDetails:

@@ -18,6 +18,7 @@ from polytill.storage import audit, cases, disputes, ledger, refunds, webhook_ev
 from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.provider_configs import Configuration
+from tests import calls
 from tests.flows.scenes import LINK, REFUSED, Scene, paid
 
 
@@ -56,7 +57,7 @@ async def test_a_duplicate_is_refunded_in_one_step(scene: Scene) -> None:
 async def test_an_ordinary_refund_leaves_the_duplicate_alone(scene: Scene) -> None:
     case = await paid_twice(scene)
     scene.wire.says("refund", paid(400, transaction="re-1"), paid(transaction="re-2"))
-    await scene.till.refund(scene.practice_id, str(case.payment_id), key="r", amount=400)
+    await calls.refund(scene.till, scene.practice_id, str(case.payment_id), key="r", amount=400)
     await resolve.refund_duplicate(scene.context, scene.practice_id, case.id, "ada")
     asked = [call.params.provider_transaction_id for call in scene.wire.of("refund")]
     assert asked == ["tx-b", "tx-a"], "a refund goes to the transaction that captured the amount"
@@ -74,7 +75,7 @@ async def test_a_duplicate_given_back_at_the_provider_leaves_the_payment_alone(s
     case = await paid_twice(scene)
     assert await duplicate_held(scene) == 1000
     scene.wire.says("refund", paid(400, transaction="re-1"))
-    await scene.till.refund(scene.practice_id, str(case.payment_id), key="r", amount=400)
+    await calls.refund(scene.till, scene.practice_id, str(case.payment_id), key="r", amount=400)
     for given in (400, 1000):  # of one refund after the other, or of both together
         amount = Money(given if told == "total" or given == 400 else 600, "NGN")
         fact = RefundFact("succeeded", provider_refund_id=f"dash-{given}", amount=amount)
@@ -261,7 +262,7 @@ async def test_a_lost_dispute_about_a_second_success_costs_the_payment_nothing(s
         assert await scene.cases() == ["dispute_lost"]
         assert await duplicate_held(scene) == 0
     scene.wire.says("refund", paid(transaction="re-9"))
-    made = await scene.till.refund(scene.practice_id, payment.id, key="r", amount=1000)
+    made = await calls.refund(scene.till, scene.practice_id, payment.id, key="r", amount=1000)
     assert made.state is RefundState.succeeded, "the payment's own money is all there"
 
 

@@ -18,6 +18,7 @@ from polytill.providers.contract import DisputeFact, Fact, Idempotency, PaymentF
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.storage import disputes, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
+from tests import calls
 from tests.flows.scenes import LINK, Scene, paid
 from tests.flows.scripted import Scripted
 from tests.storage.making import plain
@@ -36,7 +37,7 @@ async def refunded(scene: Scene, amount: int, answer: Any) -> Any:
     configuration = await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", answer)
-    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=amount)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=amount)
     return configuration, payment
 
 
@@ -67,7 +68,7 @@ async def test_an_answer_that_is_older_than_the_news_of_its_end_changes_nothing(
         return given(700, answered)
 
     scene.wire.says("refund", comes_back)
-    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=700)
     assert await states(scene, payment) == [("api", ours, 700)]
     assert (await scene.payment(payment.id)).amount_refunded == (700 if ours == "succeeded" else 0)
 
@@ -86,7 +87,7 @@ async def test_not_sent_proves_nothing_once_another_has_asked(scene: Scene) -> N
         return NotSent(Reason.rate_limited)
 
     scene.wire.says("refund", meanwhile)
-    done = await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
+    done = await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=700)
     assert (asked, done.state) == (["unknown"], R.unknown)
     assert (await scene.payment(payment.id)).refund_reserved == 700
     scene.wire.always("lookup_refund", given(700))
@@ -157,7 +158,7 @@ async def test_a_failure_without_a_name_is_of_the_refund_that_the_provider_says(
     """Two refunds of one amount, and one of them comes back: found by seeds 8017058 and 8030057."""
     configuration, payment = await refunded(scene, 300, given(300))
     scene.wire.says("refund", second)
-    await scene.till.refund(scene.practice_id, payment.id, key="again", amount=300)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="again", amount=300)
 
     async def by_id(params: Any) -> Any:
         return FAILED if params.provider_refund_id == "r1" else NOWHERE if params.provider_refund_id is None else second
@@ -311,7 +312,7 @@ async def test_a_refund_that_gets_another_id_on_its_way_is_ours_by_our_reference
     configuration = await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", Pending(Money(400, "NGN"), "conversation-1"))
-    made = await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
+    made = await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=400)
     about = payment.provider_transaction_id
     told = RefundFact("succeeded", made.id, "transfer-9", provider_transaction_id=about, amount=Money(400, "NGN"))
     for _ in range(2):
@@ -330,13 +331,13 @@ async def test_a_refund_that_was_set_free_does_not_take_from_another(scene: Scen
     configuration = await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", NotSent(Reason.validation))
-    first = await scene.till.refund(scene.practice_id, payment.id, key="a", amount=500)
+    first = await calls.refund(scene.till, scene.practice_id, payment.id, key="a", amount=500)
     there = {"reference": first.id, "provider_refund_id": "r1", "provider_transaction_id": "tx-1"}
     news = RefundFact("pending", amount=Money(500, "NGN"), **there)
     scene.wire.always("lookup_refund", Pending(Money(500, "NGN"), "r1"))
     await scene.delivery(configuration, news)
     scene.wire.says("refund", Pending(Money(1000, "NGN"), "r2"))
-    second = await scene.till.refund(scene.practice_id, payment.id, key="b", amount=1000)
+    second = await calls.refund(scene.till, scene.practice_id, payment.id, key="b", amount=1000)
     scene.wire.always("lookup_refund", Succeeded(Money(500, "NGN"), "r1"))
     await scene.delivery(configuration, replace(news, state="succeeded"))
     fresh = await scene.payment(payment.id)
@@ -358,7 +359,7 @@ async def test_an_answer_that_names_anothers_refund_is_put_before_a_person(scene
     fact = RefundFact("succeeded", None, "r1", provider_transaction_id=about, amount=Money(300, "NGN"))
     await scene.delivery(configuration, fact)
     scene.wire.says("refund", Unknown(Reason.timeout))
-    await scene.till.refund(scene.practice_id, payment.id, key="a", amount=400)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="a", amount=400)
     scene.wire.always("lookup_refund", Succeeded(Money(400, "NGN"), "r1"))
     for _ in range(5):
         await scene.later(120)

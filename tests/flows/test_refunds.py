@@ -22,6 +22,7 @@ from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending,
 from polytill.storage import disputes, refunds
 from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
+from tests import calls
 from tests.flows.scenes import Scene, refund_in
 from tests.flows.scripted import Lost
 from tests.storage.making import plain
@@ -66,7 +67,7 @@ def given(amount: int, number: str = "r1") -> Succeeded:
 
 async def refunded(scene: Scene, payment: Payment, amount: int | None, answer: Any, key: str = "back") -> Refund:
     scene.wire.says("refund", answer)
-    return await scene.till.refund(scene.practice_id, payment.id, key=key, amount=amount)
+    return await calls.refund(scene.till, scene.practice_id, payment.id, key=key, amount=amount)
 
 
 async def amounts(scene: Scene, payment: Payment) -> tuple[int, int]:
@@ -126,7 +127,7 @@ async def test_fifty_at_once_never_exceed_the_capture(scene: Scene) -> None:
 
     scene.wire.always("refund", give)
     done = await asyncio.gather(
-        *(scene.till.refund(scene.practice_id, payment.id, key=f"k{n}", amount=70) for n in range(50)),
+        *(calls.refund(scene.till, scene.practice_id, payment.id, key=f"k{n}", amount=70) for n in range(50)),
         return_exceptions=True,
     )
     made = [one for one in done if isinstance(one, Refund)]
@@ -145,12 +146,12 @@ async def test_the_same_key_gives_back_once(scene: Scene, amount: int) -> None:
     payment = await scene.succeeded()
     scene.wire.always("refund", given(amount))
     made = await asyncio.gather(
-        *(scene.till.refund(scene.practice_id, payment.id, key="one", amount=amount) for _ in range(20))
+        *(calls.refund(scene.till, scene.practice_id, payment.id, key="one", amount=amount) for _ in range(20))
     )
     assert len({one.id for one in made}) == len(scene.wire.of("refund")) == 1
     assert await amounts(scene, payment) == (amount, 0)
     with pytest.raises(Conflict) as caught:
-        await scene.till.refund(scene.practice_id, payment.id, key="one", amount=200)
+        await calls.refund(scene.till, scene.practice_id, payment.id, key="one", amount=200)
     assert caught.value.code == "idempotency_key_reused"
 
 
@@ -191,7 +192,7 @@ async def test_all_that_is_left_is_what_another_refund_has_left(scene: Scene, mo
     payment = await scene.succeeded()
     scene.wire.says("refund", given(400, "first"))
     before_it_is_on_disk(
-        scene, monkeypatch, lambda: scene.till.refund(scene.practice_id, payment.id, key="first", amount=400)
+        scene, monkeypatch, lambda: calls.refund(scene.till, scene.practice_id, payment.id, key="first", amount=400)
     )
     made = await refunded(scene, payment, None, given(600, "rest"), "rest")
     assert (made.state, made.amount) == (R.succeeded, 600)
@@ -203,10 +204,10 @@ async def test_what_another_refund_has_taken_meanwhile_exceeds(scene: Scene, mon
     payment = await scene.succeeded()
     scene.wire.says("refund", given(400, "first"))
     before_it_is_on_disk(
-        scene, monkeypatch, lambda: scene.till.refund(scene.practice_id, payment.id, key="first", amount=400)
+        scene, monkeypatch, lambda: calls.refund(scene.till, scene.practice_id, payment.id, key="first", amount=400)
     )
     with pytest.raises(Conflict, match=r"No more than 6\.00 NGN"):
-        await scene.till.refund(scene.practice_id, payment.id, key="second", amount=700)
+        await calls.refund(scene.till, scene.practice_id, payment.id, key="second", amount=700)
     assert len(scene.wire.of("refund")) == 1
 
 
@@ -215,13 +216,13 @@ async def test_what_cannot_be_refunded(scene: Scene) -> None:
     payment = await scene.succeeded()
     for amount in (0, -1, 10**16):
         with pytest.raises(Invalid):
-            await scene.till.refund(scene.practice_id, payment.id, key="k", amount=amount)
+            await calls.refund(scene.till, scene.practice_id, payment.id, key="k", amount=amount)
     with pytest.raises(Conflict, match=r"No more than 10\.00 NGN"):
-        await scene.till.refund(scene.practice_id, payment.id, key="k", amount=1001)
+        await calls.refund(scene.till, scene.practice_id, payment.id, key="k", amount=1001)
     scene.wire.says("create", Pending(None, "t"))
     unpaid = (await scene.pay()).payment
     with pytest.raises(Conflict, match="Nothing was captured"):
-        await scene.till.refund(scene.practice_id, unpaid.id, key="k", amount=1)
+        await calls.refund(scene.till, scene.practice_id, unpaid.id, key="k", amount=1)
     assert scene.wire.of("refund") == []
 
 
@@ -233,7 +234,7 @@ async def test_unknown_keeps_its_reservation_until_it_is_certain(scene: Scene) -
     payment = await scene.succeeded()
     made = await refunded(scene, payment, 700, Unknown(Reason.timeout))
     with pytest.raises(Conflict, match=r"No more than 3\.00 NGN"):
-        await scene.till.refund(scene.practice_id, payment.id, key="more", amount=301)
+        await calls.refund(scene.till, scene.practice_id, payment.id, key="more", amount=301)
     scene.wire.says("lookup_refund", NotSent(Reason.not_found), NotSent(Reason.unreachable), Unknown(Reason.timeout))
     for _ in range(3):  # before the horizon "not found" proves nothing, and a question that got lost never does
         await scene.later(35)
@@ -396,7 +397,7 @@ async def test_a_lost_dispute_lowers_what_can_be_refunded(scene: Scene, other: s
     assert [d.state for d in await disputes.of_payment(scene.db, payment.id)] == ["lost"]
     assert sorted(await scene.cases()) == sorted(["dispute_lost", kind])
     with pytest.raises(Conflict, match=r"No more than 4\.00 NGN"):
-        await scene.till.refund(scene.practice_id, payment.id, key="k", amount=401)
+        await calls.refund(scene.till, scene.practice_id, payment.id, key="k", amount=401)
     assert (await scene.payment(payment.id)).environment is Environment.sandbox
 
 

@@ -22,6 +22,7 @@ from polytill.storage import key_ring_keys, practices
 from polytill.storage.opening import open_owner
 from polytill.storage.provider_configs import all_of, open_credentials
 from polytill.storage.units import Unit
+from tests import calls
 from tests.installation import TEST_KEYS, fresh_settings, opened
 from tests.storage.making import plain
 
@@ -30,7 +31,7 @@ SECRET = TEST_KEYS["paystack"]["secretKey"]
 
 async def _made(till: Polytill) -> tuple[int, str]:
     """A practice with keys, a registered server and a destination; the practice and its hook token."""
-    entry, _ = await till.create_practice("Clinic", "NGN")
+    entry, _ = await calls.create_practice(till, "Clinic", "NGN")
     wish = Wish(
         "paystack",
         Environment.sandbox,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from polytill.background import sweep
 from polytill.domain.states import Environment, PaymentStatus
 from polytill.flows import lease
 from polytill.flows.slow_providers import FEW, REMEMBERED_S, SlowProviderLimiter, Target
@@ -19,6 +20,7 @@ from polytill.flows.worker.sweep import GRACE_S
 from polytill.providers.outcomes import Reason, Unknown
 from polytill.storage import leases
 from polytill.storage.units import work_is_open
+from tests import calls
 from tests.flows.scenes import Scene, paid
 
 
@@ -114,14 +116,14 @@ async def test_a_practice_that_was_forgotten_is_visited_with_everyone(scene: Sce
     await claims.lease_all(scene.context)
     assert list(await leases.all_held(scene.context.owner)) == [scene.practice_id]
     scene.clock.at_s += 1
-    await scene.till.sweep()
+    await sweep(scene.till.context)
     assert await leases.all_held(scene.context.owner) == {}, "nothing is open there, so the lease is ended"
 
 
 async def test_one_sweep_keeps_all_that_it_has_claimed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many short visits there are; and what another worker has taken over all the same is left to it."""
     for number in range(5):
-        await scene.till.create_practice(f"Clinic {number}", "NGN")
+        await calls.create_practice(scene.till, f"Clinic {number}", "NGN")
     await claims.lease_all(scene.context)
     other, visited, taken_over = Sweeper(scene.context), [], []
 
@@ -147,7 +149,7 @@ async def test_a_lease_lasts_a_little_longer_than_anybody_counts_on_it(scene: Sc
     await held(scene)
     for more_s, kept in ((lease.LEASE_S + 1, True), (GRACE_S, False)):
         scene.clock.at_s += more_s
-        await scene.till.sweep()
+        await sweep(scene.till.context)
         assert (scene.practice_id in await leases.all_held(scene.context.owner)) is kept
 
 
@@ -185,7 +187,7 @@ async def _many_practices(scene: Scene, monkeypatch: pytest.MonkeyPatch, number:
     few = scene.context.settings.model_copy(update={"worker_visits": hands})
     monkeypatch.setattr(scene.context, "settings", few)
     for n in range(number - 1):
-        await scene.till.create_practice(f"Clinic {n}", "NGN")
+        await calls.create_practice(scene.till, f"Clinic {n}", "NGN")
     await claims.lease_all(scene.context)
     return Sweeper(scene.context)
 
@@ -244,7 +246,7 @@ async def test_a_turn_does_not_wait_for_hands_that_stay_full(scene: Scene, monke
 
 async def _with_a_lost_call(scene: Scene, code: str) -> tuple[Scene, str]:
     """A practice of its own, whose one payment at this provider has lost its answer."""
-    entry, _ = await scene.till.create_practice(code, "NGN")
+    entry, _ = await calls.create_practice(scene.till, code, "NGN")
     own = replace(scene, practice_id=entry.id, db=await scene.context.opening.practice(entry.id))
     await own.configure(code)
     scene.wire.says("create", Unknown(Reason.timeout))

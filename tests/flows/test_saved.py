@@ -32,6 +32,7 @@ from polytill.providers.outcomes import (
 )
 from polytill.storage import saved_methods
 from polytill.storage.saved_methods import StoredMethod
+from tests import calls
 from tests.flows.scenes import LINK, Scene, keys, paid
 
 LOST, MISSING = Unknown(Reason.timeout), NotSent(Reason.not_found)
@@ -95,7 +96,7 @@ async def test_told_twice_is_kept_once(scene: Scene) -> None:
         fact = PaymentFact(told, made.attempts[0].id, "tx-1")
         await scene.delivery(configuration, fact, dedupe_key=f"told-{number}")
     scene.wire.says("confirm", told)
-    await scene.till.confirm(scene.practice_id, made.payment.id)
+    await calls.confirm(scene.till, scene.practice_id, made.payment.id)
     assert len(await all_kept(scene)) == 1
 
 
@@ -254,7 +255,7 @@ async def test_what_the_payer_was_asked_for_stands_while_the_charge_is_under_way
     made = await begun(scene, outcome=waits)
     payment_id, attempt_id = made.payment.id, made.attempts[0].id
     scene.wire.always("confirm", UNDER_WAY)
-    await scene.till.confirm(scene.practice_id, payment_id)
+    await calls.confirm(scene.till, scene.practice_id, payment_id)
     assert await asked_of_payer(scene, payment_id) == waits.action
     await scene.delivery(configuration, PaymentFact(UNDER_WAY, attempt_id, "tx-7"), must_fetch=True)
     assert await asked_of_payer(scene, payment_id) == waits.action
@@ -285,7 +286,7 @@ async def test_on_a_providers_page_pending_means_that_the_payer_is_done(scene: S
     scene.wire.says("create", LINK)
     made = await scene.pay()
     scene.wire.says("confirm", Pending(None, "tx-1"))
-    found = await scene.till.confirm(scene.practice_id, made.payment.id)
+    found = await calls.confirm(scene.till, scene.practice_id, made.payment.id)
     assert [attempt.state for attempt in found.attempts] == ["pending"]
     assert await asked_of_payer(scene, made.payment.id) is None
 
@@ -307,7 +308,7 @@ async def test_a_lookup_that_was_slower_than_the_payer_takes_no_step_back(
 
     scene.wire.says("confirm", meanwhile)
     if by == "lookup":
-        await scene.till.confirm(scene.practice_id, payment_id)
+        await calls.confirm(scene.till, scene.practice_id, payment_id)
     else:
         event = await scene.delivery(configuration, PaymentFact(told, attempt_id, "tx-7"), must_fetch=True)
         assert event is not None

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from polytill.background import sweep
 from polytill.providers.stripe.reading import OUR_ATTEMPT
 from tests.installation import Installation, running
 from tests.web.support import CURRENCY, PROVIDERS, Clock, Practice, fresh, fresh_keys, is_problem, snapshot, until
@@ -316,7 +317,7 @@ async def timeout_create(house: Installation, clock: Clock) -> None:
         again = await practice.create(idempotency=key)
         assert (again.body["id"], again.headers["Idempotent-Replayed"]) == (made.body["id"], "true")
         clock.advance(60)
-        await house.till.sweep()
+        await sweep(house.till.context)
         payment = await practice.payment(made.body["id"])
         assert payment["status"] == ("requires_action" if code == "stripe" else "succeeded")
         assert [row["reference"] for row in await practice.books()] == [made.body["attempts"][0]["reference"]]

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from polytill.app import Polytill, beside
+from polytill.app import Polytill
+from polytill.background import beside, sweep, visit_for_ever, watch_clock
 from polytill.domain.errors import NotNow
 from polytill.domain.states import PaymentStatus
 from polytill.flows import events as outbox
@@ -47,7 +48,7 @@ async def wrong(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> SetWrong:
 
     monkeypatch.setattr(OwnerDb, "server_time_s", right)
     by = unasked(scene, monkeypatch)
-    await scene.till.watch_clock()
+    await watch_clock(scene.till.context)
     return by
 
 
@@ -160,11 +161,11 @@ async def test_one_that_is_far_behind_ends_no_others_claim(scene: Scene, wrong: 
 async def test_one_that_is_ahead_ends_no_lease_that_somebody_counts_on(scene: Scene, wrong: SetWrong) -> None:
     await held(scene)
     wrong(lease.LEASE_S + GRACE_S + 60)
-    await scene.till.sweep()
+    await sweep(scene.till.context)
     assert scene.practice_id in await leases.all_held(scene.context.owner)
     wrong(0)
     scene.clock.at_s += lease.LEASE_S + GRACE_S + 1
-    await scene.till.sweep()
+    await sweep(scene.till.context)
     assert await leases.all_held(scene.context.owner) == {}
 
 
@@ -238,7 +239,7 @@ async def test_a_worker_goes_by_its_first_answer_however_long_it_took(
     server_shows(monkeypatch, slow(scene, LONGEST_QUESTION_S + 0.5), lambda: scene.clock.at_s)
     unasked(scene, monkeypatch)(60)
     visited = visits_noted(scene, monkeypatch)
-    async with beside(scene.till.visit_for_ever()):
+    async with beside(visit_for_ever(scene.till.context)):
         await asyncio.sleep(0.3)
     assert visited == [], "the other one's claim has 13 seconds to go"
     assert scene.context.shared_after(0).timestamp() == pytest.approx(scene.clock.at_s, abs=LONGEST_QUESTION_S)
@@ -258,7 +259,7 @@ async def test_a_worker_claims_nothing_before_its_first_answer(scene: Scene, mon
     unasked(scene, monkeypatch)(60)
     visited = visits_noted(scene, monkeypatch)
     asked = server_shows(monkeypatch, away, lambda: scene.clock.at_s)
-    async with beside(scene.till.visit_for_ever()):
+    async with beside(visit_for_ever(scene.till.context)):
         await asyncio.sleep(0.2)
         assert (len(asked), visited, held_everyone) == (1, [], [])
         for _ in range(100):
@@ -295,10 +296,10 @@ async def test_an_embedded_sweep_asks_the_server_now_and_then(scene: Scene, monk
     unasked(scene, monkeypatch)(60)
     visited = visits_noted(scene, monkeypatch)
     for _ in range(2):
-        await scene.till.sweep()
+        await sweep(scene.till.context)
     assert (visited, len(asked)) == ([], 1)
     scene.clock.at_s += CLAIM_S + 1
-    await scene.till.sweep()
+    await sweep(scene.till.context)
     assert (len(visited), len(asked)) == (1, 2)
 
 
@@ -322,7 +323,7 @@ async def test_a_lease_from_before_the_first_answer_is_written_anew(
     await scene.configure()
     await scene.succeeded()
     assert await until_s() < 0
-    await scene.till.watch_clock()
+    await watch_clock(scene.till.context)
     if before_renewal:
         await scene.succeeded()
     else:
@@ -338,7 +339,7 @@ async def test_a_server_that_jumps_back_holds_up_no_visit(scene: Scene, monkeypa
     server_shows(monkeypatch, lambda: scene.clock.at_s + off[0])
     unasked(scene, monkeypatch)
     visited = visits_noted(scene, monkeypatch)
-    await scene.till.watch_clock()
+    await watch_clock(scene.till.context)
     await held(scene)
     mine = Sweeper(scene.context)
     for step in range(16):
@@ -347,7 +348,7 @@ async def test_a_server_that_jumps_back_holds_up_no_visit(scene: Scene, monkeypa
             visited.clear()
             off[0] = -540.0
         scene.clock.at_s += ASKED_EVERY_S + 1
-        await scene.till.watch_clock()
+        await watch_clock(scene.till.context)
         await claims.turn(mine, scene.context)
         await mine.pause(1)
     assert len(visited) > 5
@@ -359,13 +360,13 @@ async def test_a_server_that_jumps_back_ends_no_claim_of_one_at_work(
     off = [0.0]
     server_shows(monkeypatch, lambda: scene.clock.at_s + off[0])
     unasked(scene, monkeypatch)
-    await scene.till.watch_clock()
+    await watch_clock(scene.till.context)
     await held(scene)
     mine = Sweeper(scene.context)
     assert list(await mine.claim(WHENEVER, 10)) == [scene.practice_id]
     off[0] = -540.0
     scene.clock.at_s += ASKED_EVERY_S
-    await scene.till.watch_clock()
+    await watch_clock(scene.till.context)
     assert await Sweeper(scene.context).claim(WHENEVER, 10) == {}
     scene.clock.at_s += CLAIM_S + 1
     assert list(await Sweeper(scene.context).claim(WHENEVER, 10)) == [scene.practice_id], "the other one is dead"
@@ -375,14 +376,14 @@ async def test_a_server_that_jumps_back_holds_up_no_event(scene: Scene, monkeypa
     off = [0.0]
     server_shows(monkeypatch, lambda: scene.clock.at_s + off[0])
     unasked(scene, monkeypatch)
-    await scene.till.watch_clock()
+    await watch_clock(scene.till.context)
     await set_destination(scene.context, "https://platform.example/events", "test")
     await scene.configure()
     await scene.succeeded()
     await outbox.forward(Practice(scene.context, scene.db))
     off[0] = -540.0
     scene.clock.at_s += ASKED_EVERY_S
-    await scene.till.watch_clock()
+    await watch_clock(scene.till.context)
     [due] = await event_deliveries.listed(scene.context.owner, "pending", None, None, 10)
     assert due.next_try_at is not None
     assert due.next_try_at <= scene.context.shared_after(0)
@@ -401,10 +402,10 @@ async def test_one_that_is_ahead_expires_no_checkout_early(scene: Scene, wrong: 
     scene.clock.at_s += expires_s - 60
     wrong(120)
     assert await payments.unpaid_past_expiry(scene.db, scene.context.world.now()), "by its clock it is over"
-    await scene.till.sweep()
+    await sweep(scene.till.context)
     assert scene.wire.of("cancel") == []
     scene.clock.at_s += 61 + HOUR
-    await scene.till.sweep()
+    await sweep(scene.till.context)
     assert len(scene.wire.of("cancel")) == 1
     assert (await scene.payment(made.payment.id)).status is not PaymentStatus.succeeded
 
@@ -430,7 +431,7 @@ async def test_one_that_is_ahead_calls_nothing_compared_that_is_to_come(
 async def said(scene: Scene) -> list[float]:
     """What is said in the log now."""
     with capture_logs() as logs:
-        await scene.till.watch_clock()
+        await watch_clock(scene.till.context)
     return [line["seconds"] for line in logs if line["event"] == "clock_differs"]
 
 
@@ -497,7 +498,7 @@ async def test_a_file_has_no_clock_and_a_server_has(till: Polytill) -> None:
     shown_s = await till.context.owner.server_time_s()
     if till.context.owner.engine.dialect == "sqlite":
         assert shown_s is None
-        await till.watch_clock()
+        await watch_clock(till.context)
         assert till.context.server_clock.ahead_s(till.context.world) is None
     else:
         assert shown_s is not None

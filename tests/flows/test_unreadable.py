@@ -22,6 +22,7 @@ from polytill.flows.worker import event_delivery
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
 from polytill.storage import attempts, event_deliveries, events, listings, operations, payments, refunds, webhook_events
+from tests import calls
 from tests.flows.scenes import LINK, Scene, held, paid
 from tests.flows.scripted import HANDLERS
 
@@ -64,14 +65,14 @@ async def lost(scene: Scene) -> str:
 async def lost_refund(scene: Scene) -> str:
     payment = await scene.succeeded()
     scene.wire.says("refund", LOST)
-    return (await scene.till.refund(scene.practice_id, payment.id, key=f"back-{next(_numbers)}", amount=400)).id
+    return (await calls.refund(scene.till, scene.practice_id, payment.id, key=f"back-{next(_numbers)}", amount=400)).id
 
 
 async def lost_capture(scene: Scene) -> str:
     scene.wire.says("create", held(transaction=f"tx-{next(_numbers)}h"))
     made = await scene.pay(capture="manual")
     scene.wire.says("capture", LOST)
-    await scene.till.capture(scene.practice_id, made.payment.id, key=f"take-{next(_numbers)}")
+    await calls.capture(scene.till, scene.practice_id, made.payment.id, key=f"take-{next(_numbers)}")
     [row] = await scene.db.fetch("SELECT id FROM payment_operations WHERE payment_id = $1", made.payment.id)
     return str(row["id"])
 
@@ -172,7 +173,7 @@ async def test_an_event_that_cannot_be_read_keeps_its_place_and_the_others_go_on
     await scene.configure()
     stuck, other = await scene.succeeded(), await scene.succeeded()
     scene.wire.says("refund", paid(400, transaction="re-1", fee=None))
-    await scene.till.refund(scene.practice_id, stuck.id, key="back", amount=400)
+    await calls.refund(scene.till, scene.practice_id, stuck.id, key="back", amount=400)
     first, *_ = await scene.db.fetch("SELECT id FROM events WHERE payment_id = $1 ORDER BY id", stuck.id)
     async with unreadable(scene.db, "events", first["id"]):
         await flows_events.forward(Practice(scene.context, scene.db))
@@ -355,7 +356,7 @@ async def test_what_comes_after_an_open_window_is_compared_once(
     await scene.configure()
     mine, back = await scene.succeeded(), await scene.succeeded()
     scene.wire.says("refund", paid(400, transaction="re-0", fee=None))
-    made = await scene.till.refund(scene.practice_id, back.id, key="back", amount=400)
+    made = await calls.refund(scene.till, scene.practice_id, back.id, key="back", amount=400)
     await reconcile(scene.context, scene.practice_id)
     [attempt] = await scene.attempts(mine.id)
     scene.wire.always("confirm", LOST)
@@ -389,7 +390,7 @@ async def test_a_refund_that_came_of_age_while_it_could_not_be_read_is_asked_abo
     await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", paid(400, transaction="re-0", fee=None))
-    made = await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
+    made = await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=400)
     scene.wire.always("confirm", LOST)
     scene.wire.always("lookup_refund", paid(400, transaction="re-0", fee=None))
     scene.clock.at_s += HOUR
@@ -433,7 +434,7 @@ async def test_one_refund_that_cannot_be_asked_about_again_keeps_no_other_waitin
     for number in range(2):
         payment = await scene.succeeded()
         scene.wire.says("refund", paid(400, transaction=f"re-{number}", fee=None))
-        made.append(await scene.till.refund(scene.practice_id, payment.id, key=f"back-{number}", amount=400))
+        made.append(await calls.refund(scene.till, scene.practice_id, payment.id, key=f"back-{number}", amount=400))
     scene.wire.always("confirm", LOST)
     scene.wire.always("lookup_refund", Declined(Reason.declined, True, "closed", "It came back."))
     scene.clock.at_s += HOUR

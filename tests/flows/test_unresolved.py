@@ -19,6 +19,7 @@ from polytill.providers.outcomes import NotSent, Pending, Reason, Unknown
 from polytill.storage import cases, operations, provider_configs, refunds
 from polytill.storage.cases import OperatorCase
 from polytill.storage.units import work_is_open
+from tests import calls
 from tests.flows.scenes import LINK, Scene, held, paid
 from tests.storage.making import plain
 
@@ -66,7 +67,7 @@ async def test_a_refund(scene: Scene) -> None:
     await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", SILENT)
-    made = await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
+    made = await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=400)
     await asked_for(scene, SILENT)
     [case] = await queue(scene)
     assert (case.kind, case.detail["refund"]) == ("unresolved", made.id)
@@ -155,7 +156,7 @@ async def test_what_a_delivery_settles_while_it_is_asked_about_is_no_case(scene:
     configuration = await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", SILENT)
-    back = await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
+    back = await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=400)
     scene.wire.says("create", SILENT)
     taken = await scene.pay()
     facts = {
@@ -203,7 +204,7 @@ async def test_what_is_broken_off_leaves_no_work_open(
         patch.setattr("polytill.flows.unresolved.cases.listed", queue_is)
         with pytest.raises(error):
             async with asyncio.timeout(0.5):
-                await scene.till.confirm(scene.practice_id, unknown.id)
+                await calls.confirm(scene.till, scene.practice_id, unknown.id)
     assert not work_is_open()
     assert (await scene.pay()).payment.status is PaymentStatus.requires_action
 
@@ -269,7 +270,7 @@ async def test_what_can_be_found_is_not_called_off(scene: Scene, what: str) -> N
     [case] = await queue(scene)
     if what == "found out":
         scene.wire.always("lookup", paid())
-        await scene.till.confirm(scene.practice_id, payment.id)
+        await calls.confirm(scene.till, scene.practice_id, payment.id)
     with pytest.raises(Conflict) as caught:
         await resolve.mark_not_paid(scene.context, scene.practice_id, case.id, "I think so", "ada")
     assert caught.value.code == ("case_resolved" if what == "found out" else "can_be_found")

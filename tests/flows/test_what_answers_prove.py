@@ -16,8 +16,10 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 import pytest
 
 from polytill.app import Polytill
+from polytill.background import sweep
 from polytill.domain.clock import World
 from polytill.domain.errors import Invalid
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus, RefundState
 from polytill.flows.admin import provider_configs
@@ -34,6 +36,7 @@ from polytill.providers.http import AnswerLost
 from polytill.storage import cases, payments, saved_methods
 from polytill.storage.payments import Payment
 from polytill.storage.webhook_events import WebhookEvent
+from tests import calls
 from tests.flows.scenes import Clock
 from tests.installation import TEST_KEYS, fresh_settings, opened
 
@@ -172,18 +175,18 @@ class Shop:
 
     async def pays(self, key: str = "k", **more: Any) -> PaymentDetails:
         currency = "USD" if self.code == "stripe" else "NGN"
-        request = PaymentRequest(25_000, currency, customer=Customer("ada@example.com"), **more)
+        request = PaymentRequest(Money(25_000, currency), customer=Customer("ada@example.com"), **more)
         return await create_payment(self.till.context, self.practice_id, request, Command(key, "test"))
 
     async def later(self, seconds: float) -> None:
         self.clock.at_s += seconds
-        await self.till.sweep()
+        await sweep(self.till.context)
 
     async def paid(self, wire: Wire, **more: Any) -> Payment:
         made = await self.pays(**more)
         if isinstance(wire, Flutterwave):
             wire.known = [wire.transaction(7)]
-        found = await self.till.confirm(self.practice_id, made.payment.id)
+        found = await calls.confirm(self.till, self.practice_id, made.payment.id)
         assert found.payment.status is PaymentStatus.succeeded
         return found.payment
 
@@ -207,7 +210,7 @@ async def shop(folder: Path, engine_url: str | None, code: str, wire: Wire, **co
     world = World(clock, elapsed_s=clock)
     async with opened(fresh_settings(folder, engine_url), [code], world=world, transport=wire) as till:
         currency = "USD" if code == "stripe" else "NGN"
-        entry, _ = await till.create_practice("Clinic", currency)
+        entry, _ = await calls.create_practice(till, "Clinic", currency)
         word = Secret(given["webhookSecret"]) if "webhookSecret" in given else None
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), word, **({"config": config} if config else {}))
         wish = Wish(code, Environment.sandbox, keys, is_enabled=True, supported_currencies=[currency])
@@ -242,7 +245,7 @@ async def test_a_repeat_whose_address_is_not_served_proves_nothing(tmp_path: Pat
         made = await at.pays()
         for _ in range(12):
             await at.later(31)
-        found = await at.till.confirm(at.practice_id, made.payment.id)
+        found = await calls.confirm(at.till, at.practice_id, made.payment.id)
         assert [attempt.state for attempt in found.attempts] == [AttemptState.unknown]
 
 
@@ -256,7 +259,7 @@ async def test_a_gateways_refusal_of_a_repeated_charge_proves_nothing(tmp_path: 
         wire.page = GATEWAYS_NO
         for _ in range(12):
             await at.later(31)
-        found = await at.till.confirm(at.practice_id, made.payment.id)
+        found = await calls.confirm(at.till, at.practice_id, made.payment.id)
         assert [attempt.state for attempt in found.attempts] == [AttemptState.unknown]
 
 
@@ -306,7 +309,7 @@ async def test_a_v4_delivery_and_the_v3_listing_are_of_one_payment(tmp_path: Pat
         wire.known = [wire.transaction(7)]
         await at.later(3600)
         await reconcile(at.till.context, at.practice_id)
-        found = await at.till.confirm(at.practice_id, made.payment.id)
+        found = await calls.confirm(at.till, at.practice_id, made.payment.id)
         assert [attempt.state for attempt in found.attempts] == [AttemptState.succeeded]
         assert await at.cases() == []
 

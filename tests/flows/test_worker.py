@@ -11,13 +11,14 @@ import pytest
 from polytill import worker
 from polytill.app import Polytill
 from polytill.storage import leases, migrating
+from tests import calls
 
 # DBOS's own ways with SQLAlchemy and threads are not ours to answer for.
 pytestmark = pytest.mark.filterwarnings("default")
 
 
 async def test_jobs_run_where_they_are_launched(till: Polytill, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry, _ = await till.create_practice("Clinic", "NGN")
+    entry, _ = await calls.create_practice(till, "Clinic", "NGN")
     compared: asyncio.Queue[int] = asyncio.Queue()
 
     async def compare(context: object, practice_id: int) -> int:

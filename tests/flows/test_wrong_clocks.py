@@ -13,7 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from polytill.background import sweep
 from polytill.domain.clock import World
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment, PaymentStatus
 from polytill.flows import lease
@@ -28,6 +30,7 @@ from polytill.providers.contract import Customer
 from polytill.providers.http import AnswerLost
 from polytill.providers.outcomes import Reason, Unknown
 from polytill.storage import leases
+from tests import calls
 from tests.flows.scenes import Clock, Scene
 from tests.installation import TEST_KEYS, fresh_settings, opened
 
@@ -74,20 +77,24 @@ async def test_a_refund_is_not_repeated_under_a_key_that_is_forgotten(
     provider, world = Stripe(clock), World(lambda: clock() - back_s[0], elapsed_s=clock)
     settings = fresh_settings(tmp_path, engine_url)
     async with opened(settings, ["stripe"], world=world, transport=provider) as till:
-        entry, _ = await till.create_practice("Clinic", "USD")
+        entry, _ = await calls.create_practice(till, "Clinic", "USD")
         given = TEST_KEYS["stripe"]
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), Secret(given["webhookSecret"]))
         wish = Wish("stripe", Environment.sandbox, keys, is_enabled=True, supported_currencies=["USD"])
         await provider_configs.configure(till.context, entry.id, wish, "test")
-        request = PaymentRequest(50_000, "USD", customer=Customer("a@example.com"))
+        request = PaymentRequest(Money(50_000, "USD"), customer=Customer("a@example.com"))
         made = await create_payment(till.context, entry.id, request, Command("k", "test"))
-        paid = made if made.payment.status is PaymentStatus.succeeded else await till.confirm(entry.id, made.payment.id)
+        paid = (
+            made
+            if made.payment.status is PaymentStatus.succeeded
+            else await calls.confirm(till, entry.id, made.payment.id)
+        )
         assert paid.payment.status is PaymentStatus.succeeded
-        await till.refund(entry.id, paid.payment.id, key="back", amount=20_000)
+        await calls.refund(till, entry.id, paid.payment.id, key="back", amount=20_000)
         for half_hour in range(60):
             back_s[0] = back_h * HOUR if half_hour >= 44 else 0.0
             clock.at_s += HOUR / 2
-            await till.sweep()
+            await sweep(till.context)
         assert provider.refunds == ["20000"]
 
 
@@ -101,7 +108,7 @@ async def test_how_old_a_call_is_does_not_go_back(scene: Scene, monkeypatch: pyt
     else:
         payment = await scene.succeeded()
         scene.wire.says("refund", LOST)
-        await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
+        await calls.refund(scene.till, scene.practice_id, payment.id, key="back", amount=400)
     for _ in range(3):
         await scene.later(22 * HOUR / 3)
     right = scene.context.world
@@ -112,9 +119,9 @@ async def test_how_old_a_call_is_does_not_go_back(scene: Scene, monkeypatch: pyt
     assert ages == sorted(ages)
     assert ages[-1] >= 23 * HOUR
     monkeypatch.setattr(scene.context, "world", replace(right, time_s=lambda: scene.clock.at_s - 48 * HOUR))
-    await scene.till.sweep()
+    await sweep(scene.till.context)
     for payment in await scene.db.fetch("SELECT id FROM payments WHERE status = 'processing'"):
-        await scene.till.confirm(scene.practice_id, payment["id"])
+        await calls.confirm(scene.till, scene.practice_id, payment["id"])
     for row in await scene.db.fetch("SELECT id, payment_id FROM refunds"):
         await refresh_by_id(scene.context, scene.practice_id, row["payment_id"], row["id"])
     assert [call.params.age_s for call in scene.wire.of(verb)][-1] > 23 * HOUR, "it is not made yet, by such a clock"

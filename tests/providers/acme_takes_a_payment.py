@@ -10,16 +10,11 @@ from typing import Any
 
 from aiohttp import web
 
-from polytill.app import Polytill, migrate_owner
+from polytill import ConfigurationRequest, Credentials, Money, PaymentRequest, Polytill, Secret, Settings
 from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
-from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
-from polytill.flows.admin import catalog, provider_configs
-from polytill.flows.admin.credentials import Keys
-from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.payments.request import PaymentRequest
-from polytill.settings import Settings
+from polytill.flows.admin import catalog
+from polytill.owner_setup import migrate_owner
 
 BOOKS: dict[str, dict[str, Any]] = {}
 
@@ -44,19 +39,18 @@ async def pay(settings: Settings, url: str) -> dict[str, Any]:
     async with Polytill.open(settings) as till:
         given = {"code": "acme", "name": "Acme", "integration_type": "plugin", "api_base_url": url}
         entry = await catalog.add(till.context, given, None, "test")
-        practice, _ = await till.create_practice("Clinic", "USD")
-        keys = Keys(secret_key=Secret("acme_test_0123456789abcdef"))
-        wish = Wish("acme", Environment.sandbox, keys, is_enabled=True, supported_currencies=["USD"])
-        await provider_configs.configure(till.context, practice.id, wish, "test", False)
-        taken = await till.pay(practice.id, PaymentRequest(12_345, "USD"), key="key-1")
+        practice = (await till.create_practice("Clinic", "USD", actor="test")).practice
+        credentials = Credentials(secret_key=Secret("acme_test_0123456789abcdef"))
+        await till.configure(practice.id, ConfigurationRequest("acme", credentials, currencies=("USD",)), actor="test")
+        taken = await till.pay(practice.id, PaymentRequest(Money(12_345, "USD")), key="key-1", actor="test")
         BOOKS[taken.attempts[0].id]["status"] = "paid"
-        after = await till.confirm(practice.id, taken.payment.id)
+        after = await till.confirm(practice.id, taken.id)
         return {
             "handler": entry.handler_module,
             "type": entry.integration_type,
-            "first": taken.payment.status.value,
-            "then": after.payment.status.value,
-            "captured": after.payment.amount_captured,
+            "first": taken.status.value,
+            "then": after.status.value,
+            "captured": after.captured.minor,
             "wire": len(BOOKS),
         }
 

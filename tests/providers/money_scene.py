@@ -12,12 +12,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from tests import calls
 from tests.flows.scenes import Clock
 from tests.installation import BASES, TEST_KEYS, fresh_settings, opened
 from tests.providers.in_process import SIMULATOR, InProcess
 
 from polytill.app import Polytill
+from polytill.background import sweep
 from polytill.domain.clock import World
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import catalog, provider_configs
@@ -110,8 +113,7 @@ class MoneyScene:
     async def paid(self, amount: int, capture: str = "automatic", **more: Any) -> Payment:
         """A payment that was made, or is held."""
         request = PaymentRequest(
-            amount,
-            self.currency,
+            Money(amount, self.currency),
             capture=capture,
             customer=Customer("ada@example.com", "Ada", PHONES.get(self.currency, "+254712345678")),
             **more,
@@ -123,7 +125,7 @@ class MoneyScene:
         self.provider.pay(self.account, tx, "success")
         self.pass_time()
         await self.deliver()
-        await self.till.confirm(self.practice_id, taken.payment.id)
+        await calls.confirm(self.till, self.practice_id, taken.payment.id)
         await self.deliver()
         return await self.payment(taken.payment.id)
 
@@ -133,8 +135,8 @@ class MoneyScene:
         return found
 
     async def refund(self, payment: Payment, amount: int, **more: Any) -> Any:
-        made = await self.till.refund(
-            self.practice_id, payment.id, key=f"refund-{next(_numbers)}", amount=amount, **more
+        made = await calls.refund(
+            self.till, self.practice_id, payment.id, key=f"refund-{next(_numbers)}", amount=amount, **more
         )
         self.pass_time()
         return made
@@ -143,7 +145,7 @@ class MoneyScene:
         """Time passes, and the worker comes by: lookups, and comparisons with what the provider lists."""
         self.pass_time(seconds)
         for _ in range(2):
-            await self.till.sweep(everyone=True)
+            await sweep(self.till.context, everyone=True)
             self.pass_time(60)
         await reconcile(self.till.context, self.practice_id)
 
@@ -195,7 +197,7 @@ async def money_scene(
             currency not in (await till.context.catalog())[code].supported_currencies
         ):  # the provider has it all the same
             await catalog.change(till.context, code, {}, [currency], "test")
-        entry, _ = await till.create_practice("Clinic", currency)
+        entry, _ = await calls.create_practice(till, "Clinic", currency)
         given = TEST_KEYS[code]
         secret = given.get("webhookSecret")
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), Secret(secret) if secret else None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import calls
 from tests.providers.money_scene import MoneyScene, money_scene
 
 from polytill.domain.errors import Conflict, Invalid
@@ -34,7 +35,9 @@ async def holds(request: pytest.FixtureRequest, tmp_path: Path, engine_url: str 
 
 
 async def _capture(scene: MoneyScene, payment: Payment, amount: int | None) -> Any:
-    taken = await scene.till.capture(scene.practice_id, payment.id, key=f"capture-{next(_numbers)}", amount=amount)
+    taken = await calls.capture(
+        scene.till, scene.practice_id, payment.id, key=f"capture-{next(_numbers)}", amount=amount
+    )
     scene.pass_time()
     await scene.deliver()
     return taken

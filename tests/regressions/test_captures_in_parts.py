@@ -19,6 +19,7 @@ from polytill.providers.paypal.webhooks import read_event
 from polytill.providers.stripe.reading import read_intent
 from polytill.storage import ledger
 from polytill.storage.payments import Payment
+from tests import calls
 from tests.flows.scenes import Scene, held, paid
 
 
@@ -55,7 +56,7 @@ async def test_parts_are_booked_as_they_are_taken(scene: Scene, ending: str) -> 
     assert (fresh.status, fresh.amount_captured, fresh.amount_authorized) == (PaymentStatus.authorized, 7_000, 10_000)
     assert await _taken(scene, payment) == 7_000
     scene.wire.says("refund", Succeeded(Money(2_000, "NGN"), "r1"))
-    await scene.till.refund(scene.practice_id, payment.id, key="k", amount=2_000)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="k", amount=2_000)
     assert (await scene.payment(payment.id)).amount_refunded == 2_000
     end = {
         "captured": paid(10_000, fee=None),
@@ -103,7 +104,7 @@ async def test_what_is_left_is_what_a_capture_takes(scene: Scene) -> None:
     configuration, payment = await _authorized(scene)
     await _told(scene, configuration, payment, part(7_000, 3_000))
     scene.wire.says("capture", paid(10_000, fee=None))
-    done = await scene.till.capture(scene.practice_id, payment.id, key="c")
+    done = await calls.capture(scene.till, scene.practice_id, payment.id, key="c")
     assert scene.wire.of("capture")[0].params.amount == Money(3_000, "NGN")
     assert (done.payment.status, done.payment.amount_captured) == (PaymentStatus.succeeded, 10_000)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from polytill.background import sweep
 from polytill.domain.money import Money
 from polytill.flows.reconciliation.payments import reconcile
 from polytill.providers.http import Answer
@@ -203,7 +204,7 @@ async def test_what_a_dispute_says_reaches_api_and_events(shared: Installation) 
     await until(lambda: practice.payment(payment["id"]), lambda p: p["disputes"][0]["fundsWithdrawn"])
     await _dispute(practice, reference, outcome="won")
     await until(lambda: _cases(practice), lambda kinds: kinds == [])
-    await shared.till.sweep(everyone=True)
+    await sweep(shared.till.context, everyone=True)
     kinds, after = [], 0
     while (page := (await shared.call("GET", f"/api/owner/events?after={after}", shared.owner_key)).body)["data"]:
         kinds += [e["type"] for e in page["data"] if e["data"].get("paymentId") == payment["id"]]

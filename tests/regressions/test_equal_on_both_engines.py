@@ -16,6 +16,7 @@ from polytill.flows.admin.event_destination import current, set_destination
 from polytill.storage import cases, nodes, payment_links, saved_methods, webhook_events
 from polytill.storage.payment_links import PaymentLink
 from polytill.storage.units import Unit
+from tests import calls
 
 
 async def test_a_replaced_secret_is_not_kept_where_it_does_not_sign(till: Polytill) -> None:
@@ -57,7 +58,7 @@ async def test_a_process_that_leaves_late_is_deleted_once(till: Polytill) -> Non
 async def test_lists_begin_with_the_newest_in_every_locale(till: Polytill) -> None:
     """A first page asked for ids before ``~``: in a database with the locale en_US no id is, so the lists were empty and
     no review case was found."""
-    entry, _ = await till.create_practice("Clinic", "NGN")
+    entry, _ = await calls.create_practice(till, "Clinic", "NGN")
     practice = await till.context.practice(entry.id)
     if practice.db.engine.dialect == "postgresql":
         async with practice.db.transaction() as tx:

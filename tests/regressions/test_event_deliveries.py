@@ -20,7 +20,8 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from polytill.app import Polytill, beside
+from polytill.app import Polytill
+from polytill.background import beside
 from polytill.doctor import _events as examined
 from polytill.domain.states import Environment
 from polytill.flows.admin.event_destination import current, remove_destination, set_destination

@@ -16,6 +16,7 @@ from polytill.domain.errors import Conflict, Invalid
 from polytill.flows.admin import import_legacy
 from polytill.flows.admin.practices import change_practice
 from polytill.storage import practices, provider_configs
+from tests import calls
 from tests.cli.test_commands import one_sentence, polytill
 from tests.installation import TEST_KEYS, Installation
 
@@ -91,7 +92,7 @@ async def test_another_currency_is_another_practice(till: Polytill) -> None:
 
 
 async def test_a_practice_without_one_is_given_it_by_its_id(till: Polytill) -> None:
-    there, _ = await till.create_practice("Old Clinic", "NGN")
+    there, _ = await calls.create_practice(till, "Old Clinic", "NGN")
     [done] = await bring(till, {"id": there.id, "externalId": "x-1", "paymentProviders": PAYSTACK})
     found = await practices.by_external_id(till.context.owner, "x-1")
     assert found is not None
@@ -102,12 +103,12 @@ async def test_a_practice_without_one_is_given_it_by_its_id(till: Polytill) -> N
 
 async def test_it_is_unique_and_one_spelling(till: Polytill) -> None:
     composed, decomposed = "caf\u00e9", "cafe\u0301"
-    first, _ = await till.create_practice("A", "NGN", external_id=decomposed)
+    first, _ = await calls.create_practice(till, "A", "NGN", external_id=decomposed)
     assert first.external_id == composed
     with pytest.raises(Conflict) as found:
-        await till.create_practice("B", "NGN", external_id=composed)
+        await calls.create_practice(till, "B", "NGN", external_id=composed)
     assert found.value.code == "duplicate_external_id"
-    other, _ = await till.create_practice("B", "NGN")
+    other, _ = await calls.create_practice(till, "B", "NGN")
     with pytest.raises(Conflict):
         await change_practice(till.context, other.id, "Renamed", None, None, "test", external_id=composed)
     assert [e.name for e in await practices.listed(till.context.owner)] == ["A", "B"]

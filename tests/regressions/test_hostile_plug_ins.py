@@ -32,6 +32,7 @@ from polytill.providers.registry import BUILT_IN, Registry
 from polytill.providers.well_formed import wrong_in
 from polytill.storage import refunds
 from polytill.storage.provider_configs import Account
+from tests import calls
 from tests.flows.scenes import Scene, keys, paid
 from tests.flows.scripted import Other, Scripted
 from tests.regressions.test_plug_ins import EntryPoint, Installs, declared
@@ -302,7 +303,7 @@ async def test_a_refund_that_is_answered_wrongly_is_looked_up(scene: Scene) -> N
     await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", Succeeded(Money(1.5, "NGN")))  # type: ignore[arg-type]
-    await scene.till.refund(scene.practice_id, payment.id, key="k", amount=100)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="k", amount=100)
     [refund] = await refunds.of_payment(scene.db, payment.id)
     assert refund.state is RefundState.unknown
     scene.wire.always("lookup_refund", Succeeded(Money(100, "NGN"), "re-1"))

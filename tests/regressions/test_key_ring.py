@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from polytill.app import Polytill, migrate_owner
+from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.errors import KeyMissing, KeyRingDiffers, OperatorError
 from polytill.domain.sealing import KeyRing
 from polytill.flows import key_ring, presence
 from polytill.flows.admin import key_rotation
+from polytill.owner_setup import migrate_owner
 from polytill.settings import Settings
 from polytill.storage import nodes, practices
+from tests import calls
 from tests.cli.test_commands import one_sentence, polytill
 from tests.installation import fresh_settings, opened
 
@@ -137,7 +139,7 @@ async def test_nothing_is_sealed_with_a_ring_that_differs(tmp_path: Path, engine
         KeyRing.read(settings.keyring).led_by("k2", settings.keyring)
         till.context.ring.refresh()
         with pytest.raises(KeyRingDiffers):  # k2 leads here, and no other node may have it
-            await till.create_practice("Clinic", "NGN")
+            await calls.create_practice(till, "Clinic", "NGN")
         assert await practices.listed(till.context.owner) == []
 
 

@@ -13,6 +13,7 @@ from polytill.domain.errors import Invalid
 from polytill.domain.localities import Locality
 from polytill.flows.admin.practices import change_practice
 from polytill.storage import audit
+from tests import calls
 from tests.installation import Installation
 from tests.storage.making import plain
 from tests.web.browsing import Browser, person
@@ -20,11 +21,11 @@ from tests.web.support import fresh
 
 
 async def test_defaults_and_changes(till: Polytill) -> None:
-    entry, _ = await till.create_practice("Lagos", "NGN")
+    entry, _ = await calls.create_practice(till, "Lagos", "NGN")
     assert (entry.country, entry.time_zone) == ("NG", "Africa/Lagos")
     practice = await till.context.practice(entry.id)
     assert (await till.context.configured(practice.db)).place == Locality("NG", "Africa/Lagos")
-    given, _ = await till.create_practice("Harare", "USD", country="ZW")
+    given, _ = await calls.create_practice(till, "Harare", "USD", country="ZW")
     assert (given.country, given.time_zone) == ("ZW", "Africa/Harare")
     changed = await change_practice(
         till.context, entry.id, None, None, None, "test", country="KE", time_zone="Africa/Nairobi"
@@ -51,9 +52,9 @@ async def test_defaults_and_changes(till: Polytill) -> None:
 async def test_what_is_no_place_is_rejected_and_changes_nothing(
     till: Polytill, wrong: dict[str, str], pointer: str
 ) -> None:
-    entry, _ = await till.create_practice("Clinic", "NGN")
+    entry, _ = await calls.create_practice(till, "Clinic", "NGN")
     with pytest.raises(Invalid) as found:
-        await till.create_practice("Other", "NGN", **wrong)
+        await calls.create_practice(till, "Other", "NGN", **wrong)
     assert found.value.errors[0].pointer == pointer
     with pytest.raises(Invalid):
         await change_practice(till.context, entry.id, "Other", None, None, "test", **wrong)  # type: ignore[arg-type]

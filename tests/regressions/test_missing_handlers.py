@@ -49,7 +49,7 @@ async def test_a_call_of_a_missing_handler_is_to_be_made_again_later(scene: Scen
         payment = (await scene.pay(capture="manual")).payment
     uninstall()
     calls = {
-        "refund": lambda: scene.till.refund(scene.practice_id, payment.id, key="k", amount=100),
+        "refund": lambda: calls.refund(scene.till, scene.practice_id, payment.id, key="k", amount=100),
         "capture": lambda: capture(scene.context, scene.practice_id, payment.id, None, Command("k", "test")),
         "cancel": lambda: cancel(scene.context, scene.practice_id, payment.id, Command("k", "test")),
     }

@@ -23,6 +23,7 @@ from polytill.flows.admin import catalog, readiness
 from polytill.storage import files
 from polytill.storage.postgres_connect import connect, with_database
 from polytill.storage.sqlite import _translated, file_fault
+from tests import calls
 from tests.cli.test_commands import one_sentence, polytill
 from tests.installation import Installation, fresh_settings, running
 from tests.storage.making import run
@@ -269,7 +270,7 @@ async def test_no_more_files_are_held_open_than_the_process_may_open(
     till: Polytill, monkeypatch: pytest.MonkeyPatch, engine_url: str | None
 ) -> None:
     """Three handles of each SQLite file, for 200 practices, whatever the limit was: no connection was accepted."""
-    made = [(await till.create_practice(f"Clinic {number}", "NGN"))[0].id for number in range(6)]
+    made = [(await calls.create_practice(till, f"Clinic {number}", "NGN"))[0].id for number in range(6)]
     monkeypatch.setattr(files, "limit", lambda: 40)
     held = []
     for practice_id in made:

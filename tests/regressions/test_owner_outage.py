@@ -20,6 +20,7 @@ from polytill.domain.clock import World
 from polytill.domain.errors import DatabaseUnavailable
 from polytill.flows import lease, presence
 from polytill.web.app import make_app
+from tests import calls
 from tests.cli.test_commands import one_sentence, polytill
 from tests.installation import fresh_settings, opened
 
@@ -81,7 +82,7 @@ async def test_renewing_leases_stops_at_the_first_that_cannot_be_written(
     clock = Elapsed()
     async with opened(fresh_settings(tmp_path, engine_url), ["paystack"], world=World(clock, elapsed_s=clock)) as till:
         context = till.context
-        made = [(await till.create_practice(f"Clinic {number}", "NGN"))[0].id for number in range(3)]
+        made = [(await calls.create_practice(till, f"Clinic {number}", "NGN"))[0].id for number in range(3)]
         for practice_id in reversed(made):
             await context.opening.practice(practice_id)
             await lease.ensure(context, practice_id)
@@ -153,7 +154,7 @@ async def test_a_library_says_that_no_worker_runs_when_it_takes_a_payment(
     tmp_path: Path, engine_url: str | None
 ) -> None:
     async with opened(fresh_settings(tmp_path, engine_url), ["paystack"]) as till:
-        practice_id = (await till.create_practice("Clinic", "NGN"))[0].id
+        practice_id = (await calls.create_practice(till, "Clinic", "NGN"))[0].id
         with capture_logs() as logs:
             await lease.ensure(till.context, practice_id)
             await lease.ensure(till.context, practice_id)

@@ -21,6 +21,7 @@ from polytill.storage import migrating, practices
 from polytill.storage.clusters import drop_postgres_database
 from polytill.storage.opening import is_postgres
 from polytill.storage.postgres_connect import connect, with_database
+from tests import calls
 from tests.fleets import a_newer_schema
 from tests.installation import Answered, Installation, fresh_settings, opened
 from tests.storage.making import plain, run
@@ -112,8 +113,8 @@ async def test_its_database_is_gone_and_comes_back(installation: Installation) -
 
 
 async def test_swapped_under_a_running_process(till: Polytill) -> None:
-    mine, _ = await till.create_practice("Mine", "NGN")
-    other, _ = await till.create_practice("Other", "GHS")
+    mine, _ = await calls.create_practice(till, "Mine", "NGN")
+    other, _ = await calls.create_practice(till, "Other", "GHS")
     practice = await till.context.practice(mine.id)
     await practice.db.fetch("SELECT 1 AS one")
     await _gone(till, mine.database_name)
@@ -161,7 +162,7 @@ async def test_an_older_version_meets_a_newer_owner_database(tmp_path: Path, eng
 
 
 async def test_no_audit_line_for_nothing(till: Polytill) -> None:
-    entry, _ = await till.create_practice("Clinic", "NGN")
+    entry, _ = await calls.create_practice(till, "Clinic", "NGN")
     before: list[Any] = await plain(till.context.owner, "SELECT COUNT(*) FROM audit_log")
     assert await migrate_practice(till.context, entry.id, "test") == []
     assert await plain(till.context.owner, "SELECT COUNT(*) FROM audit_log") == before

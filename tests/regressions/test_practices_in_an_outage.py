@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from polytill.app import Polytill
+from polytill.background import learn
 from polytill.domain.errors import NotFound, NotNow
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import EventState, PaymentStatus
 from polytill.flows import lease, presence
@@ -31,6 +33,7 @@ from polytill.providers.http import to_json
 from polytill.providers.outcomes import Reason, Unknown
 from polytill.storage import directory, leases, nodes, watch
 from polytill.web.api.auth import KeyCache
+from tests import calls
 from tests.flows.scenes import Scene, paid
 from tests.flows.scripted import put
 from tests.installation import fresh_settings, opened
@@ -55,11 +58,11 @@ class Elsewhere:
 
     async def learn(self) -> None:
         """What runs in the background of a process that serves."""
-        await self.till.learn()
+        await learn(self.till.context)
         await self.here.beat()
 
     async def pay(self, practice_id: int, key: str = "k") -> PaymentDetails:
-        request = PaymentRequest(1000, "NGN", customer=Customer("ada@example.com"))
+        request = PaymentRequest(Money(1000, "NGN"), customer=Customer("ada@example.com"))
         return await create_payment(self.till.context, practice_id, request, Command(key, "test"))
 
 
@@ -108,7 +111,7 @@ async def test_no_payment_begins_that_no_worker_would_hear_of(elsewhere: Elsewhe
     """The announcement among the nodes is the lease: before the first, and when the last has ended, nothing begins."""
     scene, context = elsewhere.scene, elsewhere.context
     await scene.configure()
-    await elsewhere.till.learn()
+    await learn(elsewhere.till.context)
     await elsewhere.outage.begin()
     with pytest.raises(NotNow) as found:
         await elsewhere.pay(scene.practice_id)
@@ -180,7 +183,7 @@ async def test_what_is_known_to_have_changed_is_not_used(elsewhere: Elsewhere) -
     """The change was noticed, and then nothing could be read: the row of before was used for the whole outage."""
     scene, context = elsewhere.scene, elsewhere.context
     await scene.configure()
-    other = (await scene.till.create_practice("Other", "NGN"))[0].id
+    other = (await calls.create_practice(scene.till, "Other", "NGN"))[0].id
     made = [
         await create_key(scene.context, "practice", practice_id, "k", None, "test")
         for practice_id in (scene.practice_id, scene.practice_id, other)
@@ -255,11 +258,11 @@ async def test_the_copy_is_bounded_and_kept_up_to_date(elsewhere: Elsewhere, mon
 
     async def known() -> list[int]:
         await elsewhere.later(directory.READ_EVERY_S)
-        await elsewhere.till.learn()
+        await learn(elsewhere.till.context)
         return sorted(entry.id for entry in context.opening.directory.known())
 
     for number in range(6):
-        made.append((await scene.till.create_practice(f"Clinic {number}", "NGN"))[0].id)
+        made.append((await calls.create_practice(scene.till, f"Clinic {number}", "NGN"))[0].id)
         assert await known() == made[:4]
     await change_practice(scene.context, made[1], None, None, "suspended", "test")
     assert await known() == [made[0], *made[2:4]]
@@ -281,7 +284,7 @@ async def test_no_payment_at_a_cluster_that_is_known_to_have_changed(
     async with opened(settings) as till, outage_of(settings) as outage, Polytill.open(outage.settings) as other:
         monkeypatch.setattr(watch, "INTERVAL_S", 0.0)
         await clusters.add(till.context, "second", Secret(postgres_url), "test")
-        practice_id = (await till.create_practice("A", "NGN", cluster="second"))[0].id
+        practice_id = (await calls.create_practice(till, "A", "NGN", cluster="second"))[0].id
         await other.learn()
         await other.context.opening.practice(practice_id)
         await clusters.change(till.context, "second", Secret(postgres_url), None, "test")

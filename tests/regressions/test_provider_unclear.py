@@ -16,6 +16,7 @@ from polytill.flows.review import resolve
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unknown
 from polytill.storage import cases, operations, refunds
 from polytill.storage.units import Unit
+from tests import calls
 from tests.flows.scenes import LINK, Scene, held, paid
 
 STRANGE = Unknown(Reason.unreadable, "LEVITATING", "The payment is levitating.")
@@ -135,7 +136,7 @@ async def test_a_refund_whose_status_nobody_knows_reaches_a_person_within_the_ho
     await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", Pending(None, "r1"))
-    made = await scene.till.refund(scene.practice_id, payment.id, amount=400, key="back")
+    made = await calls.refund(scene.till, scene.practice_id, payment.id, amount=400, key="back")
     scene.wire.always("lookup_refund", STRANGE)
     for _ in range(3):
         await scene.later(MINUTE)
@@ -174,7 +175,7 @@ async def test_a_lost_answer_to_a_refund_keeps_the_words_of_the_lookups(scene: S
     await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", Unknown(Reason.timeout, "TimeoutError"))
-    made = await scene.till.refund(scene.practice_id, payment.id, amount=400, key="back")
+    made = await calls.refund(scene.till, scene.practice_id, payment.id, amount=400, key="back")
     scene.wire.always("lookup_refund", STRANGE)
     for _ in range(61):
         await scene.later(MINUTE)

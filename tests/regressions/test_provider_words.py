@@ -18,6 +18,7 @@ from polytill.storage.operations import Operation
 from polytill.storage.units import Unit
 from polytill.web.api.models.attempts import Operation as OperationBody
 from polytill.web.api.models.refunds import Refund
+from tests import calls
 from tests.flows.scenes import Scene, held
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
@@ -40,7 +41,7 @@ async def test_code_and_message_of_a_refund_are_kept(scene: Scene, outcome: Decl
     await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", outcome)
-    made = await scene.till.refund(scene.practice_id, payment.id, amount=400, key="words")
+    made = await calls.refund(scene.till, scene.practice_id, payment.id, amount=400, key="words")
     found = await refunds.by_id(scene.db, made.id)
     assert found is not None
     view = Refund.of(found)
@@ -51,7 +52,7 @@ async def test_words_of_a_refund_end_with_its_success(scene: Scene) -> None:
     await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", Unknown(Reason.unreadable, "R-77", "Not understood."))
-    made = await scene.till.refund(scene.practice_id, payment.id, amount=400, key="words")
+    made = await calls.refund(scene.till, scene.practice_id, payment.id, amount=400, key="words")
     scene.wire.always("lookup_refund", Pending(None, "r1"))
     await scene.later(60)
     found = await refunds.by_id(scene.db, made.id)

@@ -25,6 +25,7 @@ from polytill.providers.contract import DisputeFact, RefundFact
 from polytill.providers.outcomes import Declined, Reason, Succeeded
 from polytill.storage import attempts, cases, disputes, ledger, refunds
 from polytill.storage.payments import Payment
+from tests import calls
 from tests.flows.scenes import Scene, paid
 from tests.flows.scripted import Scripted
 from tests.flows.test_operator import paid_twice
@@ -73,7 +74,7 @@ async def booked(scene: Scene, payment: Payment) -> tuple[int, int, int]:
 async def ours(scene: Scene, payment: Payment, amount: int, name: str = "ours", **more: Any) -> None:
     """The practice refunds."""
     scene.wire.says("refund", Succeeded(Money(amount, "NGN"), name))
-    await scene.till.refund(scene.practice_id, payment.id, key=name, amount=amount, **more)
+    await calls.refund(scene.till, scene.practice_id, payment.id, key=name, amount=amount, **more)
 
 
 # ── The same money ──
@@ -219,7 +220,7 @@ async def test_a_disputed_payment_is_refunded_only_by_who_accepts_the_risk(scene
     assert (await scene.payment(payment.id)).amount_disputed == 700
     for amount in (None, 301, 1000):
         with pytest.raises(Conflict, match=r"3\.00 NGN of it is not disputed") as refused:
-            await scene.till.refund(scene.practice_id, payment.id, key="k", amount=amount)
+            await calls.refund(scene.till, scene.practice_id, payment.id, key="k", amount=amount)
         assert refused.value.code == "payment_disputed"
     assert await refunds.of_payment(scene.db, payment.id) == [], "the key is free"
     await ours(scene, payment, 300, "k")  # nobody disputes this part
@@ -234,7 +235,7 @@ async def test_a_dispute_without_an_amount_is_about_all_of_it(scene: Scene) -> N
     await scene.delivery(configuration, dispute(payment, "open", None))
     assert await scene.cases() == ["dispute_open"]
     with pytest.raises(Conflict) as refused:
-        await scene.till.refund(scene.practice_id, payment.id, key="k", amount=1)
+        await calls.refund(scene.till, scene.practice_id, payment.id, key="k", amount=1)
     assert refused.value.code == "payment_disputed"
 
 
@@ -268,7 +269,7 @@ async def test_a_dispute_that_arrives_during_the_request_counts(scene: Scene, mo
 
     monkeypatch.setattr(refunding, "ensure_lease", late)
     with pytest.raises(Conflict) as refused:
-        await scene.till.refund(scene.practice_id, payment.id, key="k")
+        await calls.refund(scene.till, scene.practice_id, payment.id, key="k")
     assert refused.value.code == "payment_disputed"
     assert scene.wire.of("refund") == []
 
@@ -298,7 +299,7 @@ async def test_twenty_refunds_and_a_dispute_at_once(scene: Scene) -> None:
         await asyncio.sleep(0)
         await scene.delivery(configuration, dispute(payment, "open", 500))
 
-    asked = [scene.till.refund(scene.practice_id, payment.id, key=f"k{n}", amount=70) for n in range(20)]
+    asked = [calls.refund(scene.till, scene.practice_id, payment.id, key=f"k{n}", amount=70) for n in range(20)]
     done = await asyncio.gather(*asked, disputed(), return_exceptions=True)
     codes = {one.code for one in done if isinstance(one, Conflict)}
     assert codes <= {"payment_disputed", "refund_exceeds_captured"}, codes
@@ -358,7 +359,7 @@ async def test_an_inquiry_that_becomes_a_chargeback_is_told(scene: Scene, closed
     told = await _events(scene)
     assert (told[-1][0], told[-1][1]["wasInquiry"], told[-1][1]["fundsWithdrawn"]) == ("dispute.opened", True, True)
     with pytest.raises(Conflict):
-        await scene.till.refund(scene.practice_id, payment.id, key="k")
+        await calls.refund(scene.till, scene.practice_id, payment.id, key="k")
 
 
 @pytest.mark.parametrize(("ends", "open_cases"), [("won", []), ("closed", []), ("lost", ["dispute_lost"])])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from polytill.background import sweep
 from polytill.domain.contacts import stored_phone
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
@@ -101,7 +102,7 @@ async def test_a_lost_answer_of_detaching_is_made_good(installation: Installatio
     db = await practice.db
     async with db.transaction() as tx:
         tx.add("UPDATE saved_method_detachments SET next_try_at = $1", installation.till.context.shared_after(-1))
-    await installation.till.sweep(everyone=True)
+    await sweep(installation.till.context, everyone=True)
     assert await _detachments(practice) == [("detached", None)]
     assert not await saved_methods.anything_to_detach(db)
 
@@ -119,7 +120,7 @@ async def test_a_provider_that_refuses_to_detach_opens_one_review_case(installat
     assert await _detachments(practice) == [("refused", None)]
     [case] = (await practice.call("GET", "/cases?status=open")).body
     assert (case["kind"], case["paymentId"]) == ("saved_method_not_detached", payment["id"])
-    await installation.till.sweep(everyone=True)
+    await sweep(installation.till.context, everyone=True)
     assert len((await practice.call("GET", "/cases?status=open")).body) == 1
     for language in LANGUAGES:
         assert {f"{part}.saved_method_not_detached" for part in ("case", "case_help")} <= sentences(language).keys()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.errors import Invalid
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.command import Command
@@ -23,6 +24,7 @@ from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
 from polytill.storage import saved_methods
 from polytill.storage.saved_methods import StoredMethod
 from polytill.storage.units import moment
+from tests import calls
 from tests.flows.scenes import Scene, keys, paid
 from tests.flows.test_saved import CARD
 from tests.installation import Installation
@@ -35,7 +37,7 @@ LOST = Unknown(Reason.timeout)
 
 async def _kept(scene: Scene, email: str = "ada@example.com", transaction: str = "tx-1", **card: Any) -> StoredMethod:
     scene.wire.says("create", replace(paid(transaction=transaction), saved_method=replace(CARD, **card)))
-    request = PaymentRequest(1000, "NGN", customer=Customer(email), save_method=True)
+    request = PaymentRequest(Money(1000, "NGN"), customer=Customer(email), save_method=True)
     command = Command(f"save-{transaction}", "test")
     made = await create_payment(scene.context, scene.practice_id, request, command)
     found = await saved_methods.of_payment(scene.db, made.payment.id)
@@ -44,7 +46,7 @@ async def _kept(scene: Scene, email: str = "ada@example.com", transaction: str =
 
 
 async def _charge(scene: Scene, method_id: str, key: str = "charge", **more: Any) -> Any:
-    request = PaymentRequest(1000, "NGN", saved_method=method_id, **more)
+    request = PaymentRequest(Money(1000, "NGN"), saved_method=method_id, **more)
     return await create_payment(scene.context, scene.practice_id, request, Command(key, "test"))
 
 
@@ -122,8 +124,8 @@ async def test_a_method_of_another_practice_or_environment_is_not_charged(scene:
     with pytest.raises(Invalid) as refused:
         await _charge(scene, method.id, environment=Environment.production)
     assert refused.value.errors[0].pointer == "/savedMethod"
-    other = (await scene.till.create_practice("Other", "NGN"))[0].id
-    request = PaymentRequest(1000, "NGN", saved_method=method.id)
+    other = (await calls.create_practice(scene.till, "Other", "NGN"))[0].id
+    request = PaymentRequest(Money(1000, "NGN"), saved_method=method.id)
     with pytest.raises(Invalid) as refused:
         await create_payment(scene.context, other, request, Command("k", "test"))
     assert refused.value.errors[0].pointer == "/savedMethod"

@@ -27,7 +27,7 @@ async def run():
     await migrate_owner(Settings())
     most, right = 0, 0
     async with Polytill.open() as till:
-        made = [(await till.create_practice(f"Clinic {{n}}", "NGN"))[0].id for n in range({PRACTICES})]
+        made = [(await calls.create_practice(till, f"Clinic {{n}}", "NGN"))[0].id for n in range({PRACTICES})]
         for practice_id in (*made, *reversed(made)):
             db = await till.desk.opening.practice(practice_id)
             right += (await db.fetch("SELECT practice_id FROM identity"))[0]["practice_id"] == practice_id

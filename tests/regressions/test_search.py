@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.identifiers import IdentifierKind
+from polytill.domain.money import Money
 from polytill.domain.states import Environment
 from polytill.flows.command import Command
 from polytill.flows.payments.create import create_payment
@@ -64,8 +65,7 @@ async def made(scene: Scene) -> dict[str, Payment]:
         scene.wire.says("create", scenes.LINK)
         customer = Customer(told.get("email"), told["name"], told.get("phone"))
         request = PaymentRequest(
-            told.get("amount", 4_321),
-            "NGN",
+            Money(told.get("amount", 4_321), "NGN"),
             customer=customer,
             reference=told.get("reference"),
             description=told.get("description"),

@@ -18,6 +18,7 @@ import pytest
 
 from polytill.domain.contacts import email_key, read_email, read_name, read_phone
 from polytill.domain.currencies import CURRENCIES
+from polytill.domain.money import Money
 from polytill.domain.search import amount_key, read_query
 from polytill.domain.states import Environment
 from polytill.flows.admin import staff
@@ -133,8 +134,7 @@ async def both(tmp_path: Path, postgres_url: str) -> AsyncIterator[list[Scene]]:
                     read_email(told.get("email")), read_name(told["name"]), read_phone(told.get("phone"))
                 )
                 request = PaymentRequest(
-                    told["amount"],
-                    "NGN",
+                    Money(told["amount"], "NGN"),
                     customer=customer,
                     reference=told.get("reference"),
                     description=told.get("description"),

@@ -26,6 +26,7 @@ from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending,
 from polytill.storage import cases, ledger, operations, payment_identifiers, provider_configs, refunds, staff_decisions
 from polytill.storage.cases import OperatorCase
 from polytill.storage.payments import Payment
+from tests import calls
 from tests.flows.scenes import Scene, held, paid
 from tests.flows.scripted import Scripted
 from tests.storage.making import plain
@@ -309,7 +310,7 @@ async def test_a_payment_that_the_provider_confirmed_is_not_held_against_staff(s
 async def test_a_payment_that_staff_marked_as_paid_is_refunded_as_any_other(scene: Scene) -> None:
     _, payment = await paid_payment(scene)
     scene.wire.says("refund", Succeeded(Money(400, "NGN"), "re-1"))
-    await scene.till.refund(scene.practice_id, payment.id, amount=400, key="refund-key")
+    await calls.refund(scene.till, scene.practice_id, payment.id, amount=400, key="refund-key")
     assert scene.wire.of("refund")[0].params.provider_transaction_id == "TX-77"
     assert (await scene.payment(payment.id)).amount_refunded == 400
 
@@ -322,7 +323,7 @@ async def stuck_refund(scene: Scene, amount: int = 400) -> tuple[OperatorCase, P
     await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", SILENT)
-    await scene.till.refund(scene.practice_id, payment.id, amount=amount, key="stuck")
+    await calls.refund(scene.till, scene.practice_id, payment.id, amount=amount, key="stuck")
     return await waited(scene), payment
 
 
@@ -357,7 +358,7 @@ async def test_a_refund_that_was_not_done_can_be_made_again(scene: Scene) -> Non
     case, payment = await stuck_refund(scene, 1000)
     await decide(scene, case, is_done=False)
     scene.wire.says("refund", Succeeded(Money(1000, "NGN"), "re-2"))
-    await scene.till.refund(scene.practice_id, payment.id, key="again")
+    await calls.refund(scene.till, scene.practice_id, payment.id, key="again")
     assert (await scene.payment(payment.id)).amount_refunded == 1000
 
 
@@ -369,7 +370,7 @@ async def test_a_denied_refund_that_succeeded_opens_a_case(scene: Scene, named: 
     await decide(scene, case, is_done=False)
     if again:
         scene.wire.says("refund", Succeeded(Money(400, "NGN"), "re-2"))
-        await scene.till.refund(scene.practice_id, payment.id, amount=400, key="again")
+        await calls.refund(scene.till, scene.practice_id, payment.id, amount=400, key="again")
     [denied, *_] = await refunds.of_payment(scene.db, payment.id)
     configuration = (await provider_configs.all_of(scene.db))["scripted"]
     scene.wire.always("lookup_refund", Succeeded(Money(400, "NGN"), "re-1"))

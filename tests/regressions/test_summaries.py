@@ -29,6 +29,7 @@ from polytill.storage import audit, overview, payment_lists, webhook_events
 from polytill.web.console.exports import cell
 from polytill.web.console.overview import Month, drawn, read_month
 from polytill.web.console.texts import words_for
+from tests import calls
 from tests.flows.scenes import LINK, REFUSED, Scene, held, paid
 from tests.flows.test_operator import paid_twice
 from tests.flows.test_sums import served
@@ -125,7 +126,7 @@ async def test_a_refund_counts_on_its_own_day(scene: Scene) -> None:
     payment = await scene.succeeded(amount=1000, fee=None)
     scene.clock.at_s += 86_400
     scene.wire.says("refund", paid(400, fee=None, transaction="re-1"))
-    made = await scene.till.refund(scene.practice_id, payment.id, key="r", amount=400)
+    made = await calls.refund(scene.till, scene.practice_id, payment.id, key="r", amount=400)
     scene.clock.at_s += 86_400
     scene.wire.says("lookup_refund", REFUSED)
     attempt = (await scene.attempts(payment.id))[0]

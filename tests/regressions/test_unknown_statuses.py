@@ -19,6 +19,7 @@ from polytill.providers.outcomes import Declined, Pending, Reason, Succeeded, Un
 from polytill.storage import refunds
 from polytill.testing.conformance.subjects import SUBJECTS
 from polytill.testing.conformance.wire import Stand
+from tests import calls
 from tests.flows.scenes import Scene, paid
 from tests.flows.test_compare_others import Lists
 from tests.flows.test_compare_others import lists as lists
@@ -178,7 +179,7 @@ async def test_a_refund_with_a_new_status_is_asked_about(
     configuration = await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", Pending(None, "r1"))
-    await scene.till.refund(scene.practice_id, payment.id, amount=400, key="back")
+    await calls.refund(scene.till, scene.practice_id, payment.id, amount=400, key="back")
     scene.wire.always("lookup_refund", said)
     name = payment.provider_transaction_id
     fact = RefundFact("unknown", None, "r1", None, name, Money(400, "NGN"))

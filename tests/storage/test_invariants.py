@@ -18,12 +18,13 @@ from polytill.storage.databases import PracticeDb, _Database
 from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration, CredentialSet
 from polytill.storage.units import Unit
+from tests import calls
 from tests.storage.making import plain, run
 
 
 async def one_payment(till: Polytill) -> tuple[PracticeDb, Payment, Attempt]:
     """A practice with a configuration, and one payment of 1000 that captured 800 of 900 authorized."""
-    entry, _ = await till.create_practice("Clinic", "NGN")
+    entry, _ = await calls.create_practice(till, "Clinic", "NGN")
     practice = await till.context.practice(entry.id)
     now = till.context.world.now()
     configuration = Configuration(

@@ -21,6 +21,7 @@ from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.opening import Opening
 from polytill.storage.postgres_connect import connect, with_database
 from polytill.storage.sqlite import thread_hop
+from tests import calls
 from tests.installation import fresh_settings, opened
 from tests.storage.making import Fails, Injected, plain
 
@@ -71,7 +72,7 @@ async def rows(till: Polytill) -> list[Any]:
 
 async def test_a_practice_is_whole(till: Polytill) -> None:
     before = await databases(till)
-    entry, key = await till.create_practice("Clinic", "NGN")
+    entry, key = await calls.create_practice(till, "Clinic", "NGN")
     assert (entry.name, entry.default_currency, entry.state) == ("Clinic", "NGN", "active")
     assert entry.schema_version == migrating.head("practice")
     assert key.startswith("pt_practice_")
@@ -99,14 +100,14 @@ STEPS = [
 async def test_half_way_leaves_nothing(
     till: Polytill, monkeypatch: pytest.MonkeyPatch, where: type, name: str, after: bool
 ) -> None:
-    await till.create_practice("There before", "NGN")
+    await calls.create_practice(till, "There before", "NGN")
     names, kept = Names(monkeypatch), await rows(till)
     Injected(monkeypatch, where, name, after=after)
     with pytest.raises(Fails):
-        await till.create_practice("Clinic", "NGN")
+        await calls.create_practice(till, "Clinic", "NGN")
     assert await names.left(till) == set()
     assert await rows(till) == kept
-    entry, _ = await till.create_practice("Clinic", "NGN")  # and another try succeeds
+    entry, _ = await calls.create_practice(till, "Clinic", "NGN")  # and another try succeeds
     assert entry.state == "active"
     assert await names.left(till)
 
@@ -116,7 +117,7 @@ async def test_a_lost_answer_to_the_last_commit_leaves_a_usable_practice(
 ) -> None:
     with monkeypatch.context() as dying:
         Injected(dying, OwnerDb, "commit", after=True)
-        entry, key = await till.create_practice("Clinic", "NGN")
+        entry, key = await calls.create_practice(till, "Clinic", "NGN")
     assert entry.state == "active"
     practice = await till.context.practice(entry.id)
     assert await plain(practice.db, "SELECT practice_id FROM identity") == [(entry.id,)]
@@ -125,7 +126,7 @@ async def test_a_lost_answer_to_the_last_commit_leaves_a_usable_practice(
 
 
 async def test_cancelled_half_way_leaves_nothing(till: Polytill, monkeypatch: pytest.MonkeyPatch) -> None:
-    await till.create_practice("There before", "NGN")
+    await calls.create_practice(till, "There before", "NGN")
     names, kept = Names(monkeypatch), await rows(till)
     made = asyncio.Event()
     real = Cluster.create
@@ -136,7 +137,7 @@ async def test_cancelled_half_way_leaves_nothing(till: Polytill, monkeypatch: py
         await asyncio.Event().wait()
 
     monkeypatch.setattr(Cluster, "create", slow)
-    task = asyncio.create_task(till.create_practice("Clinic", "NGN"))
+    task = asyncio.create_task(calls.create_practice(till, "Clinic", "NGN"))
     await made.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -148,7 +149,7 @@ async def test_cancelled_half_way_leaves_nothing(till: Polytill, monkeypatch: py
 
 async def test_several_at_once(till: Polytill) -> None:
     # The first ones of an installation also create the template that all are copied from.
-    made = await asyncio.gather(*(till.create_practice(f"Clinic {number}", "NGN") for number in range(4)))
+    made = await asyncio.gather(*(calls.create_practice(till, f"Clinic {number}", "NGN") for number in range(4)))
     assert len({entry.id for entry, _ in made}) == len({entry.database_name for entry, _ in made}) == 4
     for entry, _ in made:
         practice = await till.context.practice(entry.id)
@@ -159,9 +160,9 @@ async def test_several_at_once(till: Polytill) -> None:
 async def test_what_is_refused_leaves_nothing(till: Polytill) -> None:
     before = await rows(till)
     with pytest.raises(Invalid):
-        await till.create_practice("Clinic", "XXX")
+        await calls.create_practice(till, "Clinic", "XXX")
     with pytest.raises(NotFound):
-        await till.create_practice("Clinic", "NGN", cluster="nowhere")
+        await calls.create_practice(till, "Clinic", "NGN", cluster="nowhere")
     assert await rows(till) == before
 
 
@@ -169,7 +170,7 @@ async def test_what_is_refused_leaves_nothing(till: Polytill) -> None:
 async def test_a_second_cluster(tmp_path: Path, till: Polytill, postgres_url: str) -> None:
     await clusters.add(till.context, "second", Secret(postgres_url), "test")
     assert postgres_url not in repr(await plain(till.context.owner, "SELECT name, sealed_url FROM clusters"))
-    entry, _ = await till.create_practice("Far", "NGN", cluster="second")
+    entry, _ = await calls.create_practice(till, "Far", "NGN", cluster="second")
     practice = await till.context.practice(entry.id)
     assert practice.db.engine.dialect == "postgresql"
     assert await plain(practice.db, "SELECT name FROM practices") == [("Far",)]
@@ -187,7 +188,7 @@ async def test_a_full_server_has_room_for_one_more_practice(tmp_path: Path, post
     try:
         settings = fresh_settings(tmp_path, postgres_url.replace("//polytill@", f"//{role}@"))
         async with opened(settings, []) as till:
-            made = [(await till.create_practice(f"Clinic {n}", "NGN"))[0].id for n in range(10)]
+            made = [(await calls.create_practice(till, f"Clinic {n}", "NGN"))[0].id for n in range(10)]
             for practice_id in made:
                 practice = await till.context.practice(practice_id)
                 assert await plain(practice.db, "SELECT practice_id FROM identity") == [(practice_id,)]

@@ -18,6 +18,7 @@ from polytill.flows.admin import catalog
 from polytill.flows.admin.practices import change_practice, key_hash, migrate_practice, revoke_key
 from polytill.storage import api_keys, migrating, watch
 from polytill.web.api.auth import KeyCache
+from tests import calls
 from tests.installation import fresh_settings, opened
 from tests.storage.making import plain, run
 
@@ -58,7 +59,7 @@ async def test_unknown_practices(till: Polytill) -> None:
 
 
 async def test_one_database_value_for_many_callers(till: Polytill) -> None:
-    entry, _ = await till.create_practice("Clinic", "NGN")
+    entry, _ = await calls.create_practice(till, "Clinic", "NGN")
     found = await asyncio.gather(*(till.context.opening.practice(entry.id) for _ in range(12)))
     assert len({id(db) for db in found}) == 1
     assert found[0].practice_id == entry.id
@@ -170,7 +171,7 @@ async def test_reading_goes_on_while_the_owner_database_is_down(
 
 
 async def test_a_practice_that_is_being_made_is_not_there_yet(till: Polytill) -> None:
-    entry, _ = await till.create_practice("Clinic", "NGN")
+    entry, _ = await calls.create_practice(till, "Clinic", "NGN")
     await run(till.context.owner, f"UPDATE practices SET state = 'provisioning' WHERE id = {entry.id}")
     till.context.opening.forget(entry.id)
     with pytest.raises(NotFound):
@@ -182,7 +183,7 @@ async def test_files_beyond_the_limit_are_closed_and_opened_again(
 ) -> None:
     monkeypatch.setattr("polytill.storage.opening.OPEN_FILES", 2)
     async with opened(fresh_settings(tmp_path)) as till:
-        ids = [(await till.create_practice(f"P{number}", "NGN"))[0].id for number in range(4)]
+        ids = [(await calls.create_practice(till, f"P{number}", "NGN"))[0].id for number in range(4)]
         found = [await till.context.opening.practice(practice_id) for practice_id in ids]
         assert till.context.opening.opened() == ids[2:]
         assert found[0].engine._connection is None  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ import pytest
 import structlog
 from prometheus_client import generate_latest
 
+from polytill.background import sweep
 from polytill.domain.errors import NotNow, SealBroken
 from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.providers.paystack.handler import PaystackProvider
@@ -109,7 +110,7 @@ async def test_no_secret_anywhere(
         await _handler_crash(practice, monkeypatch)
     await _keys_in_wrong_places(house, practices[0])
     await _service_crash(house, practices[0], monkeypatch)
-    await house.till.sweep(everyone=True)
+    await sweep(house.till.context, everyone=True)
 
     for practice in practices:
         for path in ("/payment-providers", "/payment-providers/available", "/audit-log", "/webhook-events", "/keys"):

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from polytill.background import sweep
 from polytill.flows.reconciliation.payments import reconcile
 from tests.installation import Installation
 from tests.web.support import CURRENCY, PROVIDERS, Clock, Practice, books_balance, until
@@ -18,7 +19,7 @@ A_WEEK_S, AN_HOUR_S = 7 * 86400.0, 3600.0
 
 async def told(house: Installation, payment_id: str) -> list[str]:
     """The kinds of events about a payment, in order."""
-    await house.till.sweep(everyone=True)
+    await sweep(house.till.context, everyone=True)
     kinds: list[str] = []
     after = 0
     while (page := (await house.call("GET", f"/api/owner/events?after={after}", house.owner_key)).body)["data"]:
@@ -94,7 +95,7 @@ async def test_a_late_success_after_expiry(shared: Installation, clock: Clock) -
     made = await practice.create()
     clock.advance(A_WEEK_S)
     try:
-        await shared.till.sweep(everyone=True)
+        await sweep(shared.till.context, everyone=True)
         expired = await practice.payment(made.body["id"])
         assert (expired["status"], expired["cancelReason"]) == ("canceled", "expired")
         await practice.act(made.body["attempts"][0]["reference"])  # Paystack's link cannot be closed

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from polytill.background import sweep
 from tests.installation import Installation
 from tests.web.support import CURRENCY, PROVIDERS, Clock, Json, Practice, books_balance, fresh, until
 
@@ -157,7 +158,7 @@ async def test_sweeping_is_enough(shared: Installation, clock: Clock) -> None:
         lost.append((await practice.create(AMOUNT)).body)
     for _ in range(3):
         clock.advance(40)
-        await shared.till.sweep()
+        await sweep(shared.till.context)
     for practice, payment in zip(practices, lost, strict=True):
         found = await practice.payment(payment["id"])
         assert found["nextAction"] is not None, found

@@ -10,10 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from polytill.app import Polytill
-from polytill.domain.errors import Conflict
-from polytill.flows.payments.request import PaymentRequest
-from polytill.providers.contract import Customer
+from polytill import Conflict, Customer, Money, PaymentRequest, Polytill
 from polytill.storage import operations, payments, refunds
 from tests.installation import Answered, Installation
 from tests.web.browsing import Browser, person
@@ -100,7 +97,11 @@ async def test_a_payment(doors: Doors, order: tuple[str, ...]) -> None:
 
     async def library(amount: int) -> None:
         request = PaymentRequest(
-            amount, "NGN", payment_method="cash", provider_code="manual", customer=Customer(name="Ada"), reference=""
+            Money(amount, "NGN"),
+            payment_method="cash",
+            provider_code="manual",
+            customer=Customer(name="Ada"),
+            reference="",
         )
         await doors.till.pay(practice.id, request, key=key, actor=HOST)
 
@@ -130,7 +131,9 @@ async def test_a_refund(doors: Doors, order: tuple[str, ...]) -> None:
         return await practice.call("POST", f"/payments/{payment_id}/refunds", body, idempotency=key)
 
     async def library(amount: int) -> None:
-        await doors.till.refund(practice.id, payment_id, key=key, amount=amount, reason="half", actor=HOST)
+        await doors.till.refund(
+            practice.id, payment_id, key=key, amount=Money(amount, "NGN"), reason="half", actor=HOST
+        )
 
     async def page(amount: int) -> int:
         sure = await browser.send(path, f"{path}/confirm", amount=f"{amount // 100}", reason="half")
@@ -157,7 +160,7 @@ async def test_a_capture(doors: Doors, order: tuple[str, ...]) -> None:
         return await practice.call("POST", f"/payments/{payment_id}/capture", {"amount": amount}, idempotency=key)
 
     async def library(amount: int) -> None:
-        await doors.till.capture(practice.id, payment_id, key=key, amount=amount, actor=HOST)
+        await doors.till.capture(practice.id, payment_id, key=key, amount=Money(amount, "USD"), actor=HOST)
 
     async def page(amount: int) -> int:
         return (await browser.post(path, {**form, "key": key, "amount": f"{amount // 100}"})).status

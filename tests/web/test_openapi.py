@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from polytill.background import sweep
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment
 from polytill.storage import cases
@@ -195,7 +196,7 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
     owner_keys = (await house.call("GET", f"{own}/keys", house.owner_key)).body
     await ask("DELETE", f"{own}/keys/{{keyId}}", keyId=str(owner_keys[0]["id"]))
     await ask("PUT", f"{own}/event-destination", {"url": f"{house.url}/healthz"})
-    await house.till.sweep(everyone=True)
+    await sweep(house.till.context, everyone=True)
     told = await ask("GET", f"{own}/events")
     await ask("POST", f"{own}/events/{{cursor}}/replay", cursor=str(told["data"][0]["cursor"]))
     await ask("GET", f"{own}/event-destination")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 import pytest_asyncio
 
+from polytill.background import sweep
 from polytill.storage.saved_methods import by_id, open_token
 from tests.installation import Installation
 from tests.web.support import (
@@ -129,7 +130,7 @@ async def test_a_charge_whose_answer_is_lost_is_looked_up(
     assert (made["status"], made["attempts"][-1]["status"]) == ("processing", "unknown")
     for _ in range(3):
         clock.advance(200)  # beyond every horizon
-        await shared.till.sweep(everyone=True)
+        await sweep(shared.till.context, everyone=True)
     taken = [row for row in await practice.books() if row["amount"] == 7_000 and row["captured"]]
     acted = kind in ("lose_answer", "error_500_after", "truncate")
     assert len(taken) == (1 if acted else 0)

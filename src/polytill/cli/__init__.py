@@ -241,9 +241,10 @@ def migrate() -> None:
     Creates the owner database and its key ring if they do not exist. An existing owner database needs its own key ring:
     copy the file from another node. May be repeated, and may run on several nodes at once.
     """
-    from polytill.app import Polytill, migrate_owner
+    from polytill.app import Polytill
     from polytill.flows.admin import catalog, fleet
     from polytill.flows.admin.practices import clear_half_made
+    from polytill.owner_setup import migrate_owner
     from polytill.settings import Settings
     from polytill.storage import practices
 
@@ -289,9 +290,11 @@ def migrate() -> None:
 def sweep() -> None:
     """Look up everything that is overdue, once, in every practice."""
 
+    from polytill import background
+
     async def work(till: Any) -> int:
-        await till.watch_clock()
-        return int(await till.sweep(everyone=True))
+        await background.watch_clock(till.context)
+        return int(await background.sweep(till.context, everyone=True))
 
     done = opened(work)
     console.print(f"Overdue items looked up: {done}.")

@@ -62,9 +62,9 @@ def keys_ring(
     add: Annotated[bool, typer.Option("--add", help="Add a key, which `polytill rotate` activates")] = False,
 ) -> None:
     """Create the key ring (POLYTILL_KEYRING, mode 0600), or add a key to it."""
-    from polytill.app import why_no_ring
     from polytill.domain.clock import World
     from polytill.domain.sealing import KeyRing
+    from polytill.owner_setup import why_no_ring
     from polytill.settings import Settings
 
     path = Settings().keyring

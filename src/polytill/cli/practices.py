@@ -27,7 +27,7 @@ def practices_create(
 ) -> None:
     """Create a practice with its database. Prints its first key, once."""
     with console.status("Creating the practice's database …"):
-        entry, key = opened(
+        made = opened(
             lambda till: till.create_practice(
                 name,
                 currency.upper(),
@@ -38,9 +38,10 @@ def practices_create(
                 actor="cli",
             )
         )
-    place = ", ".join(part for part in (entry.default_currency, entry.country, entry.time_zone) if part)
+    entry = made.practice
+    place = ", ".join(part for part in (entry.currency, entry.country, entry.time_zone) if part)
     console.print(f"Practice {entry.id}: {entry.name} ({place})", highlight=False)
-    console.print(f"Key (shown once): {key}", highlight=False, soft_wrap=True)
+    console.print(f"Key (shown once): {made.key.reveal()}", highlight=False, soft_wrap=True)
 
 
 @practices_app.command("list")

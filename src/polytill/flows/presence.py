@@ -24,7 +24,7 @@ WORKER_ASKED_S = 60.0  # interval between checks that a worker runs
 WORKER_SAID_S = 600.0  # interval between warnings that none runs
 NO_WORKER = (
     "No worker runs: lost answers are not looked up, unpaid payments do not expire, and events are not delivered. Run"
-    " `polytill worker`, or `polytill.worker.working(till)` beside an app that is mounted in another."
+    " `polytill worker`, or `polytill.Worker(till).run()` beside an app that is mounted in another."
 )
 
 

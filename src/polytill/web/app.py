@@ -16,7 +16,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import polytill
-from polytill.app import Polytill, beside
+from polytill.app import Polytill
+from polytill.background import beside, renew_for_ever, visit_for_ever
 from polytill.domain.ids import new_id
 from polytill.flows import presence
 from polytill.flows.webhooks.receive import MAX_BODY_BYTES
@@ -62,6 +63,7 @@ from polytill.web.console import payments as console_payments
 from polytill.web.console import practice as console_practice
 from polytill.web.error_pages import error_page, is_of_programs
 from polytill.web.metrics import RequestMetrics
+from polytill.web.page_addresses import root_of
 
 # The pages for signed-in people.
 PAGES = (
@@ -100,7 +102,7 @@ class Surroundings:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["method"] == "HEAD" and not is_of_programs(scope["path"]):
+        if scope["method"] == "HEAD" and not is_of_programs(scope):
             # Link previews and monitors send HEAD. The server omits the body.
             scope = {**scope, "method": "GET"}
         request_id = new_id(self._world)
@@ -200,11 +202,11 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # This process writes leases, whichever process sweeps.
-        async with beside(till.renew_for_ever("serve", runs_worker=sweeping)):
+        async with beside(renew_for_ever(till.context, "serve", runs_worker=sweeping)):
             if not sweeping:
                 yield
                 return
-            async with beside(till.visit_for_ever()):
+            async with beside(visit_for_ever(till.context)):
                 yield
 
     app = _with_routes(lifespan)
@@ -267,9 +269,9 @@ def _add_documents(app: FastAPI) -> None:
     document.install(app)
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
+    async def docs(request: Request) -> Response:
         """The API documentation as a page, without external assets."""
-        return page("docs.html", version=app.version, groups=_groups(app.openapi()))
+        return page("docs.html", root=root_of(request), version=app.version, groups=_groups(app.openapi()))
 
 
 def _groups(openapi: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

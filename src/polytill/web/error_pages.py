@@ -7,6 +7,8 @@ problem documents at all of its addresses, whatever the client accepts.
 from __future__ import annotations
 
 from fastapi import Request, Response
+from starlette._utils import get_route_path
+from starlette.types import Scope
 
 from polytill.web.checkout.pages import Brand, show, wants_html
 from polytill.web.console import pages
@@ -34,13 +36,13 @@ def error_page(request: Request, status: int) -> Response | None:
     return pages.failed(request, status)
 
 
-def is_of_programs(path: str) -> bool:
+def is_of_programs(scope: Scope) -> bool:
     """Whether programs call this address, for example an address of the API."""
-    return _first_part(path) in _OF_PROGRAMS
+    return _first_part(get_route_path(scope)) in _OF_PROGRAMS
 
 
 def _first(request: Request) -> str:
-    return _first_part(request.scope["path"])
+    return _first_part(get_route_path(request.scope))
 
 
 def _first_part(path: str) -> str:

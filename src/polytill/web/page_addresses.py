@@ -8,6 +8,11 @@ from fastapi import Request
 from starlette.routing import Match
 
 
+def root_of(request: Request) -> str:
+    """The path prefix under which a host application has mounted this one; empty at the root of a host."""
+    return str(request.scope.get("root_path", "")).rstrip("/")
+
+
 def own_address(request: Request, *without: str) -> str:
     """The address of this page with its query, without the parameters named ``without``.
 
@@ -15,7 +20,7 @@ def own_address(request: Request, *without: str) -> str:
     the address of the nearest page above it.
     """
     if "\x00" in request.scope["path"]:  # no page can have this address
-        return "/"
+        return root_of(request) + "/"
     if request.method in ("GET", "HEAD"):
         given = [part for part in urlsplit(str(request.url)).query.split("&") if "%00" not in part]
         parts = [part for part in given if part.partition("=")[0] not in without]

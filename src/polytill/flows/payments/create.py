@@ -107,8 +107,8 @@ async def _of_saved_method(db: PracticeDb, request: PaymentRequest, key: str) ->
 def _wanted(request: PaymentRequest) -> Wanted:
     saves = "/savedMethod" if request.saved_method else "/saveMethod" if request.save_method else None
     return Wanted(
-        request.currency,
-        request.amount,
+        request.amount.currency,
+        request.amount.minor,
         request.payment_method,
         request.capture,
         customers.given(request.customer, request.method_details),
@@ -116,13 +116,13 @@ def _wanted(request: PaymentRequest) -> Wanted:
         request.provider_code,
         saves,
         request.method_details,
-        customers.charged_phone(request.customer, request.method_details, request.currency),
+        customers.charged_phone(request.customer, request.method_details, request.amount.currency),
     )
 
 
 async def _read(practice: Practice, snapshot: Snapshot, request: PaymentRequest, key: str) -> PaymentRequest:
     """The request in normal form. ``Invalid`` with a pointer for every invalid field."""
-    countries = customers.countries_of(snapshot.place, request.currency)
+    countries = customers.countries_of(snapshot.place, request.amount.currency)
     request = replace(
         request,
         customer=customers.read_customer(request.customer, countries),
@@ -152,17 +152,17 @@ async def _create(
             return await _replayed(practice.db, known, command)
         raise
     wanted = _wanted(request)
-    found = route(await candidates(context, snapshot, request.currency), wanted)
+    found = route(await candidates(context, snapshot, request.amount.currency), wanted)
     if not found.ranked:
         snapshot = await context.configured(practice.db)  # no request is rejected because of an old snapshot
-        found = route(await candidates(context, snapshot, request.currency), wanted)
+        found = route(await candidates(context, snapshot, request.amount.currency), wanted)
     if not found.ranked or entry.state != "active":
         known = await payments.by_key(practice.db, command.key)
         if known is not None:
             return await _replayed(practice.db, known, command)
         if entry.state != "active":
             raise Forbidden("This practice is suspended.", reason="practice_suspended")
-        raise refused(found, request.currency)
+        raise refused(found, request.amount.currency)
     await ensure_lease(context, practice_id)
     now = context.world.now()
     by_code = snapshot.configurations
@@ -296,8 +296,8 @@ def _new_payment(
         practice_id=practice_id,
         environment=environment,
         status=PaymentStatus.processing,
-        amount=request.amount,
-        currency=request.currency,
+        amount=request.amount.minor,
+        currency=request.amount.currency,
         payment_method=request.payment_method,
         capture_mode=request.capture,
         customer_email=request.customer.email,

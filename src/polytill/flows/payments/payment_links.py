@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from polytill.domain.errors import Conflict, Forbidden, NotFound, Stale, TooMany, invalid
 from polytill.domain.ids import address, new_id
+from polytill.domain.money import Money
 from polytill.domain.states import Environment
 from polytill.flows.command import Command
 from polytill.flows.context import Context, Practice
@@ -200,8 +201,7 @@ async def _begin(
             raise TooMany
     usual = now + timedelta(seconds=context.settings.payment_expires_s)
     request = PaymentRequest(
-        amount=link.amount,
-        currency=link.currency,
+        amount=Money(link.amount, link.currency),
         customer=customer,
         description=link.description,
         reference=link.reference,

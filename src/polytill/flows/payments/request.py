@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from polytill.domain.money import Money
 from polytill.domain.states import Environment
 from polytill.flows.payments import customers
 from polytill.providers.contract import Customer
@@ -14,23 +15,22 @@ from polytill.providers.contract import Customer
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
-    """A request to create a payment, as the caller gave it."""
+    """A request to create a payment, as the caller gave it. A blank text is the same as None."""
 
-    amount: int
-    currency: str
-    payment_method: str | None = None
-    customer: Customer = field(default_factory=Customer)
-    description: str | None = None
-    reference: str | None = None
-    metadata: dict[str, str] | None = None
-    provider_code: str | None = None
-    capture: str = "automatic"
-    return_url: str | None = None
-    environment: Environment | None = None
-    expires_at: datetime | None = None  # None: the default of the settings
-    save_method: bool = False
-    saved_method: str | None = None  # the id of a method to charge without the payer present
-    method_details: dict[str, str] | None = None
+    amount: Money  # What to collect.
+    payment_method: str | None = None  # Only providers that take this method are used, such as ``card``.
+    customer: Customer = field(default_factory=Customer)  # What is known about the customer.
+    description: str | None = None  # Shown to the customer; at most 500 characters.
+    reference: str | None = None  # Your own identifier; need not be unique; at most 200 characters.
+    metadata: dict[str, str] | None = None  # Up to 20 values of your own, passed to the provider.
+    provider_code: str | None = None  # Only this provider is used.
+    capture: str = "automatic"  # ``manual`` authorizes the amount; capture it later.
+    return_url: str | None = None  # Where the customer returns to.
+    environment: Environment | None = None  # None: production if a provider is configured for it.
+    expires_at: datetime | None = None  # None: the default of the settings.
+    save_method: bool = False  # Save a method that can charge this customer again.
+    saved_method: str | None = None  # The id of a saved method, charged while the customer is away.
+    method_details: dict[str, str] | None = None  # Charge directly, without the provider's page.
 
 
 # Left out of a request's fingerprint, so that a new optional field changes no fingerprint of stored payments. An empty
@@ -50,6 +50,8 @@ def _given(value: Any) -> Any:
         return customers.unless_blank(str.__str__(value))
     if isinstance(value, datetime):
         return value.astimezone(UTC)
+    if isinstance(value, Money):
+        return {"minor": value.minor, "currency": value.currency}
     if isinstance(value, Customer):
         value = {name: getattr(value, name) for name in ("email", "name", "phone")}
     if isinstance(value, Mapping):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import re
 from collections.abc import Callable, Coroutine
@@ -15,23 +13,24 @@ from pydantic import ValidationError
 
 from polytill.domain.errors import Forbidden, NotFound, invalid
 from polytill.domain.localities import bounds_of
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import ApiKeyKind, Environment
 from polytill.flows.command import Command
-from polytill.flows.context import CHECKED_TTL_S
 from polytill.flows.payments import capture_cancel, saved_methods
 from polytill.flows.payments import create as creating
 from polytill.flows.payments import manual as payments_manual
 from polytill.flows.payments.create import PaymentDetails, client_token, details_of, find, with_identifiers
+from polytill.flows.payments.pages import default_environment, page_of, read_cursor
+from polytill.flows.payments.public_keys import public_key_of
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup, payment_input
 from polytill.flows.refunds import create as create_refunds
 from polytill.flows.refunds.create import RefundRequest
 from polytill.providers.contract import Customer
-from polytill.storage import disputes, overview, payment_lists, provider_configs
+from polytill.storage import disputes, overview, payment_lists
 from polytill.storage import operations as storage_operations
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Payment
 from polytill.web.api.auth import Caller, Pays, PracticeCaller, PracticeId, Reads, ReadsPublic, Refunds
 from polytill.web.api.bodies import StrictRequest, StrictRoute
 from polytill.web.api.models import payments as models
@@ -76,7 +75,7 @@ async def _answered(caller: Caller, found: PaymentDetails, status: int = 200) ->
     disputed = await disputes.of_payment(practice.db, found.payment.id) if found.payment.dispute_version else []
     is_new = status == 201 and not found.replayed
     operations = [] if is_new else await storage_operations.of_payment(practice.db, found.payment.id)
-    public_key = await _public_key(caller, practice.db, found)
+    public_key = await public_key_of(practice, found)
     body = models.Payment.with_details(practice, found, public_key, kept, books, disputed, operations)
     return respond(body, status, headers)
 
@@ -86,19 +85,6 @@ async def _books_of(db: PracticeDb, found: PaymentDetails) -> dict[str, overview
     if len(found.attempts) <= 1:
         return None
     return (await overview.of_payments(db, [found.payment.id]))[found.payment.id]
-
-
-async def _public_key(caller: Caller, db: PracticeDb, found: PaymentDetails) -> str | None:
-    """The client-safe key of the account that issued the provider token."""
-    if not found.attempts or found.attempts[-1].next_action is None:
-        return None
-    last = found.attempts[-1]
-    snapshot = await caller.context.configured(db, CHECKED_TTL_S)  # the keys of one credential version never change
-    configuration = snapshot.configurations.get(last.provider_code)
-    kept = configuration.credentials(last.credential_version) if configuration else None
-    if configuration is None or kept is None:
-        return None
-    return provider_configs.open_public_key(db.data_key, configuration.provider_code, kept)
 
 
 class _CreateRoute(StrictRoute):
@@ -138,8 +124,7 @@ async def create_payment(
     """Create a payment."""
     customer = body.customer
     request = PaymentRequest(
-        amount=body.amount,
-        currency=body.currency,
+        amount=Money(body.amount, body.currency),
         payment_method=body.payment_method,
         customer=Customer(customer.email, customer.name, customer.phone) if customer else Customer(),
         description=body.description,
@@ -199,7 +184,7 @@ async def list_payments(
     Sandbox and production are never mixed. The default is production if any provider is configured for it.
     """
     practice = await caller.context.practice(practice_id)
-    environment = environment or await environment_of(caller, practice.db)
+    environment = environment or await default_environment(practice)
     since, until = await bounds_between(caller, practice_id, createdFrom=created_from, createdTo=created_to)
     filters = payment_lists.Filters(
         environment,
@@ -215,21 +200,10 @@ async def list_payments(
         customer_email=customer_email,
         provider_transaction_id=provider_transaction_id,
     )
-    found = await payment_lists.listed(practice.db, filters, limit + 1)
-    page = found[:limit]
+    page, following = await page_of(practice, filters, limit)
     books = await overview.of_payments(practice.db, [payment.id for payment in page])
-    following = None
-    if len(found) > limit:
-        following = cursor_after(page[-1])
     data = [models.PaymentSummary.of(payment, books[payment.id]) for payment in page]
     return respond(models.PaymentPage(data, following, environment))
-
-
-async def environment_of(caller: Caller, db: PracticeDb) -> Environment:
-    """The default environment of a list: production if any provider is configured for it."""
-    snapshot = await caller.context.configured(db)
-    live = any(c.environment is Environment.production for c in snapshot.configurations.values())
-    return Environment.production if live else Environment.sandbox
 
 
 async def bounds_between(
@@ -256,24 +230,6 @@ def _utc(name: str, value: datetime | None) -> datetime | None:
         raise invalid(f"query:{name}", "This is not a time between the years 1 and 9999.") from None
 
 
-def cursor_after(payment: Payment) -> str:
-    """The cursor of the page after this payment."""
-    return base64.urlsafe_b64encode(f"{payment.created_at.isoformat()}|{payment.id}".encode()).decode()
-
-
-def read_cursor(text: str | None) -> tuple[datetime, str] | None:
-    """Decode a cursor. Raises ``Invalid`` if it is not a cursor of this API."""
-    if text is None:
-        return None
-    try:
-        moment, _, payment_id = base64.urlsafe_b64decode(text).decode().partition("|")
-        if not payment_id.isascii() or not payment_id.isalnum():
-            raise ValueError(payment_id)
-        return datetime.fromisoformat(moment).astimezone(UTC), payment_id
-    except (ValueError, binascii.Error, OverflowError):
-        raise invalid("query:cursor", "This is not a cursor of this list. Send the nextCursor of a response.") from None
-
-
 @router.get("/{paymentId}", response_model=models.Payment | models.PublicPayment)
 async def get_payment(
     caller: ReadsPublic,
@@ -292,7 +248,7 @@ async def get_payment(
     if caller.key.kind is ApiKeyKind.publishable:
         if not hmac.compare_digest((token or "").encode(), client_token(caller.context, payment).encode()):
             raise NotFound("There is no such payment.")
-        public_key = await _public_key(caller, practice.db, found)
+        public_key = await public_key_of(practice, found)
         return respond(models.PublicPayment.of(practice, found, public_key))
     return await _answered(caller, found)
 

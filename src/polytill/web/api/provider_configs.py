@@ -10,6 +10,7 @@ from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.states import Environment
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.context import Practice, Snapshot
+from polytill.flows.payments import available as payments_available
 from polytill.flows.payments.candidates import candidates
 from polytill.flows.payments.route import Route, Wanted, route
 from polytill.flows.provider_calls import hook_url
@@ -48,24 +49,13 @@ async def list_available_providers(
     The catalog entries that support it (default: the practice's currency), with the practice's configuration.
     """
     practice = await caller.context.practice(practice_id)
-    snapshot = await caller.context.configured(practice.db)
-    wanted = currency or snapshot.currency
     found = []
-    for entry in sorted((await caller.context.catalog()).values(), key=lambda e: (-e.priority, e.code)):
-        configuration = snapshot.configurations.get(entry.code)
-        if configuration is not None and configuration.removed_at is not None:
-            configuration = None
-        support = entry.currencies.get(wanted)
-        listed = entry.status in ("active", "beta") or (entry.status == "deprecated" and configuration is not None)
-        if not listed or support is None or not support.is_active:
-            continue
+    for one in await payments_available.available(practice, currency):
+        entry, configuration = one.entry, one.configuration
         environment = configuration.environment if configuration else None
-        is_default = (
-            configuration is not None and snapshot.defaults.get((configuration.environment, wanted)) == configuration.id
-        )
         found.append(
             AvailableProvider.of(
-                support,
+                one.support,
                 code=entry.code,
                 name=entry.name,
                 description=entry.description,
@@ -74,9 +64,9 @@ async def list_available_providers(
                 is_beta=entry.status == "beta",
                 is_configured=configuration is not None,
                 is_enabled=configuration is not None and configuration.is_enabled,
-                is_default=is_default,
+                is_default=one.is_default,
                 environment=environment,
-                currency=wanted,
+                currency=one.currency,
                 supported_payment_methods=entry.supported_payment_methods or [],
                 supported_features=entry.supported_features or [],
                 config_schema=entry.config_schema,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Response
 
 from polytill.domain.states import Environment
+from polytill.flows.payments.pages import default_environment
 from polytill.flows.webhooks import receive
 from polytill.storage import audit, ledger, staff, webhook_events
 from polytill.web.api.auth import Configures, PracticeId, Reads
@@ -15,7 +16,7 @@ from polytill.web.api.models.ledger import Ledger
 from polytill.web.api.models.platform import AuditEntry
 from polytill.web.api.models.practices import StaffMember
 from polytill.web.api.models.webhooks import WebhookEvent
-from polytill.web.api.payments import bounds_between, environment_of
+from polytill.web.api.payments import bounds_between
 from polytill.web.api.responses import respond
 from polytill.web.api.values import Before, DayOrMoment, Limit
 
@@ -73,7 +74,7 @@ async def get_ledger(
     configured for it.
     """
     practice = await caller.context.practice(practice_id)
-    environment = environment or await environment_of(caller, practice.db)
+    environment = environment or await default_environment(practice)
     since, until = await bounds_between(caller, practice_id, **{"from": booked_from, "to": booked_to})
     found = await ledger.balances(practice.db, environment, since, until)
     return respond(Ledger(environment, found))

@@ -11,11 +11,11 @@ from polytill.domain.errors import Invalid
 from polytill.domain.states import Environment
 from polytill.flows.payments import saved_methods as saving
 from polytill.flows.payments.customers import wrong
+from polytill.flows.payments.pages import default_environment
 from polytill.storage import saved_methods
 from polytill.web.api.auth import Pays, PracticeId, Reads
 from polytill.web.api.bodies import StrictRoute
 from polytill.web.api.models.saved_methods import ListedSavedMethod, SavedMethodPage
-from polytill.web.api.payments import environment_of
 from polytill.web.api.responses import respond
 
 router = APIRouter(prefix="/api/practices/{practiceId}/saved-methods", tags=["saved methods"], route_class=StrictRoute)
@@ -32,7 +32,7 @@ async def list_saved_methods(
 ) -> Response:
     """List saved methods of one environment that can be charged, newest first."""
     practice = await caller.context.practice(practice_id)
-    environment = environment or await environment_of(caller, practice.db)
+    environment = environment or await default_environment(practice)
     try:
         email = read_email(customer_email)
     except InvalidContact as error:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from polytill.domain.errors import PolytillError
 from polytill.web.checkout.texts import COOKIE, LANGUAGES, Language, language_of
-from polytill.web.page_addresses import own_address
+from polytill.web.page_addresses import own_address, root_of
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
@@ -110,6 +110,7 @@ def show(
         say=language.say,
         money=language.money,
         brand=brand,
+        root=root_of(request),
         style=Markup(brand.style),  # noqa: S704
         languages=LANGUAGES,
         here=own_address(request, "lang", "incomplete", "n"),

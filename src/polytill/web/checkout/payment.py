@@ -43,6 +43,7 @@ from polytill.web.checkout.pages import OUR_SCRIPT, Brand, listed, refused, show
 from polytill.web.checkout.return_address import as_header, with_result
 from polytill.web.checkout.states import CORRECTABLE, ROUNDS, WAITING, State, state_of, wait_of
 from polytill.web.checkout.texts import Language, language_of, texts
+from polytill.web.page_addresses import root_of
 from polytill.web.webhooks import read_limited
 
 MAX_FORM_BYTES = 4096
@@ -214,7 +215,7 @@ async def return_from_provider(request: Request, clientToken: str) -> Response:
     found = await flow.customer_returned(practice.context, found)
     looking = "n" in request.query_params
     target = None if looking or _still_open(found) else _return_url(found.payment)
-    return _see_other(target or _own_page(clientToken, found, _looked(request) if looking else None))
+    return _see_other(target or root_of(request) + _own_page(clientToken, found, _looked(request) if looking else None))
 
 
 def _still_open(found: PaymentDetails) -> bool:
@@ -266,7 +267,7 @@ async def retry_payment(request: Request, clientToken: str) -> Response:
         if wrong:
             return await _page(request, clientToken, practice, found, given, wrong)
         # No provider can take it at present, and no other data would help: the page stays unchanged.
-    return _see_other(f"/pay/{clientToken}")
+    return _see_other(f"{root_of(request)}/pay/{clientToken}")
 
 
 @router.post("/pay/{clientToken}/continue", status_code=303, response_class=RedirectResponse)
@@ -282,10 +283,10 @@ async def send_payment_input(request: Request, clientToken: str) -> Response:
         await payment_input.continue_payment(practice.context, practice.id, found.payment.id, values, "payer")
     except Invalid as error:
         wrong = any(one.reason for one in error.errors)
-        return _see_other(f"/pay/{clientToken}?incomplete={'phone' if wrong else '1'}")
+        return _see_other(f"{root_of(request)}/pay/{clientToken}?incomplete={'phone' if wrong else '1'}")
     except Conflict:  # the input was sent already, possibly by a concurrent request
         pass
-    return _see_other(f"/pay/{clientToken}")
+    return _see_other(f"{root_of(request)}/pay/{clientToken}")
 
 
 # ── The receipt ──

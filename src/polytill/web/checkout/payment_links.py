@@ -23,6 +23,7 @@ from polytill.storage.payment_links import PaymentLink
 from polytill.web.checkout.customer_forms import customer_errors, form_fields, read_form, usual_phone
 from polytill.web.checkout.pages import show
 from polytill.web.checkout.payment import PayerRoute, brand_of
+from polytill.web.page_addresses import root_of
 from polytill.web.webhooks import read_limited
 
 router = APIRouter(tags=["checkout"], route_class=PayerRoute, prefix="/pay/link/{linkToken}")
@@ -53,7 +54,7 @@ async def show_payment_link(request: Request, linkToken: str) -> Response:
     practice, link = await _behind(request, linkToken)
     begun = await link_flow.only_payment(practice, link)
     if begun is not None:
-        return _see_other(f"/pay/{client_token(practice.context, begun)}")
+        return _see_other(f"{root_of(request)}/pay/{client_token(practice.context, begun)}")
     typed = {"by": request.query_params.get("by", "")}
     return await _form(request, practice, link, linkToken, typed, new_id(practice.context.world))
 
@@ -128,7 +129,7 @@ async def start_link_payment(request: Request, linkToken: str) -> Response:
     except Invalid as error:  # since the form was shown, the available providers have changed
         wrong = customer_errors(error)
         return await _form(request, practice, link, linkToken, given, payer_key, wrong, unavailable=not wrong)
-    return _see_other(f"/pay/{client_token(practice.context, found.payment)}")
+    return _see_other(f"{root_of(request)}/pay/{client_token(practice.context, found.payment)}")
 
 
 def _see_other(target: str) -> Response:

@@ -20,10 +20,10 @@ from polytill.domain.identifiers import Identifiers
 from polytill.domain.localities import day_of, start_of
 from polytill.domain.money import to_major
 from polytill.flows.context import Practice
+from polytill.flows.payments.pages import cursor_after
 from polytill.storage import ledger, overview, payment_identifiers, payment_lists
 from polytill.storage.overview import Sums
 from polytill.storage.payments import Payment
-from polytill.web.api.payments import cursor_after
 from polytill.web.console.overview import month_of
 from polytill.web.console.pages import PageRoute
 from polytill.web.console.payments import Wanted, environment_of, filters_of

@@ -125,8 +125,7 @@ def _wish(request: Request, form: Form) -> PaymentRequest:
     checked = shaped(CreatePayment, {**body, "amount": amount})
     who = checked.customer
     return PaymentRequest(
-        amount,
-        currency,
+        Money(amount, currency),
         checked.payment_method,
         Customer(who.email, who.name, who.phone) if who else Customer(),
         checked.description,

@@ -19,6 +19,7 @@ from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.context import Practice
 from polytill.flows.payments.create import PaymentDetails, details_of, find, with_identifiers
+from polytill.flows.payments.pages import cursor_after, read_cursor
 from polytill.flows.payments.returned_amounts import refundable, undisputed
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import RefundRequest, create_refund
@@ -32,7 +33,6 @@ from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.web import payment_status
 from polytill.web.api.models.attempts import external_identifiers
-from polytill.web.api.payments import cursor_after, read_cursor
 from polytill.web.console import flashes
 from polytill.web.console.captures import can_cancel, can_capture
 from polytill.web.console.disputes import cards, has_open_inquiry

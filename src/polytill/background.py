@@ -1,0 +1,116 @@
+"""What runs beside requests in a process: leases, announcement, clock, sweeps of practices and event deliveries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+from polytill.domain.errors import NotNow, PolytillError
+from polytill.domain.places import places
+from polytill.flows import lease, presence
+from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
+from polytill.flows.context import Context, log
+from polytill.flows.worker import claims, event_delivery
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run ``work`` beside the block. At the end of the block it is canceled and awaited."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def sweep(context: Context, everyone: bool = False) -> int:
+    """Sweep the practices that hold a lease, or every practice, once, and deliver events. Return the number of
+    processed items."""
+    done = await claims.sweep(context, everyone) + await event_delivery.deliver(context)
+    _tell_clock(context)
+    return done
+
+
+async def watch_clock(context: Context) -> None:
+    """Compare our clock with the clock of the owner database's server, if it is time to, and log a difference."""
+    with suppress(NotNow):  # other work reports that the database is away
+        await claims.learn_server_time(context)
+    _tell_clock(context)
+
+
+async def _learn_time(context: Context) -> None:
+    await claims.learn_server_time(context)
+    _tell_clock(context)
+
+
+def _tell_clock(context: Context) -> None:
+    ahead_s = context.server_clock.to_say(context.world)
+    if ahead_s is not None:
+        log.warning("clock_differs", seconds=round(ahead_s, 1))
+
+
+async def learn(context: Context) -> None:
+    """Read everything that practices need from the owner database, if it has changed, to serve them while it is away."""
+    await context.opening.learn()
+    await context.catalog()
+
+
+async def renew_for_ever(context: Context, kind: str = "serve", runs_worker: bool = False) -> None:
+    """Renew the leases of this process, its announcement, its copy of the directory and its clock, and close idle
+    connections, until it is canceled."""
+    here = presence.Presence(context, kind, runs_worker)
+    context.health.lifespan_runs = True
+    async with (
+        beside(_repeat(context, "idle", context.opening.close_idle)),
+        beside(_repeat(context, "clock", partial(watch_clock, context))),
+        beside(_repeat(context, "backlog", partial(read_backlog, context), pause_s=BACKLOG_EVERY_S)),
+        beside(_repeat(context, "directory", partial(learn, context))),
+        beside(_repeat(context, "presence", here.beat)),
+    ):
+        try:
+            await _repeat(context, "leases", partial(lease.renew, context))
+        finally:
+            await here.leave()
+
+
+async def visit_for_ever(context: Context) -> None:
+    """Run a worker until it is canceled: sweeps of practices and event deliveries."""
+    going, sending = claims.Sweeper(context), event_delivery.EventSender(context)
+    log.info("worker_started", worker=going.worker)
+    # Before the clock decides the first claim. While the server is away, nothing can be claimed either.
+    await _repeat(context, "clock", partial(_learn_time, context), once=True)
+    await _repeat(context, "everyone", partial(claims.lease_all, context), once=True)
+    try:
+        lapsed = _repeat(context, "lapsed", claims.Lapsed(context).look)
+        deliveries = _repeat(context, "deliveries", partial(event_delivery.turn, sending, context))
+        async with beside(lapsed), beside(deliveries):
+            await _repeat(context, "rounds", partial(claims.turn, going, context))
+    finally:
+        for worker in (going, sending):
+            with suppress(PolytillError):  # the claims expire
+                await worker.leave()
+
+
+async def _repeat(
+    context: Context,
+    name: str,
+    work: Callable[[], Coroutine[Any, Any, object]],
+    once: bool = False,
+    pause_s: float | None = None,
+) -> None:
+    """Repeat ``work`` until it is canceled, whatever fails; with ``once``, until it has succeeded once."""
+    while True:
+        try:
+            await work()
+            if once:
+                return
+        except NotNow:
+            log.warning("worker_waits", work=name, reason="database_unavailable")
+        except Exception as error:
+            log.error("worker_failed", work=name, error=type(error).__name__, places=places(error))
+        await asyncio.sleep(context.settings.sweep_interval_s / 2 if pause_s is None else pause_s)

@@ -1,0 +1,41 @@
+"""The providers that a practice can use for a currency, whether it has configured them or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from polytill.flows.context import Practice
+from polytill.storage.catalog import CurrencySupport, ProviderEntry
+from polytill.storage.provider_configs import Configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """A catalog entry, its terms for the currency, and the practice's configuration of it."""
+
+    entry: ProviderEntry
+    currency: str
+    support: CurrencySupport
+    configuration: Configuration | None
+    is_default: bool
+
+
+async def available(practice: Practice, currency: str | None) -> list[Available]:
+    """The entries that support a currency (default: the practice's), best first. A deprecated one only if it is
+    configured."""
+    snapshot = await practice.context.configured(practice.db)
+    wanted = currency or snapshot.currency
+    found = []
+    for entry in sorted((await practice.context.catalog()).values(), key=lambda e: (-e.priority, e.code)):
+        configuration = snapshot.configurations.get(entry.code)
+        if configuration is not None and configuration.removed_at is not None:
+            configuration = None
+        support = entry.currencies.get(wanted)
+        listed = entry.status in ("active", "beta") or (entry.status == "deprecated" and configuration is not None)
+        if not listed or support is None or not support.is_active:
+            continue
+        is_default = (
+            configuration is not None and snapshot.defaults.get((configuration.environment, wanted)) == configuration.id
+        )
+        found.append(Available(entry, wanted, support, configuration, is_default))
+    return found

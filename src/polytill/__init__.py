@@ -45,6 +45,7 @@ from polytill.results import (
     WebhookReceipt,
 )
 from polytill.settings import Settings
+from polytill.version import VERSION
 from polytill.worker import Worker
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ __all__ = [
     "make_app",
     "migrate",
 ]
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:

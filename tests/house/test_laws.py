@@ -50,11 +50,8 @@ def test_exceptions_are_still_needed() -> None:
         assert name in by_name
 
 
-def test_public_names() -> None:
+def test_the_version_is_that_of_the_distribution() -> None:
     package = importlib.import_module("polytill")
-    assert set(package.__all__) == {"Polytill", "Settings", "__version__"}
-    for name in package.__all__:
-        assert getattr(package, name) is not None
     assert f'version = "{package.__version__}"' in (ROOT / "pyproject.toml").read_text()
 
 

@@ -15,12 +15,12 @@ from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-import polytill
 from polytill.app import Polytill
 from polytill.background import beside, renew_for_ever, visit_for_ever
 from polytill.domain.ids import new_id
 from polytill.flows import presence
 from polytill.flows.webhooks.receive import MAX_BODY_BYTES
+from polytill.version import VERSION
 from polytill.web import problems, webhooks
 from polytill.web.api import (
     api_keys,
@@ -228,7 +228,7 @@ def openapi_document() -> dict[str, Any]:
 def _with_routes(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None) -> FastAPI:
     app = FastAPI(
         title="polytill",
-        version=polytill.__version__,
+        version=VERSION,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,

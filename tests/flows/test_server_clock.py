@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from polytill import background
 from polytill.app import Polytill
 from polytill.background import beside, sweep, visit_for_ever, watch_clock
 from polytill.domain.errors import NotNow
@@ -515,7 +516,7 @@ async def test_whoever_serves_or_works_looks_at_its_clock(
     monkeypatch.setattr(till.context, "server_clock", ServerClock())
     monkeypatch.setattr(OwnerDb, "server_time_s", behind)
     with capture_logs() as logs:
-        async with beside(getattr(till, life)()):
+        async with beside(getattr(background, life)(till.context)):
             for _ in range(100):
                 if any(line["event"] == "clock_differs" for line in logs):
                     break

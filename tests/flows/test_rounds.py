@@ -68,7 +68,7 @@ async def test_a_claim_is_kept_while_its_visit_lasts(scene: Scene, monkeypatch: 
         await lasting.wait()
         return 1
 
-    monkeypatch.setattr(claims, "visit", visit)
+    monkeypatch.setattr(claims, "sweep_practice", visit)
     mine, other = Sweeper(scene.context), Sweeper(scene.context)
     for practice_id, until in (await held(scene)).items():
         assert practice_id in await mine.claim(WHENEVER, 1)
@@ -95,7 +95,7 @@ async def test_a_visit_whose_claim_was_taken_over_is_stopped(scene: Scene, monke
             raise
         return 0
 
-    monkeypatch.setattr(claims, "visit", visit)
+    monkeypatch.setattr(claims, "sweep_practice", visit)
     mine, other = Sweeper(scene.context), Sweeper(scene.context)
     for practice_id, until in (await held(scene)).items():
         await mine.claim(WHENEVER, 1)
@@ -137,7 +137,7 @@ async def test_one_sweep_keeps_all_that_it_has_claimed(scene: Scene, monkeypatch
             await other.leave()
         return 0
 
-    monkeypatch.setattr(claims, "visit", visit)
+    monkeypatch.setattr(claims, "sweep_practice", visit)
     await claims.sweep(scene.context)
     everyone = set(await leases.all_held(scene.context.owner))
     assert len(visited) == 5
@@ -204,7 +204,7 @@ async def test_one_turn_visits_all_that_is_due(scene: Scene, monkeypatch: pytest
         visited.append(practice_id)
         return 0
 
-    monkeypatch.setattr(claims, "visit", visit)
+    monkeypatch.setattr(claims, "sweep_practice", visit)
     mine = await _many_practices(scene, monkeypatch, 9, hands=2)
     await claims.turn(mine, scene.context)
     await mine.pause(10)
@@ -220,7 +220,7 @@ async def test_a_turn_ends_however_much_is_due(scene: Scene, monkeypatch: pytest
         scene.clock.at_s += claims.QUIET_FACTOR * 2 + 1  # by then the others are due again
         return 0
 
-    monkeypatch.setattr(claims, "visit", visit)
+    monkeypatch.setattr(claims, "sweep_practice", visit)
     mine = await _many_practices(scene, monkeypatch, 3, hands=1)
     began_s = scene.clock.at_s
     await asyncio.wait_for(claims.turn(mine, scene.context), 30)
@@ -233,7 +233,7 @@ async def test_a_turn_does_not_wait_for_hands_that_stay_full(scene: Scene, monke
         await asyncio.Event().wait()
         return 0
 
-    monkeypatch.setattr(claims, "visit", visit)
+    monkeypatch.setattr(claims, "sweep_practice", visit)
     mine = await _many_practices(scene, monkeypatch, 3, hands=2)
     for _ in range(2):
         await asyncio.wait_for(claims.turn(mine, scene.context), 30)
@@ -435,7 +435,7 @@ async def test_a_worker_whose_own_clock_is_far_behind_ends_no_visit_for_good(
         await asyncio.Event().wait()
         return 0
 
-    monkeypatch.setattr(claims, "visit", visit)
+    monkeypatch.setattr(claims, "sweep_practice", visit)
     await held(scene)
     mine = Sweeper(scene.context)
     await claims.turn(mine, scene.context)

@@ -84,7 +84,7 @@ def visits_noted(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[float]:
         visited.append(scene.clock.at_s)
         return 1
 
-    monkeypatch.setattr(claims, "visit", visit)
+    monkeypatch.setattr(claims, "sweep_practice", visit)
     return visited
 
 
@@ -133,7 +133,7 @@ async def test_what_it_visits_is_due_again_when_it_should_be(
         visited.append(practice_id)
         return 0
 
-    monkeypatch.setattr(claims, "visit", visit)
+    monkeypatch.setattr(claims, "sweep_practice", visit)
     await held(scene)
     mine, other = Sweeper(scene.context), Sweeper(scene.context)
     wrong(ahead_s)

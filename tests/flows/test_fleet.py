@@ -14,6 +14,7 @@ from polytill.flows.admin.practices import migrate_practice
 from polytill.storage import audit, migrating
 from polytill.storage.fleet import Fleet
 from polytill.storage.fleet import read as read_fleet
+from tests import calls
 from tests.fleets import NEWER, a_newer_schema, anyhow, break_it, mend
 from tests.installation import fresh_settings, opened
 from tests.web.support import Clock
@@ -30,7 +31,7 @@ def clock() -> Clock:
 async def till(tmp_path: Path, engine_url: str | None, clock: Clock) -> AsyncIterator[Polytill]:
     async with opened(fresh_settings(tmp_path, engine_url), ["paystack"], world=clock.world()) as found:
         for number in range(PRACTICES):
-            await found.create_practice(f"Practice {number + 1}", "NGN")
+            await calls.create_practice(found, f"Practice {number + 1}", "NGN")
         yield found
 
 

@@ -87,7 +87,7 @@ async def test_an_incomplete_ring_is_rejected_after_a_rotation(tmp_path: Path, e
 async def test_a_rotation_waits_for_every_live_node(tmp_path: Path, engine_url: str | None) -> None:
     settings = fresh_settings(tmp_path, engine_url)
     async with opened(settings, ["paystack"]) as node:
-        entry, _ = await node.create_practice("Clinic", "NGN")
+        entry, _ = await calls.create_practice(node, "Clinic", "NGN")
         other = elsewhere(settings, tmp_path / "other", settings.keyring)
         async with Polytill.open(other) as behind:
             here = presence.Presence(behind.context, "serve", False)
@@ -113,7 +113,7 @@ async def test_a_rotation_waits_for_every_live_node(tmp_path: Path, engine_url: 
 async def test_a_node_reads_the_ring_again_when_it_meets_an_unknown_key(tmp_path: Path, engine_url: str | None) -> None:
     settings = fresh_settings(tmp_path, engine_url)
     async with opened(settings, ["paystack"]) as node:
-        entry, _ = await node.create_practice("Clinic", "NGN")
+        entry, _ = await calls.create_practice(node, "Clinic", "NGN")
         KeyRing.read(settings.keyring).extended(settings.keyring, World())
         aside = tmp_path / "aside"
         async with Polytill.open(settings) as till:

@@ -285,7 +285,7 @@ async def test_no_payment_at_a_cluster_that_is_known_to_have_changed(
         monkeypatch.setattr(watch, "INTERVAL_S", 0.0)
         await clusters.add(till.context, "second", Secret(postgres_url), "test")
         practice_id = (await calls.create_practice(till, "A", "NGN", cluster="second"))[0].id
-        await other.learn()
+        await learn(other.context)
         await other.context.opening.practice(practice_id)
         await clusters.change(till.context, "second", Secret(postgres_url), None, "test")
         await other.context.opening.watch.generation()

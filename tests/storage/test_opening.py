@@ -67,8 +67,8 @@ async def test_one_database_value_for_many_callers(till: Polytill) -> None:
 
 
 async def test_an_address_of_another_practice_is_refused(nodes: TwoNodes) -> None:
-    mine, _ = await nodes.here.create_practice("Mine", "NGN")
-    other, _ = await nodes.here.create_practice("Other", "GHS")
+    mine, _ = await calls.create_practice(nodes.here, "Mine", "NGN")
+    other, _ = await calls.create_practice(nodes.here, "Other", "GHS")
     await run(nodes.here.context.owner, "UPDATE practices SET database_name = 'x' WHERE id = " + str(other.id))
     await run(
         nodes.here.context.owner, f"UPDATE practices SET database_name = '{other.database_name}' WHERE id = {mine.id}"
@@ -85,8 +85,8 @@ async def test_an_address_of_another_practice_is_refused(nodes: TwoNodes) -> Non
 
 
 async def test_another_practices_data_key_does_not_open(nodes: TwoNodes) -> None:
-    mine, _ = await nodes.here.create_practice("Mine", "NGN")
-    other, _ = await nodes.here.create_practice("Other", "GHS")
+    mine, _ = await calls.create_practice(nodes.here, "Mine", "NGN")
+    other, _ = await calls.create_practice(nodes.here, "Other", "GHS")
     await run(
         nodes.here.context.owner,
         f"UPDATE practices SET wrapped_data_key = '{other.wrapped_data_key}' WHERE id = {mine.id}",
@@ -96,7 +96,7 @@ async def test_another_practices_data_key_does_not_open(nodes: TwoNodes) -> None
 
 
 async def test_a_change_is_seen_at_once_here_and_within_a_second_elsewhere(nodes: TwoNodes) -> None:
-    entry, _ = await nodes.here.create_practice("Before", "NGN")
+    entry, _ = await calls.create_practice(nodes.here, "Before", "NGN")
     assert (await nodes.there.context.opening.entry(entry.id)).name == "Before"
     await change_practice(nodes.here.context, entry.id, "After", None, "suspended", "test")
     assert (await nodes.here.context.opening.entry(entry.id)).name == "After"
@@ -111,7 +111,7 @@ async def test_what_was_being_read_while_it_changed_is_not_kept(
     nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = nodes.here.context
-    entry, _ = await nodes.here.create_practice("Before", "NGN")
+    entry, _ = await calls.create_practice(nodes.here, "Before", "NGN")
     context.opening.forget(entry.id)
     context.forget_catalog()
     engine = context.owner.engine
@@ -148,7 +148,7 @@ async def test_the_catalog_too(nodes: TwoNodes) -> None:
 async def test_reading_goes_on_while_the_owner_database_is_down(
     nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry, _ = await nodes.here.create_practice("Clinic", "NGN")
+    entry, _ = await calls.create_practice(nodes.here, "Clinic", "NGN")
     practice = await nodes.there.context.practice(entry.id)
     codes = set(await nodes.there.context.catalog())
 
@@ -193,7 +193,7 @@ async def test_files_beyond_the_limit_are_closed_and_opened_again(
 
 
 async def test_a_revoked_key_ends_within_a_second_elsewhere(nodes: TwoNodes) -> None:
-    entry, key = await nodes.here.create_practice("Clinic", "NGN")
+    entry, key = await calls.create_practice(nodes.here, "Clinic", "NGN")
     nodes.clock.at_s += 1.0
     keys = KeyCache(nodes.there.context)
     found = await keys.find(key_hash(key))
@@ -206,7 +206,7 @@ async def test_a_revoked_key_ends_within_a_second_elsewhere(nodes: TwoNodes) -> 
 async def test_a_key_that_is_revoked_while_it_is_being_read_is_not_remembered(
     nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry, key = await nodes.here.create_practice("Clinic", "NGN")
+    entry, key = await calls.create_practice(nodes.here, "Clinic", "NGN")
     nodes.clock.at_s += 1.0
     keys, hashed, read = KeyCache(nodes.here.context), key_hash(key), api_keys.by_hash
 
@@ -224,7 +224,7 @@ async def test_a_key_that_is_revoked_while_it_is_being_read_is_not_remembered(
 
 
 async def test_a_migrated_practice_is_seen_elsewhere(nodes: TwoNodes) -> None:
-    entry, _ = await nodes.here.create_practice("Clinic", "NGN")
+    entry, _ = await calls.create_practice(nodes.here, "Clinic", "NGN")
     await run(nodes.here.context.owner, f"UPDATE practices SET schema_version = 'practice_0000' WHERE id = {entry.id}")
     assert (await nodes.there.context.opening.entry(entry.id)).schema_version == "practice_0000"
     nodes.clock.at_s += 1.0

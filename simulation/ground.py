@@ -21,7 +21,7 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
-from polytill.flows.admin.practices import create_practice
+from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.context import Context
 from polytill.providers.http import Http
@@ -197,7 +197,7 @@ class Ground:
         await migrating.migrate(context.owner, "owner")
         await fill_catalog(context)
         for number in range(1, PRACTICES + 1):
-            entry, _ = await create_practice(context, f"Practice {number}", "NGN", "default", "world")
+            entry, _ = await create_practice(context, NewPractice(f"Practice {number}", "NGN"), "world")
             assert entry.id == number
             found = await practices.by_id(context.owner, number)
             assert found is not None

@@ -18,7 +18,7 @@ import asyncpg
 
 from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
-from polytill.flows.admin.practices import create_practice
+from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.flows.context import Context
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
@@ -201,7 +201,7 @@ class PostgresGround(Ground):
         await migrating.migrate(context.owner, "owner")
         await fill_catalog(context)
         for number in range(1, PRACTICES + 1):
-            entry, _ = await create_practice(context, f"Practice {number}", "NGN", "default", "world")
+            entry, _ = await create_practice(context, NewPractice(f"Practice {number}", "NGN"), "world")
             assert entry.id == number
             found = await practices.by_id(context.owner, number)
             assert found is not None

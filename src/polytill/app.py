@@ -124,9 +124,8 @@ class Polytill:
         your own identifier of the practice. It is unique: a repeated call raises ``Conflict`` and creates no second
         practice.
         """
-        place = {"country": country, "time_zone": time_zone, "external_id": external_id}
-        actor = requests.checked_actor(actor)
-        entry, key = await practices.create_practice(self.context, name, currency, cluster, actor, **place)
+        new = practices.NewPractice(name, currency, cluster, country, time_zone, external_id)
+        entry, key = await practices.create_practice(self.context, new, requests.checked_actor(actor))
         return NewPractice(to_results.practice_of(entry), Secret(key))
 
     async def configure(self, practice_id: int, request: ConfigurationRequest, *, actor: str) -> ProviderConfiguration:

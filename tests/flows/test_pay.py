@@ -15,7 +15,7 @@ from polytill.domain.errors import Conflict, Forbidden, Invalid
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows import provider_calls
 from polytill.flows.admin import catalog, provider_configs
-from polytill.flows.admin.practices import change_practice
+from polytill.flows.admin.practices import PracticeChanges, change_practice
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.next_action import open_action
 from polytill.flows.provider_calls import TransactionOpen, call, call_test
@@ -206,7 +206,7 @@ async def test_a_suspended_practice(scene: Scene) -> None:
     await scene.configure()
     scene.wire.says("create", LINK)
     before = await scene.pay("before")
-    await change_practice(scene.context, scene.practice_id, None, None, "suspended", "test")
+    await change_practice(scene.context, scene.practice_id, PracticeChanges(state="suspended"), "test")
     with pytest.raises(Forbidden):
         await scene.pay("after")
     assert (await scene.pay("before")).payment == before.payment

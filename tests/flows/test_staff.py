@@ -10,7 +10,7 @@ import pytest
 from polytill.app import Polytill
 from polytill.domain.errors import Conflict, Invalid, NotFound, TooMany, Unauthorized
 from polytill.flows.admin import staff
-from polytill.flows.admin.practices import create_practice
+from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.storage import staff as rows
 from polytill.storage.staff import StaffDb
 from tests.installation import fresh_settings, opened
@@ -34,7 +34,7 @@ async def till(tmp_path: Path, engine_url: str | None, clock: Clock) -> AsyncIte
 async def db(till: Polytill, request: pytest.FixtureRequest) -> StaffDb:
     if request.param == "owner":
         return till.context.owner
-    entry, _ = await create_practice(till.context, "Clinic", "NGN", "default", "test")
+    entry, _ = await create_practice(till.context, NewPractice("Clinic", "NGN"), "test")
     return await till.context.opening.practice(entry.id)
 
 

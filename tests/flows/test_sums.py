@@ -25,7 +25,7 @@ import uvicorn
 from polytill.domain.currencies import exponent_of
 from polytill.domain.localities import zone_of
 from polytill.domain.states import Environment
-from polytill.flows.admin.practices import change_practice, create_key
+from polytill.flows.admin.practices import PracticeChanges, change_practice, create_key
 from polytill.storage.units import moment
 from polytill.web.app import make_app
 from polytill.web.console.overview import read_month
@@ -201,7 +201,7 @@ async def api_agrees(house: Installation, scene: Scene, key: str, lines: list[Li
 @pytest.mark.parametrize("seed", range(5))
 async def test_every_summary_equals_the_ledger(scene: Scene, seed: int) -> None:
     zone = zone_of(ZONES[seed % len(ZONES)])
-    await change_practice(scene.context, scene.practice_id, None, None, None, "test", time_zone=str(zone))
+    await change_practice(scene.context, scene.practice_id, PracticeChanges(time_zone=str(zone)), "test")
     await histories.play(scene, seed)
     lines = await ledger_of(scene, zone)
     assert {"payments", "duplicate_payments", "fees"} <= {line.account for line in lines}

@@ -12,7 +12,7 @@ import pytest
 
 from polytill.domain.localities import zone_of
 from polytill.domain.states import Environment
-from polytill.flows.admin.practices import change_practice, create_key
+from polytill.flows.admin.practices import PracticeChanges, change_practice, create_key
 from polytill.web.console.overview import read_month
 from tests.flows.scenes import Scene
 from tests.flows.test_sums import served
@@ -41,7 +41,7 @@ def _first_moment(day: date, zone: ZoneInfo) -> datetime:
 async def test_the_first_and_the_last_moment_of_a_day(scene: Scene, name: str) -> None:
     zone = zone_of(name)
     await scene.configure()
-    await change_practice(scene.context, scene.practice_id, None, None, None, "test", time_zone="Africa/Lagos")
+    await change_practice(scene.context, scene.practice_id, PracticeChanges(time_zone="Africa/Lagos"), "test")
     expected: dict[date, dict[str, int]] = {}
     for number, day in enumerate(EDGES[name]):
         first, following = _first_moment(day, zone), _first_moment(day + timedelta(days=1), zone)
@@ -52,7 +52,7 @@ async def test_the_first_and_the_last_moment_of_a_day(scene: Scene, name: str) -
             payment = await scene.succeeded(1000 + 10 * number + part, fee=None)
             expected.setdefault(moment.astimezone(zone).date(), {})[payment.id] = payment.amount
     # The days follow a zone that is set later.
-    await change_practice(scene.context, scene.practice_id, None, None, None, "test", time_zone=name)
+    await change_practice(scene.context, scene.practice_id, PracticeChanges(time_zone=name), "test")
     for first_of_month in {day.replace(day=1) for day in expected}:
         month = await read_month(scene.db, Environment.sandbox, "NGN", first_of_month, zone)
         there = {day: found for day, found in expected.items() if day.replace(day=1) == first_of_month}

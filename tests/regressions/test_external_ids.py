@@ -14,7 +14,7 @@ import pytest
 from polytill.app import Polytill
 from polytill.domain.errors import Conflict, Invalid
 from polytill.flows.admin import import_legacy
-from polytill.flows.admin.practices import change_practice
+from polytill.flows.admin.practices import PracticeChanges, change_practice
 from polytill.storage import practices, provider_configs
 from tests import calls
 from tests.cli.test_commands import one_sentence, polytill
@@ -110,7 +110,7 @@ async def test_it_is_unique_and_one_spelling(till: Polytill) -> None:
     assert found.value.code == "duplicate_external_id"
     other, _ = await calls.create_practice(till, "B", "NGN")
     with pytest.raises(Conflict):
-        await change_practice(till.context, other.id, "Renamed", None, None, "test", external_id=composed)
+        await change_practice(till.context, other.id, PracticeChanges(name="Renamed", external_id=composed), "test")
     assert [e.name for e in await practices.listed(till.context.owner)] == ["A", "B"]
 
 

@@ -11,7 +11,7 @@ import pytest
 from polytill.app import Polytill
 from polytill.domain.errors import Invalid
 from polytill.domain.localities import Locality
-from polytill.flows.admin.practices import change_practice
+from polytill.flows.admin.practices import PracticeChanges, change_practice
 from polytill.storage import audit
 from tests import calls
 from tests.installation import Installation
@@ -28,11 +28,11 @@ async def test_defaults_and_changes(till: Polytill) -> None:
     given, _ = await calls.create_practice(till, "Harare", "USD", country="ZW")
     assert (given.country, given.time_zone) == ("ZW", "Africa/Harare")
     changed = await change_practice(
-        till.context, entry.id, None, None, None, "test", country="KE", time_zone="Africa/Nairobi"
+        till.context, entry.id, PracticeChanges(country="KE", time_zone="Africa/Nairobi"), "test"
     )
     assert (changed.country, changed.time_zone, changed.name) == ("KE", "Africa/Nairobi", "Lagos")
     assert (await till.context.configured(practice.db)).place == Locality("KE", "Africa/Nairobi")
-    kept = await change_practice(till.context, entry.id, "Renamed", None, None, "test")
+    kept = await change_practice(till.context, entry.id, PracticeChanges(name="Renamed"), "test")
     assert (kept.name, kept.country, kept.time_zone) == ("Renamed", "KE", "Africa/Nairobi")
 
 
@@ -57,7 +57,7 @@ async def test_what_is_no_place_is_rejected_and_changes_nothing(
         await calls.create_practice(till, "Other", "NGN", **wrong)
     assert found.value.errors[0].pointer == pointer
     with pytest.raises(Invalid):
-        await change_practice(till.context, entry.id, "Other", None, None, "test", **wrong)  # type: ignore[arg-type]
+        await change_practice(till.context, entry.id, PracticeChanges(name="Other", **wrong), "test")  # type: ignore[arg-type]
     assert await plain(till.context.owner, "SELECT name, time_zone FROM practices") == [("Clinic", "Africa/Lagos")]
 
 

@@ -20,6 +20,7 @@ from polytill.storage.clusters import Cluster
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.opening import Opening
 from polytill.storage.postgres_connect import connect, with_database
+from polytill.storage.practices import PracticeEntry
 from polytill.storage.sqlite import thread_hop
 from tests import calls
 from tests.installation import fresh_settings, opened
@@ -51,11 +52,9 @@ class Names:
         self.made: set[str] = set()
         real = practices.reserve
 
-        async def reserve(
-            tx: Any, name: str, currency: str, place: Any, cluster: str, database_name: str, *more: Any
-        ) -> int:
-            self.made.add(database_name)
-            return await real(tx, name, currency, place, cluster, database_name, *more)
+        async def reserve(tx: Any, entry: PracticeEntry) -> int:
+            self.made.add(entry.database_name)
+            return await real(tx, entry)
 
         patch.setattr(practices, "reserve", reserve)
 

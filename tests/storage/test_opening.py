@@ -15,7 +15,7 @@ from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.errors import NotFound, NotNow, SealBroken, WrongPractice
 from polytill.flows.admin import catalog
-from polytill.flows.admin.practices import change_practice, key_hash, migrate_practice, revoke_key
+from polytill.flows.admin.practices import PracticeChanges, change_practice, key_hash, migrate_practice, revoke_key
 from polytill.storage import api_keys, migrating, watch
 from polytill.web.api.auth import KeyCache
 from tests import calls
@@ -98,7 +98,7 @@ async def test_another_practices_data_key_does_not_open(nodes: TwoNodes) -> None
 async def test_a_change_is_seen_at_once_here_and_within_a_second_elsewhere(nodes: TwoNodes) -> None:
     entry, _ = await calls.create_practice(nodes.here, "Before", "NGN")
     assert (await nodes.there.context.opening.entry(entry.id)).name == "Before"
-    await change_practice(nodes.here.context, entry.id, "After", None, "suspended", "test")
+    await change_practice(nodes.here.context, entry.id, PracticeChanges(name="After", state="suspended"), "test")
     assert (await nodes.here.context.opening.entry(entry.id)).name == "After"
     nodes.clock.at_s += 0.999
     assert (await nodes.there.context.opening.entry(entry.id)).name == "Before"
@@ -129,7 +129,7 @@ async def test_what_was_being_read_while_it_changed_is_not_kept(
         await read.acquire()
     monkeypatch.setattr(engine, "fetch", real)
     await catalog.change(context, "paystack", {"name": "Renamed"}, None, "test")
-    await change_practice(context, entry.id, "After", None, None, "test")
+    await change_practice(context, entry.id, PracticeChanges(name="After"), "test")
     go_on.set()
     await reading
     assert (await context.opening.entry(entry.id)).name == "After"
@@ -165,7 +165,7 @@ async def test_reading_goes_on_while_the_owner_database_is_down(
     with pytest.raises(NotNow):  # a practice that was never opened here
         await nodes.there.context.opening.practice(entry.id + 1)
     monkeypatch.setattr(nodes.there.context.owner.engine, "fetch", real)
-    await change_practice(nodes.here.context, entry.id, "Back", None, None, "test")
+    await change_practice(nodes.here.context, entry.id, PracticeChanges(name="Back"), "test")
     nodes.clock.at_s += 1.0
     assert (await nodes.there.context.opening.entry(entry.id)).name == "Back"
 

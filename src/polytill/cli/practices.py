@@ -84,21 +84,16 @@ def practices_change(
     ] = None,
 ) -> None:
     """Change the name, the default currency, the state or the external id of a practice."""
-    from polytill.flows.admin.practices import change_practice
+    from polytill.flows.admin.practices import PracticeChanges, change_practice
 
     if state not in (None, "active", "suspended"):
         fail("The state must be active or suspended.")
-    fresh: Any = ... if external_id is None else external_id or None
-    entry = opened(
-        lambda till: change_practice(
-            till.context,
-            practice,
-            name,
-            None if currency is None else currency.upper(),
-            state,
-            "cli",
-            external_id=fresh,
-        )
+    changes = PracticeChanges(
+        name=name,
+        currency=None if currency is None else currency.upper(),
+        state=state,
+        external_id=... if external_id is None else external_id or None,
     )
+    entry = opened(lambda till: change_practice(till.context, practice, changes, "cli"))
     said = f"Practice {entry.id}: {entry.name} ({entry.default_currency}), {entry.state}"
     console.print(f"{said}, external id {entry.external_id or 'none'}", highlight=False)

@@ -42,27 +42,18 @@ def _key(row: Any) -> ApiKey:
     )
 
 
-def insert(
-    unit: Writes,
-    kind: ApiKeyKind,
-    practice_id: int | None,
-    name: str,
-    key_hash: str,
-    last4: str,
-    scopes: list[str],
-    now: datetime,
-) -> None:
-    """A new key. Only its hash is stored."""
+def insert(unit: Writes, key: ApiKey, key_hash: str) -> None:
+    """A new key; the database gives it its id. Only the hash of its text is stored."""
     unit.add(
         "INSERT INTO api_keys (kind, practice_id, name, key_hash, last4, scopes, created_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        kind,
-        practice_id,
-        name,
+        key.kind,
+        key.practice_id,
+        key.name,
         key_hash,
-        last4,
-        json_text(scopes),
-        now,
+        key.last4,
+        json_text(list(key.scopes)),
+        key.created_at,
     )
 
 

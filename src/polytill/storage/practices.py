@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.localities import Locality, zone_of
+from polytill.domain.localities import zone_of
 from polytill.storage.databases import OwnerDb, Tx, Writes
 from polytill.storage.units import moment
 
@@ -63,28 +63,20 @@ def _entry(row: Any) -> PracticeEntry:
     )
 
 
-async def reserve(
-    tx: Tx,
-    name: str,
-    currency: str,
-    place: Locality,
-    cluster: str,
-    database_name: str,
-    now: datetime,
-    external_id: str | None = None,
-) -> int:
-    """Insert a row in state ``provisioning`` and return its id. ``Duplicate`` if another practice has the external id."""
+async def reserve(tx: Tx, entry: PracticeEntry) -> int:
+    """Insert a row in state ``provisioning`` and return its id, which ``entry`` does not have yet. ``Duplicate`` if
+    another practice has the external id."""
     row = await tx.one(
         "INSERT INTO practices (name, default_currency_id, cluster, database_name, state, created_at, updated_at,"
         " country, time_zone, external_id) VALUES ($1, $2, $3, $4, 'provisioning', $5, $5, $6, $7, $8) RETURNING id",
-        name,
-        CURRENCIES[currency].numeric,
-        cluster,
-        database_name,
-        now,
-        place.country,
-        place.time_zone,
-        external_id,
+        entry.name,
+        CURRENCIES[entry.default_currency].numeric,
+        entry.cluster,
+        entry.database_name,
+        entry.created_at,
+        entry.country,
+        entry.time_zone,
+        entry.external_id,
     )
     assert row is not None
     return int(row["id"])

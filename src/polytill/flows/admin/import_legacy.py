@@ -23,7 +23,7 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import credentials
 from polytill.flows.admin import provider_configs as configuring
-from polytill.flows.admin.practices import change_practice, create_practice
+from polytill.flows.admin.practices import NewPractice, PracticeChanges, change_practice, create_practice
 from polytill.flows.context import Context, Practice
 from polytill.providers.http import parse_json
 from polytill.storage import practices, provider_configs
@@ -227,19 +227,17 @@ async def bring(context: Context, arrival: Arrival, actor: str) -> Arrived:
     """Create the practice if it does not exist, and add the configurations that it lacks."""
     entry, key = arrival.there, None
     if entry is None:
-        entry, first = await create_practice(
-            context,
+        new = NewPractice(
             arrival.name,
             arrival.currency,
-            "default",
-            actor,
             country=arrival.country,
             time_zone=arrival.time_zone,
             external_id=arrival.external_id,
         )
+        entry, first = await create_practice(context, new, actor)
         key = Secret(first)
     elif arrival.external_id and entry.external_id is None:
-        await change_practice(context, entry.id, None, None, None, actor, external_id=arrival.external_id)
+        await change_practice(context, entry.id, PracticeChanges(external_id=arrival.external_id), actor)
     practice = await context.practice(entry.id)
     held = {code for code, one in (await provider_configs.all_of(practice.db)).items() if one.removed_at is None}
     added = [wish for wish in arrival.wishes if wish.provider_code not in held]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import EllipsisType
 
 from polytill.domain.currencies import CURRENCIES
@@ -16,6 +16,7 @@ from polytill.domain.states import ApiKeyKind
 from polytill.flows import key_ring
 from polytill.flows.context import Context, log
 from polytill.storage import api_keys, audit, migrating, practice_profile, practices
+from polytill.storage.api_keys import ApiKey
 from polytill.storage.databases import PracticeDb
 from polytill.storage.opening import DEFAULT, stamp_identity
 from polytill.storage.practices import PracticeEntry
@@ -49,7 +50,7 @@ async def create_key(
     )
     now = context.world.now()
     unit = Unit()
-    api_keys.insert(unit, kind, practice_id, name, hashed, key[-4:], granted, now)
+    api_keys.insert(unit, ApiKey(0, kind, practice_id, name, tuple(granted), key[-4:], now), hashed)
     audit.append(
         unit,
         now,
@@ -94,36 +95,53 @@ def _taken(external_id: str | None) -> Conflict:
     )
 
 
-async def create_practice(
-    context: Context,
-    name: str,
-    currency: str,
-    cluster: str,
-    actor: str,
-    *,
-    country: str | None = None,
-    time_zone: str | None = None,
-    external_id: str | None = None,
-) -> tuple[PracticeEntry, str]:
+@dataclass(frozen=True, slots=True)
+class NewPractice:
+    """A practice to create. Country and time zone default to those of the currency and the country; ``external_id`` is
+    the host application's own identifier, unique if it is given."""
+
+    name: str
+    currency: str
+    cluster: str = DEFAULT
+    country: str | None = None
+    time_zone: str | None = None
+    external_id: str | None = None
+
+
+async def create_practice(context: Context, new: NewPractice, actor: str) -> tuple[PracticeEntry, str]:
     """Onboard a practice: create, migrate, seal and register its database, and create its first key.
 
-    Country and time zone default to those of the currency and the country. ``Conflict`` if another practice has the
-    external id; nothing is created then.
+    ``Conflict`` if another practice has the external id; nothing is created then.
     """
-    name = _name(name)
-    _check_settings(currency, country, time_zone)
-    home = locality(currency, country, time_zone)
-    external_id = _read_external_id(external_id)
+    name, currency, cluster = _name(new.name), new.currency, new.cluster
+    _check_settings(currency, new.country, new.time_zone)
+    home = locality(currency, new.country, new.time_zone)
+    external_id = _read_external_id(new.external_id)
     place = await context.opening.open_to_new(cluster)
     await key_ring.may_seal(context)
     await place.check()  # before a row is written that would be left behind if the server does not work
     now = context.world.now()
     database_name = f"{practices.DATABASE_PREFIX}{context.world.random_bytes(8).hex()}"
+    entry = PracticeEntry(
+        id=0,
+        name=name,
+        default_currency=currency,
+        cluster=cluster,
+        database_name=database_name,
+        schema_version="",
+        state="provisioning",
+        wrapped_data_key="",
+        created_at=now,
+        updated_at=now,
+        country=home.country,
+        time_zone=home.time_zone,
+        external_id=external_id,
+    )
     try:
         async with context.owner.transaction() as tx:
             if cluster != DEFAULT and not await practices.hold_cluster(tx, cluster):
                 raise NotFound(f"The cluster {cluster!r} is closed to new practices.")
-            practice_id = await practices.reserve(tx, name, currency, home, cluster, database_name, now, external_id)
+            practice_id = await practices.reserve(tx, entry)
     except Duplicate:
         raise _taken(external_id) from None
     try:
@@ -139,7 +157,8 @@ async def create_practice(
         key, hashed = new_key(context, ApiKeyKind.practice)
         unit = Unit()
         practices.activate(unit, practice_id, migrating.head("practice"), wrapped, now)
-        api_keys.insert(unit, ApiKeyKind.practice, practice_id, "first key", hashed, key[-4:], PRACTICE_SCOPES, now)
+        first = ApiKey(0, ApiKeyKind.practice, practice_id, "first key", tuple(PRACTICE_SCOPES), key[-4:], now)
+        api_keys.insert(unit, first, hashed)
         made = {"name": name, "cluster": cluster} | ({"externalId": external_id} if external_id else {})
         audit.append(unit, now, actor, "practice.created", f"practice:{practice_id}", made)
         await context.owner.commit(unit)
@@ -176,37 +195,40 @@ async def clear_half_made(context: Context, older_than_s: float = 600.0) -> int:
     return cleared
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PracticeChanges:
+    """What to change of a practice. None leaves a value as it is; for the external id ``...`` does, and None removes
+    it. ``state``: active | suspended."""
+
+    name: str | None = None
+    currency: str | None = None
+    state: str | None = None
+    country: str | None = None
+    time_zone: str | None = None
+    external_id: str | EllipsisType | None = ...
+
+
 async def change_practice(
-    context: Context,
-    practice_id: int,
-    name: str | None,
-    currency: str | None,
-    state: str | None,
-    actor: str,
-    *,
-    country: str | None = None,
-    time_zone: str | None = None,
-    by_own_staff: bool = False,
-    external_id: str | EllipsisType | None = ...,
+    context: Context, practice_id: int, changes: PracticeChanges, actor: str, by_own_staff: bool = False
 ) -> PracticeEntry:
-    """Rename a practice, change its default currency, country or time zone, suspend or resume it. None leaves a value
-    as it is; for the external id ``...`` does, and None removes it.
+    """Rename a practice, change its default currency, country or time zone, suspend or resume it.
 
     The practice's own row is written first. A changed time zone applies to all days, past ones included. ``Conflict``
     if another practice has the external id.
     """
     context.opening.forget(practice_id)
     before = await context.opening.entry(practice_id)
+    external_id = changes.external_id
     after = replace(
         before,
-        name=before.name if name is None else _name(name),
-        default_currency=before.default_currency if currency is None else currency,
-        state=state or before.state,
-        country=country or before.country,
-        time_zone=time_zone or before.time_zone,
+        name=before.name if changes.name is None else _name(changes.name),
+        default_currency=before.default_currency if changes.currency is None else changes.currency,
+        state=changes.state or before.state,
+        country=changes.country or before.country,
+        time_zone=changes.time_zone or before.time_zone,
         external_id=before.external_id if isinstance(external_id, EllipsisType) else _read_external_id(external_id),
     )
-    _check_settings(after.default_currency, country, time_zone)
+    _check_settings(after.default_currency, changes.country, changes.time_zone)
     if after.external_id is not None:  # before anything is written; the unique index decides between two at once
         other = await practices.by_external_id(context.owner, after.external_id)
         if other is not None and other.id != practice_id:

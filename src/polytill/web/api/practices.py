@@ -47,16 +47,10 @@ async def create_practice(caller: Owner, body: CreatePractice) -> Response:
         await caller.context.opening.open_to_new(body.cluster)
     except NotFound as error:
         raise invalid("/cluster", error.detail) from None
-    entry, key = await admin_practices.create_practice(
-        caller.context,
-        body.name,
-        body.default_currency,
-        body.cluster,
-        caller.actor,
-        country=body.country,
-        time_zone=body.time_zone,
-        external_id=body.external_id,
+    new = admin_practices.NewPractice(
+        body.name, body.default_currency, body.cluster, body.country, body.time_zone, body.external_id
     )
+    entry, key = await admin_practices.create_practice(caller.context, new, caller.actor)
     return respond(NewPractice(Practice.of(entry), key), 201)
 
 
@@ -72,15 +66,13 @@ async def change_practice(caller: Owner, practice_id: PracticeId, body: ChangePr
 
     The name, default currency, country, time zone, external id (null removes it) or state.
     """
-    entry = await admin_practices.change_practice(
-        caller.context,
-        practice_id,
-        body.name,
-        body.default_currency,
-        body.state,
-        caller.actor,
+    changes = admin_practices.PracticeChanges(
+        name=body.name,
+        currency=body.default_currency,
+        state=body.state,
         country=body.country,
         time_zone=body.time_zone,
         external_id=body.external_id if "external_id" in body.model_fields_set else ...,
     )
+    entry = await admin_practices.change_practice(caller.context, practice_id, changes, caller.actor)
     return respond(Practice.of(entry))

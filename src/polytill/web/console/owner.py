@@ -195,16 +195,10 @@ async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
             await visitor.context.opening.open_to_new(body.cluster)
         except NotFound as error:
             raise invalid("/cluster", error.detail) from None
-        entry, key = await admin_practices.create_practice(
-            visitor.context,
-            body.name,
-            body.default_currency,
-            body.cluster,
-            visitor.actor,
-            country=body.country,
-            time_zone=body.time_zone,
-            external_id=body.external_id,
+        new = admin_practices.NewPractice(
+            body.name, body.default_currency, body.cluster, body.country, body.time_zone, body.external_id
         )
+        entry, key = await admin_practices.create_practice(visitor.context, new, visitor.actor)
     except EXPECTED as error:
         return await _new_practice(request, visitor, error.status, given=given, errors=_wrong(error))
     return show_once(visitor, f"/owner/practices/{entry.id}", kind="key", name=entry.name, key=key)
@@ -271,17 +265,15 @@ async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: Pr
     given = _upper(form.given("name", "defaultCurrency", "state", "country", "timeZone", "externalId"))
     try:
         body = shaped(ChangePractice, given)
-        await admin_practices.change_practice(
-            visitor.context,
-            practice_id,
-            body.name,
-            body.default_currency,
-            body.state,
-            visitor.actor,
+        changes = admin_practices.PracticeChanges(
+            name=body.name,
+            currency=body.default_currency,
+            state=body.state,
             country=body.country,
             time_zone=body.time_zone,
             external_id=body.external_id if form.has("externalId") else ...,
         )
+        await admin_practices.change_practice(visitor.context, practice_id, changes, visitor.actor)
     except EXPECTED as error:
         return await _practice_page(request, visitor, practice_id, error.status, given=given, errors=_wrong(error))
     return see(f"/owner/practices/{practice_id}", Done.saved)

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from polytill.domain.localities import day_of, time_zones
-from polytill.flows.admin.practices import change_practice
+from polytill.flows.admin.practices import PracticeChanges, change_practice
 from polytill.web.api.models.practices import ChangePractice
 from polytill.web.console.flashes import Done
 from polytill.web.console.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, shaped
@@ -45,17 +45,8 @@ async def save(request: Request, found: PracticeAdmin) -> Response:
     visitor, given = found.visitor, form_of(request).given("country", "timeZone")
     try:
         body = shaped(ChangePractice, given)
-        await change_practice(
-            visitor.context,
-            visitor.practice_id,
-            None,
-            None,
-            None,
-            visitor.actor,
-            country=body.country,
-            time_zone=body.time_zone,
-            by_own_staff=True,
-        )
+        changes = PracticeChanges(country=body.country, time_zone=body.time_zone)
+        await change_practice(visitor.context, visitor.practice_id, changes, visitor.actor, by_own_staff=True)
     except EXPECTED as error:
         return await _page(request, found, error.status, given=given, errors=errors_by_field(error))
     return see(f"{visitor.door}/settings", Done.saved)

@@ -192,17 +192,25 @@ _DUE = {
 }
 
 
-async def claim(
-    tx: Tx,
-    dialect: str,
-    claim_id: str,
-    url: str,
-    until: datetime,
-    now: datetime,
-    limit: int,
-    rooms: dict[int, int],
-    other_room: int,
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's claim of deliveries to one address, and the time at which it ends."""
+
+    id: str
+    url: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSlots:
+    """How many deliveries a worker can start: in all, of practices that it knows, and of each other practice."""
+
+    total: int
+    of_practice: dict[int, int]
+    of_others: int
+
+
+async def claim(tx: Tx, dialect: str, new: Claim, slots: FreeSlots, now: datetime) -> bool:
     """Claim deliveries that are due: the first of each practice, then the second of each, and so on, so that a practice
     with a long queue delays no other. No practice gets more than its free slots. Only the earliest of a payment is
     claimed, so that its order is kept. Nothing is claimed for an address that is no longer the destination. Returns
@@ -217,13 +225,13 @@ async def claim(
         "UPDATE event_deliveries SET claimed_by = $1, claimed_until = $2"  # noqa: S608
         f" WHERE state = 'pending' AND {_FREE} AND EXISTS (SELECT 1 FROM event_destinations WHERE url = $7)"
         f" AND feed_id IN ({_DUE[dialect]}) RETURNING feed_id",
-        claim_id,
-        until,
+        new.id,
+        new.until,
         now,
-        limit,
-        other_room,
-        json_text({str(one): room for one, room in rooms.items()}),
-        url,
+        slots.total,
+        slots.of_others,
+        json_text({str(one): room for one, room in slots.of_practice.items()}),
+        new.url,
     )
     return bool(rows)
 

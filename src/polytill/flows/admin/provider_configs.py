@@ -144,21 +144,16 @@ async def _configured(practice: Practice, wish: Wish, actor: str, patch: bool) -
         held_set = live.newest(environment) if live and patch else None
         held = open_credentials(practice.db.data_key, entry.code, held_set) if held_set else None
         opened = check_keys(handler, entry, environment, wish.keys, held)
-        currencies = _checked_currencies(entry, wish.supported_currencies, live)
-        fields = await _save(practice, tx, wish, existing, entry, opened, currencies)
+        wish = replace(wish, supported_currencies=_checked_currencies(entry, wish.supported_currencies, live))
+        fields = await _save(practice, tx, wish, existing, entry, opened)
         audit.append(tx, practice.now(), actor, "provider.configured", entry.code, fields)
     return entry, live is None
 
 
 async def _save(
-    practice: Practice,
-    tx: Tx,
-    wish: Wish,
-    existing: Configuration | None,
-    entry: ProviderEntry,
-    opened: Opened,
-    currencies: list[str],
+    practice: Practice, tx: Tx, wish: Wish, existing: Configuration | None, entry: ProviderEntry, opened: Opened
 ) -> dict[str, Any]:
+    """Write a configuration with its checked currencies and keys. Return its line in the audit log."""
     now = practice.now()
     versions = [s.version for s in (existing.active, *existing.others)] if existing else [0]
     opened.version = max(versions) + 1
@@ -177,7 +172,7 @@ async def _save(
         provider_name=entry.name,
         is_enabled=_first(wish.is_enabled, base.is_enabled if base else False),
         is_default=_first(wish.is_default, base.is_default if base else False),
-        supported_currencies=currencies,
+        supported_currencies=list(wish.supported_currencies or ()),
         priority=_first(wish.priority, base.priority if base else 0),
         hook_token=existing.hook_token if existing else new_hook_token(practice.context, practice.id),
         active=active,
@@ -195,7 +190,7 @@ async def _save(
         "version": active.version,
         "enabled": saved.is_enabled,
         "default": saved.is_default,
-        "currencies": currencies,
+        "currencies": saved.supported_currencies,
     }
 
 

@@ -21,7 +21,7 @@ from polytill.flows.context import Context, log
 from polytill.flows.events import event_view
 from polytill.providers.http import AnswerLost, ConnectionNotMade
 from polytill.storage import event_deliveries
-from polytill.storage.event_deliveries import Claimed, Destination, Tried
+from polytill.storage.event_deliveries import Claim, Claimed, Destination, FreeSlots, Tried
 from polytill.storage.events import Event
 from polytill.storage.units import Unit
 
@@ -144,19 +144,11 @@ class EventSender:
         self._claims += 1
         self._claimed_at_s = now_s
         claim_id = f"{self._worker}-{self._claims}"
-        until = context.shared_after(context.settings.event_timeout_s + CLAIM_MARGIN_S)
-        other_room = ceil(max(slots - len(self._tasks), 1) * SHARE)
+        claim = Claim(claim_id, to.url, context.shared_after(context.settings.event_timeout_s + CLAIM_MARGIN_S))
+        room = FreeSlots(free, self._rooms(), ceil(max(slots - len(self._tasks), 1) * SHARE))
         async with context.owner.transaction() as tx:
             any_due = await event_deliveries.claim(
-                tx,
-                context.owner.engine.dialect,
-                claim_id,
-                to.url,
-                until,
-                context.shared_after(0),
-                free,
-                self._rooms(),
-                other_room,
+                tx, context.owner.engine.dialect, claim, room, context.shared_after(0)
             )
         if not any_due:
             return

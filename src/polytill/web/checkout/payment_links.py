@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
 import segno
@@ -55,21 +56,25 @@ async def show_payment_link(request: Request, linkToken: str) -> Response:
     begun = await link_flow.only_payment(practice, link)
     if begun is not None:
         return _see_other(f"{root_of(request)}/pay/{client_token(practice.context, begun)}")
-    typed = {"by": request.query_params.get("by", "")}
-    return await _form(request, practice, link, linkToken, typed, new_id(practice.context.world))
+    typed = _Typed({"by": request.query_params.get("by", "")}, new_id(practice.context.world))
+    return await _form(request, practice, link, linkToken, typed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    """What a customer sent with the form. ``payer_key`` makes a repeated submission return the same payment. ``wrong``:
+    invalid fields, each with an example."""
+
+    given: dict[str, str]
+    payer_key: str
+    wrong: Mapping[str, str | None] = field(default_factory=dict)
 
 
 async def _form(
-    request: Request,
-    practice: Practice,
-    link: PaymentLink,
-    token: str,
-    given: dict[str, str],
-    payer_key: str,
-    wrong: Mapping[str, str | None] | None = None,
-    unavailable: bool = False,
+    request: Request, practice: Practice, link: PaymentLink, token: str, typed: _Typed, unavailable: bool = False
 ) -> Response:
-    """Render the form with the fields that the chosen provider needs. ``wrong``: invalid fields, each with an example."""
+    """Render the form with the fields that the chosen provider needs."""
+    given, wrong = typed.given, typed.wrong
     status, ways = link.status(practice.now()), await link_flow.ways(practice, link)
     if status == "open" and (unavailable or not ways):
         status = "unavailable"
@@ -87,8 +92,8 @@ async def _form(
         token=token,
         status=status,
         given=given,
-        wrong=wrong or {},
-        payer_key=payer_key,
+        wrong=wrong,
+        payer_key=typed.payer_key,
         asked=asked,
         example=example,
         way=way,
@@ -119,16 +124,16 @@ async def start_link_payment(request: Request, linkToken: str) -> Response:
     countries = customers.countries_of(snapshot.place, link.currency)
     customer, wrong = read_form(given, way.fields if way else NOTHING, countries)
     if wrong and way is not None and link.status(practice.context.world.now()) == "open":
-        return await _form(request, practice, link, linkToken, given, payer_key, wrong)
+        return await _form(request, practice, link, linkToken, _Typed(given, payer_key, wrong))
     chosen = way.code if way is not None and given["by"] == way.code else None
     try:
         found = await link_flow.begin(practice.context, link.practice_id, link.id, customer, payer_key, chosen)
     except Conflict:  # it has closed or expired, possibly since the form was shown
         practice, link = await link_flow.find_link(practice.context, link.practice_id, link.id)
-        return await _form(request, practice, link, linkToken, given, payer_key)
+        return await _form(request, practice, link, linkToken, _Typed(given, payer_key))
     except Invalid as error:  # since the form was shown, the available providers have changed
-        wrong = customer_errors(error)
-        return await _form(request, practice, link, linkToken, given, payer_key, wrong, unavailable=not wrong)
+        typed = _Typed(given, payer_key, customer_errors(error))
+        return await _form(request, practice, link, linkToken, typed, unavailable=not typed.wrong)
     return _see_other(f"{root_of(request)}/pay/{client_token(practice.context, found.payment)}")
 
 

@@ -101,7 +101,7 @@ class Polytill:
     def _report_plug_ins(self) -> None:
         for one in self.context.registry.plug_ins():
             if one.refused:
-                log.error("plug_in_refused", code=one.code, distribution=one.distribution, reason=one.refused)
+                log.error("plug_in_rejected", code=one.code, distribution=one.distribution, reason=one.refused)
             else:
                 log.info("plug_in_loaded", code=one.code, distribution=one.distribution)
 

@@ -121,7 +121,7 @@ class Demo:
             try:
                 await self.network("/webhooks", hook)
             except (OperatorError, aiohttp.ClientError, TimeoutError) as error:
-                log.error("hook_not_registered", provider=entry.code, error=str(error))
+                log.error("webhook_address_not_registered", provider=entry.code, error=str(error))
 
 
 # ── Setting up ──

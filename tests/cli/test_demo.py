@@ -92,7 +92,7 @@ def test_a_bad_key_is_saved_as_anywhere_else(demo: Running) -> None:
     assert saved["secretKey"]["last4"] == "0000"
     status, tested = demo.call("POST", f"{path}/stripe/test", practice["key"])
     assert (status, tested["ok"]) == (200, False)
-    assert "hook_not_registered" in demo.errors.read_text()
+    assert "webhook_address_not_registered" in demo.errors.read_text()
     assert "sk_test_invalid" not in demo.errors.read_text()
 
 

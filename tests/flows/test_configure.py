@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from polytill.providers.outcomes import NotSent, Reason
 from polytill.storage import provider_configs
 from tests import calls
 from tests.flows.scenes import LINK, Scene, keys, paid
+from tests.flows.scripted import Scripted
 from tests.storage.making import plain
 
 SANDBOX, LIVE = Environment.sandbox, Environment.production
@@ -64,6 +66,16 @@ async def test_a_live_key_in_the_sandbox_has_its_own_code(scene: Scene) -> None:
     with pytest.raises(Invalid) as caught:
         await scene.configure(given=keys(mode="live"))
     assert caught.value.code == "wrong_environment"
+
+
+async def test_the_help_of_a_key_does_not_decide_the_code(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code was chosen by the word "environment" in a sentence, which may be a handler's own."""
+    fields = {**Scripted.keys, "publicKey": replace(Scripted.keys["publicKey"], help="Select the environment first.")}
+    monkeypatch.setattr(Scripted, "keys", fields)
+    with pytest.raises(Invalid) as caught:
+        await scene.configure(given=Keys("nonsense", Secret("sk_test_1")))
+    assert [error.reason for error in caught.value.errors] == ["not_this_key"]
+    assert caught.value.code != "wrong_environment"
 
 
 async def test_secrets_are_sealed_and_never_shown(scene: Scene) -> None:

@@ -246,7 +246,7 @@ async def test_log_lines_carry_the_request_id_and_our_frames(
     finally:
         structlog.configure(**before)
     assert found.status == 500
-    [line] = [one for one in lines if one["event"] == "unexpected"]
+    [line] = [one for one in lines if one["event"] == "unexpected_error"]
     assert line["requestId"] == found.body["requestId"] == found.headers["X-Request-ID"]
     assert line["places"][0].startswith("storage/")
     assert "secret" not in str(line)

@@ -157,7 +157,7 @@ def _methods_at(request: Request) -> list[str]:
 def unexpected(request: Request, error: Exception) -> Response:
     """The response to an internal error."""
     # The text of an exception may quote data. Its type and code locations are enough to find the cause.
-    log.error("unexpected", error=type(error).__name__, places=places(error), route=pattern_of(request.scope))
+    log.error("unexpected_error", error=type(error).__name__, places=places(error), route=pattern_of(request.scope))
     return problem(request, 500, "internal", "An internal error occurred. It was logged under this requestId.")
 
 

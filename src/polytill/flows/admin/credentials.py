@@ -65,7 +65,8 @@ def check_keys(
         values[column] = text
     config = _checked_config(handler, environment, keys.config, held, errors)
     if errors:
-        raise Invalid(errors, code="wrong_environment" if all("environment" in e.detail for e in errors) else None)
+        is_other = all(error.reason in key_tests.OTHER_ENVIRONMENT for error in errors)
+        raise Invalid(errors, code="wrong_environment" if is_other else None)
     secret, webhook = values["secret_key"], values["webhook_secret"]
     return Opened(
         environment,

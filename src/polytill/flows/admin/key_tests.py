@@ -21,6 +21,8 @@ from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.provider_configs import Account
 
 TESTED = "provider.tested"
+# The reasons of fields with a key of the other environment.
+OTHER_ENVIRONMENT = frozenset({"live_key", "test_key"})
 _LINES = 200
 
 

@@ -116,7 +116,7 @@ async def _receive(
         await asyncio.shield(_apply(practice, configuration, stored, result))
     except Exception as error:
         # The webhook is stored, so the provider gets a 200; the sweep applies it again.
-        log.error("delivery_not_applied", practice=practice.id, delivery=stored.id, error=type(error).__name__)
+        log.error("webhook_not_applied", practice=practice.id, webhook=stored.id, error=type(error).__name__)
         return before
     return stored
 
@@ -200,7 +200,7 @@ async def apply_due(practice: Practice, event: WebhookEvent) -> None:
     try:
         await apply_stored(practice, event)
     except Exception as error:
-        log.error("delivery_not_applied", practice=practice.id, delivery=event.id, error=type(error).__name__)
+        log.error("webhook_not_applied", practice=practice.id, webhook=event.id, error=type(error).__name__)
         event.state = EventState.received  # nothing of what was applied in memory is stored
         await wait(practice, event, event.payment_id, "failed_here")
 

@@ -134,7 +134,7 @@ def _found(practice_id: int, task: asyncio.Task[int]) -> int:
         return task.result()
     if not isinstance(error, Exception):
         raise error
-    log.error("visit_failed", practice=practice_id, error=type(error).__name__, places=places(error))
+    log.error("sweep_failed", practice=practice_id, error=type(error).__name__, places=places(error))
     return 0
 
 

@@ -33,7 +33,7 @@ async def sweep_practice(context: Context, practice_id: int, lease_until: dateti
         raise
     except Exception as error:
         # A failure to forward events must not stop the lookups. It is tried again below.
-        log.error("not_forwarded", practice=practice_id, error=type(error).__name__)
+        log.error("events_not_forwarded", practice=practice_id, error=type(error).__name__)
     done += await sweep(context, practice_id)
     await close_blocks(practice.db)
     done += await detach_due(practice)

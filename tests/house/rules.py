@@ -346,6 +346,62 @@ def sizes(found: list[Module]) -> Iterator[str]:
                     yield f"{module.name}.{node.name} has {length} lines; {MAX_FUNCTION_LINES} is the limit."
 
 
+MAX_PARAMETERS = 6
+# At most ten functions have more, each with its reason. Group parameters into values that mean something instead.
+MANY_PARAMETERS: dict[str, str] = {
+    "app.create_practice": "options of the public API, all named",
+    "app.refund": "options of the public API, all named",
+    "cli.cases.cases_resolve": "options of a command",
+    "simulator.stripe.params.__init__": "the fields of Stripe's error",
+    "web.api.payments.list_payments": "query parameters",
+    "web.api.practice.for_currency": "query parameters",
+    "web.console.payments.sought": "query parameters",
+}
+# To be shortened; nothing is added here.
+STILL_TOO_MANY = frozenset(
+    {
+        "flows.events.open_currency_case",
+        "flows.events.record_practice_event",
+        "flows.payments.capture_cancel._begin",
+        "flows.payments.capture_cancel._capture",
+        "flows.payments.capture_cancel.capture",
+        "flows.payments.manual.confirm_manual_payment",
+        "flows.payments.settle._write_attempt",
+        "flows.payments.settle._write_books",
+        "flows.payments.settle.settle",
+        "flows.payments.settle_attempt.timed",
+        "flows.refunds.create._create_refund",
+        "flows.refunds.create.create_refund",
+        "flows.refunds.settle._adopt",
+        "flows.refunds.write._move",
+        "flows.unresolved._noted",
+        "flows.unresolved.noted_attempt",
+        "flows.unresolved.noted_refund",
+        "flows.webhooks.receive.apply_dispute",
+        "flows.webhooks.refunds.apply_refund",
+        "storage.webhook_events.open_case",
+        "web.api.views.payment_view",
+    }
+)
+
+
+def parameters_are_few(found: list[Module]) -> Iterator[str]:
+    """A function takes few enough parameters to be called without counting them."""
+    for module in found:
+        if module.floor == "simulation":
+            continue
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                name, count = f"{module.name}.{node.name}", len(_parameters(node.args))
+                if count > MAX_PARAMETERS and name not in MANY_PARAMETERS.keys() | STILL_TOO_MANY:
+                    yield f"{name} has {count} parameters; {MAX_PARAMETERS} is the limit. Group some into a value."
+
+
+def _parameters(args: ast.arguments) -> list[str]:
+    named = (*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg)
+    return [one.arg for one in named if one is not None and one.arg not in ("self", "cls")]
+
+
 Classes = dict[str, list[ast.ClassDef]]  # by name, so two modules may each have one with the same name
 
 
@@ -469,6 +525,7 @@ RULES: tuple[Rule, ...] = (
     names_say_something,
     no_cycles,
     sizes,
+    parameters_are_few,
     docstrings,
     money_is_never_a_float,
     log_lines_can_be_written,

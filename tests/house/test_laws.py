@@ -8,7 +8,15 @@ import pytest
 
 from tests.house.dialect import no_dialect
 from tests.house.reading import ROOT, modules, tracked_files
-from tests.house.rules import LONG_FILES, MAKES_DATABASES, MAX_FILE_LINES, RULES, Rule, no_places_of_one_machine
+from tests.house.rules import (
+    LONG_FILES,
+    MAKES_DATABASES,
+    MANY_PARAMETERS,
+    MAX_FILE_LINES,
+    RULES,
+    Rule,
+    no_places_of_one_machine,
+)
 
 FOUND = modules()
 
@@ -46,6 +54,8 @@ def test_exceptions_are_still_needed() -> None:
     for name, reason in LONG_FILES.items():
         assert by_name[name].source.count("\n") > MAX_FILE_LINES, f"{name} is short enough now; drop its exception"
         assert reason
+    assert len(MANY_PARAMETERS) <= 10
+    assert all(MANY_PARAMETERS.values())
     for name in MAKES_DATABASES:
         assert name in by_name
 

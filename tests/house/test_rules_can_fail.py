@@ -96,6 +96,8 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (rules.names_say_something, "storage.helpers.rows", "", "says nothing"),
     (rules.sizes, "flows.new", "x = 1\n" * 451, "has 451 lines"),
     (rules.sizes, "flows.new", "def f():\n" + "    x = 1\n" * 75, "f has 76 lines"),
+    (rules.parameters_are_few, "flows.new", "def f(a, b, /, c, d, *e, g, h): ...", "f has 7 parameters"),
+    (rules.parameters_are_few, "flows.new", "class C:\n    def m(self, a, b, c, d, e, f, **g): ...", "m has 7 para"),
     (rules.docstrings, "flows.new", "x = 1", "flows.new has no docstring"),
     (rules.docstrings, "flows.new", '"""M."""\ndef f(): ...', "flows.new.f has no docstring"),
     (rules.docstrings, "flows.new", '"""M."""\nclass C:\n    """C."""\n    async def m(self): ...', "C.m has no doc"),

@@ -198,7 +198,6 @@ def the_door_is_guarded(found: list[Module]) -> Iterator[str]:
                 yield f"{module.name}.{node.name} hands out keys without checking where they would go."
 
 
-MONEY_WRITERS = {"change": "payments", "change_attempt": "payments"}
 SETTLE = frozenset({"flows.payments.settle", "flows.refunds.settle", "flows.refunds.write", "flows.refunds.disputes"})
 
 

@@ -11,10 +11,10 @@ import pytest
 from polytill.background import sweep
 from polytill.domain.money import Money
 from polytill.domain.states import Environment, EventState
-from polytill.flows.listing import ASKED_AGAIN_S, MAX_PAGES, REPLACED_KEYS_COUNT
+from polytill.flows.listing import KEYS_TRIED_AGAIN_S, MAX_PAGES, REPLACED_KEYS_COUNT
 from polytill.flows.reconciliation.disputes import CLOCKS_DIFFER, LONGEST_DISPUTE
 from polytill.flows.reconciliation.payments import reconcile
-from polytill.flows.refunds.listed import ASKED_AGAIN_AT
+from polytill.flows.refunds.listed import LOOKED_UP_AGAIN_AT
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.storage import disputes, listings, refunds, webhook_events
@@ -280,7 +280,7 @@ async def test_only_the_provider_s_no_takes_a_refund_back(scene: Scene, lists: L
     assert await given_back(scene, payment) == [("api", "succeeded", "r1")]
     assert (await scene.payment(payment.id)).amount_refunded == 700
     assert await scene.cases() == []
-    assert len(ASKED_AGAIN_AT) <= len(scene.wire.of("lookup_refund")) <= 2 * len(ASKED_AGAIN_AT)
+    assert len(LOOKED_UP_AGAIN_AT) <= len(scene.wire.of("lookup_refund")) <= 2 * len(LOOKED_UP_AGAIN_AT)
 
 
 async def test_a_listing_that_is_too_long_does_not_stop_the_comparison(
@@ -450,7 +450,7 @@ async def test_replaced_keys_that_are_refused_stop_nothing_and_are_spared_for_a_
     lists.put("transactions", scene.clock.at_s, PaymentFact(LINK, "order-1", "tx-5"), "sk_test_2")
     assert await run(scene) == 1, "its period continued"
     lists.asked.clear()
-    await run(scene, ASKED_AGAIN_S)
+    await run(scene, KEYS_TRIED_AGAIN_S)
     assert ("transactions", "sk_test_1") in lists.asked
     lists.asked.clear()
     await run(scene, REPLACED_KEYS_COUNT.total_seconds())

@@ -17,7 +17,7 @@ from polytill.flows import events as flows_events
 from polytill.flows.admin.event_destination import set_destination
 from polytill.flows.context import Practice
 from polytill.flows.reconciliation.payments import reconcile
-from polytill.flows.refunds.listed import ASKED_AGAIN_AT
+from polytill.flows.refunds.listed import LOOKED_UP_AGAIN_AT
 from polytill.flows.worker import event_delivery
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
@@ -342,7 +342,7 @@ async def test_the_first_window_stays_where_it_began(scene: Scene, listed: dict[
         for _ in range(4):
             scene.clock.at_s += DAY
             await reconcile(scene.context, scene.practice_id)
-            scene.context.compared.clear()  # and each time by another process
+            scene.context.reconciled.clear()  # and each time by another process
     scene.wire.always("lookup_refund", paid(400, transaction="re-1", fee=None))
     await reconcile(scene.context, scene.practice_id)
     assert [one.provider_refund_id for one in await refunds.of_payment(scene.db, mine.id)] == ["re-1"]
@@ -362,10 +362,10 @@ async def test_what_comes_after_an_open_window_is_compared_once(
     scene.wire.always("confirm", LOST)
     scene.wire.always("lookup_refund", paid(400, transaction="re-0", fee=None))
     listed["disputes"].append(DisputeFact("open", "open", "dp-1", attempt.id, mine.provider_transaction_id))
-    scene.clock.at_s += ASKED_AGAIN_AT[0].total_seconds() + HOUR
+    scene.clock.at_s += LOOKED_UP_AGAIN_AT[0].total_seconds() + HOUR
     async with unreadable(scene.db, "payment_attempts", attempt.id, "state"):
         await reconcile(scene.context, scene.practice_id)
-        listed["disputes"][:] = [(scene.clock.at_s - ASKED_AGAIN_AT[0].total_seconds(), listed["disputes"][0])]
+        listed["disputes"][:] = [(scene.clock.at_s - LOOKED_UP_AGAIN_AT[0].total_seconds(), listed["disputes"][0])]
         asked, windows = len(scene.wire.of("lookup_refund")), []
         assert asked
 
@@ -440,7 +440,7 @@ async def test_one_refund_that_cannot_be_asked_about_again_keeps_no_other_waitin
     scene.clock.at_s += HOUR
     await reconcile(scene.context, scene.practice_id)
     async with unreadable(scene.db, "payment_attempts", made[0].attempt_id, "state"):
-        scene.clock.at_s += ASKED_AGAIN_AT[0].total_seconds()
+        scene.clock.at_s += LOOKED_UP_AGAIN_AT[0].total_seconds()
         await reconcile(scene.context, scene.practice_id)
     found = [await refunds.by_id(scene.db, one.id) for one in made]
     assert [one and one.state for one in found] == ["succeeded", "failed"]

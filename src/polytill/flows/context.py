@@ -100,7 +100,7 @@ class Context:
     # When a provider rejected replaced keys, by practice, configuration, version.
     refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)
     # How far this process has reconciled past entries that it could not read, by practice, configuration, environment.
-    compared: dict[tuple[int, int, Environment], Progress] = field(default_factory=dict)
+    reconciled: dict[tuple[int, int, Environment], Progress] = field(default_factory=dict)
     numbers: Numbers = field(default_factory=Numbers)
     health: Health = field(default_factory=Health)
     patience: SlowProviderLimiter = field(default_factory=SlowProviderLimiter)

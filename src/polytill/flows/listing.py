@@ -22,7 +22,7 @@ MAX_PAGES = 200
 # Replaced keys may belong to another account, whose payments are refunded or disputed for months.
 REPLACED_KEYS_COUNT = timedelta(days=180)
 # Replaced keys that the provider rejects have most likely ended.
-ASKED_AGAIN_S = 86_400.0
+KEYS_TRIED_AGAIN_S = 86_400.0
 
 
 @dataclass(slots=True)
@@ -54,15 +54,15 @@ async def listed(practice: Practice, account: Account, verb: str, since: datetim
                 break
         else:
             found.whole = False
-    strange = sum(_is_strange(fact) for fact in found.facts)
-    practice.context.unread_entries += found.unread + strange
-    for event, entries in (("listing_entries_unread", found.unread), ("listing_entries_not_understood", strange)):
+    unclear = sum(_is_unclear(fact) for fact in found.facts)
+    practice.context.unread_entries += found.unread + unclear
+    for event, entries in (("listing_entries_unread", found.unread), ("listing_entries_not_understood", unclear)):
         if entries:
             log.warning(event, practice=practice.id, provider=account.provider_code, verb=verb, entries=entries)
     return found
 
 
-def _is_strange(fact: Fact) -> bool:
+def _is_unclear(fact: Fact) -> bool:
     """Whether the handler does not know the status of an entry. Entries about our own rows are looked up."""
     match fact:
         case PaymentFact():
@@ -85,10 +85,10 @@ class EntryReader:
 
     unread: bool = False
 
-    async def at(self, look: Awaitable[bool]) -> bool:
+    async def at(self, entry: Awaitable[bool]) -> bool:
         """The result for one entry. True (nothing to report) if it sets ``unread``."""
         try:
-            return await look
+            return await entry
         except UnreadableRow as error:
             report_unreadable(error)
             self.unread = True
@@ -115,7 +115,7 @@ def _accounts_to_list(practice: Practice, account: Account) -> Iterator[Account]
             continue
         if credentials is not newest:
             refused_at_s = practice.context.refused_at_s.get((practice.id, configuration.id, credentials.version))
-            if refused_at_s is not None and 0 <= practice.context.world.time_s() - refused_at_s < ASKED_AGAIN_S:
+            if refused_at_s is not None and 0 <= practice.context.world.time_s() - refused_at_s < KEYS_TRIED_AGAIN_S:
                 continue
             if credentials.superseded_at is None or credentials.superseded_at < replaced_since:
                 continue

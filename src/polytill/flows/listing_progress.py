@@ -21,7 +21,7 @@ class Period:
     since: datetime
     until: datetime
     after: datetime | None
-    asked_again: set[str] = field(default_factory=set)
+    looked_up: set[str] = field(default_factory=set)
     unread: bool = False
 
 
@@ -33,13 +33,13 @@ class Progress:
     until: datetime | None
     open: list[Period] = field(default_factory=list)
 
-    def ended(self, stretch: Period) -> None:
+    def ended(self, period: Period) -> None:
         """Record that a period was reconciled. It stays open if an entry could not be read."""
-        self.open = [one for one in self.open if one is not stretch]
-        if stretch.unread:
-            self.open = sorted((*self.open, stretch), key=lambda one: one.since)
-        if self.until is None or self.until < stretch.until:
-            self.until = stretch.until
+        self.open = [one for one in self.open if one is not period]
+        if period.unread:
+            self.open = sorted((*self.open, period), key=lambda one: one.since)
+        if self.until is None or self.until < period.until:
+            self.until = period.until
 
     def to_keep(self) -> datetime | None:
         """The time to store: up to it no period is open."""

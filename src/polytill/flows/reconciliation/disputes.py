@@ -23,7 +23,7 @@ CLOCKS_DIFFER = timedelta(seconds=600)
 
 
 async def reconcile_disputes(
-    practice: Practice, account: Account, since: datetime, until: datetime, looks: EntryReader
+    practice: Practice, account: Account, since: datetime, until: datetime, reader: EntryReader
 ) -> bool | None:
     """Book the listed disputes that were opened in a period, and those that are still open. If the provider lists by
     last change, book those that changed. Return None if the provider lists nothing now, and False if a dispute could
@@ -37,12 +37,12 @@ async def reconcile_disputes(
     oldest = None if by_change else await disputes.oldest_disputed(practice.db, account.config_id, account.environment)
     if oldest is not None:
         since = min(since, max(oldest - CLOCKS_DIFFER, until - LONGEST_DISPUTE))
-    found = await listed(practice, account, "list_disputes", since, until)
-    if found is None:
+    listing = await listed(practice, account, "list_disputes", since, until)
+    if listing is None:
         return None
-    if not found.whole:
+    if not listing.whole:
         warn_too_long(practice, account, "list_disputes")
-    booked = [await looks.at(_reconcile_entry(practice, account, fact)) for fact in found.facts]
+    booked = [await reader.at(_reconcile_entry(practice, account, fact)) for fact in listing.facts]
     return all(booked) or not by_change
 
 

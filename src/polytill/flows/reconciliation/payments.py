@@ -69,85 +69,85 @@ async def reconcile(context: Context, practice_id: int) -> int:
         for environment in Environment:
             account = configuration.account(environment)
             if account is not None:
-                count += await _go_on(practice, account)
+                count += await _reconcile_account(practice, account)
     return count
 
 
-async def _go_on(practice: Practice, account: Account) -> int:
+async def _reconcile_account(practice: Practice, account: Account) -> int:
     """Reconcile first the periods that could not be read before, then the newest ones."""
-    kept = await listings.kept(practice.db, account.config_id, account.environment)
+    stored = await listings.kept(practice.db, account.config_id, account.environment)
     place = practice.id, account.config_id, account.environment
-    compared = practice.context.compared.pop(place, None)
-    if compared is None or compared.kept != kept:  # another process has continued, or staff requested a new start
-        compared = Progress(kept, kept)
+    progress = practice.context.reconciled.pop(place, None)
+    if progress is None or progress.kept != stored:  # another process has continued, or staff requested a new start
+        progress = Progress(stored, stored)
     count = 0
-    for stretch in compared.open:
-        until = stretch.until
-        found = await _reconcile(practice, account, stretch)
-        if found is not None:
-            count += found
-            if stretch.until < until:  # more is listed by now than one listing holds
-                compared.ended(Period(stretch.until - OVERLAP, until, stretch.after, unread=True))
-            await _ended(practice.db, account, compared, stretch)
+    for period in progress.open:
+        until = period.until
+        listed_here = await _reconcile(practice, account, period)
+        if listed_here is not None:
+            count += listed_here
+            if period.until < until:  # more is listed by now than one listing holds
+                progress.ended(Period(period.until - OVERLAP, until, period.after, unread=True))
+            await _ended(practice.db, account, progress, period)
     for _ in range(WINDOWS_AT_ONCE):
-        following = _next(practice.context, compared.until)
+        following = _next(practice.context, progress.until)
         if following is None:
             break
-        found = await _reconcile(practice, account, following)
-        if found is None:
+        listed_here = await _reconcile(practice, account, following)
+        if listed_here is None:
             break
-        count += found
-        await _ended(practice.db, account, compared, following)
-    if compared.open:
-        practice.context.compared[place] = compared
+        count += listed_here
+        await _ended(practice.db, account, progress, following)
+    if progress.open:
+        practice.context.reconciled[place] = progress
     return count
 
 
-async def _ended(db: PracticeDb, account: Account, compared: Progress, stretch: Period) -> None:
-    compared.ended(stretch)
-    until = compared.to_keep()
-    if until is not None and until != compared.kept:
+async def _ended(db: PracticeDb, account: Account, progress: Progress, period: Period) -> None:
+    progress.ended(period)
+    until = progress.to_keep()
+    if until is not None and until != progress.kept:
         unit = Unit()
         listings.keep(unit, account.config_id, account.environment, until)
         await db.commit(unit)
-        compared.kept = until
+        progress.kept = until
 
 
-def _next(context: Context, compared_until: datetime | None) -> Period | None:
+def _next(context: Context, reconciled_until: datetime | None) -> Period | None:
     """Return the next period to reconcile; None if it is still too short."""
     now = context.surely_past(0)  # a clock that is ahead would mark periods as reconciled that are not over
-    since = compared_until - OVERLAP if compared_until else now - FIRST_WINDOW
+    since = reconciled_until - OVERLAP if reconciled_until else now - FIRST_WINDOW
     until = min(now - YOUNGEST, since + OVERLAP + LONGEST_WINDOW)
-    if compared_until is not None and until < compared_until + SHORTEST_WINDOW:
+    if reconciled_until is not None and until < reconciled_until + SHORTEST_WINDOW:
         return None
-    return Period(since, until, compared_until)
+    return Period(since, until, reconciled_until)
 
 
-async def _reconcile(practice: Practice, account: Account, stretch: Period) -> int | None:
+async def _reconcile(practice: Practice, account: Account, period: Period) -> int | None:
     """Reconcile one window. Return the number of listed transactions; None if it must be repeated before any later one."""
-    window, looks = await _listed(practice, account, stretch.since, stretch.until), EntryReader()
+    window, reader = await _listed(practice, account, period.since, period.until), EntryReader()
     if window is None:
         return None
     since, until = window.since, window.until
     unanswered = [
-        fact for fact in window.facts.values() if not await looks.at(_reconcile_entry(practice, account, fact))
+        fact for fact in window.facts.values() if not await reader.at(_reconcile_entry(practice, account, fact))
     ]
     if window.whole:
-        await _find_missing(practice, account, window, looks)
-    unsettled = await reconcile_refunds(practice, account, since, until, looks)
-    disputed = await reconcile_disputes(practice, account, since, until, looks)
+        await _find_missing(practice, account, window, reader)
+    unsettled = await reconcile_refunds(practice, account, since, until, reader)
+    disputed = await reconcile_disputes(practice, account, since, until, reader)
     if unsettled is None or disputed is None:
         return None
-    waited = stretch.after is None or practice.context.surely_past(0) - stretch.after >= PATIENCE
-    if (unanswered or unsettled or not disputed) and not waited:
+    has_waited = period.after is None or practice.context.surely_past(0) - period.after >= PATIENCE
+    if (unanswered or unsettled or not disputed) and not has_waited:
         return None  # the whole window is repeated in the next run
     for fact in unanswered:
         if isinstance(fact.outcome, Succeeded):
             await _report_missing(practice, account, fact)
     for refund in unsettled:
-        await looks.at(report_unsettled(practice, account, refund))
-    await look_up_missing(practice, account, since, until, looks, stretch.asked_again)
-    stretch.until, stretch.unread = until, looks.unread
+        await reader.at(report_unsettled(practice, account, refund))
+    await look_up_missing(practice, account, since, until, reader, period.looked_up)
+    period.until, period.unread = until, reader.unread
     return len(window.facts)
 
 
@@ -161,14 +161,14 @@ async def _listed(practice: Practice, account: Account, since: datetime, until: 
     if handler.list_transactions is None and (handler.list_disputes or handler.list_refunds):
         return Window(since, until, False, {})
     while True:
-        found = await listed(practice, account, "list_transactions", since, until)
-        if found is None:
+        listing = await listed(practice, account, "list_transactions", since, until)
+        if listing is None:
             return None
-        if found.whole or until - since <= OVERLAP + SHORTEST_WINDOW:
-            facts = {fact.provider_transaction_id or fact.reference or "": fact for fact in found.facts}
-            if not found.whole:
+        if listing.whole or until - since <= OVERLAP + SHORTEST_WINDOW:
+            facts = {fact.provider_transaction_id or fact.reference or "": fact for fact in listing.facts}
+            if not listing.whole:
                 warn_too_long(practice, account, "list_transactions")
-            return Window(since, until, found.whole, facts)
+            return Window(since, until, listing.whole, facts)
         until = since + max((until - since) / 2, OVERLAP + SHORTEST_WINDOW)
 
 
@@ -185,23 +185,25 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: PaymentFa
     if second_transactions.is_another(attempt, fact):
         return await second_transactions.book(practice, payment, attempt, fact, "lookup") is None
     if is_unclear(fact.outcome):
-        await _asked(practice, payment, attempt, fact)  # the provider's words are stored, and a case opens in time
+        await _looked_up(practice, payment, attempt, fact)  # the provider's words are stored, and a case opens in time
         return True
     if _agrees(payment, attempt, fact):
         return True
-    payment, attempt = await _asked(practice, payment, attempt, fact)
+    payment, attempt = await _looked_up(practice, payment, attempt, fact)
     if _agrees(payment, attempt, fact):
         return True
-    same_state = isinstance(fact.outcome, Succeeded) and attempt.state is _state_told(fact.outcome)
+    same_state = isinstance(fact.outcome, Succeeded) and attempt.state is _reported_state(fact.outcome)
     kind = CaseKind.listing_amount_differs if same_state else CaseKind.listing_status_differs
     ours = {"status": attempt.state.value, "amount": _taken(payment, attempt), "currency": attempt.currency}
     await _open(
-        practice, account.environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": _told(fact)}
+        practice, account.environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": _reported(fact)}
     )
     return True
 
 
-async def _asked(practice: Practice, payment: Payment, attempt: Attempt, fact: PaymentFact) -> tuple[Payment, Attempt]:
+async def _looked_up(
+    practice: Practice, payment: Payment, attempt: Attempt, fact: PaymentFact
+) -> tuple[Payment, Attempt]:
     """Look up an attempt and return it with its payment. If its create answer was lost, the listing has the provider's
     id."""
     if attempt.provider_transaction_id is None and fact.provider_transaction_id is not None:
@@ -217,7 +219,7 @@ async def _asked(practice: Practice, payment: Payment, attempt: Attempt, fact: P
     return payment, fresh
 
 
-def _state_told(outcome: Succeeded) -> AttemptState:
+def _reported_state(outcome: Succeeded) -> AttemptState:
     return AttemptState.authorized if outcome.authorized_only else AttemptState.succeeded
 
 
@@ -232,7 +234,7 @@ def _agrees(payment: Payment, attempt: Attempt, fact: PaymentFact) -> bool:
     outcome = fact.outcome
     if isinstance(outcome, Succeeded):
         ours = Money(_taken(payment, attempt), attempt.currency)
-        return attempt.state is _state_told(outcome) and outcome.amount == ours
+        return attempt.state is _reported_state(outcome) and outcome.amount == ours
     # A refund or a dispute may have changed the provider's status of paid money; the lookup below decides.
     is_open = isinstance(outcome, NeedsAction) or (isinstance(outcome, Declined) and not outcome.final)
     if isinstance(outcome, Declined) or is_open:
@@ -240,12 +242,12 @@ def _agrees(payment: Payment, attempt: Attempt, fact: PaymentFact) -> bool:
     return True
 
 
-async def _find_missing(practice: Practice, account: Account, window: Window, looks: EntryReader) -> None:
+async def _find_missing(practice: Practice, account: Account, window: Window, reader: EntryReader) -> None:
     facts = window.facts.values()
     known = frozenset(name for fact in facts for name in (fact.reference, fact.provider_transaction_id))
     since, until = window.since + CLOCKS_DIFFER, window.until - CLOCKS_DIFFER
     for attempt_id in await listings.taken_between(practice.db, account.config_id, account.environment, since, until):
-        await looks.at(_find(practice, account.environment, attempt_id, known))
+        await reader.at(_find(practice, account.environment, attempt_id, known))
 
 
 async def _find(practice: Practice, environment: Environment, attempt_id: str, known: frozenset[str | None]) -> bool:
@@ -264,7 +266,7 @@ async def _find(practice: Practice, environment: Environment, attempt_id: str, k
     return True
 
 
-def _told(fact: PaymentFact) -> dict[str, Any]:
+def _reported(fact: PaymentFact) -> dict[str, Any]:
     amount = fact.outcome.amount if isinstance(fact.outcome, Succeeded) else None
     return {
         "reference": fact.reference,
@@ -277,7 +279,9 @@ def _told(fact: PaymentFact) -> dict[str, Any]:
 
 async def _report_missing(practice: Practice, account: Account, fact: PaymentFact) -> None:
     subject = f"{account.config_id}:{fact.provider_transaction_id or fact.reference}"
-    await _open(practice, account.environment, CaseKind.listing_missing_here, subject, None, {"provider": _told(fact)})
+    await _open(
+        practice, account.environment, CaseKind.listing_missing_here, subject, None, {"provider": _reported(fact)}
+    )
 
 
 async def _open(

@@ -30,7 +30,7 @@ from polytill.storage.units import Unit
 
 # The ages at which a refund that is done is looked up again: a closed card returns the money within days, and Stripe
 # mentions up to 30 of them (https://docs.stripe.com/refunds).
-ASKED_AGAIN_AT = (timedelta(days=2), timedelta(days=7), timedelta(days=14), timedelta(days=31))
+LOOKED_UP_AGAIN_AT = (timedelta(days=2), timedelta(days=7), timedelta(days=14), timedelta(days=31))
 
 
 class _UnderWay(Exception):
@@ -44,7 +44,7 @@ async def lists_refunds(context: Context, attempt: Attempt) -> bool:
 
 
 async def reconcile_refunds(
-    practice: Practice, account: Account, since: datetime, until: datetime, looks: EntryReader
+    practice: Practice, account: Account, since: datetime, until: datetime, reader: EntryReader
 ) -> list[RefundFact] | None:
     """Reconcile each refund that is listed in a period. Returns those without a certain answer from the provider. None
     if the provider lists nothing now, or the call of a refund that may be one of them is in progress."""
@@ -53,15 +53,15 @@ async def reconcile_refunds(
         return None
     if handler.list_refunds is None:
         return []
-    found = await listed(practice, account, "list_refunds", since, until)
-    if found is None:
+    listing = await listed(practice, account, "list_refunds", since, until)
+    if listing is None:
         return None
-    if not found.whole:
+    if not listing.whole:
         warn_too_long(practice, account, "list_refunds")
     unsettled, under_way = [], False
-    for fact in found.facts:
+    for fact in listing.facts:
         try:
-            if not await looks.at(_reconcile_entry(practice, account, fact)):
+            if not await reader.at(_reconcile_entry(practice, account, fact)):
                 unsettled.append(fact)
         except _UnderWay:
             under_way = True
@@ -84,26 +84,26 @@ async def report_unsettled(practice: Practice, account: Account, fact: RefundFac
 
 
 async def look_up_missing(
-    practice: Practice, account: Account, since: datetime, until: datetime, looks: EntryReader, asked: set[str]
+    practice: Practice, account: Account, since: datetime, until: datetime, reader: EntryReader, looked_up: set[str]
 ) -> None:
     """Look up each refund that is done and reached one of the ages in a period. Only a refund reversal changes
-    anything. ``asked``: refunds already looked up for the same period; this call adds the others."""
-    for age in ASKED_AGAIN_AT:
+    anything. ``looked_up``: refunds already looked up for the same period; this call adds the others."""
+    for age in LOOKED_UP_AGAIN_AT:
         for refund_id in await refunds.done_between(
             practice.db, account.config_id, account.environment, since - age, until - age
         ):
-            if refund_id not in asked:
-                await looks.at(_look_up_missing(practice, refund_id, asked))
+            if refund_id not in looked_up:
+                await reader.at(_look_up_missing(practice, refund_id, looked_up))
 
 
-async def _look_up_missing(practice: Practice, refund_id: str, asked: set[str]) -> bool:
+async def _look_up_missing(practice: Practice, refund_id: str, looked_up: set[str]) -> bool:
     refund = await refunds.by_id(practice.db, refund_id)
     assert refund is not None
     refund, outcome = await refunding.look_up(practice, refund, "lookup")
     is_missing = isinstance(outcome, NotSent) and await contradictions.is_decided(practice.db, refund)
     if isinstance(outcome, Declined) or is_missing:
         await settle_refund(practice, refund, Finding(outcome, "lookup"))
-    asked.add(refund.id)
+    looked_up.add(refund.id)
     return True
 
 
@@ -111,9 +111,9 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: RefundFac
     attempt = await attempt_listed(practice, account, fact)
     if attempt is None:
         return True  # the payment was not made here
-    ours = await refunds.of_payment(practice.db, attempt.payment_id)
+    recorded = await refunds.of_payment(practice.db, attempt.payment_id)
     agreeing = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
-    the_one = next((refund for refund in ours if refund.provider_refund_id == fact.provider_refund_id), None)
+    the_one = next((refund for refund in recorded if refund.provider_refund_id == fact.provider_refund_id), None)
     if the_one is not None and fact.provider_dispute_id is not None and the_one.provider_dispute_id is None:
         await learn_dispute(practice, the_one, fact.provider_dispute_id)
     if the_one is not None and fact.state == "unknown" and the_one.state is not RefundState.sent:
@@ -121,21 +121,21 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: RefundFac
         return True
     if the_one is not None and (agreeing is None or the_one.state in agreeing):
         return True
-    if any(refund.state is RefundState.sent for refund in ours):
+    if any(refund.state is RefundState.sent for refund in recorded):
         raise _UnderWay  # it may be the listed refund
-    for refund in ours:
+    for refund in recorded:
         # It may be the listed refund: its answer was lost, or its end was reported without an id.
         if refund is the_one or (refund.provider_refund_id is None and refund.state not in REFUND_VOID):
             await refunding.refresh(practice, refund)
-    ours = await refunds.of_payment(practice.db, attempt.payment_id)
-    if any(refund.provider_refund_id == fact.provider_refund_id for refund in ours):
+    recorded = await refunds.of_payment(practice.db, attempt.payment_id)
+    if any(refund.provider_refund_id == fact.provider_refund_id for refund in recorded):
         return True
-    if any(refund.provider_refund_id is None and refund.state is RefundState.unknown for refund in ours):
+    if any(refund.provider_refund_id is None and refund.state is RefundState.unknown for refund in recorded):
         return False
     payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
-    told = await refunding.fetched_refund(practice, payment, attempt, fact)
-    if isinstance(told, Unknown | NotSent):
+    reported = await refunding.fetched_refund(practice, payment, attempt, fact)
+    if isinstance(reported, Unknown | NotSent):
         return False
     if attempt.state is not AttemptState.succeeded:
         # The payment's money is not booked, although the payment was reconciled before. Either its outcome is still
@@ -148,18 +148,18 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: RefundFac
         payment, attempt = await settle(practice, payment, attempt, Finding(paid, "lookup"))
         if attempt.state is not AttemptState.succeeded:
             return True
-    if told.amount is None:
+    if reported.amount is None:
         return True  # it failed, and was not made here: nothing was refunded
-    for refund in await apply_refund_fact(practice, payment, attempt, told, without_webhook):
+    for refund in await apply_refund_fact(practice, payment, attempt, reported, without_webhook):
         # The listed refund was recorded as ended, or may be one of several: the provider tells which, and its outcome.
-        called = told.provider_refund_id if told.reference == refund.id else None
+        called = reported.provider_refund_id if reported.reference == refund.id else None
         refund, outcome = await refunding.look_up(practice, refund, "lookup", called)
         await settle_refund(practice, refund, Finding(outcome, "lookup"))
-    ours = await refunds.of_payment(practice.db, payment.id)
-    return told.amount.currency != payment.currency or any(_agrees(refund, told) for refund in ours)
+    recorded = await refunds.of_payment(practice.db, payment.id)
+    return reported.amount.currency != payment.currency or any(_agrees(refund, reported) for refund in recorded)
 
 
-def _agrees(refund: Refund, told: RefundFact) -> bool:
+def _agrees(refund: Refund, reported: RefundFact) -> bool:
     """Whether a refund already has what a fact reports."""
-    agreeing = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(told.state)
-    return refund.provider_refund_id == told.provider_refund_id and (agreeing is None or refund.state in agreeing)
+    agreeing = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(reported.state)
+    return refund.provider_refund_id == reported.provider_refund_id and (agreeing is None or refund.state in agreeing)

@@ -103,7 +103,7 @@ class Context:
     reconciled: dict[tuple[int, int, Environment], Progress] = field(default_factory=dict)
     numbers: Numbers = field(default_factory=Numbers)
     health: Health = field(default_factory=Health)
-    patience: SlowProviderLimiter = field(default_factory=SlowProviderLimiter)
+    slow_providers: SlowProviderLimiter = field(default_factory=SlowProviderLimiter)
     unread_entries: int = 0  # entries in providers' listings that this process could not read
     server_clock: ServerClock = field(default_factory=ServerClock)
     # The transport for event deliveries, with its own time limit, so that host and providers never wait for each other.

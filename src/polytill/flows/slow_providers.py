@@ -40,9 +40,9 @@ class SlowProviderLimiter:
     def __init__(self) -> None:
         self._seen: dict[Target, _Seen] = {}
 
-    def is_slow(self, asked: Target, now_s: float) -> bool:
+    def is_slow(self, target: Target, now_s: float) -> bool:
         """Whether the provider keeps sweeps waiting now, or did within ``REMEMBERED_S``."""
-        seen = self._seen.get(asked)
+        seen = self._seen.get(target)
         if seen is None:
             return False
         return now_s - seen.waited_at_s < REMEMBERED_S or any(from_s <= now_s for from_s in seen.slow_from_s)
@@ -51,23 +51,23 @@ class SlowProviderLimiter:
         """The number of sweeps that wait for any provider now."""
         return sum(from_s <= now_s for seen in self._seen.values() for from_s in seen.slow_from_s)
 
-    def has_room(self, asked: Target, now_s: float, hands: int) -> bool:
+    def has_room(self, target: Target, now_s: float, slots: int) -> bool:
         """Whether one more sweep may call the provider. Each answer in time adds one slot: all sweeps may call again
         within seconds of its return, and a provider that answers now and then is not trusted at once."""
-        if not self.is_slow(asked, now_s):
+        if not self.is_slow(target, now_s):
             return True
-        seen = self._seen[asked]
-        return len(seen.slow_from_s) < min(FEW, max(1, hands // 2)) + seen.answers
+        seen = self._seen[target]
+        return len(seen.slow_from_s) < min(FEW, max(1, slots // 2)) + seen.answers
 
-    def begin(self, asked: Target, slow_from_s: float) -> None:
+    def begin(self, target: Target, slow_from_s: float) -> None:
         """Record that a sweep calls the provider, and counts as waiting from ``slow_from_s`` on."""
-        self._seen.setdefault(asked, _Seen()).slow_from_s.append(slow_from_s)
+        self._seen.setdefault(target, _Seen()).slow_from_s.append(slow_from_s)
 
-    def end(self, asked: Target, slow_from_s: float, now_s: float, waited: bool | None) -> None:
+    def end(self, target: Target, slow_from_s: float, now_s: float, waited: bool | None) -> None:
         """Record that the call ended. ``waited``: whether the sweep had to wait; None if that is unknown."""
-        seen = self._seen[asked]
+        seen = self._seen[target]
         seen.slow_from_s.remove(slow_from_s)
         if waited:
             seen.waited_at_s, seen.answers = now_s, 0
         elif waited is False:
-            seen.answers = seen.answers + 1 if self.is_slow(asked, now_s) else 0
+            seen.answers = seen.answers + 1 if self.is_slow(target, now_s) else 0

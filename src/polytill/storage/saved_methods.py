@@ -53,11 +53,11 @@ def token_place(method_id: str, environment: Environment) -> Place:
     return Place("saved_methods", method_id, "token", environment.value)
 
 
-def open_token(data_key: DataKey, kept: StoredMethod) -> Secret | None:
+def open_token(data_key: DataKey, method: StoredMethod) -> Secret | None:
     """The token. None if the method was removed."""
-    if kept.sealed_token is None:
+    if method.sealed_token is None:
         return None
-    return data_key.open(kept.sealed_token, token_place(kept.id, kept.environment))
+    return data_key.open(method.sealed_token, token_place(method.id, method.environment))
 
 
 def _kept(row: Any) -> StoredMethod:
@@ -68,17 +68,18 @@ def _kept(row: Any) -> StoredMethod:
     return StoredMethod(**values)
 
 
-def insert_once(unit: Writes, kept: StoredMethod) -> None:
+def insert_once(unit: Writes, method: StoredMethod) -> None:
     """Insert a copy of a method for a payment. The first one reported stays: a payment saves one."""
     unit.add(
         _INSERT,
-        kept.id, kept.practice_id, kept.environment.value, kept.payment_id, kept.config_id, kept.provider_code,
-        kept.customer_email, kept.kind, kept.brand, kept.last4, kept.expires, kept.fingerprint,
-        kept.provider_customer_id, kept.sealed_token, kept.created_at, kept.same_card, kept.customer_key, kept.removed_at,
+        method.id, method.practice_id, method.environment.value, method.payment_id, method.config_id, method.provider_code,
+        method.customer_email, method.kind, method.brand, method.last4, method.expires, method.fingerprint,
+        method.provider_customer_id, method.sealed_token, method.created_at, method.same_card, method.customer_key,
+        method.removed_at,
     )  # fmt: skip
 
 
-def remove(unit: Writes, kept: StoredMethod, now: datetime, detach_at: datetime | None) -> None:
+def remove(unit: Writes, method: StoredMethod, now: datetime, detach_at: datetime | None) -> None:
     """Delete every copy's token for good. ``Stale`` if that was done already. With ``detach_at`` the copies are
     detached at the provider from that time on, and each token is kept separately until then."""
     if detach_at is not None:
@@ -87,23 +88,23 @@ def remove(unit: Writes, kept: StoredMethod, now: datetime, detach_at: datetime 
             " provider_customer_id, next_try_at, created_at, updated_at) SELECT id, practice_id, environment, config_id,"
             " sealed_token, provider_customer_id, $3, $4, $4 FROM saved_methods"
             " WHERE same_card = $1 AND environment = $2 AND removed_at IS NULL",
-            kept.same_card,
-            kept.environment.value,
+            method.same_card,
+            method.environment.value,
             detach_at,
             now,
         )
     unit.add(
         "UPDATE saved_methods SET sealed_token = NULL, removed_at = $2 WHERE id = $1 AND removed_at IS NULL",
-        kept.id,
+        method.id,
         now,
         expect=1,
     )
     unit.add(
         "UPDATE saved_methods SET sealed_token = NULL, removed_at = $4"
         " WHERE same_card = $1 AND environment = $2 AND id <> $3 AND removed_at IS NULL",
-        kept.same_card,
-        kept.environment.value,
-        kept.id,
+        method.same_card,
+        method.environment.value,
+        method.id,
         now,
     )
 
@@ -121,13 +122,13 @@ async def by_id(db: PracticeDb, method_id: str) -> StoredMethod | None:
     return _kept(row) if row else None
 
 
-async def copies(db: PracticeDb, kept: StoredMethod) -> list[StoredMethod]:
+async def copies(db: PracticeDb, method: StoredMethod) -> list[StoredMethod]:
     """All copies of a method that are not removed, oldest first."""
     rows = await db.fetch(
         f"SELECT {_COLUMNS} FROM saved_methods"  # noqa: S608
         " WHERE same_card = $1 AND environment = $2 AND removed_at IS NULL ORDER BY id",
-        kept.same_card,
-        kept.environment.value,
+        method.same_card,
+        method.environment.value,
     )
     return [_kept(row) for row in rows]
 

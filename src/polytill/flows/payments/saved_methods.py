@@ -36,7 +36,7 @@ def store(
     """Store the method of a payment that requested it, in the unit that books the payment's money."""
     method_id, customer = new_id(practice.context.world), _customer_of(payment)
     place = saved_methods.token_place(method_id, attempt.environment)
-    kept = StoredMethod(
+    method = StoredMethod(
         method_id,
         payment.practice_id,
         attempt.environment,
@@ -55,7 +55,7 @@ def store(
         is_same_card(method_id, attempt.config_id, saved.fingerprint, customer),
         customer,
     )
-    saved_methods.insert_once(unit, kept)
+    saved_methods.insert_once(unit, method)
 
 
 def customer_key(email: str | None, phone: Phone | None = None) -> str | None:
@@ -79,31 +79,31 @@ def is_same_card(method_id: str, config_id: int, fingerprint: str | None, custom
 
 async def wanted(db: PracticeDb, method_id: str, email: str | None) -> StoredMethod:
     """The method that a payment is to charge. ``Invalid`` if it does not exist or belongs to another payer."""
-    kept = await saved_methods.by_id(db, method_id)
-    if kept is None or kept.removed_at is not None:
+    method = await saved_methods.by_id(db, method_id)
+    if method is None or method.removed_at is not None:
         raise invalid("/savedMethod", "There is no such saved method.")
-    if email is not None and customer_key(email) != customer_key(kept.customer_email):
+    if email is not None and customer_key(email) != customer_key(method.customer_email):
         raise invalid("/customer/email", "The method was saved under another e-mail.")
-    return kept
+    return method
 
 
 async def charge_params(db: PracticeDb, payment: Payment, attempt: Attempt) -> ChargeSavedMethodParams | NotSent:
     """The charge of an attempt, with the token opened for it."""
     named = await saved_methods.by_id(db, payment.saved_method_id or "")
     # The newest copy has the latest expiry and token. If the named copy was removed, the method is not charged.
-    kept = (await saved_methods.copies(db, named))[-1] if named and named.removed_at is None else None
-    token = saved_methods.open_token(db.data_key, kept) if kept else None
-    if kept is None or token is None:
+    method = (await saved_methods.copies(db, named))[-1] if named and named.removed_at is None else None
+    token = saved_methods.open_token(db.data_key, method) if method else None
+    if method is None or token is None:
         return NotSent(Reason.invalid_state, "saved_method_removed", "The saved method was removed.")
     return ChargeSavedMethodParams(
         reference=attempt.id,
         payment_id=payment.id,
         amount=Money(attempt.amount, attempt.currency),
-        customer=Customer(kept.customer_email, payment.customer_name, payment.customer_phone),
+        customer=Customer(method.customer_email, payment.customer_name, payment.customer_phone),
         token=token,
         description=payment.description,
         metadata=payment.metadata or {},
-        provider_customer_id=kept.provider_customer_id,
+        provider_customer_id=method.provider_customer_id,
         merchant_reference=merchant_reference(payment, attempt),
     )
 
@@ -117,21 +117,21 @@ def merchant_reference(payment: Payment, attempt: Attempt) -> str | None:
 async def method_of(db: PracticeDb, payment: Payment) -> StoredMethod | None:
     """The method that a payment saved or charged; None once it is removed."""
     if payment.saved_method_id is not None:
-        kept = await saved_methods.by_id(db, payment.saved_method_id)
+        method = await saved_methods.by_id(db, payment.saved_method_id)
     elif payment.save_method:
-        kept = await saved_methods.of_payment(db, payment.id)
+        method = await saved_methods.of_payment(db, payment.id)
     else:
         return None
-    if kept is None or kept.removed_at is not None:
+    if method is None or method.removed_at is not None:
         return None
-    return next(iter(await shown(db, [kept])), None)
+    return next(iter(await shown(db, [method])), None)
 
 
 async def shown(db: PracticeDb, found: list[StoredMethod]) -> list[StoredMethod]:
     """Methods for display: the id of the oldest copy, with the newest copy's card details."""
     methods = []
-    for kept in found:
-        every = await saved_methods.copies(db, kept)
+    for method in found:
+        every = await saved_methods.copies(db, method)
         if every:
             oldest, newest = every[0], every[-1]
             methods.append(replace(oldest, brand=newest.brand, last4=newest.last4, expires=newest.expires))
@@ -144,16 +144,16 @@ async def remove(context: Context, practice_id: int, method_id: str, actor: str)
     If the provider can detach a copy, that is requested at once, and again later until there is an answer.
     """
     practice = await context.practice(practice_id)
-    kept = await saved_methods.by_id(practice.db, method_id)
-    if kept is None or kept.removed_at is not None:
+    method = await saved_methods.by_id(practice.db, method_id)
+    if method is None or method.removed_at is not None:
         raise NotFound("There is no such saved method.")
     now = context.world.now()
-    detaches = await _detaches(context, kept.provider_code)
+    detaches = await _detaches(context, method.provider_code)
     unit = Unit()
-    saved_methods.remove(unit, kept, now, context.shared_after(0) if detaches else None)
+    saved_methods.remove(unit, method, now, context.shared_after(0) if detaches else None)
     detail = {
-        "provider": kept.provider_code,
-        "copies": len(await saved_methods.copies(practice.db, kept)),
+        "provider": method.provider_code,
+        "copies": len(await saved_methods.copies(practice.db, method)),
         "detach": detaches,
     }
     audit.append(unit, now, actor, "saved_method.removed", method_id, detail)

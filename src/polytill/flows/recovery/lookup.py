@@ -291,11 +291,11 @@ async def sweep(context: Context, practice_id: int) -> int:
     kind of item gets its turn.
     """
     practice = await context.practice(practice_id)
-    patience, elapsed_s, slow = context.patience, context.world.elapsed_s, set()
+    limiter, elapsed_s, slow = context.slow_providers, context.world.elapsed_s, set()
     work = await _overdue(practice)
     now_s = elapsed_s()
-    for one in sorted(work, key=lambda one: (patience.is_slow(one.asked, now_s), not one.asked.is_told, one.due)):
-        if one.asked in slow or not patience.has_room(one.asked, elapsed_s(), context.settings.worker_visits):
+    for one in sorted(work, key=lambda one: (limiter.is_slow(one.asked, now_s), not one.asked.is_told, one.due)):
+        if one.asked in slow or not limiter.has_room(one.asked, elapsed_s(), context.settings.worker_visits):
             continue
         if await _looked(context, practice_id, one):
             slow.add(one.asked)
@@ -306,7 +306,7 @@ async def _looked(context: Context, practice_id: int, one: _Work) -> bool:
     """Process one item. Return whether its provider was slow."""
     slow_s, time_s = context.settings.provider_timeout_s / 2, asyncio.get_running_loop().time
     began_s, slow_from_s, waited = time_s(), context.world.elapsed_s() + slow_s, None
-    context.patience.begin(one.asked, slow_from_s)
+    context.slow_providers.begin(one.asked, slow_from_s)
     try:
         # A task of its own: what it leaves open in its context stays invisible to the next one.
         await asyncio.create_task(one.look())
@@ -317,7 +317,7 @@ async def _looked(context: Context, practice_id: int, one: _Work) -> bool:
     finally:
         if time_s() - began_s >= slow_s:
             waited = True
-        context.patience.end(one.asked, slow_from_s, context.world.elapsed_s(), waited)
+        context.slow_providers.end(one.asked, slow_from_s, context.world.elapsed_s(), waited)
     return waited is True
 
 

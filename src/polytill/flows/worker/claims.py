@@ -239,9 +239,9 @@ async def turn(rounds: Sweeper, context: Context) -> None:
 async def _is_at_capacity(rounds: Sweeper, context: Context) -> bool:
     """Finish what is done and start what is due. Return whether no slot is free, so that more may be due."""
     await rounds.turn()
-    hands = context.settings.worker_visits
-    hands += min(context.patience.kept_waiting(context.world.elapsed_s()), max(1, int(hands * REPLACED_SHARE)))
-    free = hands - rounds.under_way
+    slots = context.settings.worker_visits
+    slots += min(context.slow_providers.kept_waiting(context.world.elapsed_s()), max(1, int(slots * REPLACED_SHARE)))
+    free = slots - rounds.under_way
     claimed = await rounds.claim(context.shared_after(0), free)
     for practice_id, lease_until in claimed.items():
         rounds.begin(practice_id, lease_until)

@@ -94,26 +94,26 @@ async def _insert(context: Context, entry: ProviderEntry, actor: str) -> None:
     context.forget_catalog()
 
 
-async def add(context: Context, given: dict[str, Any], currencies: list[str] | None, actor: str) -> ProviderEntry:
+async def add(context: Context, columns: dict[str, Any], currencies: list[str] | None, actor: str) -> ProviderEntry:
     """Add a new provider. Values that the request leaves out come from the handler, if one is installed."""
-    code = given["code"]
+    code = columns["code"]
     named = ProviderEntry(
         code=code,
-        name=given.get("name") or code,
-        integration_type=given.get("integration_type") or "built_in",
-        handler_module=given.get("handler_module"),
+        name=columns.get("name") or code,
+        integration_type=columns.get("integration_type") or "built_in",
+        handler_module=columns.get("handler_module"),
     )
     handler, missing = handler_or_reason(context, named)
-    if handler is None and (given.get("status") or "active") != "inactive":
+    if handler is None and (columns.get("status") or "active") != "inactive":
         detail = f"{missing} Without a handler, a provider can only be added with status inactive."
-        where = "/handlerModule" if given.get("integration_type") == "custom" else "/code"
+        where = "/handlerModule" if columns.get("integration_type") == "custom" else "/code"
         raise Invalid([FieldError(where, detail)], code="handler_missing")
     entry = entry_from_handler(handler) if handler else named
-    said = {name: value for name, value in given.items() if value is not None}
-    if said.get("api_base_url", entry.api_base_url) != entry.api_base_url:
+    values = {name: value for name, value in columns.items() if value is not None}
+    if values.get("api_base_url", entry.api_base_url) != entry.api_base_url:
         # Another address than the handler's own: without one for the sandbox, it is the address of both.
-        said.setdefault("sandbox_api_base_url", None)
-    entry = replace(entry, **said, created_by=actor)
+        values.setdefault("sandbox_api_base_url", None)
+    entry = replace(entry, **values, created_by=actor)
     if currencies is not None:
         known = entry.currencies
         entry.currencies = {c: known.get(c) or CurrencySupport(c) for c in currencies}
@@ -180,12 +180,12 @@ async def _locked(tx: Tx, code: str) -> ProviderEntry:
 
 
 async def change(
-    context: Context, code: str, given: dict[str, Any], currencies: list[str] | None, actor: str
+    context: Context, code: str, columns: dict[str, Any], currencies: list[str] | None, actor: str
 ) -> ProviderEntry:
     """Change some columns. ``supportedCurrencies`` creates, keeps and deactivates rows of the currency table."""
     async with context.owner.transaction() as tx:
         before = await _locked(tx, code)
-        after = replace(before, **given)
+        after = replace(before, **columns)
         after.currencies = dict(before.currencies)
         handler, missing = handler_or_reason(context, after)
         if handler is None and after.status != "inactive":
@@ -197,7 +197,7 @@ async def change(
         catalog.update(tx, after, now)
         for support in touched:
             catalog.put_currency(tx, after.id, support, now)
-        names = [f.name for f in fields(after) if f.name in given] + (
+        names = [f.name for f in fields(after) if f.name in columns] + (
             ["supported_currencies"] if currencies is not None else []
         )
         audit.append(tx, now, actor, "provider.changed", code, {"fields": names, "status": after.status})

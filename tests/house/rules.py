@@ -379,7 +379,6 @@ STILL_TOO_MANY = frozenset(
         "flows.webhooks.receive.apply_dispute",
         "flows.webhooks.refunds.apply_refund",
         "storage.webhook_events.open_case",
-        "web.api.views.payment_view",
     }
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
@@ -176,6 +177,17 @@ class PaymentSummary(ResponseBody):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What else is stored about a payment. ``books``: its ledger sums by currency."""
+
+    public_key: str | None
+    method: StoredMethod | None
+    books: Mapping[str, Sums] | None
+    disputes: Sequence[DisputeRow]
+    operations: Sequence[OperationRow]
+
+
 class Payment(PaymentSummary):
     """A payment with its attempts, captures, cancels and disputes, and the method that it saved or charged."""
 
@@ -187,26 +199,17 @@ class Payment(PaymentSummary):
     disputes: list[Dispute]
 
     @classmethod
-    def with_details(
-        cls,
-        practice: Practice,
-        found: PaymentDetails,
-        public_key: str | None = None,
-        method: StoredMethod | None = None,
-        books: Mapping[str, Sums] | None = None,
-        disputed: Sequence[DisputeRow] = (),
-        operations: Sequence[OperationRow] = (),
-    ) -> Self:
-        """Build it as its practice sees it. ``books``: its ledger sums by currency."""
+    def with_details(cls, practice: Practice, found: PaymentDetails, details: Details) -> Self:
+        """Build it as its practice sees it."""
         return cls.of(
             found.payment,
-            books,
+            details.books,
             client_token=client_token(practice.context, found.payment),
-            saved_method=SavedMethod.of(method) if method else None,
-            next_action=_next_action(practice, found, public_key),
+            saved_method=SavedMethod.of(details.method) if details.method else None,
+            next_action=_next_action(practice, found, details.public_key),
             attempts=[Attempt.of(attempt, found.identifiers.get(attempt.id)) for attempt in found.attempts],
-            operations=[Operation.of(operation) for operation in operations],
-            disputes=[Dispute.of(dispute) for dispute in disputed],
+            operations=[Operation.of(operation) for operation in details.operations],
+            disputes=[Dispute.of(dispute) for dispute in details.disputes],
         )
 
 

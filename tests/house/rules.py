@@ -353,7 +353,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "cli.cases.cases_resolve": "options of a command",
     "simulator.stripe.params.__init__": "the fields of Stripe's error",
     "web.api.payments.list_payments": "query parameters",
-    "web.api.practice.for_currency": "query parameters",
+    "web.api.provider_configs.choose_provider": "query parameters",
     "web.console.payments.sought": "query parameters",
 }
 # To be shortened; nothing is added here.

@@ -6,8 +6,9 @@ The worker continues its lookups all the while. Nothing here changes money.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
 from polytill.domain.clock import wire_time
@@ -38,28 +39,44 @@ UNDERSTOOD = NOT_NOW | {Reason.not_found, Reason.config}
 PENDING_AFTER = timedelta(days=3)
 
 
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """An outcome as a unit settles it. ``is_lookup``: a lookup found it, and no other writer changed the state since.
+    ``resolves``: the case that the same unit already resolves, as staff decided."""
+
+    outcome: Outcome
+    is_lookup: bool
+    resolves: OperatorCase | None = None
+
+
+class _CaseStep(Enum):
+    """What a unit does about the case of an unknown outcome."""
+
+    close = "close"
+    open = "open"
+    nothing = "nothing"
+
+
+def _step(is_known: bool, is_long: bool) -> _CaseStep:
+    """Close a case once the outcome is known; open one if it has been unknown for long."""
+    return _CaseStep.close if is_known else _CaseStep.open if is_long else _CaseStep.nothing
+
+
 async def noted_refund(
-    practice: Practice,
-    payment: Payment,
-    refund: Refund,
-    outcome: Outcome,
-    is_known: bool,
-    asked: bool,
-    decided: OperatorCase | None,
+    practice: Practice, payment: Payment, refund: Refund, observed: Observed, is_known: bool
 ) -> Callable[[Unit], None]:
     """The step that opens or closes a refund's case, for the unit that settles the refund.
 
-    ``is_known``: the refund's state changes now. ``asked``: a lookup did not change the state. ``decided``: a case that
-    the same unit already resolves, as staff decided. If the outcome was learned meanwhile, the unit must be ``Stale``:
-    its case would be pointless and never close.
+    ``is_known``: the refund's state changes now. If the outcome was learned meanwhile, the unit must be ``Stale``: its
+    case would be pointless and never close.
     """
-    now = practice.now()
-    if refund.state is RefundState.unknown and (is_known or asked):
+    now, outcome, resolves = practice.now(), observed.outcome, observed.resolves
+    if refund.state is RefundState.unknown and (is_known or observed.is_lookup):
         is_long = now - refund.updated_at >= UNRESOLVED_AFTER
         said = refund_with_last_words(refund, outcome, now)
         detail = await _evidence_of(practice.db, said, "refund", refund.updated_at, now) if is_long else {}
-        return await _noted(practice, payment, refund.id, detail, is_known, is_long, decided)
-    if refund.state is not RefundState.pending or not (is_known or asked):
+        return await _noted(practice, payment, refund.id, detail, _step(is_known, is_long), resolves)
+    if refund.state is not RefundState.pending or not (is_known or observed.is_lookup):
         return lambda _: None
     subject = f"{refund.id}:unclear"
     if is_unclear(outcome) and not is_known:
@@ -67,9 +84,9 @@ async def noted_refund(
         since = said.unclear_since or now
         is_long = now - since >= UNCLEAR_AFTER
         detail = await _evidence_of(practice.db, said, "refund", since, now) if is_long else {}
-        return await _noted(practice, payment, subject, detail, False, is_long)
+        return await _noted(practice, payment, subject, detail, _step(False, is_long))
     understood = refund.unclear_since is not None and (is_known or not isinstance(outcome, Unknown | NotSent))
-    return await _noted(practice, payment, subject, {}, understood, False, decided)
+    return await _noted(practice, payment, subject, {}, _step(understood, False), resolves)
 
 
 async def noted_operation(
@@ -81,7 +98,7 @@ async def noted_operation(
     detail = (
         await _evidence_of(practice.db, after, "operation", before.created_at, now) if is_long and not is_known else {}
     )
-    return await _noted(practice, payment, before.id, detail, is_known, is_long)
+    return await _noted(practice, payment, before.id, detail, _step(is_known, is_long))
 
 
 def is_unclear(outcome: Outcome) -> bool:
@@ -126,38 +143,31 @@ def schedule_lookup(now: datetime, next_at: datetime | None, unclear_since: date
 
 
 async def noted_attempt(
-    practice: Practice,
-    payment: Payment,
-    attempt: Attempt,
-    becomes: Attempt | None,
-    outcome: Outcome,
-    asked: bool,
-    decided: OperatorCase | None,
+    practice: Practice, payment: Payment, attempt: Attempt, becomes: Attempt | None, observed: Observed
 ) -> Callable[[Unit], None]:
-    """``noted_refund`` for an attempt that becomes ``becomes`` (None: no change). ``asked``: a lookup did not change
-    the state. A pending attempt gets a case, too: three days after its payment was due, or if the provider's answers
-    cannot be understood for most of an hour."""
+    """``noted_refund`` for an attempt that becomes ``becomes`` (None: no change). A pending attempt gets a case, too:
+    three days after its payment was due, or if the provider's answers cannot be understood for most of an hour."""
     now, is_known = practice.now(), becomes is not None and becomes.state is not attempt.state
+    outcome, asked, resolves = observed.outcome, observed.is_lookup, observed.resolves
     if attempt.state is AttemptState.unknown and (is_known or asked):
         said = with_last_words(attempt, outcome, now)
         is_long = now - attempt.updated_at >= UNRESOLVED_AFTER
         detail = _evidence(said, attempt.updated_at, now)
-        return await _noted(practice, payment, attempt.id, detail, is_known, is_long, decided)
+        return await _noted(practice, payment, attempt.id, detail, _step(is_known, is_long), resolves)
     if attempt.state in MAY_BE_UNCLEAR and asked and is_unclear(outcome) and becomes is None:
         said = with_last_words(attempt, outcome, now)
         since = said.unclear_since or now
-        return await _noted(
-            practice, payment, f"{attempt.id}:unclear", _evidence(said, since, now), False, now - since >= UNCLEAR_AFTER
-        )
+        step = _step(False, now - since >= UNCLEAR_AFTER)
+        return await _noted(practice, payment, f"{attempt.id}:unclear", _evidence(said, since, now), step)
     understood = attempt.unclear_since is not None and (is_known or not isinstance(outcome, Unknown | NotSent))
     subject = f"{attempt.id}:unclear"
-    steps = [await _noted(practice, payment, subject, {}, True, False, decided)] if understood else []
+    steps = [await _noted(practice, payment, subject, {}, _CaseStep.close, resolves)] if understood else []
     if attempt.state is AttemptState.pending and (is_known or asked):
         is_long = now - (payment.expires_at or attempt.created_at) >= PENDING_AFTER
         # In addition to the case of an earlier lost answer, which has ended.
         detail = _evidence(attempt, attempt.updated_at, now)
         subject = f"{attempt.id}:pending"
-        steps.append(await _noted(practice, payment, subject, detail, is_known, is_long, decided))
+        steps.append(await _noted(practice, payment, subject, detail, _step(is_known, is_long), resolves))
 
     def add(unit: Unit) -> None:
         for step in steps:
@@ -208,19 +218,19 @@ async def _noted(
     payment: Payment,
     subject: str,
     detail: dict[str, Any],
-    is_known: bool,
-    is_long: bool,
-    decided: OperatorCase | None = None,
+    step: _CaseStep,
+    resolves: OperatorCase | None = None,
 ) -> Callable[[Unit], None]:
     now = practice.now()
+    is_known = step is _CaseStep.close
     known = await cases.listed(practice.db, kind=CaseKind.unresolved, subject=subject) if is_known else []
     # A unit must write each row once: of two writes PostgreSQL keeps one.
-    known = [case for case in known if decided is None or case.id != decided.id]
+    known = [case for case in known if resolves is None or case.id != resolves.id]
 
     def add(unit: Unit) -> None:
         for case in known:
             cases.close(unit, case, {"action": CaseResolution.found_out}, "provider", now)
-        if not is_known and is_long:
+        if step is _CaseStep.open:
             record_event(
                 practice.context,
                 unit,

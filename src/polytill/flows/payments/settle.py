@@ -24,7 +24,7 @@ from polytill.flows.payments.decide import Verdict, decide
 from polytill.flows.payments.ended_attempts import as_closed
 from polytill.flows.payments.settle_attempt import schedule_next_lookup, timed
 from polytill.flows.provider_messages import messages_of
-from polytill.flows.unresolved import is_unclear, noted_attempt
+from polytill.flows.unresolved import Observed, is_unclear, noted_attempt
 from polytill.providers.outcomes import Succeeded
 from polytill.storage import attempts, audit, cases, ledger, payment_identifiers, payments
 from polytill.storage.attempts import Attempt
@@ -88,9 +88,8 @@ class _Writing:
         may_be_old = self.finding.may_be_old(self.read, attempt)
         against = await contradictions.against_staff(practice, payment, attempt, outcome, may_be_old)
         # Read before the unit starts, so that an exception here leaves no work open.
-        queue = await noted_attempt(
-            practice, payment, attempt, verdict.attempt, outcome, is_lookup, self.steps.resolves
-        )
+        observed = Observed(outcome, is_lookup, self.steps.resolves)
+        queue = await noted_attempt(practice, payment, attempt, verdict.attempt, observed)
         named = await named_by_outcome(practice.context, attempt, outcome)
         self.now = now = practice.now()
         unit = Unit()

@@ -33,7 +33,7 @@ from polytill.flows.provider_calls import OTHER_ACCOUNT
 from polytill.flows.provider_messages import messages_of
 from polytill.flows.refunds.write import OUTCOME_OPEN, _keep, _move, _with, decide_refund
 from polytill.flows.schedule import next_lookup
-from polytill.flows.unresolved import is_unclear, noted_refund
+from polytill.flows.unresolved import Observed, is_unclear, noted_refund
 from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
 from polytill.storage import attempts, audit, payments, refunds
@@ -101,9 +101,8 @@ class _Writing:
             against = await contradictions.refund_against_staff(practice.db, refund, outcome, state)
         if against is not None and contradictions.was_never_made(refund, outcome):
             self.state = state = None  # staff decided that it was made, and that is never reversed
-        queue = await noted_refund(
-            practice, payment, refund, outcome, state is not None, is_lookup, self.steps.resolves
-        )
+        observed = Observed(outcome, is_lookup, self.steps.resolves)
+        queue = await noted_refund(practice, payment, refund, observed, state is not None)
         contradictions.contradict(practice.context, unit, payment, against)
         self._open_cases(unit)
         if state is None:

@@ -359,18 +359,11 @@ MANY_PARAMETERS: dict[str, str] = {
 # To be shortened; nothing is added here.
 STILL_TOO_MANY = frozenset(
     {
-        "flows.events.open_currency_case",
-        "flows.events.record_practice_event",
-        "flows.payments.capture_cancel._begin",
-        "flows.payments.capture_cancel._capture",
-        "flows.payments.capture_cancel.capture",
         "flows.payments.manual.confirm_manual_payment",
         "flows.payments.settle._write_attempt",
         "flows.payments.settle._write_books",
         "flows.payments.settle.settle",
         "flows.payments.settle_attempt.timed",
-        "flows.refunds.create._create_refund",
-        "flows.refunds.create.create_refund",
         "flows.refunds.settle._adopt",
         "flows.refunds.write._move",
         "flows.webhooks.receive.apply_dispute",

@@ -16,11 +16,13 @@ from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice
+from polytill.providers.contract import DisputeFact, RefundFact
 from polytill.storage import cases, event_deliveries, events
 from polytill.storage.databases import Writes
 from polytill.storage.events import Event
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
+from polytill.storage.webhook_events import WebhookEvent
 
 
 def record_event(
@@ -42,24 +44,16 @@ def record_event(
         "currency": payment.currency,
         **(data or {}),
     }
-    record_practice_event(
-        context, unit, payment.practice_id, payment.environment, type_, content, payment.id, unless_case
-    )
+    of, now = (payment.practice_id, payment.environment), context.world.now()
+    events.append(unit, Event(new_id(context.world), *of, type_, payment.id, content, now), unless_case)
 
 
 def record_practice_event(
-    context: Context,
-    unit: Writes,
-    practice_id: int,
-    environment: Environment,
-    type_: EventType,
-    data: dict[str, Any],
-    payment_id: str | None = None,
-    unless_case: tuple[CaseKind, str] | None = None,
+    practice: Practice, unit: Writes, environment: Environment, type_: EventType, data: dict[str, Any]
 ) -> None:
-    """Add an event of a practice to the unit that makes it true."""
-    event = Event(new_id(context.world), practice_id, environment, type_, payment_id, data, context.world.now())
-    events.append(unit, event, unless_case)
+    """Add an event of a practice that is about no payment to the unit that makes it true."""
+    name = new_id(practice.context.world)
+    events.append(unit, Event(name, practice.id, environment, type_, None, data, practice.now()))
 
 
 def open_case(
@@ -79,13 +73,36 @@ def open_case(
     )
 
 
+def is_other_currency(payment: Payment, fact: RefundFact | DisputeFact) -> bool:
+    """Whether a fact is in another currency than its payment: then nothing of it can be booked."""
+    amount = _amount_of(fact)
+    return amount is not None and amount.currency != payment.currency
+
+
 def open_currency_case(
-    context: Context, unit: Writes, payment: Payment, name: str, told: Money, state: str, **more: Any
+    context: Context,
+    unit: Writes,
+    payment: Payment,
+    fact: RefundFact | DisputeFact,
+    webhook: WebhookEvent | None = None,
 ) -> None:
-    """Open a review case for a refund or dispute in a currency other than its payment's: nothing of it is booked."""
-    provider = {"amount": told.minor, "currency": told.currency, "state": state}
-    detail = {**more, "id": name, "expected": payment.currency, "provider": provider}
-    open_case(context, unit, payment, CaseKind.currency_mismatch, f"{payment.id}:{name}:{told.currency}", detail)
+    """Open a review case for a refund or dispute in a currency other than its payment's. ``webhook``: the one that
+    reported it, if it is parked."""
+    amount = _amount_of(fact)
+    assert amount is not None
+    match fact:
+        case RefundFact():
+            name = fact.provider_refund_id or fact.reference or "total"
+        case DisputeFact():
+            name = fact.provider_dispute_id
+    provider = {"amount": amount.minor, "currency": amount.currency, "state": fact.state}
+    of_webhook = {"event": webhook.id, "type": webhook.event_type} if webhook else {}
+    detail = {**of_webhook, "id": name, "expected": payment.currency, "provider": provider}
+    open_case(context, unit, payment, CaseKind.currency_mismatch, f"{payment.id}:{name}:{amount.currency}", detail)
+
+
+def _amount_of(fact: RefundFact | DisputeFact) -> Money | None:
+    return (fact.amount or fact.total) if isinstance(fact, RefundFact) else fact.amount
 
 
 async def forward(practice: Practice) -> int:

@@ -13,13 +13,14 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
 from polytill.flows.command import Command
+from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.finding import AddSteps, ExtraSteps, Finding, FindingKind
 from polytill.flows.handlers import check_amount, required_handler
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import charges_at_once, unless_stale
 from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
-from polytill.flows.payments.settle import TRIES, settle
+from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import call_for
 from polytill.flows.provider_messages import messages_of
 from polytill.flows.schedule import after_sent, next_lookup
@@ -69,18 +70,14 @@ async def _once(
 ) -> PaymentDetails:
     """Decide again if the payment changed while its operation was being stored. Of two concurrent requests under one
     key, the second may see the effect of the first before it sees the key: that is a repeat, not a conflict."""
-    for _ in range(TRIES):
-        try:
-            return await ask()
-        except Stale:
-            continue
-        except Conflict:
-            practice, payment = await find(context, practice_id, payment_id)
-            replayed = await _replayed(practice.db, payment, command)
-            if replayed is None:
-                raise
-            return replayed
-    raise Stale
+    try:
+        return await until_committed(ask)
+    except Conflict:
+        practice, payment = await find(context, practice_id, payment_id)
+        replayed = await _replayed(practice.db, payment, command)
+        if replayed is None:
+            raise
+        return replayed
 
 
 async def _capture(

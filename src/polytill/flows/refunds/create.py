@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 
-from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
+from polytill.domain.errors import Conflict, Duplicate, NotFound, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import MAX_MINOR, Money
 from polytill.domain.states import REFUND_RESERVES, RefundOrigin, RefundState
 from polytill.flows.command import Command
+from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice
 from polytill.flows.finding import Finding
 from polytill.flows.handlers import check_amount, handler_for, required_handler
@@ -17,7 +18,6 @@ from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.create import current_attempt, find
 from polytill.flows.payments.customers import unless_blank
 from polytill.flows.payments.returned_amounts import refundable, undisputed
-from polytill.flows.payments.settle import TRIES
 from polytill.flows.provider_calls import call_for
 from polytill.flows.refunds.settle import settle_refund
 from polytill.flows.schedule import after_sent
@@ -57,22 +57,22 @@ async def create_refund(
     """
     request = replace(request, reason=unless_blank(request.reason))
     command = command.about("refund", payment_id, request.amount, request.reason)
-    for _ in range(TRIES):
+
+    async def decide() -> tuple[Refund, bool]:
         practice, payment = await find(context, practice_id, payment_id)
         known = await refunds.by_key(practice.db, command.key)
         if known is not None:
             return _replayed(known, command), True
         try:
             return await _create_refund(practice, payment, request, command)
-        except Stale:
-            continue
         except Conflict:
             # Of two concurrent requests under one key, the second may see the first one's reservation before its key.
             known = await refunds.by_key(practice.db, command.key)
             if known is None:
                 raise
             return _replayed(known, command), True
-    raise Stale
+
+    return await until_committed(decide)
 
 
 async def _create_refund(

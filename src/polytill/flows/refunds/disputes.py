@@ -16,7 +16,7 @@ from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeKind, DisputeReason, DisputeState
 from polytill.flows.commits import ANOTHER_WAS_FIRST, until_committed
 from polytill.flows.context import Context, Practice, log
-from polytill.flows.events import open_case, open_currency_case, record_event
+from polytill.flows.events import is_other_currency, open_case, open_currency_case, record_event
 from polytill.flows.finding import AddSteps, Finding
 from polytill.flows.payments import returned_amounts, reversals
 from polytill.flows.payments.create import current_attempt
@@ -91,8 +91,8 @@ async def apply_dispute_fact(
         fresh = await payments.by_id(practice.db, payment.id)
         assert fresh is not None
         unit = Unit()
-        if fact.amount is not None and fact.amount.currency != fresh.currency:
-            open_currency_case(practice.context, unit, fresh, fact.provider_dispute_id, fact.amount, fact.state)
+        if is_other_currency(fresh, fact):
+            open_currency_case(practice.context, unit, fresh, fact)
         elif still_holds:
             await _write(practice, unit, fresh, attempt, before, finding)
         elif before is not None and fact.state != DisputeState.open:

@@ -23,7 +23,7 @@ from polytill.domain.states import (
     RefundState,
 )
 from polytill.flows.context import Practice, log
-from polytill.flows.events import open_case, open_currency_case
+from polytill.flows.events import is_other_currency, open_case, open_currency_case
 from polytill.flows.finding import NO_STEPS, AddSteps, ExtraSteps, Finding
 from polytill.flows.payments import contradictions, returned_amounts, reversals
 from polytill.flows.payments.create import current_attempt
@@ -241,11 +241,9 @@ async def apply_refund_fact(
         fresh = await payments.by_id(practice.db, payment.id)
         assert fresh is not None
         fact = await reversals.as_it_stands(practice.db, attempt, fact)
-        told = fact.amount or fact.total
-        if told is not None and told.currency != fresh.currency:
-            name = fact.provider_refund_id or fact.reference or "total"
+        if is_other_currency(fresh, fact):
             unit = Unit()
-            open_currency_case(practice.context, unit, fresh, name, told, fact.state)
+            open_currency_case(practice.context, unit, fresh, fact)
             also(unit)
             await practice.db.commit(unit)
             return []

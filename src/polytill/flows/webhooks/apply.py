@@ -10,7 +10,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment, EventState
 from polytill.flows.context import Context, Practice
-from polytill.flows.events import open_currency_case, record_practice_event
+from polytill.flows.events import is_other_currency, open_currency_case, record_practice_event
 from polytill.flows.finding import AddSteps
 from polytill.flows.identifiers import attempt_of
 from polytill.providers.contract import DisputeFact, Fact, RefundFact, WebhookResult
@@ -71,9 +71,7 @@ def mark_parked(practice: Practice, event: WebhookEvent, reason: str | None, pay
                 "eventType": event.event_type,
                 "reason": reason,
             }
-            record_practice_event(
-                practice.context, unit, practice.id, event.environment, EventType.webhook_parked, told
-            )
+            record_practice_event(practice, unit, event.environment, EventType.webhook_parked, told)
 
     return park
 
@@ -88,17 +86,11 @@ async def in_other_currency(
     practice: Practice, event: WebhookEvent, payment: Payment, fact: RefundFact | DisputeFact
 ) -> bool:
     """Whether a fact is in another currency than its payment. If so, parks the webhook with a case; nothing is booked."""
-    if isinstance(fact, RefundFact):
-        told, name = fact.amount or fact.total, fact.provider_refund_id or fact.reference or "total"
-    else:
-        told, name = fact.amount, fact.provider_dispute_id
-    if told is None or told.currency == payment.currency:
+    if not is_other_currency(payment, fact):
         return False
 
     def also(unit: Unit) -> None:
-        open_currency_case(
-            practice.context, unit, payment, name, told, fact.state, event=event.id, type=event.event_type
-        )
+        open_currency_case(practice.context, unit, payment, fact, event)
 
     await finish(practice, event, EventState.parked, "currency_mismatch", payment.id, also)
     return True

@@ -368,7 +368,7 @@ STILL_TOO_MANY = frozenset(
         "flows.refunds.write._move",
         "flows.webhooks.receive.apply_dispute",
         "flows.webhooks.refunds.apply_refund",
-        "storage.webhook_events.open_case",
+        "storage.cases.open_case",
     }
 )
 

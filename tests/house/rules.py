@@ -360,13 +360,9 @@ MANY_PARAMETERS: dict[str, str] = {
 STILL_TOO_MANY = frozenset(
     {
         "flows.payments.manual.confirm_manual_payment",
-        "flows.payments.settle._write_attempt",
-        "flows.payments.settle._write_books",
-        "flows.payments.settle.settle",
         "flows.payments.settle_attempt.timed",
         "flows.refunds.settle._adopt",
         "flows.refunds.write._move",
-        "flows.webhooks.receive.apply_dispute",
         "flows.webhooks.refunds.apply_refund",
         "storage.cases.open_case",
     }

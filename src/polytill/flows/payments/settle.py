@@ -155,7 +155,9 @@ class _Writing:
             **messages_of(self.finding.outcome),
         }
         if self.verdict.change is not None:
-            log.info("payment_settled", before=self.payment.status.value, after=self.verdict.change.status.value, **told)
+            log.info(
+                "payment_settled", before=self.payment.status.value, after=self.verdict.change.status.value, **told
+            )
         elif is_unclear(self.finding.outcome):
             log.warning("attempt_not_understood", **told)
         elif self.verdict.attempt is not None:

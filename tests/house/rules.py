@@ -349,6 +349,7 @@ MAX_PARAMETERS = 6
 # At most ten functions have more, each with its reason. Group parameters into values that mean something instead.
 MANY_PARAMETERS: dict[str, str] = {
     "app.create_practice": "options of the public API, all named",
+    "app.list": "filters of the public API, all named",
     "app.refund": "options of the public API, all named",
     "cli.cases.cases_resolve": "options of a command",
     "simulator.stripe.params.__init__": "the fields of Stripe's error",

@@ -76,9 +76,7 @@ async def _answered(caller: Caller, found: PaymentDetails, status: int = 200) ->
     is_new = status == 201 and not found.replayed
     operations = [] if is_new else await storage_operations.of_payment(practice.db, found.payment.id)
     public_key = await public_key_of(practice, found)
-    body = models.Payment.with_details(
-        practice, found, models.Details(public_key, kept, books, disputed, operations)
-    )
+    body = models.Payment.with_details(practice, found, models.Details(public_key, kept, books, disputed, operations))
     return respond(body, status, headers)
 
 

@@ -20,7 +20,7 @@ from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import catalog, credentials, provider_configs
-from polytill.flows.admin.practices import create_practice
+from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.owner_setup import migrate_owner
 from polytill.settings import Settings
 from polytill.storage.provider_configs import Configuration
@@ -106,7 +106,7 @@ async def prepare(folder: Path, postgres_url: str | None, provider_port: int, pr
         for code in ("paystack", "flutterwave"):
             await catalog.change(till.context, code, base, None, "benchmark")
         for number in range(practices):
-            entry, key = await create_practice(till.context, f"Practice {number + 1}", "NGN", "default", "benchmark")
+            entry, key = await create_practice(till.context, NewPractice(f"Practice {number + 1}", "NGN"), "benchmark")
             saved = await _configure(till, entry.id)
             ground.practices.append(Practice(entry.id, key, entry.database_name, saved.hook_token))
     return ground

@@ -36,7 +36,7 @@ from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import catalog, credentials, provider_configs
-from polytill.flows.admin.practices import create_practice
+from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.flows.provider_calls import hook_url
 from polytill.owner_setup import migrate_owner
 from polytill.settings import Settings
@@ -253,7 +253,7 @@ async def house(folder: Path, owner: PostgresServer, first: PostgresServer, seco
 
 
 async def _practice(till: Polytill, made: House, code: str) -> None:
-    entry, key = await create_practice(till.context, f"Practice with {code}", "NGN", "default", "benchmark")
+    entry, key = await create_practice(till.context, NewPractice(f"Practice with {code}", "NGN"), "benchmark")
     given = TEST_KEYS[code]
     account, signed_with = given["secretKey"], given.get("webhookSecret", given["secretKey"])
     keys = credentials.Keys(

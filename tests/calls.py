@@ -25,9 +25,8 @@ async def create_practice(
     external_id: str | None = None,
 ) -> tuple[PracticeEntry, str]:
     """A practice's directory entry and its first key."""
-    return await practices.create_practice(
-        till.context, name, currency, cluster, "test", country=country, time_zone=time_zone, external_id=external_id
-    )
+    new = practices.NewPractice(name, currency, cluster, country, time_zone, external_id)
+    return await practices.create_practice(till.context, new, "test")
 
 
 async def pay(

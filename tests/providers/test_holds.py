@@ -20,7 +20,7 @@ from polytill.domain.errors import Conflict, Invalid
 from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import cancel
 from polytill.simulator.stripe import payments
-from polytill.simulator.stripe.payments import Context
+from polytill.simulator.stripe.payments import Desk
 from polytill.storage.payments import Payment
 
 HELD = 9_000
@@ -127,7 +127,7 @@ async def test_an_overcapture_in_the_dashboard_waits_for_a_person(holds: MoneySc
     payment = await holds.paid(HELD, capture="manual")
     hold, more = holds.transaction(payment), HELD + 500
     if holds.code == "stripe":
-        context = Context(holds.wire.network, holds.account, "http://stripe.example")
+        context = Desk(holds.wire.network, holds.account, "http://stripe.example")
         payments._take(context, hold, more)
         context.emit_charge("captured", hold)
         context.emit_intent("succeeded", hold)

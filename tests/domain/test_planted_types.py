@@ -27,6 +27,7 @@ PLANTED = {
     ),
     "an unknown state of a dispute": ("DisputeState", "src/polytill/domain/states.py", '    lost = "lost"\n'),
     "an unknown origin of a refund": ("RefundOrigin", "src/polytill/domain/states.py", '    provider = "provider"\n'),
+    "an unknown source of an outcome": ("Source", "src/polytill/domain/sources.py", '    customer = "customer"\n'),
 }
 
 # In two parts, so that this file does not count as a test of it.

@@ -24,6 +24,7 @@ from simulation.judged import (
 
 from polytill.domain.event_types import EventType
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution, CaseState
+from polytill.domain.sources import Source
 from polytill.domain.states import ApiKeyKind, DisputeState, RefundOrigin
 from polytill.flows.admin.practices import KEY_PREFIXES
 from polytill.flows.payments.returned_amounts import REFUNDED_BY
@@ -164,6 +165,11 @@ PLACES: list[Place] = [
     Place(CaseKind, "tests (no test has such a case)", quoted_in("tests/", CaseKind), is_exact=False),
     *texts(CaseResolution, "resolution"),
     Place(CaseResolution, "src/polytill/flows (nothing ends a case in this way)", written_in(FLOWS, CaseResolution)),
+    # ── Sources ──
+    *texts(Source, "source", is_exact=False),
+    Place(Source, "docs/api.md, the table of actors", table("docs/api.md", "**`actor`** of a line:"), is_exact=False),
+    Place(Source, "src/polytill/flows (no outcome has this source)", written_in(FLOWS, Source)),
+    Place(Source, "tests (no test has this source)", quoted_in("tests/", Source), is_exact=False),
     # ── Refunds and disputes ──
     Place(RefundOrigin, "storage/migrations/practice, CHECK of refunds.origin", checked("refunds.origin")),
     Place(RefundOrigin, "docs/events.md, the table of origins", table("docs/events.md", "**`origin`** of a refund:")),

@@ -78,7 +78,7 @@ async def test_a_payment_that_reached_nobody_is_tried_again(shared: Installation
     await practice.act(payment["attempts"][-1]["reference"])
     assert await _back(shared, made) == f"{path}?back=paid"
     lines = (await practice.call("GET", f"/audit-log?subject={made['id']}")).body
-    assert [line["actor"] for line in lines if line["action"] == "payment.tried_again"] == ["payer"]
+    assert [line["actor"] for line in lines if line["action"] == "payment.tried_again"] == ["customer"]
 
 
 async def test_the_retry_prefers_whom_it_has_not_tried(shared: Installation) -> None:

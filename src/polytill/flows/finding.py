@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from polytill.domain.sources import Source
 from polytill.domain.states import ATTEMPT_CLOSED, REFUNDED_NOTHING, AttemptState
 from polytill.providers.outcomes import NeedsAction, NotSent, Outcome, Succeeded
 from polytill.storage.attempts import Attempt
@@ -26,11 +27,10 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An outcome about an attempt or a refund, where it comes from (``answer``, ``webhook``, ``lookup``, ``staff``,
-    ``expiry``, ``payer`` or ``provider``), and its kind."""
+    """An outcome about an attempt or a refund, where it comes from, and its kind."""
 
     outcome: Outcome
-    source: str
+    source: Source
     kind: FindingKind = FindingKind.fact
 
     def still_holds(self, read: Attempt | Refund, now: Attempt | Refund) -> bool:
@@ -47,11 +47,11 @@ class Finding:
 
     def is_new_lookup(self, read: Attempt | Refund, now: Attempt | Refund) -> bool:
         """Whether it counts as a lookup of the row: it was looked up, and no other writer has changed the state."""
-        return self.source == "lookup" and now.state is read.state
+        return self.source == Source.lookup and now.state is read.state
 
     def may_be_old(self, read: Attempt | Refund, now: Attempt | Refund) -> bool:
         """Whether it may have been true at an earlier time: a webhook, or another writer has changed the state."""
-        return self.source == "webhook" or now.state is not read.state
+        return self.source == Source.webhook or now.state is not read.state
 
     def with_outcome(self, outcome: Outcome) -> Finding:
         """The same finding with another outcome."""
@@ -65,7 +65,7 @@ class Finding:
             return False
         if isinstance(self.outcome, NotSent):
             return not has_moved  # others have looked it up since, which may have repeated the call
-        if isinstance(self.outcome, NeedsAction) and self.source != "answer":
+        if isinstance(self.outcome, NeedsAction) and self.source != Source.answer:
             # It may be about a step that the payer has completed since.
             was_asked = read.state is AttemptState.needs_action
             return not was_asked or (read.state, read.next_action) == (now.state, now.next_action)

@@ -11,6 +11,7 @@ from functools import partial
 from polytill.domain.errors import Conflict, Duplicate, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
+from polytill.domain.sources import Source
 from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.commits import until_committed
@@ -220,7 +221,7 @@ async def _end_here(
     practice: Practice, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
 ) -> PaymentDetails:
     """Cancel a payment that no customer has started to pay. Declined if one has started since the lookup."""
-    finding = Finding(outcome, "answer", FindingKind.conclusion)
+    finding = Finding(outcome, Source.answer, FindingKind.conclusion)
     payment, attempt = await settle(practice, payment, attempt, finding)
     with suppress(Stale):  # a worker has already ended the operation
         await _end(practice, payment, attempt, operation)
@@ -287,7 +288,7 @@ async def _settle(
         queue(unit)
 
     # A call that was not sent, or whose outcome is unknown, proves nothing about the payment itself.
-    fact = Finding(Unknown(Reason.timeout) if isinstance(outcome, NotSent | Unknown) else outcome, "answer")
+    fact = Finding(Unknown(Reason.timeout) if isinstance(outcome, NotSent | Unknown) else outcome, Source.answer)
     try:
         payment, _ = await settle(practice, payment, attempt, fact, ExtraSteps(also))
     except Stale:

@@ -13,6 +13,7 @@ from polytill.domain.event_types import EventType
 from polytill.domain.identifiers import IdentifierKind, identifier_key
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
+from polytill.domain.sources import Source
 from polytill.domain.states import (
     ATTEMPT_CLOSED,
     OPERATION_OPEN,
@@ -250,7 +251,7 @@ async def _adopt(practice: Practice, attempt: Attempt, named: str, response: obj
     now = practice.now()
     staff_decisions.rename(unit, attempt, named)
     payment_identifiers.insert(unit, attempt, found, now)
-    audit.append(unit, now, "provider", "payment.transaction_named", attempt.payment_id, {"transaction": named})
+    audit.append(unit, now, Source.provider, "payment.transaction_named", attempt.payment_id, {"transaction": named})
     await practice.db.commit(unit)
     fresh = await attempts.by_id(practice.db, attempt.id)
     assert fresh is not None

@@ -13,6 +13,7 @@ from polytill.domain.identifiers import Identifiers, new_number
 from polytill.domain.ids import address, new_id
 from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
+from polytill.domain.sources import Source
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.commits import until_committed
@@ -210,7 +211,7 @@ async def attempt_in_turn(
         if number < len(ranked) and _may_fail_over(outcome):
             successor = new_attempt(practice.context, payment, ranked[number], attempt.number + 1, practice.now())
         steps = ExtraSteps(successor=successor)
-        payment, attempts[-1] = await settle(practice, payment, attempt, Finding(outcome, "answer"), steps)
+        payment, attempts[-1] = await settle(practice, payment, attempt, Finding(outcome, Source.answer), steps)
         if successor is None:
             break
         if await storage_attempts.by_id(practice.db, successor.id) is None:

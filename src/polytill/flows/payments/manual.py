@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from polytill.domain.errors import Conflict, Stale, invalid
 from polytill.domain.money import Money
+from polytill.domain.sources import Source
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows.context import Context
 from polytill.flows.finding import ExtraSteps, Finding, FindingKind
@@ -41,7 +42,7 @@ async def confirm_manual_payment(
     money = Money(amount, payment.currency)
     seen = {"note": note, "proof": proof, "confirmedBy": actor}
     said = Succeeded(money, attempt.id, fee=Money(0, payment.currency), response=seen)
-    finding = Finding(said, "staff", FindingKind.conclusion)
+    finding = Finding(said, Source.staff, FindingKind.conclusion)
 
     def also(unit: Unit) -> None:
         detail = {"attempt": attempt.id, "amount": amount, "note": note, "proof": proof}

@@ -22,6 +22,7 @@ from typing import Any
 
 from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
+from polytill.domain.sources import Source
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeState, RefundOrigin
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
@@ -281,4 +282,4 @@ async def follow_case(
     by_facts = known.detail.get("resolution", {}).get("action") == BY_FACTS["action"]
     if holds and (by_facts or any(known.detail.get(name) != value for name, value in detail.items())):
         cases.reopen(unit, known, detail)
-        audit.append(unit, now, "provider", "case.reopened", known.id, {"kind": kind})
+        audit.append(unit, now, Source.provider, "case.reopened", known.id, {"kind": kind})

@@ -14,6 +14,7 @@ from polytill.domain.errors import Conflict, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
+from polytill.domain.sources import Source
 from polytill.flows import provider_calls
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.handlers import handler_for
@@ -196,7 +197,7 @@ async def detach_due(practice: Practice) -> int:
             continue
         now = practice.now()
         saved_methods.detached(unit, one, ended.state, ended.code, now)
-        audit.append(unit, now, "provider", f"saved_method.{ended.state}", one.id, {"code": ended.code})
+        audit.append(unit, now, Source.provider, f"saved_method.{ended.state}", one.id, {"code": ended.code})
         if ended.state == "refused":  # nothing here can charge it, but it still exists at the provider
             cases.open_case(
                 unit,

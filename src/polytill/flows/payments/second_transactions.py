@@ -13,6 +13,7 @@ from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
+from polytill.domain.sources import Source
 from polytill.domain.states import AttemptState
 from polytill.flows.context import Practice
 from polytill.flows.events import record_event
@@ -37,7 +38,7 @@ def is_another(attempt: Attempt, fact: PaymentFact) -> bool:
 
 
 async def book(
-    practice: Practice, payment: Payment, attempt: Attempt, fact: PaymentFact, source: str
+    practice: Practice, payment: Payment, attempt: Attempt, fact: PaymentFact, source: Source
 ) -> Unknown | NotSent | None:
     """Look up the other transaction and book the result. Returns the outcome if the lookup failed, else None."""
     named, amount = fact.provider_transaction_id, Money(attempt.amount, attempt.currency)
@@ -72,7 +73,7 @@ async def book(
 
 
 async def _book_as_its_own(
-    practice: Practice, payment: Payment, attempt: Attempt, outcome: Succeeded, number: int, source: str
+    practice: Practice, payment: Payment, attempt: Attempt, outcome: Succeeded, number: int, source: Source
 ) -> None:
     """Store another transaction that paid an attempt's link as an attempt of its own, in the unit that books it. The
     provider does not know the new attempt's id, so lookups use the transaction's id alone."""

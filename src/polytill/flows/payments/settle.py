@@ -13,6 +13,7 @@ from datetime import datetime
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind
+from polytill.domain.sources import Source
 from polytill.domain.states import PaymentStatus
 from polytill.flows.context import Practice, log
 from polytill.flows.events import record_event
@@ -164,7 +165,7 @@ class _Writing:
             log.info("attempt_settled", **told)
 
 
-async def reopen(practice: Practice, payment: Payment, attempt: Attempt, source: str, also: AddSteps) -> Payment:
+async def reopen(practice: Practice, payment: Payment, attempt: Attempt, source: Source, also: AddSteps) -> Payment:
     """Try a failed payment again: store its next attempt. ``Stale`` if it is no longer failed, ``Duplicate`` if another
     task was first. The caller must know that every earlier attempt is closed for certain."""
     now = practice.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from polytill.domain.sources import Source
 from polytill.domain.states import DisputeKind, DisputeState
 from polytill.flows.context import Practice
 from polytill.flows.handlers import handler_for
@@ -61,7 +62,7 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: DisputeFa
     payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
     # A lost dispute about unknown money stays open, and is therefore listed again.
-    return await apply_dispute(practice, payment, attempt, DisputeFinding(fact, "lookup"), without_webhook)
+    return await apply_dispute(practice, payment, attempt, DisputeFinding(fact, Source.lookup), without_webhook)
 
 
 def _is_news(before: Dispute, fact: DisputeFact) -> bool:

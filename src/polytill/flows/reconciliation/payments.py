@@ -14,6 +14,7 @@ from typing import Any
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
+from polytill.domain.sources import Source
 from polytill.domain.states import AttemptState, Environment
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.finding import Finding
@@ -183,7 +184,7 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: PaymentFa
     payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
     if second_transactions.is_another(attempt, fact):
-        return await second_transactions.book(practice, payment, attempt, fact, "lookup") is None
+        return await second_transactions.book(practice, payment, attempt, fact, Source.lookup) is None
     if is_unclear(fact.outcome):
         await _looked_up(practice, payment, attempt, fact)  # the provider's words are stored, and a case opens in time
         return True
@@ -210,7 +211,7 @@ async def _looked_up(
         outcome = await fetched(practice, attempt, fact.provider_transaction_id)
         outcome = unless_stale(practice.db, payment, attempt, outcome)
         if not isinstance(outcome, Unknown | NotSent):
-            payment, settled = await settle(practice, payment, attempt, Finding(outcome, "lookup"))
+            payment, settled = await settle(practice, payment, attempt, Finding(outcome, Source.lookup))
             await receive.apply_after(practice, attempt, settled)
             return payment, settled
     payment = await lookup.refresh(practice, payment, attempt)

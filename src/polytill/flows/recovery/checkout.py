@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.secret import Secret
+from polytill.domain.sources import Source
 from polytill.domain.states import PaymentStatus
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice
@@ -184,7 +185,7 @@ async def _reopened(
     try:
         await _write_corrected(practice, payment, right)
         same_routes = partial(provider_configs.unchanged, known=snapshot.revision)
-        payment = await reopen(practice, right, attempt, "payer", same_routes)
+        payment = await reopen(practice, right, attempt, Source.customer, same_routes)
     except (Stale, Duplicate):  # another request was first, or the configurations have changed
         context.forget(practice_id)
         raise
@@ -239,7 +240,7 @@ async def _write_corrected(practice: Practice, payment: Payment, right: Payment)
     changed = [name for name in CUSTOMER_FIELDS if getattr(after, name) != getattr(before, name)]
     if right.method_details != payment.method_details and "phone" not in changed:
         changed.append("phone")
-    audit.append(unit, practice.now(), "payer", "payment.customer_corrected", payment.id, {"fields": changed})
+    audit.append(unit, practice.now(), Source.customer, "payment.customer_corrected", payment.id, {"fields": changed})
     await practice.db.commit(unit)
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from polytill.domain.money import Money
+from polytill.domain.sources import Source
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, ATTEMPT_WON, AttemptState, PaymentStatus
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.finding import ExtraSteps, Finding, FindingKind
@@ -66,7 +67,9 @@ NOT_CLOSABLE = frozenset({NOTHING_TO_CLOSE, NOT_SUPPORTED})
 _LINK_LOST = Declined(Reason.expired, True, "link_lost", "The provider's answer with the payment page was lost.")
 
 
-async def confirm(context: Context, practice_id: int, payment_id: str, source: str = "lookup") -> PaymentDetails:
+async def confirm(
+    context: Context, practice_id: int, payment_id: str, source: Source = Source.lookup
+) -> PaymentDetails:
     """Look up a payment at its provider now, and settle by the answer."""
     practice, payment = await find(context, practice_id, payment_id)
     attempts = await storage_attempts.of_payment(practice.db, payment_id)
@@ -98,12 +101,12 @@ async def _read(db: PracticeDb, payment_id: str) -> Payment:
     return payment
 
 
-async def refresh(practice: Practice, payment: Payment, attempt: Attempt, source: str = "lookup") -> Payment:
+async def refresh(practice: Practice, payment: Payment, attempt: Attempt, source: Source = Source.lookup) -> Payment:
     """Look up one attempt and settle by the answer; if its link was lost, start a new attempt."""
     return (await _refreshed(practice, payment, attempt, source))[0]
 
 
-async def _refreshed(practice: Practice, payment: Payment, attempt: Attempt, source: str) -> tuple[Payment, Outcome]:
+async def _refreshed(practice: Practice, payment: Payment, attempt: Attempt, source: Source) -> tuple[Payment, Outcome]:
     """Do what ``refresh`` does, and return the provider's outcome as well."""
     handler = await handler_for(practice.context, attempt)
     if handler is None:
@@ -136,10 +139,10 @@ async def _refreshed(practice: Practice, payment: Payment, attempt: Attempt, sou
     configuration = await configuration_of(practice, follows.config_id, follows.credential_version)
     assert configuration is not None  # this configuration was just used for the lookup
     answer = await start(practice, named.name, payment, follows, configuration)
-    return (await settle(practice, payment, follows, Finding(answer, "answer")))[0], answer
+    return (await settle(practice, payment, follows, Finding(answer, Source.answer)))[0], answer
 
 
-async def _before_lookup(practice: Practice, attempt: Attempt, source: str) -> tuple[Payment, Attempt]:
+async def _before_lookup(practice: Practice, attempt: Attempt, source: Source) -> tuple[Payment, Attempt]:
     """Read both rows again before the lookup: it may repeat the call, and the caller's rows may be old.
 
     An attempt whose call may still be running is marked unknown first. If that call then ends without reaching the
@@ -154,7 +157,7 @@ async def _before_lookup(practice: Practice, attempt: Attempt, source: str) -> t
 
 
 async def _settled(
-    practice: Practice, payment: Payment, attempt: Attempt, outcome: Outcome, source: str
+    practice: Practice, payment: Payment, attempt: Attempt, outcome: Outcome, source: Source
 ) -> tuple[Payment, Outcome]:
     told = PaymentFact(outcome, attempt.id, getattr(outcome, "provider_transaction_id", None))
     adopted = await contradictions.adopted(practice, attempt, told)
@@ -248,7 +251,7 @@ async def expire(practice: Practice, payment: Payment) -> Payment:
     """End a checkout that was not paid in time: look it up once more, close it at the provider if possible, cancel it."""
     for attempt in await storage_attempts.of_payment(practice.db, payment.id):
         if attempt.state is AttemptState.needs_action:
-            payment, outcome = await _refreshed(practice, payment, attempt, "lookup")
+            payment, outcome = await _refreshed(practice, payment, attempt, Source.lookup)
             if isinstance(outcome, Succeeded):
                 return payment  # paid, but with another amount than requested: a review case is open
             if isinstance(outcome, Unknown) and outcome.reason not in SAYS_NO_MORE:
@@ -271,7 +274,7 @@ async def expire(practice: Practice, payment: Payment) -> Payment:
             # Closed at the provider, or not closable: a late success would still be settled.
             outcome = Declined(Reason.expired, True, "expired", "Nobody paid in time.")
         kind = FindingKind.conclusion if concluded else FindingKind.fact
-        payment, _ = await settle(practice, payment, attempt, Finding(outcome, "expiry", kind))
+        payment, _ = await settle(practice, payment, attempt, Finding(outcome, Source.expiry, kind))
     return payment
 
 

@@ -16,6 +16,7 @@ from polytill.domain.errors import Conflict, FieldError, Invalid, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
+from polytill.domain.sources import Source
 from polytill.domain.text import visible
 from polytill.flows.context import Context, Practice
 from polytill.flows.finding import Finding
@@ -114,7 +115,7 @@ async def _pass_on(
     outcome = await call_for(practice, attempt, "continue_payment", params)
     if isinstance(outcome, Unknown):
         return await details_of(practice.db, await lookup.refresh(practice, payment, attempt))
-    finding = Finding(_forgetful(outcome, params.values), "answer")
+    finding = Finding(_forgetful(outcome, params.values), Source.answer)
     payment, _ = await settle(practice, payment, attempt, finding)
     return await details_of(practice.db, payment)
 

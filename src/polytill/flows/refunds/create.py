@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from polytill.domain.errors import Conflict, Duplicate, NotFound, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import MAX_MINOR, Money
+from polytill.domain.sources import Source
 from polytill.domain.states import REFUND_RESERVES, RefundOrigin, RefundState
 from polytill.flows.command import Command
 from polytill.flows.commits import until_committed
@@ -166,7 +167,7 @@ async def send(practice: Practice, payment: Payment, attempt: Attempt, refund: R
         refund.reason,
     )
     outcome = await call_for(practice, attempt, "refund_payment", params)
-    return await settle_refund(practice, refund, Finding(outcome, "answer"))
+    return await settle_refund(practice, refund, Finding(outcome, Source.answer))
 
 
 def _is_full(payment: Payment, attempt: Attempt, refund: Refund) -> bool:
@@ -174,13 +175,15 @@ def _is_full(payment: Payment, attempt: Attempt, refund: Refund) -> bool:
     return refund.amount == (attempt.amount if refund.returns_duplicate else payment.amount_captured)
 
 
-async def refresh(practice: Practice, refund: Refund, source: str = "lookup") -> Refund:
+async def refresh(practice: Practice, refund: Refund, source: Source = Source.lookup) -> Refund:
     """Look up the outcome of a refund, and settle by the answer."""
     refund, outcome = await look_up(practice, refund, source)
     return await settle_refund(practice, refund, Finding(outcome, source))
 
 
-async def look_up(practice: Practice, refund: Refund, source: str, called: str | None = None) -> tuple[Refund, Outcome]:
+async def look_up(
+    practice: Practice, refund: Refund, source: Source, called: str | None = None
+) -> tuple[Refund, Outcome]:
     """A refund as it is now, and the provider's answer about it. ``Unknown`` if the answer proves nothing.
 
     ``called``: the provider's id from a webhook. A lookup without an id may repeat the call. So a refund whose call is

@@ -13,6 +13,7 @@ from polytill.domain.errors import InvalidAmount
 from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
+from polytill.domain.sources import Source
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeKind, DisputeReason, DisputeState
 from polytill.flows.commits import ANOTHER_WAS_FIRST, until_committed
 from polytill.flows.context import Context, Practice, log
@@ -62,7 +63,7 @@ class DisputeFinding:
     the current state."""
 
     fact: DisputeFact
-    source: str
+    source: Source
 
     def still_holds(self, before: Dispute | None) -> bool:
         """Whether it says something about a dispute as it is recorded. A dispute that has ended is not reopened, and gets
@@ -72,7 +73,7 @@ class DisputeFinding:
         state = DisputeState(self.fact.state)
         escalated = (before.kind, self.fact.kind) == (DisputeKind.inquiry, DisputeKind.chargeback)
         has_ended = before.state not in (DisputeState.open, state) and not escalated
-        return not has_ended or (state is not DisputeState.open and self.source == "lookup")
+        return not has_ended or (state is not DisputeState.open and self.source == Source.lookup)
 
 
 async def apply_dispute_fact(
@@ -156,7 +157,7 @@ async def _undo_reversals(practice: Practice, dispute: Dispute) -> None:
     for refund in found.get(dispute.id, []):
         if refund.state in REFUND_DONE:
             outcome = Declined(Reason.canceled, True, DISPUTE_WON, None, refund.provider_refund_id)
-            await settle_refund(practice, refund, Finding(outcome, "provider"))
+            await settle_refund(practice, refund, Finding(outcome, Source.provider))
 
 
 def _dispute(
@@ -196,7 +197,7 @@ def _dispute(
 
 
 async def _follow(
-    practice: Practice, unit: Unit, payment: Payment, before: Dispute | None, dispute: Dispute, source: str
+    practice: Practice, unit: Unit, payment: Payment, before: Dispute | None, dispute: Dispute, source: Source
 ) -> None:
     """Open and close the cases of a dispute that has changed, and add its event."""
     is_news = before is None or before.state is not dispute.state
@@ -294,14 +295,14 @@ async def _open_again(
         open_case(practice.context, unit, payment, kind, subject, detail)
         return
     cases.reopen(unit, known, detail)
-    audit.append(unit, practice.now(), "provider", "case.reopened", known.id, {"kind": kind})
+    audit.append(unit, practice.now(), Source.provider, "case.reopened", known.id, {"kind": kind})
 
 
 async def _end_case(practice: Practice, unit: Unit, kind: CaseKind, subject: str, why: CaseResolution) -> None:
     now, resolution = practice.now(), {"action": why}
     for case in await cases.listed(practice.db, kind=kind, subject=subject):
         cases.close(unit, case, resolution, "provider", now)
-        audit.append(unit, now, "provider", "case.resolved", case.id, {"kind": kind, **resolution})
+        audit.append(unit, now, Source.provider, "case.resolved", case.id, {"kind": kind, **resolution})
 
 
 async def _other_end(practice: Practice, unit: Unit, payment: Payment, before: Dispute, state: DisputeState) -> None:

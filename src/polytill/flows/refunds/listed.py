@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from polytill.domain.review_cases import CaseKind
+from polytill.domain.sources import Source
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, RefundState
 from polytill.flows.context import Context, Practice
 from polytill.flows.events import open_case
@@ -99,10 +100,10 @@ async def look_up_missing(
 async def _look_up_missing(practice: Practice, refund_id: str, looked_up: set[str]) -> bool:
     refund = await refunds.by_id(practice.db, refund_id)
     assert refund is not None
-    refund, outcome = await refunding.look_up(practice, refund, "lookup")
+    refund, outcome = await refunding.look_up(practice, refund, Source.lookup)
     is_missing = isinstance(outcome, NotSent) and await contradictions.is_decided(practice.db, refund)
     if isinstance(outcome, Declined) or is_missing:
-        await settle_refund(practice, refund, Finding(outcome, "lookup"))
+        await settle_refund(practice, refund, Finding(outcome, Source.lookup))
     looked_up.add(refund.id)
     return True
 
@@ -145,7 +146,7 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: RefundFac
         paid = await fetched(practice, attempt, fact.provider_transaction_id)
         if not isinstance(paid, Succeeded):
             return not isinstance(paid, Unknown | NotSent)
-        payment, attempt = await settle(practice, payment, attempt, Finding(paid, "lookup"))
+        payment, attempt = await settle(practice, payment, attempt, Finding(paid, Source.lookup))
         if attempt.state is not AttemptState.succeeded:
             return True
     if reported.amount is None:
@@ -153,8 +154,8 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: RefundFac
     for refund in await apply_refund_fact(practice, payment, attempt, reported, without_webhook):
         # The listed refund was recorded as ended, or may be one of several: the provider tells which, and its outcome.
         called = reported.provider_refund_id if reported.reference == refund.id else None
-        refund, outcome = await refunding.look_up(practice, refund, "lookup", called)
-        await settle_refund(practice, refund, Finding(outcome, "lookup"))
+        refund, outcome = await refunding.look_up(practice, refund, Source.lookup, called)
+        await settle_refund(practice, refund, Finding(outcome, Source.lookup))
     recorded = await refunds.of_payment(practice.db, payment.id)
     return reported.amount.currency != payment.currency or any(_agrees(refund, reported) for refund in recorded)
 

@@ -14,6 +14,7 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
+from polytill.domain.sources import Source
 from polytill.domain.states import (
     REFUND_DONE,
     REFUND_RESERVES,
@@ -170,7 +171,7 @@ async def learn_dispute(practice: Practice, refund: Refund, provider_dispute_id:
         payments.change(unit, payment, change, now, payment.version)
         refunds.change(unit, fresh.state, changed)
         detail = {"refund": refund.id, "dispute": provider_dispute_id}
-        audit.append(unit, now, "provider", "refund.of_dispute", payment.id, detail)
+        audit.append(unit, now, Source.provider, "refund.of_dispute", payment.id, detail)
         try:
             await practice.db.commit(unit)
             return
@@ -270,7 +271,7 @@ async def apply_refund_fact(
             return matching
         outcome = _outcome_of(fact, amount)
         if matching:
-            await settle_refund(practice, matching[0], Finding(outcome, "webhook"), ExtraSteps(also))
+            await settle_refund(practice, matching[0], Finding(outcome, Source.webhook), ExtraSteps(also))
             return []
         try:
             await _adopt(practice, fresh, attempt, fact, amount.minor, outcome, also)
@@ -355,7 +356,7 @@ async def _adopt(
     against = await contradictions.adopted_against_staff(practice.db, known, attempt, amount, outcome)
     unit = Unit()
     contradictions.contradict(practice.context, unit, payment, against)
-    audit.append(unit, now, "provider", "refund.adopted", payment.id, {"refund": refund_id, "amount": amount})
-    await _move(practice, unit, payment, refund, adopted, "webhook", adopted=True)
+    audit.append(unit, now, Source.provider, "refund.adopted", payment.id, {"refund": refund_id, "amount": amount})
+    await _move(practice, unit, payment, refund, adopted, Source.webhook, adopted=True)
     also(unit)
     await practice.db.commit(unit)

@@ -9,6 +9,7 @@ from typing import assert_never
 from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind
+from polytill.domain.sources import Source
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, RefundState
 from polytill.flows.context import Practice
 from polytill.flows.events import open_case, record_event
@@ -71,7 +72,13 @@ def _keep(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, now: dateti
 
 
 async def _move(
-    practice: Practice, unit: Unit, payment: Payment, before: Refund, after: Refund, source: str, adopted: bool = False
+    practice: Practice,
+    unit: Unit,
+    payment: Payment,
+    before: Refund,
+    after: Refund,
+    source: Source,
+    adopted: bool = False,
 ) -> None:
     """Write the amounts, the refund row, the ledger and the audit line of one change of state.
 
@@ -124,7 +131,7 @@ async def _move(
     _report(practice, unit, payment, before, after, source)
 
 
-def _report(practice: Practice, unit: Unit, payment: Payment, before: Refund, after: Refund, source: str) -> None:
+def _report(practice: Practice, unit: Unit, payment: Payment, before: Refund, after: Refund, source: Source) -> None:
     """Add the audit line of one change of state, and its event if the refund has ended."""
     detail = {"refund": after.id, "from": before.state.value, "to": after.state.value, "reason": after.failure_reason}
     audit.append(unit, after.updated_at, source, f"refund.{after.state.value}", payment.id, detail)

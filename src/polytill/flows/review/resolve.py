@@ -18,6 +18,7 @@ from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
+from polytill.domain.sources import Source
 from polytill.domain.states import AttemptState, OperationState, RefundOrigin, RefundState
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
@@ -212,7 +213,7 @@ async def mark_not_paid(context: Context, practice_id: int, case_id: str, note: 
         add_resolution(unit, case, resolution, actor, context.world.now())
 
     with suppress(Stale):  # somebody else resolved the case
-        finding = Finding(said, "staff", FindingKind.conclusion)
+        finding = Finding(said, Source.staff, FindingKind.conclusion)
         await settle(practice, payment, attempt, finding, ExtraSteps(also, resolves=case))
     found = await evidence(context, practice_id, case_id)
     if (found.case.resolved_by, found.case.detail.get("resolution")) != (actor, resolution):

@@ -15,6 +15,7 @@ from polytill.domain.identifiers import IdentifierKind, identifier_key
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
+from polytill.domain.sources import Source
 from polytill.domain.states import AttemptState, DecidedOn, OperationState, RefundState
 from polytill.domain.text import visible
 from polytill.flows.context import Context, Practice
@@ -93,7 +94,7 @@ async def mark_paid(context: Context, practice_id: int, case_id: str, proof: Pro
 
     with suppress(Stale):  # somebody else resolved the case, or the transaction paid another attempt meanwhile
         said = Succeeded(expected, named, response=seen)
-        finding = Finding(said, "staff", FindingKind.conclusion)
+        finding = Finding(said, Source.staff, FindingKind.conclusion)
         _, settled = await settle(practice, payment, attempt, finding, ExtraSteps(also, resolves=case))
         await receive.apply_after(practice, attempt, settled)
     found = await evidence(context, practice_id, case_id)
@@ -218,7 +219,7 @@ async def _refund_decided(
         outcome = NotSent(Reason.not_found, BY_STAFF, _NOT_DONE)
     else:  # the provider accepted it: it failed later
         outcome = Declined(Reason.declined, True, BY_STAFF, _NOT_DONE)
-    await settle_refund(practice, refund, Finding(outcome, "staff"), ExtraSteps(also, resolves=case))
+    await settle_refund(practice, refund, Finding(outcome, Source.staff), ExtraSteps(also, resolves=case))
 
 
 async def _operation_decided(
@@ -253,7 +254,7 @@ async def _operation_decided(
         outcome = Succeeded(
             Money(payment.amount_captured + (operation.amount or 0), payment.currency), attempt.provider_transaction_id
         )
-    finding = Finding(outcome, "staff", FindingKind.conclusion)
+    finding = Finding(outcome, Source.staff, FindingKind.conclusion)
     _, settled = await settle(practice, payment, attempt, finding, ExtraSteps(with_operation))
     await receive.apply_after(practice, attempt, settled)
 

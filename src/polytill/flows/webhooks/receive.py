@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Stale
 from polytill.domain.ids import address, new_id
+from polytill.domain.sources import Source
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.finding import AddSteps, ExtraSteps, Finding, FindingKind, is_authorization
@@ -307,7 +308,7 @@ async def _apply_fact(
     elif result.must_fetch:
         # A dispute cannot be looked up, and anybody who knows the address may have sent this.
         await finish(practice, event, EventState.parked, "not_proven", payment.id)
-    elif not await apply_dispute(practice, payment, attempt, DisputeFinding(fact, "webhook"), also, event):
+    elif not await apply_dispute(practice, payment, attempt, DisputeFinding(fact, Source.webhook), also, event):
         await wait(practice, event, payment.id, NOT_CAPTURED)
 
 
@@ -331,14 +332,16 @@ async def _apply_payment_fact(
     if isinstance(outcome, Unknown | NotSent):
         if is_unclear(outcome) and attempt.state in MAY_BE_UNCLEAR:
             # Its message is stored, and a case may open.
-            await settle(practice, payment, attempt, Finding(outcome, "lookup"))
+            await settle(practice, payment, attempt, Finding(outcome, Source.lookup))
         await wait(practice, event, payment.id, outcome.reason.value)
         return
     also = mark_applied(practice.context, event, payment.id)
     if result.must_fetch:
         also = await with_unsigned_identifiers(practice.context, attempt, fact, outcome, also)
     park = mark_parked(practice, event, "amount_mismatch", payment.id)
-    finding = Finding(outcome, "webhook", FindingKind.authorization if is_authorization(outcome) else FindingKind.fact)
+    finding = Finding(
+        outcome, Source.webhook, FindingKind.authorization if is_authorization(outcome) else FindingKind.fact
+    )
     payment, settled = await settle(practice, payment, attempt, finding, ExtraSteps(also, if_other_amount=park))
     if finding.is_void(attempt, settled):  # the attempt was closed while this was applied
         await _apply_payment_fact(practice, event, result, fact, payment, settled)
@@ -388,7 +391,7 @@ async def _look_up_payment(
     outcome = unless_stale(practice.db, payment, attempt, await fetched(practice, attempt, None))
     if isinstance(outcome, Unknown | NotSent):
         return payment, attempt
-    payment, settled = await settle(practice, payment, attempt, Finding(outcome, "lookup"))
+    payment, settled = await settle(practice, payment, attempt, Finding(outcome, Source.lookup))
     await apply_after(practice, attempt, settled, event)
     return payment, settled
 
@@ -396,7 +399,7 @@ async def _look_up_payment(
 async def _book_another(
     practice: Practice, event: WebhookEvent, payment: Payment, attempt: Attempt, fact: PaymentFact
 ) -> None:
-    unanswered = await second_transactions.book(practice, payment, attempt, fact, "webhook")
+    unanswered = await second_transactions.book(practice, payment, attempt, fact, Source.webhook)
     if unanswered is not None:
         await wait(practice, event, payment.id, unanswered.reason.value)
     else:

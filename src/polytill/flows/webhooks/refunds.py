@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind
+from polytill.domain.sources import Source
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
 from polytill.flows.context import Practice
 from polytill.flows.finding import AddSteps, Finding
@@ -87,7 +88,7 @@ async def _refunds_about(practice: Practice, payment: Payment, fact: RefundFact)
     """Our refunds that an unsigned webhook is about. First looks up those whose answer was lost: they may be it."""
     for refund in await refunds.of_payment(practice.db, payment.id):
         if refund.state is RefundState.unknown and refund.provider_refund_id is None:
-            await refunding.refresh(practice, refund, "webhook")
+            await refunding.refresh(practice, refund, Source.webhook)
     ids = {fact.reference, fact.provider_refund_id} - {None}
     return [r for r in await refunds.of_payment(practice.db, payment.id) if r.id in ids or r.provider_refund_id in ids]
 
@@ -103,7 +104,7 @@ async def _look_up(
     answers = []
     for refund in about:
         called = fact.provider_refund_id if fact.reference == refund.id else None
-        answers.append(await refunding.look_up(practice, refund, "webhook", called))
+        answers.append(await refunding.look_up(practice, refund, Source.webhook, called))
     settled = [await settle_refund(practice, refund, Finding(answer, _source(answer))) for refund, answer in answers]
     borne_out = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
     if fact.state == "succeeded" and not fact.named:
@@ -129,9 +130,9 @@ async def _look_up(
     return False
 
 
-def _source(answer: Outcome) -> str:
+def _source(answer: Outcome) -> Source:
     """Count an answer that cannot be understood as a lookup, so that its message is stored with the refund."""
-    return "lookup" if is_unclear(answer) else "webhook"
+    return Source.lookup if is_unclear(answer) else Source.webhook
 
 
 async def _apply_other_refund(

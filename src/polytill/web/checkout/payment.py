@@ -16,6 +16,7 @@ from polytill.domain.errors import CallerError, Conflict, Invalid, NotFound, Not
 from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.places import places
 from polytill.domain.secret import Secret
+from polytill.domain.sources import Source
 from polytill.domain.states import PaymentStatus, RefundState
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.payments import customers
@@ -280,7 +281,7 @@ async def send_payment_input(request: Request, clientToken: str) -> Response:
     typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
     values = {name: Secret(texts[0].strip()[:100]) for name, texts in typed.items() if texts[0].strip()}
     try:
-        await payment_input.continue_payment(practice.context, practice.id, found.payment.id, values, "payer")
+        await payment_input.continue_payment(practice.context, practice.id, found.payment.id, values, Source.customer)
     except Invalid as error:
         wrong = any(one.reason for one in error.errors)
         return _see_other(f"{root_of(request)}/pay/{clientToken}?incomplete={'phone' if wrong else '1'}")

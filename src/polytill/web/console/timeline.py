@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.sources import Source
 from polytill.storage.payments import Payment
 from polytill.storage.webhook_events import WebhookEvent
 from polytill.web.console.texts import Words
@@ -25,7 +26,8 @@ TONES = {
     "won": "good",
     "adopted": "good",
 }
-SOURCES = ("answer", "webhook", "lookup", "provider", "staff", "expiry", "worker", "cli")
+# Actors of the audit log that are no person, key or link.
+ACTORS = (*Source, "worker", "cli")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def who(words: Words, actor: str, people: dict[str, str]) -> str:
     """An actor of the audit log in words."""
     if actor in people:
         return people[actor]
-    if actor in SOURCES:
+    if actor in ACTORS:
         return words(f"source.{actor}")
     kind, _, number = actor.partition(":")
     if kind in ("owner", "link"):

@@ -17,7 +17,7 @@ from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.command import Command
 from polytill.flows.next_action import open_action
 from polytill.flows.payments.create import PaymentDetails, create_payment
-from polytill.flows.payments.manual import confirm_manual_payment
+from polytill.flows.payments.manual import Received, confirm_manual_payment
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup
 from polytill.providers.contract import Customer
@@ -46,7 +46,9 @@ async def asked(till: Polytill, practice_id: int, method: str | None = None, key
 
 
 async def confirmed(till: Polytill, practice_id: int, payment_id: str, amount: int = 500_000) -> PaymentDetails:
-    return await confirm_manual_payment(till.context, practice_id, payment_id, amount, "Counted it", "R-17", "key:7")
+    return await confirm_manual_payment(
+        till.context, practice_id, payment_id, Received(amount, "Counted it", "R-17"), "key:7"
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ async def test_another_amount_settles_nothing(till: Polytill) -> None:
         with pytest.raises(Invalid):
             await confirmed(till, practice_id, payment.id, amount)
     with pytest.raises(Invalid):
-        await confirm_manual_payment(till.context, practice_id, payment.id, 500_000, "  ", None, "key:7")
+        await confirm_manual_payment(till.context, practice_id, payment.id, Received(500_000, "  ", None), "key:7")
     assert (await lookup.confirm(till.context, practice_id, payment.id)).payment.amount_captured == 0
 
 

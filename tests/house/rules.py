@@ -358,16 +358,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "web.console.payments.sought": "query parameters",
 }
 # To be shortened; nothing is added here.
-STILL_TOO_MANY = frozenset(
-    {
-        "flows.payments.manual.confirm_manual_payment",
-        "flows.payments.settle_attempt.timed",
-        "flows.refunds.settle._adopt",
-        "flows.refunds.write._move",
-        "flows.webhooks.refunds.apply_refund",
-        "storage.cases.open_case",
-    }
-)
+STILL_TOO_MANY = frozenset({"flows.refunds.write._move", "flows.webhooks.refunds.apply_refund"})
 
 
 def parameters_are_few(found: list[Module]) -> Iterator[str]:

@@ -57,10 +57,7 @@ async def stuck(house: Installation, kind: str) -> tuple[Practice, str, str]:
             new_id(world),
             practice.id,
             Environment.sandbox,
-            "unresolved",
-            row["id"],
-            payment["id"],
-            detail,
+            cases.NewCase("unresolved", row["id"], payment["id"], detail),
             world.now(),
         )
     [case] = await cases.listed(db)
@@ -204,10 +201,7 @@ async def two_unknown(house: Installation) -> tuple[Practice, list[tuple[str, st
                 case_id,
                 practice.id,
                 Environment.sandbox,
-                "unresolved",
-                attempt,
-                made.body["id"],
-                {"attempt": attempt},
+                cases.NewCase("unresolved", attempt, made.body["id"], {"attempt": attempt}),
                 world.now(),
             )
         found.append((made.body["id"], case_id))

@@ -68,7 +68,7 @@ async def test_lists_begin_with_the_newest_in_every_locale(till: Polytill) -> No
     ids = [new_id(till.context.world) for _ in range(3)]
     unit = Unit()
     for one in ids:
-        cases.open_case(unit, one, entry.id, sandbox, "notice", one, None, {}, now)
+        cases.open_case(unit, one, entry.id, sandbox, cases.NewCase("notice", one, None, {}), now)
         payment_links.insert(
             unit, PaymentLink(one, entry.id, sandbox, 100, "NGN", "Visit", None, True, "open", now, "test", now, now)
         )

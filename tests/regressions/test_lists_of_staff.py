@@ -53,10 +53,7 @@ async def test_the_platforms_list_names_provider_and_payment_of_a_case(shared: I
             new_id(context.world),
             practice.id,
             Environment.sandbox,
-            "dispute_open",
-            "358903:open",
-            payment["id"],
-            {"amount": 1},
+            cases.NewCase("dispute_open", "358903:open", payment["id"], {"amount": 1}),
             context.world.now(),
         )
     await person(shared, context.owner, "lists@example.com")

@@ -95,10 +95,9 @@ async def test_a_case_says_asked_only_where_the_provider_answered(shared: Instal
             new_id(context.world),
             practice.id,
             Environment.sandbox,
-            "unresolved",
-            payment["attempts"][0]["id"],
-            payment["id"],
-            {"attempt": payment["attempts"][0]["id"]},
+            cases.NewCase(
+                "unresolved", payment["attempts"][0]["id"], payment["id"], {"attempt": payment["attempts"][0]["id"]}
+            ),
             context.world.now(),
         )
     [case] = await cases.listed(db)

@@ -58,10 +58,7 @@ async def test_a_note_ends_a_case_of_every_kind(scene: Scene, kind: CaseKind) ->
             new_id(scene.context.world),
             scene.practice_id,
             Environment.sandbox,
-            kind,
-            "about",
-            None,
-            {},
+            cases.NewCase(kind, "about", None, {}),
             scene.context.world.now(),
         )
     [case] = await cases.listed(scene.db)

@@ -59,10 +59,7 @@ async def test_a_case_is_put_away_with_a_note_by_an_admin_only(shared: Installat
             new_id(context.world),
             practice.id,
             Environment.sandbox,
-            "notice",
-            "event-1",
-            None,
-            {"type": "<b>transfer.failed</b>", "ours": {"amount": 12345}},
+            cases.NewCase("notice", "event-1", None, {"type": "<b>transfer.failed</b>", "ours": {"amount": 12345}}),
             context.world.now(),
         )
     [case] = await cases.listed(db)
@@ -127,10 +124,7 @@ async def lost_prompt(house: Installation) -> tuple[Practice, str, str, str]:
             new_id(world),
             practice.id,
             Environment.sandbox,
-            "unresolved",
-            attempt,
-            made.body["id"],
-            {"attempt": attempt},
+            cases.NewCase("unresolved", attempt, made.body["id"], {"attempt": attempt}),
             world.now(),
         )
     [case] = await cases.listed(db)

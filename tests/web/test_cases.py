@@ -19,10 +19,7 @@ async def test_a_case_is_seen_and_put_away(installation: Installation) -> None:
             new_id(context.world),
             practice_id,
             Environment.sandbox,
-            "notice",
-            "event-1",
-            None,
-            {"type": "transfer.failed", "amount": 12345},
+            cases.NewCase("notice", "event-1", None, {"type": "transfer.failed", "amount": 12345}),
             context.world.now(),
         )
     base = f"/api/practices/{practice_id}/cases"

@@ -235,7 +235,12 @@ async def _case(house: Installation, practice_id: int) -> str:
     db, case_id = await context.opening.practice(practice_id), new_id(context.world)
     async with db.transaction() as tx:
         cases.open_case(
-            tx, case_id, practice_id, Environment.sandbox, "notice", "event-1", None, {}, context.world.now()
+            tx,
+            case_id,
+            practice_id,
+            Environment.sandbox,
+            cases.NewCase("notice", "event-1", None, {}),
+            context.world.now(),
         )
     return case_id
 

@@ -65,10 +65,7 @@ def open_case(
         new_id(context.world),
         payment.practice_id,
         payment.environment,
-        kind,
-        subject,
-        payment.id,
-        detail,
+        cases.NewCase(kind, subject, payment.id, detail),
         context.world.now(),
     )
 

@@ -244,10 +244,7 @@ async def _noted(
                 new_id(practice.context.world),
                 payment.practice_id,
                 payment.environment,
-                CaseKind.unresolved,
-                subject,
-                payment.id,
-                detail,
+                cases.NewCase(CaseKind.unresolved, subject, payment.id, detail),
                 now,
             )
 

@@ -120,16 +120,18 @@ async def same_accounts(db: PracticeDb) -> list[dict[str, int]]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class NewCase:
+    """A review case to open. ``subject``: what it is about, such as the id of an attempt; unique with ``kind``."""
+
+    kind: CaseKind
+    subject: str
+    payment_id: str | None
+    detail: dict[str, Any]
+
+
 def open_case(
-    unit: Writes,
-    case_id: str,
-    practice_id: int,
-    environment: Environment,
-    kind: CaseKind,
-    subject: str,
-    payment_id: str | None,
-    detail: dict[str, Any],
-    now: datetime,
+    unit: Writes, case_id: str, practice_id: int, environment: Environment, case: NewCase, now: datetime
 ) -> None:
     """Open a review case, once for each kind and subject."""
     unit.add(
@@ -138,9 +140,9 @@ def open_case(
         case_id,
         practice_id,
         environment.value,
-        kind,
-        subject,
-        payment_id,
-        json_text(detail),
+        case.kind,
+        case.subject,
+        case.payment_id,
+        json_text(case.detail),
         now,
     )

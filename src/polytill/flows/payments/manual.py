@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from polytill.domain.errors import Conflict, Stale, invalid
 from polytill.domain.money import Money
 from polytill.domain.sources import Source
@@ -17,12 +19,20 @@ from polytill.storage import attempts, audit
 from polytill.storage.units import Unit
 
 
-async def confirm_manual_payment(
-    context: Context, practice_id: int, payment_id: str, amount: int, note: str, proof: str | None, actor: str
-) -> PaymentDetails:
-    """Book a payment that staff have seen arrive. ``note``: what they saw; ``proof``: a receipt or statement.
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What staff have received. ``amount``: minor units, counted; ``note``: what they saw; ``proof``: a receipt or
+    statement."""
 
-    ``amount`` (minor units) is counted by the caller and must equal the payment's amount, as a second check. A payment
+    amount: int
+    note: str
+    proof: str | None
+
+
+async def confirm_manual_payment(
+    context: Context, practice_id: int, payment_id: str, received: Received, actor: str
+) -> PaymentDetails:
+    """Book a payment that staff have seen arrive. Its amount must equal the payment's, as a second check. A payment
     that is already confirmed stays unchanged. ``Conflict`` if the provider, not staff, knows whether it was paid.
     """
     practice, payment = await find(context, practice_id, payment_id)
@@ -31,21 +41,21 @@ async def confirm_manual_payment(
     if handler is None or not handler.confirmed_by_staff:
         detail = "Whether this payment was paid, its provider knows; it cannot be confirmed by hand."
         raise Conflict(detail, code="not_manual")
-    if not note.strip():
+    if not received.note.strip():
         raise invalid("/note", "Say what you saw.", reason="say_what_you_saw")
-    if amount != payment.amount:
+    if received.amount != payment.amount:
         detail = f"The payment is about {Money(payment.amount, payment.currency)}; another amount cannot settle it."
         raise invalid("/amount", detail, reason="another_amount", amount=Money(payment.amount, payment.currency))
     if payment.status is PaymentStatus.succeeded or attempt.state is AttemptState.succeeded:
         return await details_of(practice.db, (await find(context, practice_id, payment_id))[1])
     await ensure_lease(context, practice_id)
-    money = Money(amount, payment.currency)
-    seen = {"note": note, "proof": proof, "confirmedBy": actor}
-    said = Succeeded(money, attempt.id, fee=Money(0, payment.currency), response=seen)
+    money = Money(received.amount, payment.currency)
+    seen = {"note": received.note, "proof": received.proof}
+    said = Succeeded(money, attempt.id, fee=Money(0, payment.currency), response={**seen, "confirmedBy": actor})
     finding = Finding(said, Source.staff, FindingKind.conclusion)
 
     def also(unit: Unit) -> None:
-        detail = {"attempt": attempt.id, "amount": amount, "note": note, "proof": proof}
+        detail = {"attempt": attempt.id, "amount": received.amount, **seen}
         audit.append(unit, context.world.now(), actor, "payment.confirmed_manually", payment.id, detail)
 
     # Only the first of two concurrent confirmations is recorded; the second changes nothing and writes no audit line.

@@ -204,10 +204,12 @@ async def detach_due(practice: Practice) -> int:
                 new_id(practice.context.world),
                 one.practice_id,
                 one.environment,
-                CaseKind.saved_method_not_detached,
-                one.id,
-                one.payment_id,
-                {"operation": "detach", "code": ended.code},
+                cases.NewCase(
+                    CaseKind.saved_method_not_detached,
+                    one.id,
+                    one.payment_id,
+                    {"operation": "detach", "code": ended.code},
+                ),
                 now,
             )
         await practice.db.commit(unit)

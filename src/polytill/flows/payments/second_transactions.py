@@ -117,10 +117,7 @@ async def _not_booked(practice: Practice, payment: Payment, attempt: Attempt, ou
         new_id(practice.context.world),
         payment.practice_id,
         payment.environment,
-        CaseKind.amount_mismatch,
-        subject,
-        payment.id,
-        detail,
+        cases.NewCase(CaseKind.amount_mismatch, subject, payment.id, detail),
         practice.now(),
     )
     await practice.db.commit(unit)

@@ -114,7 +114,7 @@ class _Writing:
 
     def _add_attempt(self, unit: Unit, changed: Attempt) -> None:
         verdict = self.verdict
-        timed(self.practice, self.payment, self.attempt, changed, self.now, verdict.action, verdict.told_all)
+        timed(self.practice, self.payment, self.attempt, changed, verdict, self.now)
         if self.steps.stores_attempt:
             attempts.insert(unit, changed)
         else:
@@ -132,7 +132,9 @@ class _Writing:
             unless_case = (case.kind, case.subject)
             record_event(context, unit, payment, OF_CASE[case.kind], case.detail, unless_case=unless_case)
             case_id = new_id(context.world)
-            cases.open_case(unit, case_id, *of_practice, case.kind, case.subject, payment.id, case.detail, now)
+            cases.open_case(
+                unit, case_id, *of_practice, cases.NewCase(case.kind, case.subject, payment.id, case.detail), now
+            )
         if verdict.attempt is not None:
             detail = {
                 "attempt": self.attempt.id,

@@ -8,9 +8,10 @@ from datetime import datetime
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState
 from polytill.flows.context import Practice
 from polytill.flows.next_action import seal_action
+from polytill.flows.payments.decide import Verdict
 from polytill.flows.schedule import next_lookup
 from polytill.flows.unresolved import schedule_lookup, with_last_words
-from polytill.providers.outcomes import NextAction, Outcome, Unknown
+from polytill.providers.outcomes import Outcome, Unknown
 from polytill.storage import attempts
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
@@ -34,23 +35,17 @@ def schedule_next_lookup(unit: Unit, payment: Payment, attempt: Attempt, outcome
 
 
 def timed(
-    practice: Practice,
-    payment: Payment,
-    before: Attempt,
-    changed: Attempt,
-    now: datetime,
-    action: NextAction | None,
-    told_all: bool,
+    practice: Practice, payment: Payment, before: Attempt, changed: Attempt, verdict: Verdict, now: datetime
 ) -> None:
     """Set the next lookup and the payer's next action on an attempt that has changed."""
     changed.updated_at = now
     changed.lookups = before.lookups + 1 if changed.state is before.state else 0
     changed.next_lookup_at = next_lookup(changed.state, changed.lookups, now)
-    if not told_all and changed.lookups < ASKED_FOR_THE_REST:
+    if not verdict.told_all and changed.lookups < ASKED_FOR_THE_REST:
         changed.next_lookup_at = next_lookup(AttemptState.pending, changed.lookups, now)
     changed.next_lookup_at = _by_expiry(payment, changed.state, changed.next_lookup_at, now)
-    if action is not None:
-        changed.next_action = seal_action(practice, changed.id, action)
+    if verdict.action is not None:
+        changed.next_action = seal_action(practice, changed.id, verdict.action)
     elif changed.state in ATTEMPT_CLOSED or changed.state is AttemptState.succeeded:
         changed.next_action = None
 

@@ -299,10 +299,7 @@ async def _open(
         new_id(practice.context.world),
         practice.id,
         environment,
-        kind,
-        subject,
-        payment_id,
-        detail,
+        cases.NewCase(kind, subject, payment_id, detail),
         practice.now(),
     )
     await practice.db.commit(unit)

@@ -274,7 +274,7 @@ async def apply_refund_fact(
             await settle_refund(practice, matching[0], Finding(outcome, Source.webhook), ExtraSteps(also))
             return []
         try:
-            await _adopt(practice, fresh, attempt, fact, amount.minor, outcome, also)
+            await _adopt(practice, fresh, attempt, fact, amount, also)
         except (Stale, CheckRefused, Duplicate):
             continue  # another webhook about this payment was first: read again what is known
         return []
@@ -313,13 +313,7 @@ def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:
 
 
 async def _adopt(
-    practice: Practice,
-    payment: Payment,
-    attempt: Attempt,
-    fact: RefundFact,
-    amount: int,
-    outcome: Outcome,
-    also: AddSteps,
+    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, amount: Money, also: AddSteps
 ) -> None:
     """Store a refund that was made in the provider's dashboard and book it, as one unit: a crash in between would leave
     a row that later totals count, but that is never booked. It reserves nothing."""
@@ -336,7 +330,7 @@ async def _adopt(
         environment=payment.environment,
         attempt_id=attempt.id,
         state=RefundState.sent,
-        amount=amount,
+        amount=amount.minor,
         currency=payment.currency,
         reason="Reversed by the provider" if fact.is_reversal else "Made at the provider",
         origin=RefundOrigin.provider,
@@ -348,15 +342,18 @@ async def _adopt(
         provider_dispute_id=fact.provider_dispute_id,
         is_reversal=fact.is_reversal,
     )
+    outcome = _outcome_of(fact, amount)
     state = decide_refund(refund, outcome)
     assert state is not None
     adopted = _with(refund, state, outcome)
     adopted.next_lookup_at = next_lookup(state, 0, now)
     known = await refunds.of_payment(practice.db, payment.id)
-    against = await contradictions.adopted_against_staff(practice.db, known, attempt, amount, outcome)
+    against = await contradictions.adopted_against_staff(practice.db, known, attempt, amount.minor, outcome)
     unit = Unit()
     contradictions.contradict(practice.context, unit, payment, against)
-    audit.append(unit, now, Source.provider, "refund.adopted", payment.id, {"refund": refund_id, "amount": amount})
+    audit.append(
+        unit, now, Source.provider, "refund.adopted", payment.id, {"refund": refund_id, "amount": amount.minor}
+    )
     await _move(practice, unit, payment, refund, adopted, Source.webhook, adopted=True)
     also(unit)
     await practice.db.commit(unit)

@@ -124,10 +124,7 @@ async def notice(practice: Practice, event: WebhookEvent, result: WebhookResult)
         new_id(practice.context.world),
         practice.id,
         event.environment,
-        CaseKind.notice,
-        event.id,
-        None,
-        detail,
+        cases.NewCase(CaseKind.notice, event.id, None, detail),
         now,
     )
     webhook_events.finish(unit, event, EventState.applied, result.reason, None, now)

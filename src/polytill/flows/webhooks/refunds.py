@@ -156,10 +156,7 @@ async def _apply_other_refund(
             new_id(practice.context.world),
             practice.id,
             event.environment,
-            CaseKind.refund_unclear,
-            event.id,
-            payment.id,
-            detail,
+            cases.NewCase(CaseKind.refund_unclear, event.id, payment.id, detail),
             practice.now(),
         )
         also(unit)

@@ -285,8 +285,9 @@ async def confirm_manual_payment(
 
     For cash or a bank transfer that staff received. The note of what they saw is stored in the audit log.
     """
+    received = payments_manual.Received(body.amount, body.note, body.proof)
     found = await payments_manual.confirm_manual_payment(
-        caller.context, practice_id, payment_id, body.amount, body.note, body.proof, caller.actor
+        caller.context, practice_id, payment_id, received, caller.actor
     )
     return await _answered(caller, found)
 

@@ -17,7 +17,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.payments.create import create_payment, find
-from polytill.flows.payments.manual import confirm_manual_payment
+from polytill.flows.payments.manual import Received, confirm_manual_payment
 from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.providers.manual import ManualProvider
@@ -189,9 +189,8 @@ async def confirm(request: Request, found: PracticeAdmin, payment_id: str) -> Re
     note, proof = form.text("note")[:LONGEST], form.text("proof")[:LONGEST] or None
     try:
         amount = _counted(words, form.text("amount"), payment, note)
-        await confirm_manual_payment(
-            visitor.context, visitor.practice_id, payment_id, amount, note, proof, visitor.actor
-        )
+        received = Received(amount, note, proof)
+        await confirm_manual_payment(visitor.context, visitor.practice_id, payment_id, received, visitor.actor)
     except EXPECTED as error:
         given = {"amount": form.text("amount"), "note": note, "proof": proof}
         return await _confirm_page(request, found, payment, error.status, given=given, errors=errors_by_field(error))

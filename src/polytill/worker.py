@@ -109,25 +109,25 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
     def do(work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, loop).result()
 
-    @DBOS.workflow(name="compare_practice")
-    def compare_practice(practice_id: int) -> int:
+    @DBOS.workflow(name="reconcile_practice")
+    def reconcile_practice(practice_id: int) -> int:
         return do(reconcile(context, practice_id))
 
     def enqueue(practice_ids: list[int], at: Any) -> None:
         for practice_id in practice_ids:
-            with SetWorkflowID(f"compare-{practice_id}-{_moment(at):%Y%m%d%H}"):
-                DBOS.enqueue_workflow(LISTINGS, compare_practice, practice_id)
+            with SetWorkflowID(f"reconcile-{practice_id}-{_moment(at):%Y%m%d%H}"):
+                DBOS.enqueue_workflow(LISTINGS, reconcile_practice, practice_id)
 
-    @DBOS.workflow(name="compare_busy")
-    def compare_busy(at: Any, _: Any) -> None:
+    @DBOS.workflow(name="reconcile_busy")
+    def reconcile_busy(at: Any, _: Any) -> None:
         enqueue(list(do(leases.all_held(context.owner))), at)
 
-    @DBOS.workflow(name="compare_all")
-    def compare_all(at: Any, _: Any) -> None:
+    @DBOS.workflow(name="reconcile_all")
+    def reconcile_all(at: Any, _: Any) -> None:
         enqueue([entry.id for entry in do(practices.listed(context.owner, limit=1_000_000))], at)
 
-    @DBOS.workflow(name="visit_everyone")
-    def visit_everyone(_: Any, __: Any) -> None:
+    @DBOS.workflow(name="sweep_everyone")
+    def sweep_everyone(_: Any, __: Any) -> None:
         do(claims.lease_all(context))
 
     @DBOS.workflow(name="clean_up")
@@ -138,9 +138,9 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
     DBOS.launch()
     DBOS.register_queue(LISTINGS, worker_concurrency=2, polling_interval_sec=5.0)
     due = {
-        compare_busy: "0 17 * * * *",
-        compare_all: "0 47 2 * * *",
-        visit_everyone: "0 37 * * * *",
+        reconcile_busy: "0 17 * * * *",
+        reconcile_all: "0 47 2 * * *",
+        sweep_everyone: "0 37 * * * *",
         clean_up: "0 7 * * * *",
     }
     DBOS.apply_schedules(

@@ -187,8 +187,8 @@ class Scenes:
         await boston.act(held["attempts"][0]["reference"])
         await boston.settled(held["id"], status="authorized")
         self.paths["authorized"] = f"/pay/{held['clientToken']}"
-        marked_not_paid = await self._make(clinic, "canceled")
-        await clinic.call("POST", f"/payments/{marked_not_paid['id']}/cancel", idempotency=fresh())
+        canceled = await self._make(clinic, "canceled")
+        await clinic.call("POST", f"/payments/{canceled['id']}/cancel", idempotency=fresh())
         late = await self._make(clinic, "expired")
         context = self.house.till.context
         self.clock.advance(90_000)

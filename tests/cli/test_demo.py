@@ -104,7 +104,7 @@ def test_the_jobs_by_the_clock_run(demo: Running) -> None:
             due = set()
             if "workflow_schedules" in tables:
                 due = {name for (name,) in owner.execute("SELECT schedule_name FROM workflow_schedules")}
-        if due >= {"compare_busy", "compare_all", "visit_everyone", "clean_up"}:
+        if due >= {"reconcile_busy", "reconcile_all", "sweep_everyone", "clean_up"}:
             return
         time.sleep(0.2)
     pytest.fail("nothing is due by the clock")

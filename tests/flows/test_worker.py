@@ -26,17 +26,17 @@ async def test_jobs_run_where_they_are_launched(till: Polytill, monkeypatch: pyt
         compared.put_nowait(practice_id)
         return 0
 
-    monkeypatch.setattr(worker, "compare", compare)
+    monkeypatch.setattr(worker, "reconcile", compare)
     async with worker.jobs(till):
         from dbos import DBOS
 
-        for name in ("visit_everyone", "compare_all"):
+        for name in ("sweep_everyone", "reconcile_all"):
             handle = await asyncio.to_thread(DBOS.trigger_schedule, name)
             await asyncio.to_thread(handle.get_result)
         assert list(await leases.all_held(till.context.owner)) == [entry.id]
         assert await asyncio.wait_for(compared.get(), 60) == entry.id
         noted = await asyncio.to_thread(DBOS.list_workflows)
-        assert {w.name for w in noted} >= {"visit_everyone", "compare_all", "compare_practice"}
+        assert {w.name for w in noted} >= {"sweep_everyone", "reconcile_all", "reconcile_practice"}
     # Its tables stand beside ours and in nobody's way, and it may be launched again.
     assert await migrating.migrate(till.context.owner, "owner") == []
     async with worker.jobs(till):

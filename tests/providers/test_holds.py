@@ -127,10 +127,10 @@ async def test_an_overcapture_in_the_dashboard_waits_for_a_person(holds: MoneySc
     payment = await holds.paid(HELD, capture="manual")
     hold, more = holds.transaction(payment), HELD + 500
     if holds.code == "stripe":
-        context = Desk(holds.wire.network, holds.account, "http://stripe.example")
-        payments._take(context, hold, more)
-        context.emit_charge("captured", hold)
-        context.emit_intent("succeeded", hold)
+        desk = Desk(holds.wire.network, holds.account, "http://stripe.example")
+        payments._take(desk, hold, more)
+        desk.emit_charge("captured", hold)
+        desk.emit_intent("succeeded", hold)
     else:
         hold.wire.hold_status = "CAPTURED"
         holds.provider._captured(holds.account, hold, more)

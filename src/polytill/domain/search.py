@@ -181,9 +181,20 @@ def _of_digits(text: str) -> Term | None:
     parts = [*whole.parts, phrase if len(digits) > SHORT else f" {phrase}"]
     if len(digits) >= SHORTEST_PHONE:
         parts += _typed_phone(text.replace("(0)", ""))
-    as_one = Leaf(tuple(dict.fromkeys(parts)), amounts, whole.identifiers)
     pieces = [leaf for token in text.split() if (leaf := _leaf(token)) is not None]
-    return ((as_one,), tuple(pieces)) if 1 < len(pieces) <= MOST_PIECES else ((as_one,),)
+    # The last piece first: numbers start alike and end differently, so most rows are decided by one comparison.
+    side_by_side = (tuple(reversed(pieces)),) if 1 < len(pieces) <= MOST_PIECES else ()
+    return (Leaf(_not_implied(parts, side_by_side), amounts, whole.identifiers),), *side_by_side
+
+
+def _not_implied(parts: list[str], readings: Iterable[tuple[Leaf, ...]]) -> tuple[str, ...]:
+    """Parts without those that contain another one, or all of another reading: what has them is found anyway."""
+    others = [*((Leaf((part,)),) for part in parts), *readings]
+
+    def is_implied(part: str) -> bool:
+        return any(all(any(one in part != one for one in leaf.parts) for leaf in reading) for reading in others)
+
+    return tuple(part for part in dict.fromkeys(parts) if not is_implied(part))
 
 
 def amount_readings(text: str) -> tuple[str, ...]:
@@ -198,11 +209,12 @@ def amount_readings(text: str) -> tuple[str, ...]:
 
 # ── Which groups of payments can match ── Rows are searched in groups. A group's signature has a bit for each gram of
 # its rows, so a group that lacks a bit of the typed text has no match. A gram is four characters of a body, three if
-# none of them is a digit, or two beyond ASCII: shorter grams of digits occur in almost every group. Signatures are
+# none of them is a digit, or two beyond ASCII: shorter grams of digits occur in almost every group. The last part is
+# of amounts: an amount has a single bit, and one in ten would share it with a gram of almost every group. Signatures are
 # stored, so a change here needs a migration that drops them.
 
 SIGNATURE_BYTES, SIGNATURE_PARTS = 1920, 8
-_PART_BITS = SIGNATURE_BYTES * 8 // SIGNATURE_PARTS
+_PART_BITS, _AMOUNTS = SIGNATURE_BYTES * 8 // SIGNATURE_PARTS, SIGNATURE_PARTS - 1
 _FOUR, _THREE = re.compile(r"(?=(.{4}))", re.DOTALL), re.compile(r"(?=([^0-9]{3}))")
 _TWO = re.compile(r"(?=([^\x00-\x7f]{2}))")
 
@@ -249,4 +261,9 @@ def _grams_of_part(part: str) -> list[str]:
 
 
 def _bits(grams: Iterable[str]) -> Bits:
-    return frozenset(divmod(crc32(gram.encode()) % (SIGNATURE_BYTES * 8), _PART_BITS) for gram in grams)
+    return frozenset(
+        (_AMOUNTS, crc32(gram.encode()) % _PART_BITS)
+        if gram[0] == "="
+        else divmod(crc32(gram.encode()) % (_AMOUNTS * _PART_BITS), _PART_BITS)
+        for gram in grams
+    )

@@ -173,4 +173,4 @@ def _leaf(leaf: Leaf, environment: str, condition: Condition, identified: Identi
                 f" WHERE i.payment_id = s.payment_id AND i.search_key = {value})"
             )
             ways.append(f"s.payment_id IN ({_named_otherwise(value, environment)})")
-    return "(" + " OR ".join(ways) + ")"
+    return "(" + (" OR ".join(ways) or "FALSE") + ")"

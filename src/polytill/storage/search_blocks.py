@@ -54,8 +54,9 @@ async def holding(db: PracticeDb, environment: Environment, terms: tuple[Term, .
         return None
     parts = sorted({part for ways in needed for bits in ways for part, _ in bits})
     columns = ", ".join(f"part{part}" for part in parts)
-    found, read, last = [], 0, 0
-    while True:
+    found: list[Block] = []
+    most, last = max(WORTH_IT, await last_number(db) // MOST_OF_ALL), 0
+    while len(found) <= most:
         rows = await db.fetch(
             f"SELECT block, oldest_at, newest_at, {columns} FROM payment_search_blocks"  # noqa: S608
             f" WHERE environment = $1 AND block > $2 ORDER BY block LIMIT {READ_AT_ONCE}",
@@ -63,14 +64,10 @@ async def holding(db: PracticeDb, environment: Environment, terms: tuple[Term, .
             last,
         )
         found += [_block(row) for row in _fitting(rows, parts, needed)]
-        read += len(rows)
         last = rows[-1]["block"] if rows else last
-        if len(rows) < READ_AT_ONCE:
-            break
-    if len(found) > max(WORTH_IT, read // MOST_OF_ALL):
-        return None
-    found.sort(key=lambda block: block.newest_at, reverse=True)
-    return Found(found, last)
+        if len(rows) < READ_AT_ONCE and len(found) <= most:
+            return Found(sorted(found, key=lambda block: block.newest_at, reverse=True), last)
+    return None
 
 
 def _block(row: Any) -> Block:

@@ -19,6 +19,7 @@ from polytill.flows.reconciliation.payments import reconcile
 from polytill.providers.outcomes import Reason, Unknown
 from polytill.providers.registry import Registry
 from polytill.storage import listings, operations, refunds
+from tests import calls
 from tests.flows.scenes import LINK, Scene, held
 
 
@@ -48,13 +49,13 @@ async def test_a_call_of_a_missing_handler_is_to_be_made_again_later(scene: Scen
         scene.wire.says("create", held())
         payment = (await scene.pay(capture="manual")).payment
     uninstall()
-    calls = {
+    requests = {
         "refund": lambda: calls.refund(scene.till, scene.practice_id, payment.id, key="k", amount=100),
         "capture": lambda: capture(scene.context, scene.practice_id, payment.id, None, Command("k", "test")),
         "cancel": lambda: cancel(scene.context, scene.practice_id, payment.id, Command("k", "test")),
     }
     with pytest.raises(NotNow) as refused:
-        await calls[what]()
+        await requests[what]()
     assert (refused.value.status, refused.value.code) == (503, "handler_missing")
     assert refused.value.retry_after_s > 0
     assert await refunds.of_payment(scene.db, payment.id) == []

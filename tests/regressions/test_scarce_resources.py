@@ -20,16 +20,17 @@ LIMIT, PRACTICES = 128, 45  # three handles each: more than the limit
 
 OPEN_ALL = f"""
 import asyncio, json, os
-from polytill.app import Polytill, migrate_owner
-from polytill.settings import Settings
+from polytill import Polytill, Settings, migrate
 
 async def run():
-    await migrate_owner(Settings())
+    await migrate(Settings())
     most, right = 0, 0
     async with Polytill.open() as till:
-        made = [(await calls.create_practice(till, f"Clinic {{n}}", "NGN"))[0].id for n in range({PRACTICES})]
+        made = [
+            (await till.create_practice(f"Clinic {{n}}", "NGN", actor="test")).practice.id for n in range({PRACTICES})
+        ]
         for practice_id in (*made, *reversed(made)):
-            db = await till.desk.opening.practice(practice_id)
+            db = await till.context.opening.practice(practice_id)
             right += (await db.fetch("SELECT practice_id FROM identity"))[0]["practice_id"] == practice_id
             most = max(most, len(os.listdir("/proc/self/fd")))
     print(json.dumps([right, most]))

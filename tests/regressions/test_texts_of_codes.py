@@ -45,19 +45,3 @@ def test_every_payment_method_has_a_text_at_the_checkout(language: str) -> None:
     methods = {key.partition(".")[2] for key in texts(language) if key.startswith("method.")}
     assert {"paypal", "apple_pay", "google_pay", "opay"} <= methods
     assert methods - set(checkout_texts(language)["method"]) == set()
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_every_end_of_a_case_has_a_text(language: str) -> None:
-    ends = set()
-    for module in modules():
-        if module.name.startswith("flows."):
-            for one in ast.walk(ast.parse(module.source)):
-                if isinstance(one, ast.Dict):
-                    ends |= {
-                        value.value
-                        for key, value in zip(one.keys, one.values, strict=True)
-                        if isinstance(key, ast.Constant) and key.value == "action" and isinstance(value, ast.Constant)
-                    }
-    assert {"resolved", "marked_not_paid", "same_account"} <= ends
-    assert {one for one in ends if f"resolution.{one}" not in texts(language)} == set()

@@ -78,7 +78,7 @@ async def renew_for_ever(context: Context, kind: str = "serve", runs_worker: boo
             await here.leave()
 
 
-async def visit_for_ever(context: Context) -> None:
+async def sweep_for_ever(context: Context) -> None:
     """Run a worker until it is canceled: sweeps of practices and event deliveries."""
     going, sending = claims.Sweeper(context), event_delivery.EventSender(context)
     log.info("worker_started", worker=going.worker)

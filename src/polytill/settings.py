@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         24 * 3600, ge=0, description="Seconds during which a replaced event secret still signs events"
     )
     sweep_interval_s: float = Field(2.0, gt=0, description="Seconds between two sweeps of a practice with open work")
-    worker_visits: int = Field(16, ge=1, le=500, description="Maximum practices that one worker sweeps at once")
+    worker_sweeps: int = Field(16, ge=1, le=500, description="Maximum practices that one worker sweeps at once")
 
     @field_validator("owner_database_url")
     @classmethod

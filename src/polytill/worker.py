@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from polytill.app import Polytill
-from polytill.background import beside, renew_for_ever, sweep, visit_for_ever
+from polytill.background import beside, renew_for_ever, sweep, sweep_for_ever
 from polytill.flows.context import log
 from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.worker import claims
@@ -51,7 +51,7 @@ class Worker:
             await asyncio.Event().wait()
 
     async def turn(self, everyone: bool = False) -> int:
-        """Visit the practices that are in use, or every practice, once, and deliver events. Return the number of
+        """Sweep the practices that are in use, or every practice, once, and deliver events. Return the number of
         processed items. For tests and cron jobs; the comparison with listings is not part of it."""
         return await sweep(self._till.context, everyone)
 
@@ -62,7 +62,7 @@ async def working(till: Polytill) -> AsyncIterator[None]:
     async with (
         jobs(till),
         beside(renew_for_ever(till.context, "worker", runs_worker=True)),
-        beside(visit_for_ever(till.context)),
+        beside(sweep_for_ever(till.context)),
     ):
         yield
 

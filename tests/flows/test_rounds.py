@@ -184,7 +184,7 @@ async def test_a_worker_whose_hands_were_full_can_still_ask_providers(scene: Sce
 
 async def _many_practices(scene: Scene, monkeypatch: pytest.MonkeyPatch, number: int, hands: int) -> Sweeper:
     """So many practices are due, and their worker has so many hands."""
-    few = scene.context.settings.model_copy(update={"worker_visits": hands})
+    few = scene.context.settings.model_copy(update={"worker_sweeps": hands})
     monkeypatch.setattr(scene.context, "settings", few)
     for n in range(number - 1):
         await calls.create_practice(scene.till, f"Clinic {n}", "NGN")
@@ -272,7 +272,7 @@ async def test_a_provider_that_hangs_keeps_no_other_practice_waiting(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only a few visits wait for it, and those that left it out come again within seconds of its return."""
-    hasty = {"worker_visits": 4, "provider_timeout_s": 0.1, "sweep_interval_s": 0.4}
+    hasty = {"worker_sweeps": 4, "provider_timeout_s": 0.1, "sweep_interval_s": 0.4}
     monkeypatch.setattr(scene.context, "settings", scene.context.settings.model_copy(update=hasty))
     at_it = [await _with_a_lost_call(scene, "scripted") for _ in range(8)]
     healthy, healthy_id = await _with_a_lost_call(scene, "other")
@@ -313,7 +313,7 @@ async def test_hands_that_are_all_kept_waiting_are_replaced_meanwhile(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, hands: int
 ) -> None:
     """A provider that suddenly hangs has all of them before anybody knows, for as long as half its time limit."""
-    settings = {"worker_visits": hands, "provider_timeout_s": 20.0, "sweep_interval_s": 0.4}
+    settings = {"worker_sweeps": hands, "provider_timeout_s": 20.0, "sweep_interval_s": 0.4}
     monkeypatch.setattr(scene.context, "settings", scene.context.settings.model_copy(update=settings))
     for _ in range(2 * hands):
         await _with_a_lost_call(scene, "scripted")

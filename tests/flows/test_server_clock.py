@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from polytill import background
 from polytill.app import Polytill
-from polytill.background import beside, sweep, visit_for_ever, watch_clock
+from polytill.background import beside, sweep, sweep_for_ever, watch_clock
 from polytill.domain.errors import NotNow
 from polytill.domain.states import PaymentStatus
 from polytill.flows import events as outbox
@@ -240,7 +240,7 @@ async def test_a_worker_goes_by_its_first_answer_however_long_it_took(
     server_shows(monkeypatch, slow(scene, LONGEST_QUESTION_S + 0.5), lambda: scene.clock.at_s)
     unasked(scene, monkeypatch)(60)
     visited = visits_noted(scene, monkeypatch)
-    async with beside(visit_for_ever(scene.till.context)):
+    async with beside(sweep_for_ever(scene.till.context)):
         await asyncio.sleep(0.3)
     assert visited == [], "the other one's claim has 13 seconds to go"
     assert scene.context.shared_after(0).timestamp() == pytest.approx(scene.clock.at_s, abs=LONGEST_QUESTION_S)
@@ -260,7 +260,7 @@ async def test_a_worker_claims_nothing_before_its_first_answer(scene: Scene, mon
     unasked(scene, monkeypatch)(60)
     visited = visits_noted(scene, monkeypatch)
     asked = server_shows(monkeypatch, away, lambda: scene.clock.at_s)
-    async with beside(visit_for_ever(scene.till.context)):
+    async with beside(sweep_for_ever(scene.till.context)):
         await asyncio.sleep(0.2)
         assert (len(asked), visited, held_everyone) == (1, [], [])
         for _ in range(100):
@@ -506,7 +506,7 @@ async def test_a_file_has_no_clock_and_a_server_has(till: Polytill) -> None:
         assert abs(shown_s - time.time()) < MARGIN_S
 
 
-@pytest.mark.parametrize("life", ["renew_for_ever", "visit_for_ever"])
+@pytest.mark.parametrize("life", ["renew_for_ever", "sweep_for_ever"])
 async def test_whoever_serves_or_works_looks_at_its_clock(
     till: Polytill, monkeypatch: pytest.MonkeyPatch, life: str
 ) -> None:

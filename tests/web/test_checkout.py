@@ -429,7 +429,7 @@ async def test_a_receipt_shows_what_was_paid_and_given_back(shared: Installation
     name = {"stripe": "Stripe", "paystack": "Paystack", "flutterwave": "Flutterwave"}[code]
     for words in ("Root canal", "INV-7", made["number"], name, "ada@example.com", "100.50", to_payer("page.test")):
         assert words in page.text, words
-    assert payer_part("receipt.given_back") not in page.text
+    assert payer_part("receipt.refunded") not in page.text
     await practice.refund(made["id"], 2_025)
     page, _, _ = await _shown(shared, path)
     assert "20.25" in page.text

@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polytill.app import Polytill
-from polytill.background import beside, renew_for_ever, visit_for_ever
+from polytill.background import beside, renew_for_ever, sweep_for_ever
 from polytill.domain.ids import new_id
 from polytill.flows import presence
 from polytill.flows.webhooks.receive import MAX_BODY_BYTES
@@ -206,7 +206,7 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
             if not sweeping:
                 yield
                 return
-            async with beside(visit_for_ever(till.context)):
+            async with beside(sweep_for_ever(till.context)):
                 yield
 
     app = _with_routes(lifespan)

@@ -8,12 +8,13 @@ from polytill.domain.errors import Conflict, Stale, invalid
 from polytill.domain.money import Money
 from polytill.domain.sources import Source
 from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.flows.commits import TRIES
 from polytill.flows.context import Context
 from polytill.flows.finding import ExtraSteps, Finding, FindingKind
 from polytill.flows.handlers import handler_for
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
-from polytill.flows.payments.settle import TRIES, settle
+from polytill.flows.payments.settle import settle
 from polytill.providers.outcomes import Succeeded
 from polytill.storage import attempts, audit
 from polytill.storage.units import Unit
@@ -39,7 +40,7 @@ async def confirm_manual_payment(
     attempt = current_attempt(payment, await attempts.of_payment(practice.db, payment_id))
     handler = await handler_for(context, attempt)
     if handler is None or not handler.confirmed_by_staff:
-        detail = "Whether this payment was paid, its provider knows; it cannot be confirmed by hand."
+        detail = "The provider confirms this payment; staff cannot."
         raise Conflict(detail, code="not_manual")
     if not received.note.strip():
         raise invalid("/note", "Say what you saw.", reason="say_what_you_saw")

@@ -15,6 +15,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.sources import Source
 from polytill.domain.states import PaymentStatus
+from polytill.flows.commits import TRIES
 from polytill.flows.context import Practice, log
 from polytill.flows.events import record_event
 from polytill.flows.finding import NO_STEPS, AddSteps, ExtraSteps, Finding
@@ -32,8 +33,6 @@ from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Change, Payment
 from polytill.storage.units import Unit
-
-TRIES = 8
 
 
 async def settle(

@@ -298,7 +298,7 @@ async def sweep(context: Context, practice_id: int) -> int:
     work = await _overdue(practice)
     now_s = elapsed_s()
     for one in sorted(work, key=lambda one: (limiter.is_slow(one.asked, now_s), not one.asked.is_told, one.due)):
-        if one.asked in slow or not limiter.has_room(one.asked, elapsed_s(), context.settings.worker_visits):
+        if one.asked in slow or not limiter.has_room(one.asked, elapsed_s(), context.settings.worker_sweeps):
             continue
         if await _looked(context, practice_id, one):
             slow.add(one.asked)

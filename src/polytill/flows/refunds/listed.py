@@ -76,7 +76,7 @@ async def report_unsettled(practice: Practice, account: Account, fact: RefundFac
     if payment is None:
         return True
     unit = Unit()
-    detail = {"refund": fact.provider_refund_id, "given_back": fact.amount.minor if fact.amount else None}
+    detail = {"refund": fact.provider_refund_id, "refunded": fact.amount.minor if fact.amount else None}
     open_case(
         practice.context, unit, payment, CaseKind.refund_unclear, f"{payment.id}:{fact.provider_refund_id}", detail
     )

@@ -23,13 +23,13 @@ from polytill.domain.states import (
     RefundOrigin,
     RefundState,
 )
+from polytill.flows.commits import TRIES
 from polytill.flows.context import Practice, log
 from polytill.flows.events import is_other_currency, open_case, open_currency_case
 from polytill.flows.finding import NO_STEPS, AddSteps, ExtraSteps, Finding
 from polytill.flows.payments import contradictions, returned_amounts, reversals
 from polytill.flows.payments.create import current_attempt
 from polytill.flows.payments.returned_amounts import News
-from polytill.flows.payments.settle import TRIES
 from polytill.flows.provider_calls import OTHER_ACCOUNT
 from polytill.flows.provider_messages import messages_of
 from polytill.flows.refunds.write import OUTCOME_OPEN, _keep, _move, _with, decide_refund
@@ -121,7 +121,7 @@ class _Writing:
     def _open_cases(self, unit: Unit) -> None:
         context, refund, outcome = self.practice.context, self.refund, self.finding.outcome
         if self.is_other_amount:
-            detail = {"refund": refund.id, "asked": refund.amount}
+            detail = {"refund": refund.id, "requested": refund.amount}
             open_case(context, unit, self.payment, CaseKind.refund_mismatch, refund.id, detail)
         if isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
             detail = {"refund": refund.id, "attempt": refund.attempt_id}
@@ -287,7 +287,7 @@ async def apply_to_the_end(
     """``apply_refund_fact`` if no further lookup can help: a review case opens for what stays unclear."""
     if not await apply_refund_fact(practice, payment, attempt, fact, also):
         return
-    detail = {"refund": fact.provider_refund_id, "given_back": fact.amount.minor if fact.amount else None}
+    detail = {"refund": fact.provider_refund_id, "refunded": fact.amount.minor if fact.amount else None}
     unit = Unit()
     open_case(
         practice.context, unit, payment, CaseKind.refund_unclear, f"{payment.id}:{fact.provider_refund_id}", detail

@@ -14,6 +14,7 @@ from polytill.domain.errors import NotFound, Stale
 from polytill.domain.ids import address, new_id
 from polytill.domain.sources import Source
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
+from polytill.flows.commits import TRIES
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.finding import AddSteps, ExtraSteps, Finding, FindingKind, is_authorization
 from polytill.flows.handlers import handler_for
@@ -22,7 +23,7 @@ from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import unless_stale
 from polytill.flows.payments import contradictions, second_transactions
 from polytill.flows.payments.partial_captures import has_money
-from polytill.flows.payments.settle import TRIES, settle
+from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import build, configuration_of, fetched
 from polytill.flows.refunds.disputes import DisputeFinding, apply_dispute_fact, attempt_disputed
 from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
@@ -79,7 +80,7 @@ async def receive(
     """
     found = context.ring.read_address(HOOK, token)
     if found is None:
-        raise NotFound("There is no such hook.")
+        raise NotFound("There is no such webhook address.")
     for _ in range(TRIES):
         try:
             return await _receive(await context.practice(found[0]), token, headers, body, reference)
@@ -211,7 +212,7 @@ async def replay(context: Context, practice_id: int, event_id: str) -> WebhookEv
     practice = await context.practice(practice_id)
     event = await webhook_events.by_id(practice.db, event_id)
     if event is None:
-        raise NotFound("There is no such delivery.")
+        raise NotFound("There is no such webhook.")
     if event.state is EventState.received or (
         event.state is EventState.parked and event.reason != "environment_mismatch"
     ):

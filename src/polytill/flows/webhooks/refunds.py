@@ -150,7 +150,7 @@ async def _apply_other_refund(
         # A lookup without the refund's id would repeat a request that was never made.
         unit = Unit()
         total = fact.total or fact.amount
-        detail = {"event": event.id, "type": event.event_type, "given_back": total.minor if total else None}
+        detail = {"event": event.id, "type": event.event_type, "refunded": total.minor if total else None}
         cases.open_case(
             unit,
             new_id(practice.context.world),

@@ -95,4 +95,4 @@ async def _of_no_payment(db: PracticeDb, hint: WebhookEvent, revision: int) -> t
 async def _admit(db: PracticeDb, hint: WebhookEvent, most: int) -> None:
     since = hint.received_at - AN_HOUR
     if await webhook_events.unsigned_since(db, hint.config_id, hint.environment, hint.payment_id, since) >= most:
-        raise TooMany("Too many deliveries that nobody signed; send this one again later.")
+        raise TooMany("Too many unsigned webhooks. Send this one again later.")

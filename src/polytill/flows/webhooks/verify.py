@@ -48,7 +48,7 @@ async def _verified(
 ) -> Verified:
     configuration = next((c for c in snapshot.configurations.values() if c.hook_token == token), None)
     if configuration is None:
-        raise NotFound("There is no such hook.")
+        raise NotFound("There is no such webhook address.")
     entry = (await practice.context.catalog()).get(configuration.provider_code)
     active = configuration.environment
     other = Environment.production if active is Environment.sandbox else Environment.sandbox
@@ -69,4 +69,4 @@ async def _verified(
     if unchecked is not None:
         log.error("webhook_not_checked", provider=configuration.provider_code, practice=practice.id, reason=unchecked)
         raise handler_is_missing(configuration.provider_code)
-    raise Unauthorized("The delivery's signature is missing or wrong.", code="bad_signature")
+    raise Unauthorized("The webhook's signature is missing or wrong.", code="bad_signature")

@@ -239,7 +239,7 @@ async def turn(rounds: Sweeper, context: Context) -> None:
 async def _is_at_capacity(rounds: Sweeper, context: Context) -> bool:
     """Finish what is done and start what is due. Return whether no slot is free, so that more may be due."""
     await rounds.turn()
-    slots = context.settings.worker_visits
+    slots = context.settings.worker_sweeps
     slots += min(context.slow_providers.kept_waiting(context.world.elapsed_s()), max(1, int(slots * REPLACED_SHARE)))
     free = slots - rounds.under_way
     claimed = await rounds.claim(context.shared_after(0), free)

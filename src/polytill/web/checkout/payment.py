@@ -304,13 +304,13 @@ async def show_receipt(request: Request, clientToken: str) -> Response:
     if payment.status is not PaymentStatus.succeeded or paid_at is None:
         raise NoReceipt
     entry = (await practice.context.catalog()).get(payment.provider_code or "")
-    given_back = [r for r in await refunds.of_payment(practice.db, payment.id) if r.state in GIVEN_BACK]
+    returned = [r for r in await refunds.of_payment(practice.db, payment.id) if r.state in GIVEN_BACK]
     method = payment.payment_method
     language = language_of(request)
     books = (await overview.of_payments(practice.db, [payment.id]))[payment.id].get(payment.currency, Sums())
-    of_duplicates = sum(r.amount for r in given_back if r.returns_duplicate and r.state is RefundState.succeeded)
+    of_duplicates = sum(r.amount for r in returned if r.returns_duplicate and r.state is RefundState.succeeded)
     lost = books.disputed + books.duplicates_returned - of_duplicates
-    left = books.gross + books.duplicates_received - lost - sum(r.amount for r in given_back)
+    left = books.gross + books.duplicates_received - lost - sum(r.amount for r in returned)
     return show(
         request,
         "receipt.html",
@@ -318,7 +318,7 @@ async def show_receipt(request: Request, clientToken: str) -> Response:
         payment=payment,
         token=clientToken,
         paid_at=paid_at,
-        refunds=given_back,
+        refunds=returned,
         books=books,
         lost=lost,
         left=left,

@@ -182,7 +182,7 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
     context, db = found.visitor.context, found.db
     _, payment = await find(context, db.practice_id, payment_id)
     whole = await with_identifiers(db, await details_of(db, payment))
-    given_back = await refunds.of_payment(db, payment_id)
+    known_refunds = await refunds.of_payment(db, payment_id)
     catalog = await context.catalog()
     names = provider_names(words_of(request), catalog.values())
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(db)}
@@ -196,8 +196,8 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
         shown=payment_status.of_taken(whole),
         called={one.id: external_identifiers(one, whole.identifiers.get(one.id, {})) for one in whole.attempts},
         operations=await operations.of_payment(db, payment_id),
-        refunds=given_back, refundable=max(0, refundable(payment)), names=names, capture=can_capture(payment),
-        duplicates=await _duplicates(db, whole.attempts, given_back), cancel=can_cancel(whole),
+        refunds=known_refunds, refundable=max(0, refundable(payment)), names=names, capture=can_capture(payment),
+        duplicates=await _duplicates(db, whole.attempts, known_refunds), cancel=can_cancel(whole),
         disputes=await cards(db, payment), undisputed=undisputed(payment), books=books.get(payment.currency, Sums()),
         fees={currency: sums.fees for currency, sums in sorted(books.items()) if sums.fees},
         steps=steps, listed=len(lines) + len(deliveries),

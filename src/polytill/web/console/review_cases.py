@@ -53,7 +53,7 @@ DONE: dict[CaseAction, Done] = {
     CaseAction.count_once: Done.counted_same,
 }
 # Names under which a case stores an amount in minor units.
-AMOUNTS = frozenset({"amount", "asked", "given_back", "taken", "captured", "refunded", "disputed", "lost", "beyond"})
+AMOUNTS = frozenset({"amount", "requested", "taken", "captured", "refunded", "disputed", "lost", "beyond"})
 # The actions that decide an unknown outcome, or a refund and a dispute.
 Decision = Literal[
     CaseAction.mark_paid, CaseAction.done, CaseAction.not_done, CaseAction.count_separately, CaseAction.count_once

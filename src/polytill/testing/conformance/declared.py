@@ -22,9 +22,12 @@ from polytill.testing.conformance.register import check, is_confirmed_by_staff
 from polytill.testing.conformance.wire import Stand
 
 DECLARED, SENDING, INSTANCES = "declares", "sends", "instances"
+declares = check(DECLARED, needs_network=False)
+instance = check(INSTANCES, needs_network=False)
+networked_instance = check(INSTANCES)
 
 
-@check(DECLARED, needs_network=False)
+@declares
 async def code_and_name(stand: Stand) -> None:
     """The code is a short lower-case word, and the handler has a display name."""
     handler = stand.fixture.handler
@@ -32,7 +35,7 @@ async def code_and_name(stand: Stand) -> None:
     assert handler.name.strip(), "the name is empty"
 
 
-@check(DECLARED, needs_network=False)
+@declares
 async def hosts_take_the_catalogs_addresses(stand: Stand) -> None:
     """Both addresses of the catalog entry are https, at hosts that the handler declares."""
     handler = stand.fixture.handler
@@ -42,7 +45,7 @@ async def hosts_take_the_catalogs_addresses(stand: Stand) -> None:
         assert may_receive_keys(url, handler.hosts, frozenset()), f"keys could not be sent to {url}"
 
 
-@check(DECLARED, needs_network=False)
+@declares
 async def keys_tell_their_environment(stand: Stand) -> None:
     """Each credential's patterns accept the fixture's sandbox keys and reject an empty key."""
     handler = stand.fixture.handler
@@ -61,7 +64,7 @@ async def keys_tell_their_environment(stand: Stand) -> None:
                 assert told in (None, account.environment), f"{name} is read as a key of {told}"
 
 
-@check(DECLARED, needs_network=False)
+@declares
 async def config_schema_is_closed(stand: Stand) -> None:
     """Further settings are a closed JSON object, each with a title for the form."""
     schema = stand.fixture.handler.config_schema
@@ -74,7 +77,7 @@ async def config_schema_is_closed(stand: Stand) -> None:
         assert spec.get("type") in ("string", "integer", "boolean"), f"{name} has a type that forms do not support"
 
 
-@check(DECLARED, needs_network=False)
+@declares
 async def currencies_are_real(stand: Stand) -> None:
     """Every currency is in ISO 4217, with plausible terms."""
     terms = stand.fixture.handler.catalog.currencies
@@ -88,35 +91,33 @@ async def currencies_are_real(stand: Stand) -> None:
         assert high is None or high >= low, f"{code}: the maximum is below the minimum"
 
 
-@check(DECLARED, needs_network=False)
+@declares
 async def every_exponent_has_an_example(stand: Stand) -> None:
     """The fixture has an amount for every number of decimals (0, 2, 3) among the currencies."""
-    needed = {CURRENCIES[code].exponent for code in stand.fixture.handler.catalog.currencies if code in CURRENCIES}
-    given = {CURRENCIES[example.money.currency].exponent for example in stand.fixture.examples}
-    assert needed & {0, 2, 3} <= given, f"no example has {sorted((needed & {0, 2, 3}) - given)} decimals"
-    assert len(stand.fixture.examples) >= 2, "the fixture needs two examples in one currency"
-    assert stand.fixture.examples[1].money.currency == stand.first.money.currency, (
-        "the second example has another currency"
-    )
-    assert stand.fixture.examples[1].money != stand.first.money, "the first two examples are the same"
+    catalog, examples = stand.fixture.handler.catalog, stand.fixture.examples
+    needed = {CURRENCIES[code].exponent for code in catalog.currencies if code in CURRENCIES} & {0, 2, 3}
+    given = {CURRENCIES[example.money.currency].exponent for example in examples}
+    assert needed <= given, f"no example has {sorted(needed - given)} decimals"
+    assert len(examples) >= 2, "the fixture needs two examples in one currency"
+    first, second = examples[0].money, examples[1].money
+    assert first.currency == second.currency, "the second example has another currency"
+    assert first != second, "the first two examples are the same"
 
 
-@check(DECLARED, needs_network=False)
+@declares
 async def methods_and_texts_are_there(stand: Stand) -> None:
     """The catalog entry has payment methods, a description, a website address and a documentation address."""
     catalog = stand.fixture.handler.catalog
     assert catalog.methods, "no payment method is declared"
-    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", method) for method in catalog.methods), (
-        "a method is not a lower-case word"
-    )
+    words = all(re.fullmatch(r"[a-z][a-z0-9_]*", method) for method in catalog.methods)
+    assert words, "a method is not a lower-case word"
     assert catalog.description.strip(), "the description is empty"
     addresses = (catalog.website_url, catalog.documentation_url)
-    assert all(url.startswith("https://") or (not url and not stand.fixture.handler.hosts) for url in addresses), (
-        addresses
-    )
+    is_right = all(url.startswith("https://") or (not url and not stand.fixture.handler.hosts) for url in addresses)
+    assert is_right, addresses
 
 
-@check(DECLARED, needs_network=False)
+@declares
 async def features_equal_methods(stand: Stand) -> None:
     """Every feature is a method that exists, and no verb is present without the verbs that it needs."""
     handler = stand.fixture.handler
@@ -136,7 +137,7 @@ async def features_equal_methods(stand: Stand) -> None:
         assert not missing, f"{verb} without {other}: a started operation could not be ended or looked up"
 
 
-@check(DECLARED, needs_network=False)
+@declares
 async def repeats_are_declared(stand: Stand) -> None:
     """Idempotency, its window and the horizon for "not found" are consistent."""
     handler = stand.fixture.handler
@@ -146,9 +147,8 @@ async def repeats_are_declared(stand: Stand) -> None:
     assert handler.settle_horizon_s >= 30, "a call can still be running after this time"
 
 
-def _ways(stand: Stand) -> Iterator[tuple[str, str | None, bool]]:
-    """Every currency, method and way to charge that a handler declares."""
-    handler = stand.fixture.handler
+def ways_of(handler: type[Handler]) -> Iterator[tuple[str, str | None, bool]]:
+    """Every currency, method and way to charge (on the provider's page, or without it) that a handler declares."""
     for currency in handler.catalog.currencies:
         for method in (None, *handler.methods_in(currency)):
             yield currency, method, False
@@ -156,11 +156,11 @@ def _ways(stand: Stand) -> Iterator[tuple[str, str | None, bool]]:
         yield currency, method, True
 
 
-@check(DECLARED, needs_network=False)
+@declares
 async def customer_fields_are_known(stand: Stand) -> None:
     """For every currency and method, the customer fields are from the closed set, and a phone's countries exist."""
     handler = stand.fixture.handler
-    for currency, method, direct in _ways(stand):
+    for currency, method, direct in ways_of(handler):
         fields = handler.customer_fields(currency, method, direct)
         where = f"{method or 'any method'} in {currency}"
         unknown = {*fields.required, *fields.one_of} - set(CUSTOMER_FIELDS)
@@ -178,11 +178,11 @@ async def the_declared_fields_are_enough(stand: Stand) -> None:
     """For every currency and method, a create with exactly the declared customer fields is not rejected for a missing
     field."""
     handler = stand.fixture.handler
-    for currency, method, direct in _ways(stand):
+    for currency, method, direct in ways_of(handler):
         fields = handler.customer_fields(currency, method, direct)
         for chosen in fields.one_of or ("",):
             customer = _customer_with({*fields.required, chosen}, fields)
-            details = _details(handler, currency, method or "") if direct else None
+            details = dict.fromkeys(handler.charge_details(currency, method or "", {}) or (), "1") if direct else None
             params = replace(
                 stand.creation(money=Money(100_000, currency)), customer=customer, method=method, method_details=details
             )
@@ -200,14 +200,10 @@ def _customer_with(names: set[str], fields: CustomerFields) -> Customer:
     return Customer(**{name: value for name, value in every.items() if name in names})
 
 
-def _details(handler: type[Handler], currency: str, method: str) -> dict[str, str]:
-    return {name: "1" for name in handler.charge_details(currency, method, {}) or ()}
-
-
 # ── Instances ──
 
 
-@check(INSTANCES, needs_network=False)
+@instance
 async def building_asks_nobody(stand: Stand) -> None:
     """Creating an instance sends no request."""
     wire = stand.wire()
@@ -215,7 +211,7 @@ async def building_asks_nobody(stand: Stand) -> None:
     assert not wire.asked, "creating a handler sent a request"
 
 
-@check(INSTANCES, needs_network=False)
+@instance
 async def repr_holds_no_secret(stand: Stand) -> None:
     """Neither ``repr`` nor ``str`` of an instance or its outcomes shows a secret."""
     handler = stand.handler(stand.wire("created"))
@@ -228,7 +224,7 @@ async def repr_holds_no_secret(stand: Stand) -> None:
         assert token.reveal() not in shown, "the customer's token is shown"
 
 
-@check(INSTANCES, needs_network=False)
+@instance
 async def public_config_is_public(stand: Stand) -> None:
     """The configuration for browsers is JSON and contains no secret."""
     text = json.dumps(stand.handler(stand.wire()).get_public_config())
@@ -236,7 +232,7 @@ async def public_config_is_public(stand: Stand) -> None:
         assert secret not in text, "browsers would receive a secret"
 
 
-@check(INSTANCES)
+@networked_instance
 async def two_practices_never_mix(stand: Stand) -> None:
     """Two instances, used in turn, each send only their own credentials."""
     wires = stand.wire("created"), stand.wire("created")
@@ -247,7 +243,7 @@ async def two_practices_never_mix(stand: Stand) -> None:
     _assert_apart(stand, [wire.asked for wire in wires])
 
 
-@check(INSTANCES)
+@networked_instance
 async def two_practices_never_mix_at_once(stand: Stand) -> None:
     """Two instances over one connection, used at the same time, each send only their own credentials."""
     wire = stand.wire("created")
@@ -269,11 +265,11 @@ def _assert_apart(stand: Stand, asked: list[list]) -> None:  # type: ignore[type
                 assert secret not in one.text, "a request contains another practice's secret"
 
 
-@check(INSTANCES)
+@networked_instance
 async def keys_go_where_declared(stand: Stand) -> None:
     """Every request goes to https at a declared host, and no address contains a secret."""
     wire = stand.wire("created")
-    await stand.handler(wire).create_payment_intent(stand.creation())
+    await stand.call("create_payment_intent", wire)
     assert wire.asked, "creating a payment sent no request"
     for one in wire.asked:
         origin = origin_of(one.url) or ""
@@ -282,7 +278,7 @@ async def keys_go_where_declared(stand: Stand) -> None:
             assert secret not in one.url, "an address contains a secret"
 
 
-@check(INSTANCES)
+@networked_instance
 async def good_keys_are_accepted(stand: Stand) -> None:
     """The credential test accepts valid keys."""
     tested = await stand.handler(stand.wire("keys_good")).test_credentials()
@@ -290,7 +286,7 @@ async def good_keys_are_accepted(stand: Stand) -> None:
     assert tested.environment in (None, stand.fixture.accounts[0].environment), "the keys belong to another environment"
 
 
-@check(INSTANCES)
+@networked_instance
 async def bad_keys_are_refused(stand: Stand) -> None:
     """The credential test rejects invalid keys with a sentence that does not contain the key."""
     tested = await stand.handler(stand.wire("keys_bad")).test_credentials()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.money import Money, ppm_to_percent
 from polytill.providers.contract import CurrencyTerms, CustomerFields, Handler
 from polytill.providers.features import FEATURES, features_of
+from polytill.testing.conformance.declared import ways_of
 from polytill.testing.conformance.described import contract_tables
+from polytill.testing.conformance.subjects import SUBJECTS
 from polytill.testing.conformance.suite import Result, in_order
 
 MARKS: dict[bool | None, str] = {True: "pass", False: "FAIL", None: "–"}
 Results = Mapping[str, list[Result]]
+Handlers = list[type[Handler]]
 
 
 KEY_TESTS = """## What a test of keys finds
@@ -60,8 +64,7 @@ def matrix_text(results: Results) -> str:
     for row, check in enumerate(in_order()):
         marks = "".join(f"{MARKS[results[code][row].passed]:>15}" for code in codes)
         lines.append(f"{check.area:11}{check.name:46}{marks}")
-    sums = [f"{sum(r.passed is True for r in found)} of {len(found)}" for found in results.values()]
-    lines.append(f"{'passed':57}" + "".join(f"{one:>15}" for one in sums))
+    lines.append(f"{'passed':57}" + "".join(f"{_passed(found):>15}" for found in results.values()))
     lines += [
         f"{code}: {result.check.name}: {result.problem}"
         for code, found in results.items()
@@ -71,9 +74,13 @@ def matrix_text(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _passed(found: list[Result]) -> str:
+    return f"{sum(result.passed is True for result in found)} of {len(found)}"
+
+
 def write_document(results: Results) -> str:
     """The page: capabilities of each provider, its currencies, the inputs and outputs of a handler, and the checks."""
-    handlers = [(code, _handler(code)) for code in results]
+    handlers = [fixture.handler for fixture in SUBJECTS if fixture.handler.code in results]
     head = (
         "# Providers\n\nWritten by `python -m polytill.testing.conformance --write docs/providers.md` from the code; "
         "a test fails if it is out of date.\n"
@@ -82,21 +89,13 @@ def write_document(results: Results) -> str:
     return "\n".join([head, *sections, _matrix(results)])
 
 
-def _handler(code: str) -> type[Handler]:
-    from polytill.testing.conformance.subjects import SUBJECTS
-
-    return next(fixture.handler for fixture in SUBJECTS if fixture.handler.code == code)
-
-
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _capabilities(handlers: list[tuple[str, type[Handler]]]) -> str:
-    rows = [
-        [feature, *("yes" if feature in features_of(cls) else "–" for _, cls in handlers)] for feature, _ in FEATURES
-    ]
+def _capabilities(handlers: Handlers) -> str:
+    rows = [[feature, *("yes" if feature in features_of(cls) else "–" for cls in handlers)] for feature, _ in FEATURES]
     facts: tuple[tuple[str, Callable[[type[Handler]], str]], ...] = (
         ("idempotency", lambda cls: str(cls.idempotency)),
         ('"not found" is proof after', lambda cls: f"{cls.settle_horizon_s:g} s"),
@@ -105,8 +104,8 @@ def _capabilities(handlers: list[tuple[str, type[Handler]]]) -> str:
         ("keys are sent to", lambda cls: ", ".join(f"`{host}`" for host in sorted(cls.hosts)) or "no host"),
         ("methods", lambda cls: ", ".join(cls.catalog.methods)),
     )
-    rows += [[name, *(tell(cls) for _, cls in handlers)] for name, tell in facts]
-    table = _table(["", *(cls.name for _, cls in handlers)], rows)
+    rows += [[name, *(tell(cls) for cls in handlers)] for name, tell in facts]
+    table = _table(["", *(cls.name for cls in handlers)], rows)
     return "\n".join(
         [
             "## Capabilities\n\n" + table,
@@ -116,33 +115,31 @@ def _capabilities(handlers: list[tuple[str, type[Handler]]]) -> str:
     )
 
 
-def _listed(title: str, handlers: list[tuple[str, type[Handler]]], tell: Callable[[type[Handler]], str]) -> str:
+def _listed(title: str, handlers: Handlers, tell: Callable[[type[Handler]], str]) -> str:
     """One line for each provider: these texts are too long for the cells of a table."""
-    return f"### {title}\n\n" + "".join(f"* **{cls.name}:** {tell(cls)}.\n" for _, cls in handlers)
+    return f"### {title}\n\n" + "".join(f"* **{cls.name}:** {tell(cls)}.\n" for cls in handlers)
 
 
 def _needs(cls: type[Handler]) -> str:
     """The customer fields: those that most payments need, then the methods that need others."""
-    ways = [(code, method, False) for code in cls.catalog.currencies for method in (None, *cls.methods_in(code))]
-    ways += [(code, method, True) for code, method in cls.direct_charges]
-    found: dict[str, list[tuple[str, str]]] = {}
-    for code, method, direct in ways:
+    found = defaultdict[str, list[tuple[str, str]]](list)
+    for code, method, direct in ways_of(cls):
         name = f"{method or 'any method'}{' without its page' if direct else ''}"
-        found.setdefault(_fields(cls.customer_fields(code, method, direct)), []).append((name, code))
+        found[_fields(cls.customer_fields(code, method, direct))].append((name, code))
     usual = max(found, key=lambda text: len(found[text]))
     others = [f"{text} for {_grouped(pairs)}" for text, pairs in found.items() if text != usual]
     return "; ".join([usual, *others])
 
 
 def _grouped(pairs: list[tuple[str, str]]) -> str:
-    by_name: dict[str, list[str]] = {}
+    by_name = defaultdict[str, list[str]](list)
     for name, code in pairs:
-        by_name.setdefault(name, []).append(code)
+        by_name[name].append(code)
     return ", ".join(f"{name} ({', '.join(codes)})" for name, codes in by_name.items())
 
 
 def _fields(fields: CustomerFields) -> str:
-    return ", ".join([*fields.required, *([" or ".join(fields.one_of)] if fields.one_of else [])]) or "nothing"
+    return ", ".join(filter(None, [*fields.required, " or ".join(fields.one_of)])) or "nothing"
 
 
 def _direct(cls: type[Handler]) -> str:
@@ -153,11 +150,11 @@ def _direct(cls: type[Handler]) -> str:
     return ", ".join(told) or "nothing"
 
 
-def _currencies(handlers: list[tuple[str, type[Handler]]]) -> str:
-    handlers = [(code, cls) for code, cls in handlers if cls.hosts]  # staff accept any currency
-    codes = sorted({code for _, cls in handlers for code in cls.catalog.currencies})
+def _currencies(handlers: Handlers) -> str:
+    handlers = [cls for cls in handlers if cls.hosts]  # staff accept any currency
+    codes = sorted({code for cls in handlers for code in cls.catalog.currencies})
     rows = [
-        [code, str(CURRENCIES[code].exponent), *(_terms(code, cls.catalog.currencies.get(code)) for _, cls in handlers)]
+        [code, str(CURRENCIES[code].exponent), *(_terms(code, cls.catalog.currencies.get(code)) for cls in handlers)]
         for code in codes
     ]
     text = (
@@ -165,23 +162,20 @@ def _currencies(handlers: list[tuple[str, type[Handler]]]) -> str:
         "These are the terms of a new catalog; the owner can set the terms of further currencies: "
         f"{_further(handlers)}. No other currency can be added to a provider.\n"
     )
-    return f"## Currencies\n{text}\n" + _table(["", "decimals", *(cls.name for _, cls in handlers)], rows)
+    return f"## Currencies\n{text}\n" + _table(["", "decimals", *(cls.name for cls in handlers)], rows)
 
 
-def _further(handlers: list[tuple[str, type[Handler]]]) -> str:
-    told = [f"{cls.name} {', '.join(sorted(cls.further_currencies))}" for _, cls in handlers if cls.further_currencies]
+def _further(handlers: Handlers) -> str:
+    told = [f"{cls.name} {', '.join(sorted(cls.further_currencies))}" for cls in handlers if cls.further_currencies]
     return "; ".join(told)
 
 
 def _terms(code: str, terms: CurrencyTerms | None) -> str:
     if terms is None:
         return "–"
-    fee = f"{ppm_to_percent(terms.percent_ppm)} %" + (
-        f" + {Money(terms.fixed_minor, code)}" if terms.fixed_minor else ""
-    )
-    low = f", from {Money(terms.min_minor, code)}" if terms.min_minor else ""
-    high = f", to {Money(terms.max_minor, code)}" if terms.max_minor else ""
-    return fee + low + high
+    parts = ((" + ", terms.fixed_minor), (", from ", terms.min_minor), (", to ", terms.max_minor))
+    told = "".join(f"{word}{Money(minor, code)}" for word, minor in parts if minor)
+    return f"{ppm_to_percent(terms.percent_ppm)} %{told}"
 
 
 def _matrix(results: Results) -> str:
@@ -194,8 +188,6 @@ def _matrix(results: Results) -> str:
         ]
         for place, check in enumerate(in_order())
     ]
-    sums = ", ".join(
-        f"{code} {sum(r.passed is True for r in found)} of {len(found)}" for code, found in results.items()
-    )
+    sums = ", ".join(f"{code} {_passed(found)}" for code, found in results.items())
     text = f"\n{len(rows)} checks; passed: {sums}. A dash: the check does not apply to the handler.\n"
     return f"## Checks\n{text}\n" + _table(["", "check", "what it checks", *results], rows)

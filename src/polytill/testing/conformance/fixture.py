@@ -18,22 +18,17 @@ from polytill.domain.money import Money
 from polytill.providers.contract import Customer, Handler, ProviderConfig
 from polytill.providers.http import to_json
 
-# Names of sample answers. Every fixture has these:
-ALWAYS = ("created", "paid", "declined", "pending", "missing", "strange", "keys_good", "keys_bad")
+Json = dict[str, Any]
+# Names of sample answers. Every fixture has created, paid, declined, pending, missing, strange, keys_good and keys_bad.
+# Required if the handler has the verb:
+#   refund_payment: refunded, refund_missing
+#   capture_payment: authorized, captured
+#   cancel_payment: canceled
+#   charge_saved_method: saved, charged, charge_declined
+#   continue_payment: asked, continued
+#   list_transactions, list_refunds, list_disputes, get_balance: transactions, refunds, disputes, balance
 # Optional: "declined" with a code that no handler knows; the rest of the answer still marks it as a decline.
 NEWLY = "declined_newly"
-# Required if the handler has the verb.
-BY_VERB: Mapping[str, tuple[str, ...]] = {
-    "refund_payment": ("refunded", "refund_missing"),
-    "capture_payment": ("authorized", "captured"),
-    "cancel_payment": ("canceled",),
-    "charge_saved_method": ("saved", "charged", "charge_declined"),
-    "continue_payment": ("asked", "continued"),
-    "list_transactions": ("transactions",),
-    "list_refunds": ("refunds",),
-    "list_disputes": ("disputes",),
-    "get_balance": ("balance",),
-}
 
 
 @dataclass(frozen=True)
@@ -96,24 +91,27 @@ class ProviderFixture:
     accounts: tuple[ProviderConfig, ProviderConfig]  # of two practices, both sandbox, with different secrets
     examples: tuple[Example, ...]
     amount_field: str  # the create request's field with the amount
-    answers: Mapping[str, tuple[Sample, ...]]
-    deliveries: Mapping[
-        str, Delivery
-    ]  # "paid"; "later": the same object in a later state; "unrelated": not about a payment
+    answers: Mapping[str, Sample | tuple[Sample, ...]]  # one, or several that differ by what they answer
+    # "paid"; "later": the same object in a later state; "unrelated": not about a payment
+    deliveries: Mapping[str, Delivery]
     signature: Signature | None  # None: the provider signs nothing
     too_fine: Money | None = None  # an amount with more decimals than the provider accepts
     transaction_id: str = "tx-1"
     refund_id: str = "re-1"
     customer: Customer = field(default_factory=lambda: Customer("payer@example.com", "Ada Payer", "254708374149"))
     token_at: str | None = None  # part of the ``METHOD url`` that fetches an access token: not a payment call
-    continuation: Mapping[str, str] = field(
-        default_factory=dict
-    )  # what the provider sent with the request for a payment input
+    # What the provider sent with the request for a payment input.
+    continuation: Mapping[str, str] = field(default_factory=dict)
     now_s: int = 1_795_340_000  # the fixed current time
+
+    def samples(self, name: str) -> tuple[Sample, ...]:
+        """The answers with this name, if the fixture has any."""
+        found = self.answers.get(name, ())
+        return (found,) if isinstance(found, Sample) else found
 
     def sample(self, name: str) -> tuple[Sample, ...]:
         """The answers with this name. ``AssertionError`` if the fixture has none."""
-        found = self.answers.get(name)
+        found = self.samples(name)
         assert found, f"the fixture has no sample answer {name!r}"
         return found
 

@@ -17,6 +17,8 @@ from polytill.testing.conformance.register import (
 from polytill.testing.conformance.wire import Stand
 
 DELIVERIES = "deliveries"
+delivers = check(DELIVERIES)
+proves = check(DELIVERIES, only=proves_something)
 
 
 def _signature(stand: Stand) -> Signature:
@@ -44,18 +46,14 @@ async def _admits(handler: Handler, headers: dict[str, str], body: bytes) -> boo
     return handler.validate_webhook(headers, body) is True
 
 
-@check(DELIVERIES)
+@delivers
 async def a_true_delivery_is_accepted(stand: Stand) -> None:
     """A webhook of the provider is accepted in any case of the header's name."""
     body = stand.fixture.delivery("paid")
     headers = _signed(stand, body) if stand.fixture.signature else {}
-    assert await _accepts(stand, headers, body), "a genuine webhook is rejected"
-    assert await _accepts(stand, {name.upper(): value for name, value in headers.items()}, body), (
-        "upper case is refused"
-    )
-    assert await _accepts(stand, {name.lower(): value for name, value in headers.items()}, body), (
-        "lower case is refused"
-    )
+    for case in (str, str.upper, str.lower):
+        cased = {case(name): value for name, value in headers.items()}
+        assert await _accepts(stand, cased, body), f"a genuine webhook is rejected with {list(cased)}"
 
 
 @check(DELIVERIES, only=signs)
@@ -69,7 +67,7 @@ async def an_altered_body_is_refused(stand: Stand) -> None:
         assert not await _accepts(stand, headers, other), "an altered body is accepted"
 
 
-@check(DELIVERIES, only=proves_something)
+@proves
 async def without_its_proof_it_is_refused(stand: Stand) -> None:
     """A missing, empty, truncated or foreign header is rejected."""
     body = stand.fixture.delivery("paid")
@@ -86,7 +84,7 @@ async def without_its_proof_it_is_refused(stand: Stand) -> None:
         assert not await _accepts(stand, headers, body), f"{headers} is accepted"
 
 
-@check(DELIVERIES, only=proves_something)
+@proves
 async def another_practices_secret_opens_nothing(stand: Stand) -> None:
     """A webhook that is signed with another practice's secret is rejected."""
     body = stand.fixture.delivery("paid")
@@ -96,7 +94,7 @@ async def another_practices_secret_opens_nothing(stand: Stand) -> None:
     )
 
 
-@check(DELIVERIES, only=proves_something)
+@proves
 async def without_a_secret_nothing_is_accepted(stand: Stand) -> None:
     """If no secret or an empty one is configured, every webhook is rejected."""
     body = stand.fixture.delivery("paid")
@@ -111,7 +109,7 @@ async def without_a_secret_nothing_is_accepted(stand: Stand) -> None:
             assert not await _admits(handler, headers, body), "a webhook is accepted without a secret"
 
 
-@check(DELIVERIES, only=proves_something)
+@proves
 async def a_previous_secret_still_opens(stand: Stand) -> None:
     """During a change of secrets, both the current and the previous one are accepted."""
     body = stand.fixture.delivery("paid")
@@ -135,7 +133,7 @@ async def a_stale_signature_is_refused(stand: Stand) -> None:
     assert await _accepts(stand, _signed(stand, body, later_s=2 - tolerance_s), body), "a fresh signature is rejected"
 
 
-@check(DELIVERIES, only=proves_something)
+@proves
 async def strange_headers_never_raise(stand: Stand) -> None:
     """No header raises an error in the check of a webhook: bytes beyond ASCII, broken surrogates, great length."""
     *others, (name, _) = _signed(stand, b"{}").items()
@@ -150,7 +148,7 @@ def _told(stand: Stand, name: str, **words: str) -> WebhookResult:
     return stand.handler(stand.wire()).process_webhook(stand.fixture.delivery(name, **words))
 
 
-@check(DELIVERIES)
+@delivers
 async def a_delivery_names_our_payment(stand: Stand) -> None:
     """A webhook about a payment names the payment and its outcome."""
     told = _told(stand, "paid")
@@ -165,7 +163,7 @@ async def a_delivery_names_our_payment(stand: Stand) -> None:
         assert outcome.amount == stand.first.money, f"the amount is read as {outcome.amount}"
 
 
-@check(DELIVERIES)
+@delivers
 async def repeats_have_one_key(stand: Stand) -> None:
     """The same webhook sent twice has the same key in any instance; another payment's webhook has another key."""
     first, second = _told(stand, "paid"), _told(stand, "paid")
@@ -175,7 +173,7 @@ async def repeats_have_one_key(stand: Stand) -> None:
     assert other.dedupe_key != first.dedupe_key, "another payment's webhook would be dropped as a duplicate"
 
 
-@check(DELIVERIES)
+@delivers
 async def a_later_state_is_no_repeat(stand: Stand) -> None:
     """A later state of the same object has another key, so that it is not dropped as a duplicate."""
     assert _told(stand, "paid").dedupe_key != _told(stand, "later").dedupe_key, "a later state would be dropped"
@@ -187,7 +185,7 @@ async def a_hint_is_fetched(stand: Stand) -> None:
     assert _told(stand, "paid").must_fetch, "a body that anyone can write would be trusted"
 
 
-@check(DELIVERIES)
+@delivers
 async def what_is_unrelated_changes_nothing(stand: Stand) -> None:
     """A webhook that is not about payments contains no fact."""
     told = _told(stand, "unrelated")
@@ -195,14 +193,14 @@ async def what_is_unrelated_changes_nothing(stand: Stand) -> None:
     assert not told.facts, "the webhook would change a payment"
 
 
-@check(DELIVERIES)
+@delivers
 async def an_environment_is_the_right_one(stand: Stand) -> None:
     """If a webhook names its environment, it is the fixture's."""
     told = _told(stand, "paid").environment
     assert told in (None, stand.fixture.accounts[0].environment), f"the environment is {told}"
 
 
-@check(DELIVERIES)
+@delivers
 async def kept_deliveries_can_be_read_again(stand: Stand) -> None:
     """The stored copy of a webhook reads like the original and contains no field that is declared secret."""
     for name in ("paid", "later", "unrelated"):
@@ -212,7 +210,7 @@ async def kept_deliveries_can_be_read_again(stand: Stand) -> None:
         assert len(again.facts) == len(told.facts), "the stored webhook has other facts"
 
 
-@check(DELIVERIES)
+@delivers
 async def nonsense_is_a_value_error(stand: Stand) -> None:
     """A body that cannot be read raises ``ValueError`` and no other error."""
     handler = stand.handler(stand.wire())

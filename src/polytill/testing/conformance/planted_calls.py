@@ -1,171 +1,127 @@
-"""Faults in requests and in reading answers: each a function from a sound handler to one with one mistake."""
+"""Faults in requests and in reading answers. Each is a function with one mistake."""
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from polytill.domain.money import Money
 from polytill.providers.http import Answer
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
-from polytill.testing.conformance.planting import Class, after, over, plant, sending
+from polytill.testing.conformance.planting import Class, misread, missent, over, plant
+from polytill.testing.conformance.wire import Asked
 
 # ── Outcomes ──
 
 
-@plant("paystack")
-def lost_answer_is_failure(base: Class) -> Class:
+@misread("paystack", "create_payment_intent", Unknown)
+def lost_answer_is_failure(outcome: Unknown) -> NotSent:
     """A lost answer is reported as "not sent": the next provider would charge the customer again."""
-    return after(base, "create_payment_intent", lambda _, o: NotSent(o.reason, o.code) if isinstance(o, Unknown) else o)
+    return NotSent(outcome.reason, outcome.code)
 
 
-@plant("stripe")
-def lost_refund_is_failure(base: Class) -> Class:
+@misread("stripe", "refund_payment", Unknown)
+def lost_refund_is_failure(outcome: Unknown) -> Declined:
     """A lost refund is reported as declined: staff would refund twice."""
-    return after(base, "refund_payment", lambda _, o: Declined(o.reason, True) if isinstance(o, Unknown) else o)
+    return Declined(outcome.reason, True)
 
 
-@plant("flutterwave")
-def refused_connection_is_unknown(base: Class) -> Class:
+@misread("flutterwave", "create_payment_intent", NotSent)
+def refused_connection_is_unknown(outcome: NotSent) -> Unknown:
     """A refused connection is reported as unknown: the customer waits for nothing."""
-    return after(base, "create_payment_intent", lambda _, o: Unknown(o.reason, o.code) if isinstance(o, NotSent) else o)
+    return Unknown(outcome.reason, outcome.code)
 
 
-@plant("paystack")
-def failed_question_is_proof(base: Class) -> Class:
+@misread("paystack", "lookup_payment", Unknown)
+def failed_question_is_proof(outcome: Unknown) -> NotSent:
     """A failed lookup returns "not found": a paid payment would be charged again."""
-    return after(base, "lookup_payment", lambda _, o: NotSent(Reason.not_found, "x") if isinstance(o, Unknown) else o)
+    return NotSent(Reason.not_found, "x")
 
 
-@plant("stripe")
-def gateways_refusal_is_proof(base: Class) -> Class:
+@misread("stripe", "lookup_payment", Unknown)
+def gateways_refusal_is_proof(outcome: Unknown) -> Any:
     """A gateway's rejection counts as the provider's: a successful charge would be repeated."""
-    return after(
-        base,
-        "lookup_payment",
-        lambda _, o: (
-            NotSent(Reason.validation, o.code) if isinstance(o, Unknown) and o.reason is Reason.unreadable else o
-        ),
-    )
+    return NotSent(Reason.validation, outcome.code) if outcome.reason is Reason.unreadable else outcome
 
 
-@plant("stripe")
-def outage_is_a_decline(base: Class) -> Class:
+@misread("stripe", "confirm_payment", Unknown)
+def outage_is_a_decline(outcome: Unknown) -> Any:
     """A server error during a lookup is read as a decline."""
-    return after(
-        base,
-        "confirm_payment",
-        lambda _, o: (
-            Declined(o.reason, True, o.code) if getattr(o, "reason", None) is Reason.provider_unavailable else o
-        ),
-    )
+    out = outcome.reason is Reason.provider_unavailable
+    return Declined(outcome.reason, True, outcome.code) if out else outcome
 
 
-@plant("flutterwave")
-def retry_after_is_dropped(base: Class) -> Class:
+@misread("flutterwave", "create_payment_intent", NotSent)
+def retry_after_is_dropped(outcome: NotSent) -> NotSent:
     """The provider's retry time is dropped."""
-    return after(
-        base, "create_payment_intent", lambda _, o: replace(o, retry_after_s=None) if isinstance(o, NotSent) else o
-    )
+    return replace(outcome, retry_after_s=None)
 
 
-@plant("paystack")
-def raw_code_is_dropped(base: Class) -> Class:
+@misread("paystack", "confirm_payment", Unknown)
+def raw_code_is_dropped(outcome: Unknown) -> Unknown:
     """The provider's own code is dropped."""
-    return after(base, "confirm_payment", lambda _, o: replace(o, code=None) if isinstance(o, Unknown) else o)
+    return replace(outcome, code=None)
 
 
-@plant("paystack")
-def refused_keys_are_the_payers_fault(base: Class) -> Class:
+@misread("paystack", "create_payment_intent", NotSent)
+def refused_keys_are_the_payers_fault(outcome: NotSent) -> Any:
     """Rejected keys are reported as a decline."""
-    return after(
-        base,
-        "create_payment_intent",
-        lambda _, o: Declined(Reason.declined, True, "401") if getattr(o, "reason", None) is Reason.config else o,
-    )
+    return Declined(Reason.declined, True, "401") if outcome.reason is Reason.config else outcome
 
 
-@plant("stripe")
-def answers_may_raise(base: Class) -> Class:
+@misread("stripe", "confirm_payment", Unknown)
+def answers_may_raise(outcome: Unknown) -> None:
     """An unexpected answer raises an error instead of returning an outcome."""
-
-    def read(handler: Any, outcome: Any) -> Any:
-        assert not isinstance(outcome, Unknown)
-        return outcome
-
-    return after(base, "confirm_payment", read)
+    raise AssertionError
 
 
 # ── Reading ──
 
 
-@plant("flutterwave")
-def new_decline_is_unknown(base: Class) -> Class:
+@misread("flutterwave", "confirm_payment", Declined)
+def new_decline_is_unknown(outcome: Declined) -> Any:
     """A decline with a new code is reported as unknown: its customer waits for days, and nobody can cancel the payment."""
-    return after(
-        base,
-        "confirm_payment",
-        lambda _, o: Unknown(Reason.unreadable, o.code) if _has_code(o, "Levitation is not allowed") else o,
-    )
+    return Unknown(Reason.unreadable, outcome.code) if outcome.code == "Levitation is not allowed" else outcome
 
 
-@plant("stripe")
-def new_decline_is_final(base: Class) -> Class:
+@misread("stripe", "confirm_payment")
+def new_decline_is_final(outcome: Any) -> Any:
     """A decline with a new code ends the payment, although the customer could try another card."""
-    return after(
-        base,
-        "confirm_payment",
-        lambda _, o: (
-            replace(o.last_decline, final=True) if _has_code(getattr(o, "last_decline", None), "levitation") else o
-        ),
-    )
+    decline = getattr(outcome, "last_decline", None)
+    return replace(decline, final=True) if decline and decline.code == "levitation" else outcome
 
 
-def _has_code(outcome: Any, code: str) -> bool:
-    return isinstance(outcome, Declined) and outcome.code == code
-
-
-@plant("paystack")
-def pending_is_paid(base: Class) -> Class:
+@misread("paystack", "confirm_payment", Pending)
+def pending_is_paid(outcome: Pending) -> Any:
     """A pending payment is reported as paid."""
-    return after(
-        base, "confirm_payment", lambda _, o: Succeeded(o.amount, "1") if isinstance(o, Pending) and o.amount else o
-    )
+    return Succeeded(outcome.amount, "1") if outcome.amount else outcome
 
 
-@plant("stripe")
-def strange_status_is_failed(base: Class) -> Class:
+@misread("stripe", "confirm_payment", Unknown)
+def strange_status_is_failed(outcome: Unknown) -> Any:
     """An unknown status is reported as declined."""
-    return after(
-        base,
-        "confirm_payment",
-        lambda _, o: Declined(Reason.declined, True, "x") if getattr(o, "code", None) == "levitating" else o,
-    )
+    return Declined(Reason.declined, True, "x") if outcome.code == "levitating" else outcome
 
 
 @plant("flutterwave")
 def our_own_amount_comes_back(base: Class) -> Class:
     """The amount is ours instead of the provider's: a customer who pays less counts as paid."""
-    sound = base.confirm_payment
 
     async def confirm_payment(self: Any, params: Any) -> Any:
-        outcome = await sound(self, params)
+        outcome = await base.confirm_payment(self, params)
         return replace(outcome, amount=params.amount) if isinstance(outcome, Succeeded) else outcome
 
     return over(base, confirm_payment=confirm_payment)
 
 
-@plant("stripe")
-def iso_exponents_are_believed(base: Class) -> Class:
+@misread("stripe", "confirm_payment", Succeeded)
+def iso_exponents_are_believed(outcome: Succeeded) -> Succeeded:
     """Amounts are read with ISO's exponents: Ugandan shillings are a hundred times too high."""
-
-    def read(handler: Any, outcome: Any) -> Any:
-        if isinstance(outcome, Succeeded) and outcome.amount.currency == "UGX":
-            return replace(outcome, amount=Money(outcome.amount.minor * 100, "UGX"))
-        return outcome
-
-    return after(base, "confirm_payment", read)
+    read = Money(outcome.amount.minor * 100, "UGX")
+    return replace(outcome, amount=read) if outcome.amount.currency == "UGX" else outcome
 
 
 @plant("paystack")
@@ -180,146 +136,119 @@ def another_payments_answer_is_taken(base: Class) -> Class:
     return over(base, _verify=verify)
 
 
-@plant("paystack")
-def provider_id_is_lost(base: Class) -> Class:
+@misread("paystack", "confirm_payment", Succeeded)
+def provider_id_is_lost(outcome: Succeeded) -> Any:
     """The provider's id of a paid payment is dropped: it could not be refunded."""
-    return after(
-        base,
-        "confirm_payment",
-        lambda _, o: replace(o, provider_transaction_id=None) if isinstance(o, Succeeded) else o,
-    )
+    return replace(outcome, provider_transaction_id=None)
 
 
-@plant("stripe")
-def hold_is_money(base: Class) -> Class:
+@misread("stripe", "confirm_payment", Succeeded)
+def hold_is_money(outcome: Succeeded) -> Succeeded:
     """An authorization is reported as a payment."""
-    return after(
-        base, "confirm_payment", lambda _, o: replace(o, authorized_only=False) if isinstance(o, Succeeded) else o
-    )
+    return replace(outcome, authorized_only=False)
 
 
-@plant("stripe")
-def cancel_is_not_final(base: Class) -> Class:
+@misread("stripe", "cancel_payment", Declined)
+def cancel_is_not_final(outcome: Declined) -> Declined:
     """A canceled payment is reported as still payable."""
-    return after(base, "cancel_payment", lambda _, o: replace(o, final=False) if isinstance(o, Declined) else o)
+    return replace(outcome, final=False)
 
 
-@plant("paystack")
-def secrets_are_kept(base: Class) -> Class:
+@misread("paystack", "confirm_payment", Succeeded)
+def secrets_are_kept(outcome: Succeeded) -> Succeeded:
     """Answers are stored with the authorization codes in them."""
-    return after(
-        base,
-        "confirm_payment",
-        lambda _, o: replace(o, response={"authorization_code": "AUTH_x"}) if isinstance(o, Succeeded) else o,
-    )
+    return replace(outcome, response={"authorization_code": "AUTH_x"})
+
+
+@misread("paystack", "lookup_refund", NotSent)
+def any_refund_will_do(outcome: NotSent) -> Any:
+    """A refund lookup accepts any refund of the transaction."""
+    return Pending(None, "1") if outcome.reason is Reason.not_found else outcome
 
 
 # ── Requests ──
 
 
-@plant("paystack")
-def reference_is_made_up(base: Class) -> Class:
+@missent("paystack")
+def reference_is_made_up(asked: Asked) -> Asked:
     """The provider receives a random reference: no lookup could find the payment."""
-    return sending(
-        base, lambda m, u, h, b=None: (m, u, h, b and b.replace(b"01conformance-attempt", b"random-attempt"))
-    )
+    return replace(asked, body=asked.body.replace(b"01conformance-attempt", b"random-attempt"))
 
 
-@plant("flutterwave")
-def amounts_are_floats(base: Class) -> Class:
+@missent("paystack")
+def refund_has_no_reference(asked: Asked) -> Asked:
+    """A refund is sent without its reference: no lookup could find it after a lost answer."""
+    return replace(asked, body=asked.body.replace(b"01conformance-refund", b"anonymous"))
+
+
+def _rewritten(asked: Asked, field: str, change: Callable[[dict[str, Any]], object]) -> Asked:
+    """A request whose JSON body has the field, with the body changed in place."""
+    if f'"{field}"'.encode() not in asked.body:
+        return asked
+    data = json.loads(asked.body)
+    change(data)
+    return replace(asked, body=json.dumps(data).encode())
+
+
+@missent("flutterwave")
+def amounts_are_floats(asked: Asked) -> Asked:
     """Amounts are converted to floats on the way."""
-
-    def send(method: str, url: str, headers: Any, body: bytes | None = None) -> tuple[Any, ...]:
-        if body and b'"amount"' in body:
-            data = json.loads(body)
-            data["amount"] = float(data["amount"]) * 1.1 / 1.1  # the result of float arithmetic
-            body = json.dumps(data).encode()
-        return method, url, headers, body
-
-    return sending(base, send)
+    # The result of float arithmetic.
+    return _rewritten(asked, "amount", lambda data: data.update(amount=float(data["amount"]) * 1.1 / 1.1))
 
 
-@plant("paystack")
-def amounts_are_major_units(base: Class) -> Class:
+@missent("paystack")
+def amounts_are_major_units(asked: Asked) -> Asked:
     """Amounts are sent in major units although the provider expects minor units."""
-
-    def send(method: str, url: str, headers: Any, body: bytes | None = None) -> tuple[Any, ...]:
-        if body and b'"amount"' in body:
-            data = json.loads(body)
-            body = json.dumps({**data, "amount": data["amount"] // 100}).encode()
-        return method, url, headers, body
-
-    return sending(base, send)
+    return _rewritten(asked, "amount", lambda data: data.update(amount=data["amount"] // 100))
 
 
-@plant("flutterwave")
-def currency_is_left_out(base: Class) -> Class:
+@missent("flutterwave")
+def currency_is_left_out(asked: Asked) -> Asked:
     """The currency is left out: the provider charges naira."""
-
-    def send(method: str, url: str, headers: Any, body: bytes | None = None) -> tuple[Any, ...]:
-        if body and b'"currency"' in body:
-            data = json.loads(body)
-            del data["currency"]
-            body = json.dumps(data).encode()
-        return method, url, headers, body
-
-    return sending(base, send)
+    return _rewritten(asked, "currency", lambda data: data.pop("currency"))
 
 
-@plant("stripe")
-def idempotency_key_is_random(base: Class) -> Class:
+_count = itertools.count()
+
+
+@missent("stripe")
+def idempotency_key_is_random(asked: Asked) -> Asked:
     """Each request has a new idempotency key: a repeat is a second payment."""
-    count = iter(range(10**6))
-    return sending(
-        base, lambda m, u, h, b=None: (m, u, {**h, "Idempotency-Key": f"{h.get('Idempotency-Key')}-{next(count)}"}, b)
-    )
+    key = f"{asked.headers.get('Idempotency-Key')}-{next(_count)}"
+    return replace(asked, headers={**asked.headers, "Idempotency-Key": key})
 
 
-@plant("paystack")
-def key_stands_in_the_address(base: Class) -> Class:
+@missent("paystack")
+def key_stands_in_the_address(asked: Asked) -> Asked:
     """The key is sent in the address, and so reaches every log on the way."""
-    return sending(base, lambda m, u, h, b=None: (m, f"{u}?key={h['Authorization']}".replace("Bearer ", ""), h, b))
+    return replace(asked, url=f"{asked.url}?key={asked.headers['Authorization'].removeprefix('Bearer ')}")
 
 
-@plant("flutterwave")
-def keys_go_elsewhere(base: Class) -> Class:
+@missent("flutterwave")
+def keys_go_elsewhere(asked: Asked) -> Asked:
     """Requests go to an undeclared host."""
-    return sending(base, lambda m, u, h, b=None: (m, u.replace("api.flutterwave.com", "proxy.example"), h, b))
+    return replace(asked, url=asked.url.replace("api.flutterwave.com", "proxy.example"))
 
 
 @plant("stripe")
 def too_fine_is_rounded(base: Class) -> Class:
     """An amount with too many decimals is rounded and sent."""
-    sound = base.create_payment_intent
 
     async def create_payment_intent(self: Any, params: Any) -> Any:
         whole = Money(params.amount.minor // 10 * 10, params.amount.currency)
         fitting = replace(params, amount=whole) if params.amount.currency == "KWD" else params
-        return await sound(self, fitting)
+        return await base.create_payment_intent(self, fitting)
 
     return over(base, create_payment_intent=create_payment_intent)
-
-
-@plant("paystack")
-def refund_has_no_reference(base: Class) -> Class:
-    """A refund is sent without its reference: no lookup could find it after a lost answer."""
-    return sending(base, lambda m, u, h, b=None: (m, u, h, b and b.replace(b"01conformance-refund", b"anonymous")))
-
-
-@plant("paystack")
-def any_refund_will_do(base: Class) -> Class:
-    """A refund lookup accepts any refund of the transaction."""
-    return after(
-        base, "lookup_refund", lambda _, o: Pending(None, "1") if getattr(o, "reason", None) is Reason.not_found else o
-    )
 
 
 @plant("stripe")
 def refunds_are_always_full(base: Class) -> Class:
     """A partial refund returns the full amount."""
-    sound = base.refund_payment
 
     async def refund_payment(self: Any, params: Any) -> Any:
-        return await sound(self, params if params.full else replace(params, amount=Money(12_345, "USD")))
+        wrong = params if params.full else replace(params, amount=Money(12_345, "USD"))
+        return await base.refund_payment(self, wrong)
 
     return over(base, refund_payment=refund_payment)

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
+from types import UnionType
 from typing import Any
 
 from polytill.providers.http import Http
+from polytill.testing.conformance.wire import Asked
 
 Class = type[Any]
+Fault = Callable[..., Any]
 FAULTS: dict[str, tuple[str, Callable[[Class], Class]]] = {}
 
 
-def plant(code: str) -> Callable[[Callable[[Class], Class]], Callable[[Class], Class]]:
-    """Add a fault to the list, to be planted into the handler with this code."""
+def _planting(code: str, break_by: Callable[[Class, Fault], Class]) -> Callable[[Fault], Fault]:
+    """A decorator that adds a function to the list. ``break_by`` makes the handler with the fault of the function."""
 
-    def register(break_it: Callable[[Class], Class]) -> Callable[[Class], Class]:
-        FAULTS[break_it.__name__] = (code, break_it)
-        return break_it
+    def register(fault: Fault) -> Fault:
+        FAULTS[fault.__name__] = (code, wraps(fault)(lambda base: break_by(base, fault)))
+        return fault
 
     return register
-
-
-def after(base: Class, verb: str, change: Callable[[Any, Any], Any]) -> Class:
-    """The handler with a changed outcome of one verb: ``change(handler, outcome)``."""
-    sound = getattr(base, verb)
-
-    async def changed(self: Any, *args: Any) -> Any:
-        return change(self, await sound(self, *args))
-
-    return type(base.__name__, (base,), {verb: changed})
 
 
 def over(base: Class, **members: Any) -> Class:
@@ -36,15 +30,46 @@ def over(base: Class, **members: Any) -> Class:
     return type(base.__name__, (base,), members)
 
 
-def sending(base: Class, change: Callable[..., tuple[Any, ...]]) -> Class:
-    """The handler with every request changed before it is sent."""
+def plant(code: str) -> Callable[[Fault], Fault]:
+    """Plant a fault into the handler with this code: a function from the sound class to the broken one."""
+    return _planting(code, lambda base, fault: fault(base))
 
-    class Changed(Http):
-        async def send(self, *asked: Any) -> Any:
-            return await super().send(*change(*asked))
 
-    def initialize(self: Any, config: Any) -> None:
-        base.initialize(self, config)
-        self.http = Changed(self.http.transport)
+def misread(code: str, verb: str, kind: type | UnionType = object) -> Callable[[Fault], Fault]:
+    """Plant a fault in what a verb returns: a function from an outcome of this kind to another outcome."""
 
-    return over(base, initialize=initialize)
+    def break_by(base: Class, fault: Fault) -> Class:
+        async def changed(self: Any, *args: Any) -> Any:
+            outcome = await getattr(base, verb)(self, *args)
+            return fault(outcome) if isinstance(outcome, kind) else outcome
+
+        return over(base, **{verb: changed})
+
+    return _planting(code, break_by)
+
+
+def misheard(code: str) -> Callable[[Fault], Fault]:
+    """Plant a fault in what a webhook says: a function from its result to another result."""
+
+    def break_by(base: Class, fault: Fault) -> Class:
+        return over(base, process_webhook=lambda self, body: fault(base.process_webhook(self, body)))
+
+    return _planting(code, break_by)
+
+
+def missent(code: str) -> Callable[[Fault], Fault]:
+    """Plant a fault in every request: a function from a request to what is sent instead."""
+
+    def break_by(base: Class, fault: Fault) -> Class:
+        class Changed(Http):
+            async def send(self, method: str, url: str, headers: Any, body: bytes | None = None) -> Any:
+                asked = fault(Asked(method, url, headers, body or b""))
+                return await super().send(asked.method, asked.url, asked.headers, asked.body)
+
+        def initialize(self: Any, config: Any) -> None:
+            base.initialize(self, config)
+            self.http = Changed(self.http.transport)
+
+        return over(base, initialize=initialize)
+
+    return _planting(code, break_by)

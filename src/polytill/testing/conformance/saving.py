@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from polytill.providers.outcomes import Declined, NeedsAction, NextKind, NotSent, Pending, Reason, Succeeded, Unknown
+from polytill.providers.outcomes import NeedsAction, NextKind, NotSent, Pending, Succeeded, Unknown
 from polytill.testing.conformance.fixture import INPUT, OTHER_REFERENCE, REFERENCE, TOKEN
-from polytill.testing.conformance.paying import amounts_in, read
+from polytill.testing.conformance.paying import amounts_in, decline_of
 from polytill.testing.conformance.register import check
-from polytill.testing.conformance.wire import Asked, Stand
+from polytill.testing.conformance.wire import Asked, Stand, expect
 
 SAVING = "saves"
+saves = check(SAVING, verb="charge_saved_method")
 
 
 async def charged(stand: Stand, reference: str = REFERENCE) -> tuple[object, Asked]:
@@ -22,11 +24,10 @@ async def charged(stand: Stand, reference: str = REFERENCE) -> tuple[object, Ask
     return outcome, asked[0]
 
 
-@check(SAVING, verb="charge_saved_method")
+@saves
 async def a_method_is_saved(stand: Stand) -> None:
     """The outcome of a paid payment with a saved method has its token and a description that the customer recognizes."""
-    outcome = await read(stand, "saved")
-    assert isinstance(outcome, Succeeded), f"a paid payment is {outcome!r}"
+    outcome = expect(Succeeded, await stand.read("saved"), "a paid payment")
     saved = outcome.saved_method
     assert saved is not None, "the saved method is lost"
     assert saved.token.reveal() == TOKEN, "the token is wrong"
@@ -34,19 +35,19 @@ async def a_method_is_saved(stand: Stand) -> None:
     assert saved.last4, "the last four digits of the method are lost"
 
 
-@check(SAVING, verb="charge_saved_method")
+@saves
 async def a_token_is_nowhere_else(stand: Stand) -> None:
     """The token of a saved method is in no repr and not in the stored answer."""
-    outcome = await read(stand, "saved")
+    outcome = await stand.read("saved")
     assert TOKEN not in repr(outcome), "the token is shown"
     assert TOKEN not in json.dumps(outcome.response, default=str), "the token would be stored in the clear"
 
 
-@check(SAVING, verb="charge_saved_method")
+@saves
 async def a_method_is_charged_under_our_reference(stand: Stand) -> None:
     """One request charges the method, with the token, our reference, and the exact amount."""
-    outcome, asked = await charged(stand)
-    assert isinstance(outcome, Succeeded), f"a successful charge is {outcome!r}"
+    charge, asked = await charged(stand)
+    outcome = expect(Succeeded, charge, "a successful charge")
     assert outcome.amount == stand.first.money, f"the charge is read as {outcome.amount}"
     assert TOKEN in asked.body.decode(), "the token is not sent"
     assert TOKEN not in asked.url, "an address contains the token"
@@ -57,22 +58,17 @@ async def a_method_is_charged_under_our_reference(stand: Stand) -> None:
     assert REFERENCE not in other.text, "another charge is sent under our reference"
 
 
-@check(SAVING, verb="charge_saved_method")
+@saves
 async def a_refused_charge_is_no_success(stand: Stand) -> None:
     """A charge that the bank rejected is ``Declined``, or waits for the customer with the decline."""
-    outcome = await stand.handler(stand.wire("charge_declined")).charge_saved_method(stand.charge())
-    decline = outcome.last_decline if isinstance(outcome, NeedsAction) else outcome
-    assert isinstance(decline, Declined), f"a declined charge is {outcome!r}"
-    assert isinstance(decline.reason, Reason), "the reason is not from the closed list"
+    decline_of(await stand.call("charge_saved_method", "charge_declined"), "a declined charge")
 
 
-@check(SAVING, verb="charge_saved_method")
+@saves
 async def a_lost_charge_is_looked_up_not_repeated(stand: Stand) -> None:
     """A charge with a lost answer is looked up; it is not sent again."""
     wire = stand.wire("missing")
-    lost = stand.lost()
-    asked = type(lost)(lost.reference, None, lost.amount, None, lost.age_s, lost.created_at_s)
-    outcome = await stand.handler(wire).lookup_payment(asked)
+    outcome = await stand.handler(wire).lookup_payment(replace(stand.lost(), create=None))
     assert isinstance(outcome, NotSent | Unknown), f"a charge that was never created is {outcome!r}"
     assert wire.payments, "no request was sent"
     assert all(TOKEN not in one.body.decode() for one in wire.payments), "the lookup charges the method again"
@@ -81,8 +77,7 @@ async def a_lost_charge_is_looked_up_not_repeated(stand: Stand) -> None:
 @check(SAVING, verb="continue_payment")
 async def a_question_to_the_payer_is_named(stand: Stand) -> None:
     """A charge that needs a payment input names it, from the closed list."""
-    outcome = await stand.handler(stand.wire("asked")).continue_payment(stand.answered())
-    assert isinstance(outcome, NeedsAction), f"a charge that needs a payment input is {outcome!r}"
+    outcome = expect(NeedsAction, await stand.call("continue_payment", "asked"), "a charge that needs a payment input")
     assert outcome.action is not None, "the next action is lost"
     assert outcome.action.kind is NextKind.input, f"the next action is {outcome.action.kind}"
     assert outcome.action.wants is not None, "the next action does not name the payment input"
@@ -92,7 +87,7 @@ async def a_question_to_the_payer_is_named(stand: Stand) -> None:
 async def what_a_payer_typed_is_not_kept(stand: Stand) -> None:
     """The customer's input is sent once, in a body, and neither shown nor stored."""
     wire = stand.wire("continued")
-    outcome = await stand.handler(wire).continue_payment(stand.answered())
+    outcome = await stand.call("continue_payment", wire)
     assert isinstance(outcome, Succeeded | Pending), f"a continued charge is {outcome!r}"
     carrying = [one for one in wire.payments if INPUT in one.text]
     assert len(carrying) == 1, f"{len(carrying)} requests contain the customer's input"

@@ -38,14 +38,10 @@ def check_one(check: Check, fixture: ProviderFixture) -> Result:
     if not check.applies_to(fixture):
         return Result(check, None)
     try:
-        asyncio.run(_body(check, fixture))
+        asyncio.run(check.body(Stand(fixture)))
     except Exception as error:
         return Result(check, False, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
     return Result(check, True)
-
-
-async def _body(check: Check, fixture: ProviderFixture) -> None:
-    await check.body(Stand(fixture))
 
 
 def check_all(fixture: ProviderFixture) -> list[Result]:
@@ -70,7 +66,7 @@ class Conformance:
 
 def _test(check: Check) -> Callable[[Conformance], None]:
     def test(self: Conformance) -> None:
-        asyncio.run(_body(check, type(self).fixture))
+        asyncio.run(check.body(Stand(type(self).fixture)))
 
     test.__name__ = f"test_{check.name}"
     test.__doc__ = check.sentence

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeVar
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money
@@ -35,6 +37,23 @@ from polytill.testing.conformance.fixture import (
 
 Raw = tuple[int, Mapping[str, str], bytes]
 Fault = Exception | Raw
+Path = tuple[Any, ...]
+LONG_AGO_S = 40 * 24 * 3600.0
+T = TypeVar("T")
+
+
+def expect(kind: type[T], outcome: object, what: str) -> T:
+    """The outcome, which must be of this kind. ``what`` it is about begins the message if it is not."""
+    assert isinstance(outcome, kind), f"{what} is {outcome!r}"
+    return outcome
+
+
+def fields_of(value: Any, above: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every member of a JSON document at any depth, with the path to it."""
+    pairs = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in pairs:
+        yield (*above, name), inner
+        yield from fields_of(inner, (*above, name))
 
 
 @dataclass(frozen=True)
@@ -96,29 +115,32 @@ class Stand:
 
     def wire(self, *names: str, example: Example | None = None, fault: Fault | None = None, **words: str) -> Wire:
         """A transport with these sample answers, filled in for an example."""
-        samples = [sample for name in names for sample in self._samples(name)]
+        samples = [sample for name in names if self.fixture.handler.hosts for sample in self.fixture.sample(name)]
         token_at = self.fixture.token_at
         told = token_at is not None and any(token_at in sample.to for sample in samples)
-        tokens = () if told else self.fixture.answers.get("token", ())
+        tokens = () if told else self.fixture.samples("token")
         filled = [(sample, self._content(sample, example or self.first, words)) for sample in (*tokens, *samples)]
-        return Wire(filled, self.fixture.token_at, fault)
+        return Wire(filled, token_at, fault)
 
     def _content(self, sample: Sample, example: Example, words: Mapping[str, str]) -> bytes:
-        return (
-            sample.body
-            if isinstance(sample.body, bytes)
-            else to_json(self.fixture.filled(sample.body, example, **words))
-        )
+        if isinstance(sample.body, bytes):
+            return sample.body
+        return to_json(self.fixture.filled(sample.body, example, **words))
 
-    def _samples(self, name: str) -> tuple[Sample, ...]:
-        return self.fixture.sample(name) if self.fixture.handler.hosts else ()
+    def altered(self, name: str, place: int, path: Path, value: Any) -> Wire:
+        """A transport whose answer at this place has another value in one field."""
+        wire = self.wire(name)
+        sample, content = wire.answers[place]
+        document = inner = json.loads(content)
+        for step in path[:-1]:
+            inner = inner[step]
+        inner[path[-1]] = value
+        wire.answers[place] = sample, json.dumps(document).encode()
+        return wire
 
     def handler(self, wire: Wire, account: int = 0, **changed: Any) -> Handler:
         """An instance with one practice's credentials and a fixed time."""
-        config = self.fixture.accounts[account]
-        if changed:
-            values = {name: getattr(config, name) for name in config.__dataclass_fields__}
-            config = type(config)(**{**values, **changed})
+        config = replace(self.fixture.accounts[account], **changed)
         return self.fixture.handler(config, Http(wire), World(lambda: self.fixture.now_s, bytes))
 
     def secrets(self, account: int) -> list[str]:
@@ -129,7 +151,7 @@ class Stand:
 
     def is_token(self, sample: Sample) -> bool:
         """Whether a sample answers with an access token or a certificate, so is not about a payment."""
-        return sample in self.fixture.answers.get("token", ())
+        return sample in self.fixture.samples("token")
 
     # ── Requests ──
 
@@ -143,17 +165,16 @@ class Stand:
         """A request for the state of the payment."""
         return ConfirmPaymentParams(REFERENCE, self.fixture.transaction_id, money or self.first.money)
 
-    def lost(self) -> LookupParams:
-        """A lookup of a create whose answer was lost, long afterward."""
-        age_s = 40 * 24 * 3600.0
+    def lost(self, age_s: float = LONG_AGO_S) -> LookupParams:
+        """A lookup of a create whose answer was lost."""
         return LookupParams(REFERENCE, None, self.first.money, self.creation(), age_s, int(self.fixture.now_s - age_s))
 
-    def charge(self, reference: str = REFERENCE, money: Money | None = None) -> ChargeSavedMethodParams:
+    def charge(self, reference: str = REFERENCE) -> ChargeSavedMethodParams:
         """A charge to a saved method."""
         return ChargeSavedMethodParams(
             reference,
             PAYMENT,
-            money or self.first.money,
+            self.first.money,
             self.fixture.customer,
             Secret(TOKEN),
             provider_customer_id="cus-of-the-provider",
@@ -175,7 +196,7 @@ class Stand:
         """A full refund to start."""
         return RefundParams(reference, REFERENCE, self.fixture.transaction_id, self.first.money, True)
 
-    def lost_refund(self, age_s: float = 40 * 24 * 3600.0) -> RefundLookupParams:
+    def lost_refund(self, age_s: float = LONG_AGO_S) -> RefundLookupParams:
         """A lookup of a refund whose answer was lost."""
         return RefundLookupParams(
             REFUND,
@@ -194,10 +215,13 @@ class Stand:
             "01conformance-operation-0001", REFERENCE, self.fixture.transaction_id, self.first.money if amount else None
         )
 
-    async def outcomes(self, fault: Fault) -> dict[str, Any]:
-        """The outcome of each verb of this handler under a fault, by the verb's name."""
-        cls = self.fixture.handler
-        asked: dict[str, tuple[Any, ...]] = {
+    # ── Calls ──
+
+    @cached_property
+    def arguments(self) -> dict[str, tuple[Any, ...]]:
+        """The usual arguments of each verb that calls the provider."""
+        listed = (0, self.fixture.now_s)
+        return {
             "create_payment_intent": (self.creation(),),
             "confirm_payment": (self.question(),),
             "lookup_payment": (self.lost(),),
@@ -207,17 +231,29 @@ class Stand:
             "cancel_payment": (self.operation(False),),
             "charge_saved_method": (self.charge(),),
             "continue_payment": (self.answered(),),
-            "list_transactions": (0, 86_400),
-            "list_refunds": (0, 86_400),
-            "list_disputes": (0, 86_400),
+            "list_transactions": listed,
+            "list_refunds": listed,
+            "list_disputes": listed,
             "get_balance": (),
         }
+
+    async def call(self, verb: str, wire: Wire | str) -> Any:
+        """The outcome of a verb with its usual arguments, from a transport or from the sample with this name."""
+        handler = self.handler(self.wire(wire) if isinstance(wire, str) else wire)
+        return await getattr(handler, verb)(*self.arguments[verb])
+
+    async def read(self, name: str, wire: Wire | None = None) -> Any:
+        """The outcome of the call that a sample answers: "created" answers a create, any other a payment lookup."""
+        return await self.call("create_payment_intent" if name == "created" else "confirm_payment", wire or name)
+
+    async def outcomes(self, fault: Fault) -> dict[str, Any]:
+        """The outcome of each verb of this handler under a fault, by the verb's name."""
         found = {}
-        for verb, params in asked.items():
-            if getattr(cls, verb) is None:
+        for verb in self.arguments:
+            if getattr(self.fixture.handler, verb) is None:
                 continue
             wire = self.wire(fault=fault)
-            outcome = await getattr(self.handler(wire), verb)(*params)
+            outcome = await self.call(verb, wire)
             # A handler that knows no id to look up sends no request, so the fault did not occur.
             if wire.payments or verb != "lookup_payment":
                 found[verb] = outcome

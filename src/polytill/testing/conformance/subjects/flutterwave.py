@@ -10,7 +10,7 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import ProviderConfig
 from polytill.providers.flutterwave.v3 import FlutterwaveProvider
-from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample, Signature
+from polytill.testing.conformance.fixture import Delivery, Example, Json, ProviderFixture, Sample, Signature
 
 
 def _account(letter: str) -> ProviderConfig:
@@ -23,7 +23,7 @@ def _account(letter: str) -> ProviderConfig:
     )
 
 
-def _transaction(status: str, **more: Any) -> dict[str, Any]:
+def _transaction(status: str, **more: Any) -> Json:
     return {
         "id": "<transaction>",
         "tx_ref": "<reference>",
@@ -40,7 +40,7 @@ def _transaction(status: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def _ok(data: Any) -> dict[str, Any]:
+def _ok(data: Any) -> Json:
     return {"status": "success", "message": "Done", "data": data}
 
 
@@ -78,7 +78,7 @@ FLUTTERWAVE = ProviderFixture(
     ),
     amount_field="amount",
     answers={
-        "created": (Sample(_ok({"link": "https://checkout.flutterwave.com/v3/hosted/pay/abc"})),),
+        "created": Sample(_ok({"link": "https://checkout.flutterwave.com/v3/hosted/pay/abc"})),
         "paid": (
             Sample(_ok(_transaction("successful")), to="/verify"),
             Sample(_ok([_transaction("successful")]), to="/transactions?tx_ref="),
@@ -95,10 +95,10 @@ FLUTTERWAVE = ProviderFixture(
             Sample(_ok(_transaction("pending")), to="/verify"),
             Sample(_ok([_transaction("pending")]), to="/transactions?tx_ref="),
         ),
-        "strange": (Sample(_ok(_transaction("levitating"))),),
-        "missing": (NOT_FOUND,),
-        "keys_good": (Sample(_ok([{"currency": "NGN", "available_balance": 1}])),),
-        "keys_bad": (KEY_REFUSED,),
+        "strange": Sample(_ok(_transaction("levitating"))),
+        "missing": NOT_FOUND,
+        "keys_good": Sample(_ok([{"currency": "NGN", "available_balance": 1}])),
+        "keys_bad": KEY_REFUSED,
         "refunded": (Sample(_ok(_transaction("successful")), to="/verify"), Sample(_ok(REFUND), to="/refund")),
         "refund_missing": (
             Sample(_ok(_transaction("successful")), to="/verify"),
@@ -110,17 +110,15 @@ FLUTTERWAVE = ProviderFixture(
                 to="/refunds",
             ),
         ),
-        "saved": (Sample(_ok(_transaction("successful", card=KEPT))),),
-        "charged": (Sample(_ok(_transaction("successful"))),),
-        "charge_declined": (Sample(_ok(_transaction("failed", processor_response="Insufficient Funds"))),),
-        "asked": (
-            Sample({**_ok(_transaction("pending", flw_ref=CHARGE)), "meta": {"authorization": {"mode": "otp"}}}),
-        ),
-        "continued": (Sample(_ok(_transaction("successful", flw_ref=CHARGE))),),
-        "transactions": (Sample(_ok([_transaction("successful")])),),
-        "refunds": (Sample(_ok([REFUND])),),
-        "disputes": (Sample(_ok([CHARGEBACK])),),
-        "balance": (Sample(_ok([{"currency": "<Currency>", "available_balance": "<amount>"}])),),
+        "saved": Sample(_ok(_transaction("successful", card=KEPT))),
+        "charged": Sample(_ok(_transaction("successful"))),
+        "charge_declined": Sample(_ok(_transaction("failed", processor_response="Insufficient Funds"))),
+        "asked": Sample({**_ok(_transaction("pending", flw_ref=CHARGE)), "meta": {"authorization": {"mode": "otp"}}}),
+        "continued": Sample(_ok(_transaction("successful", flw_ref=CHARGE))),
+        "transactions": Sample(_ok([_transaction("successful")])),
+        "refunds": Sample(_ok([REFUND])),
+        "disputes": Sample(_ok([CHARGEBACK])),
+        "balance": Sample(_ok([{"currency": "<Currency>", "available_balance": "<amount>"}])),
     },
     deliveries={
         "paid": Delivery({"event": "charge.completed", "data": _transaction("successful")}),

@@ -10,7 +10,7 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import ProviderConfig
 from polytill.providers.flutterwave.v4 import TOKEN_PATH, FlutterwaveV4Provider
-from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample, Signature
+from polytill.testing.conformance.fixture import Delivery, Example, Json, ProviderFixture, Sample, Signature
 
 
 def _account(letter: str) -> ProviderConfig:
@@ -23,7 +23,7 @@ def _account(letter: str) -> ProviderConfig:
     )
 
 
-def _charge(status: str, **more: Any) -> dict[str, Any]:
+def _charge(status: str, **more: Any) -> Json:
     return {
         "id": "<transaction>",
         "amount": "<amount>",
@@ -35,7 +35,7 @@ def _charge(status: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def _ok(data: Any) -> dict[str, Any]:
+def _ok(data: Any) -> Json:
     return {"status": "success", "message": "Done", "data": data}
 
 
@@ -56,7 +56,7 @@ def _failed(status: int, code: str, message: str) -> Sample:
     )
 
 
-def _delivery(data: dict[str, Any], kind: str, number: str) -> Delivery:
+def _delivery(data: Json, kind: str, number: str) -> Delivery:
     return Delivery({"webhook_id": f"wbk_<transaction>_{number}", "timestamp": 1, "type": kind, "data": data})
 
 
@@ -74,31 +74,27 @@ FLUTTERWAVE_V4 = ProviderFixture(
     amount_field="amount",
     token_at=TOKEN_PATH,
     answers={
-        "identified": (
-            Sample(
-                {
-                    "id": "<transaction>",
-                    "order_id": "ord_1",
-                    "processor_response": {"reference": "NIP-1"},
-                    "payment_method": {"type": "card", "card": {"last4": "4081"}},
-                }
-            ),
+        "identified": Sample(
+            {
+                "id": "<transaction>",
+                "order_id": "ord_1",
+                "processor_response": {"reference": "NIP-1"},
+                "payment_method": {"type": "card", "card": {"last4": "4081"}},
+            }
         ),
-        "token": (Sample(TOKEN, to=TOKEN_PATH),),
-        "created": (Sample(_ok(_charge("pending", next_action=NOTE)), to="/orchestration/direct-charges"),),
-        "paid": (Sample(_ok(_charge("succeeded")), to="/charges/"),),
-        "declined": (
-            Sample(_ok(_charge("failed", processor_response={"type": "insufficient_funds"})), to="/charges/"),
-        ),
-        "declined_newly": (Sample(_ok(_charge("failed", processor_response={"type": "levitation"})), to="/charges/"),),
-        "pending": (Sample(_ok(_charge("pending", next_action={"type": "requires_requery"})), to="/charges/"),),
-        "strange": (Sample(_ok(_charge("levitating")), to="/charges/"),),
-        "missing": (_failed(404, "10404", "Charge not found"),),
+        "token": Sample(TOKEN, to=TOKEN_PATH),
+        "created": Sample(_ok(_charge("pending", next_action=NOTE)), to="/orchestration/direct-charges"),
+        "paid": Sample(_ok(_charge("succeeded")), to="/charges/"),
+        "declined": Sample(_ok(_charge("failed", processor_response={"type": "insufficient_funds"})), to="/charges/"),
+        "declined_newly": Sample(_ok(_charge("failed", processor_response={"type": "levitation"})), to="/charges/"),
+        "pending": Sample(_ok(_charge("pending", next_action={"type": "requires_requery"})), to="/charges/"),
+        "strange": Sample(_ok(_charge("levitating")), to="/charges/"),
+        "missing": _failed(404, "10404", "Charge not found"),
         "keys_good": (Sample(TOKEN, to=TOKEN_PATH), Sample(_ok([]), to="/refunds")),
-        "keys_bad": (Sample({"error": "invalid_client"}, 401, to=TOKEN_PATH),),
-        "refunded": (Sample(_ok(REFUND), 201, to="/refunds"),),
-        "disputes": (Sample(_ok([CHARGEBACK]), to="/chargebacks"),),
-        "refund_missing": (Sample(_ok([{**REFUND, "meta": {"polytill_refund": "<refund>9"}}]), to="/refunds"),),
+        "keys_bad": Sample({"error": "invalid_client"}, 401, to=TOKEN_PATH),
+        "refunded": Sample(_ok(REFUND), 201, to="/refunds"),
+        "disputes": Sample(_ok([CHARGEBACK]), to="/chargebacks"),
+        "refund_missing": Sample(_ok([{**REFUND, "meta": {"polytill_refund": "<refund>9"}}]), to="/refunds"),
     },
     deliveries={
         "paid": _delivery(_charge("succeeded"), "charge.completed", "1"),

@@ -9,7 +9,7 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import ProviderConfig
 from polytill.providers.mpesa.handler import MpesaProvider
-from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample
+from polytill.testing.conformance.fixture import Delivery, Example, Json, ProviderFixture, Sample
 
 
 def _account(letter: str) -> ProviderConfig:
@@ -23,7 +23,7 @@ def _account(letter: str) -> ProviderConfig:
     )
 
 
-def _queried(code: str, text: str) -> dict[str, Any]:
+def _queried(code: str, text: str) -> Json:
     return {
         "ResponseCode": "0",
         "ResponseDescription": "The service request has been accepted successsfully",
@@ -34,7 +34,7 @@ def _queried(code: str, text: str) -> dict[str, Any]:
     }
 
 
-def _called_back(code: int, text: str, **more: Any) -> dict[str, Any]:
+def _called_back(code: int, text: str, **more: Any) -> Json:
     call = {
         "MerchantRequestID": "29115-34620561-1",
         "CheckoutRequestID": "<transaction>",
@@ -63,38 +63,30 @@ MPESA = ProviderFixture(
     amount_field="Amount",
     token_at="/oauth/v1/generate",  # noqa: S106
     answers={
-        "token": (Sample({"access_token": "a-token-of-one-hour", "expires_in": "3599"}),),
-        "created": (
-            Sample(
-                {
-                    "MerchantRequestID": "29115-34620561-1",
-                    "CheckoutRequestID": "<transaction>",
-                    "ResponseCode": "0",
-                    "ResponseDescription": "Success. Request accepted for processing",
-                    "CustomerMessage": "Success. Request accepted for processing",
-                },
-                to="/processrequest",
-            ),
+        "token": Sample({"access_token": "a-token-of-one-hour", "expires_in": "3599"}),
+        "created": Sample(
+            {
+                "MerchantRequestID": "29115-34620561-1",
+                "CheckoutRequestID": "<transaction>",
+                "ResponseCode": "0",
+                "ResponseDescription": "Success. Request accepted for processing",
+                "CustomerMessage": "Success. Request accepted for processing",
+            },
+            to="/processrequest",
         ),
-        "paid": (Sample(_queried("0", "The service request is processed successfully."), to="/query"),),
-        "declined": (Sample(_queried("1", "The balance is insufficient for the transaction."), to="/query"),),
-        "pending": (
-            Sample(
-                {
-                    "requestId": "ws-1",
-                    "errorCode": "500.001.1001",
-                    "errorMessage": "The transaction is being processed",
-                },
-                500,
-                to="/query",
-            ),
+        "paid": Sample(_queried("0", "The service request is processed successfully."), to="/query"),
+        "declined": Sample(_queried("1", "The balance is insufficient for the transaction."), to="/query"),
+        "pending": Sample(
+            {"requestId": "ws-1", "errorCode": "500.001.1001", "errorMessage": "The transaction is being processed"},
+            500,
+            to="/query",
         ),
-        "declined_newly": (Sample(_queried("7777", "Levitation is not allowed for this till."), to="/query"),),
-        "strange": (
-            Sample({"requestId": "ws-1", "errorCode": "500.001.7777", "errorMessage": "Levitating"}, 500, to="/query"),
+        "declined_newly": Sample(_queried("7777", "Levitation is not allowed for this till."), to="/query"),
+        "strange": Sample(
+            {"requestId": "ws-1", "errorCode": "500.001.7777", "errorMessage": "Levitating"}, 500, to="/query"
         ),
-        "missing": (
-            Sample({"requestId": "ws-1", "errorCode": "400.002.02", "errorMessage": "Bad Request"}, 400, to="/query"),
+        "missing": Sample(
+            {"requestId": "ws-1", "errorCode": "400.002.02", "errorMessage": "Bad Request"}, 400, to="/query"
         ),
         "keys_good": (
             Sample({"access_token": "a-token-of-one-hour", "expires_in": "3599"}, to="/oauth/v1/generate"),
@@ -104,12 +96,10 @@ MPESA = ProviderFixture(
                 to="/query",
             ),
         ),
-        "keys_bad": (
-            Sample(
-                {"requestId": "1", "errorCode": "400.008.01", "errorMessage": "Invalid Authentication passed"},
-                400,
-                to="/oauth/v1/generate",
-            ),
+        "keys_bad": Sample(
+            {"requestId": "1", "errorCode": "400.008.01", "errorMessage": "Invalid Authentication passed"},
+            400,
+            to="/oauth/v1/generate",
         ),
     },
     deliveries={

@@ -20,7 +20,7 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import ProviderConfig
 from polytill.providers.paypal.handler import PayPalProvider
-from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample, Signature
+from polytill.testing.conformance.fixture import Delivery, Example, Json, ProviderFixture, Sample, Signature
 
 
 @cache
@@ -65,7 +65,7 @@ def _account(letter: str) -> ProviderConfig:
 MONEY = {"currency_code": "<Currency>", "value": "<amount>"}
 
 
-def _order(status: str, **payments: Any) -> dict[str, Any]:
+def _order(status: str, **payments: Any) -> Json:
     return {
         "id": "<transaction>",
         "status": status,
@@ -80,7 +80,7 @@ def _order(status: str, **payments: Any) -> dict[str, Any]:
     }
 
 
-def _capture(status: str, **more: Any) -> dict[str, Any]:
+def _capture(status: str, **more: Any) -> Json:
     return {"id": "3C679366HH908993F", "status": status, "amount": MONEY, "custom_id": "<reference>", **more}
 
 
@@ -88,7 +88,7 @@ def _ordered(status: str, **payments: Any) -> Sample:
     return Sample(_order(status, **payments), to="GET https://api-m.sandbox.paypal.com/v2/checkout/orders/")
 
 
-def _delivery(kind: str, resource: dict[str, Any], event: str) -> Delivery:
+def _delivery(kind: str, resource: Json, event: str) -> Delivery:
     return Delivery({"id": f"WH-<transaction>-{event}", "event_type": kind, "resource": resource})
 
 
@@ -120,9 +120,9 @@ PAYPAL = ProviderFixture(
     token_at="/v1/oauth2/token",  # noqa: S106
     answers={
         "token": (Sample(TOKEN, to="/v1/oauth2/token"), Sample(_certificate(), to="/v1/notifications/certs/")),
-        "created": (Sample(_order("PAYER_ACTION_REQUIRED"), to="/v2/checkout/orders"),),
-        "paid": (PAID,),
-        "declined": (_ordered("COMPLETED", captures=[_capture("DECLINED")]),),
+        "created": Sample(_order("PAYER_ACTION_REQUIRED"), to="/v2/checkout/orders"),
+        "paid": PAID,
+        "declined": _ordered("COMPLETED", captures=[_capture("DECLINED")]),
         "declined_newly": (
             _ordered("APPROVED"),
             Sample(
@@ -132,18 +132,16 @@ PAYPAL = ProviderFixture(
                 to="/capture",
             ),
         ),
-        "pending": (_ordered("COMPLETED", captures=[_capture("PENDING", status_details={"reason": "ECHECK"})]),),
-        "strange": (_ordered("LEVITATING"),),
-        "missing": (Sample({"name": "RESOURCE_NOT_FOUND", "message": "no"}, 404, to="/v2/"),),
+        "pending": _ordered("COMPLETED", captures=[_capture("PENDING", status_details={"reason": "ECHECK"})]),
+        "strange": _ordered("LEVITATING"),
+        "missing": Sample({"name": "RESOURCE_NOT_FOUND", "message": "no"}, 404, to="/v2/"),
         "keys_good": (
             Sample(TOKEN, to="/v1/oauth2/token"),
             Sample({"name": "RESOURCE_NOT_FOUND", "message": "no"}, 404, to="/v2/checkout/orders/"),
         ),
-        "keys_bad": (
-            Sample({"error": "invalid_client", "error_description": "Client Authentication failed"}, 401,
+        "keys_bad": Sample({"error": "invalid_client", "error_description": "Client Authentication failed"}, 401,
                    to="/v1/oauth2/token"),
-        ),
-        "authorized": (HELD,),
+        "authorized": HELD,
         "captured": (HELD, Sample(_capture("COMPLETED"), 201, to="/capture")),
         "canceled": (HELD, Sample({"id": "7W5147081L658180V", "status": "VOIDED", "amount": MONEY}, to="/void")),
         "refunded": (
@@ -151,13 +149,11 @@ PAYPAL = ProviderFixture(
             Sample({"id": "<refund id>", "status": "COMPLETED", "amount": MONEY, "invoice_id": "<refund>"}, 201,
                    to="/refund"),
         ),
-        "refund_missing": (
-            _ordered(
+        "refund_missing": _ordered(
                 "COMPLETED",
                 captures=[_capture("COMPLETED")],
                 refunds=[{"id": "1", "status": "COMPLETED", "amount": MONEY, "invoice_id": "<refund>9"}],
             ),
-        ),
         "disputes": (
             Sample({"items": [{"dispute_id": "PP-D-27803", "status": "WAITING_FOR_SELLER_RESPONSE"}],
                     "links": [{"href": "https://api-m.sandbox.paypal.com/v1/customer/disputes", "rel": "self"}]},

@@ -9,7 +9,7 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import ProviderConfig
 from polytill.providers.paystack.handler import PaystackProvider
-from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample, Signature
+from polytill.testing.conformance.fixture import Delivery, Example, Json, ProviderFixture, Sample, Signature
 
 
 def _account(letter: str) -> ProviderConfig:
@@ -19,7 +19,7 @@ def _account(letter: str) -> ProviderConfig:
     )
 
 
-def _transaction(status: str, **more: Any) -> dict[str, Any]:
+def _transaction(status: str, **more: Any) -> Json:
     return {
         "id": "<transaction>",
         "domain": "test",
@@ -35,7 +35,7 @@ def _transaction(status: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def _ok(data: Any) -> dict[str, Any]:
+def _ok(data: Any) -> Json:
     return {"status": True, "message": "Done", "data": data}
 
 
@@ -72,55 +72,49 @@ PAYSTACK = ProviderFixture(
     ),
     amount_field="amount",
     answers={
-        "identified": (Sample({"reference": "<reference>", "receipt_number": "10101"}),),
-        "created": (
-            Sample(
-                _ok(
+        "identified": Sample({"reference": "<reference>", "receipt_number": "10101"}),
+        "created": Sample(
+            _ok(
+                {
+                    "authorization_url": "https://checkout.paystack.com/abc",
+                    "access_code": "secret-access-code",
+                    "reference": "<reference>",
+                }
+            )
+        ),
+        "paid": Sample(_ok(_transaction("success"))),
+        "declined": Sample(_ok(_transaction("failed", gateway_response="Insufficient Funds"))),
+        "declined_newly": Sample(_ok(_transaction("failed", gateway_response="Levitation is not allowed"))),
+        "pending": Sample(_ok(_transaction("ongoing"))),
+        "strange": Sample(_ok(_transaction("levitating"))),
+        "missing": Sample(
+            {"status": False, "message": "Transaction reference not found.", "code": "transaction_not_found"}, 404
+        ),
+        "keys_good": Sample(_ok([{"currency": "NGN", "balance": 1}])),
+        "keys_bad": KEY_REFUSED,
+        "refunded": Sample(_ok(REFUND)),
+        "refund_missing": Sample(_ok([{**REFUND, "merchant_note": "polytill refund <refund>9"}])),
+        "saved": Sample(_ok(_transaction("success", authorization=KEPT))),
+        "charged": Sample(_ok(_transaction("success", reference="<reference>"))),
+        "charge_declined": Sample(_ok({**_transaction("failed"), "gateway_response": "Insufficient Funds"})),
+        "asked": Sample(_ok({"reference": "<reference>", "status": "send_phone", "display_text": "Please send it"})),
+        "continued": Sample(_ok(_transaction("success"))),
+        "transactions": Sample(_ok([_transaction("success")])),
+        "refunds": Sample(_ok([REFUND])),
+        "disputes": Sample(
+            _ok(
+                [
                     {
-                        "authorization_url": "https://checkout.paystack.com/abc",
-                        "access_code": "secret-access-code",
-                        "reference": "<reference>",
+                        "id": 7,
+                        "status": "pending",
+                        "currency": "<Currency>",
+                        "refund_amount": None,
+                        "transaction": {"id": "<transaction>", "reference": "<reference>", "amount": "<amount>"},
                     }
-                )
-            ),
+                ]
+            )
         ),
-        "paid": (Sample(_ok(_transaction("success"))),),
-        "declined": (Sample(_ok(_transaction("failed", gateway_response="Insufficient Funds"))),),
-        "declined_newly": (Sample(_ok(_transaction("failed", gateway_response="Levitation is not allowed"))),),
-        "pending": (Sample(_ok(_transaction("ongoing"))),),
-        "strange": (Sample(_ok(_transaction("levitating"))),),
-        "missing": (
-            Sample(
-                {"status": False, "message": "Transaction reference not found.", "code": "transaction_not_found"}, 404
-            ),
-        ),
-        "keys_good": (Sample(_ok([{"currency": "NGN", "balance": 1}])),),
-        "keys_bad": (KEY_REFUSED,),
-        "refunded": (Sample(_ok(REFUND)),),
-        "refund_missing": (Sample(_ok([{**REFUND, "merchant_note": "polytill refund <refund>9"}])),),
-        "saved": (Sample(_ok(_transaction("success", authorization=KEPT))),),
-        "charged": (Sample(_ok(_transaction("success", reference="<reference>"))),),
-        "charge_declined": (Sample(_ok({**_transaction("failed"), "gateway_response": "Insufficient Funds"})),),
-        "asked": (Sample(_ok({"reference": "<reference>", "status": "send_phone", "display_text": "Please send it"})),),
-        "continued": (Sample(_ok(_transaction("success"))),),
-        "transactions": (Sample(_ok([_transaction("success")])),),
-        "refunds": (Sample(_ok([REFUND])),),
-        "disputes": (
-            Sample(
-                _ok(
-                    [
-                        {
-                            "id": 7,
-                            "status": "pending",
-                            "currency": "<Currency>",
-                            "refund_amount": None,
-                            "transaction": {"id": "<transaction>", "reference": "<reference>", "amount": "<amount>"},
-                        }
-                    ]
-                )
-            ),
-        ),
-        "balance": (Sample(_ok([{"currency": "<Currency>", "balance": "<amount>"}])),),
+        "balance": Sample(_ok([{"currency": "<Currency>", "balance": "<amount>"}])),
     },
     deliveries={
         "paid": Delivery({"event": "charge.success", "data": _transaction("success")}),

@@ -9,7 +9,7 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import ProviderConfig
 from polytill.providers.stripe.handler import StripeProvider
-from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample, Signature
+from polytill.testing.conformance.fixture import Delivery, Example, Json, ProviderFixture, Sample, Signature
 
 
 def _account(letter: str) -> ProviderConfig:
@@ -22,7 +22,7 @@ def _account(letter: str) -> ProviderConfig:
     )
 
 
-def _intent(status: str, **more: Any) -> dict[str, Any]:
+def _intent(status: str, **more: Any) -> Json:
     return {
         "id": "<transaction>",
         "object": "payment_intent",
@@ -114,27 +114,27 @@ STRIPE = ProviderFixture(
                 }
             ),
         ),
-        "created": (Sample(_intent("requires_payment_method")),),
-        "paid": (Sample(_intent("succeeded")),),
-        "declined": (Sample(_intent("requires_payment_method", last_payment_error=DECLINE)),),
-        "declined_newly": (Sample(_intent("requires_payment_method", last_payment_error=NEW_DECLINE)),),
-        "pending": (Sample(_intent("processing")),),
-        "strange": (Sample(_intent("levitating")),),
-        "missing": (_list(_intent("succeeded", metadata={"polytill_attempt": "<reference>9"})),),
-        "keys_good": (Sample({**BALANCE, "pending": []}),),
-        "keys_bad": (Sample({"error": {"type": "invalid_request_error", "message": "Invalid API Key provided"}}, 401),),
-        "refunded": (Sample(REFUND),),
-        "refund_missing": (_list({**REFUND, "metadata": {"polytill_refund": "<refund>9"}}),),
-        "authorized": (Sample(_intent("requires_capture", amount_capturable="<amount>")),),
-        "captured": (Sample(_intent("succeeded", amount_received="<amount>")),),
-        "canceled": (Sample(_intent("canceled", cancellation_reason="requested_by_customer")),),
-        "saved": (Sample(_intent("succeeded", **KEPT)),),
+        "created": Sample(_intent("requires_payment_method")),
+        "paid": Sample(_intent("succeeded")),
+        "declined": Sample(_intent("requires_payment_method", last_payment_error=DECLINE)),
+        "declined_newly": Sample(_intent("requires_payment_method", last_payment_error=NEW_DECLINE)),
+        "pending": Sample(_intent("processing")),
+        "strange": Sample(_intent("levitating")),
+        "missing": _list(_intent("succeeded", metadata={"polytill_attempt": "<reference>9"})),
+        "keys_good": Sample({**BALANCE, "pending": []}),
+        "keys_bad": Sample({"error": {"type": "invalid_request_error", "message": "Invalid API Key provided"}}, 401),
+        "refunded": Sample(REFUND),
+        "refund_missing": _list({**REFUND, "metadata": {"polytill_refund": "<refund>9"}}),
+        "authorized": Sample(_intent("requires_capture", amount_capturable="<amount>")),
+        "captured": Sample(_intent("succeeded", amount_received="<amount>")),
+        "canceled": Sample(_intent("canceled", cancellation_reason="requested_by_customer")),
+        "saved": Sample(_intent("succeeded", **KEPT)),
         "charged": (Sample(_intent("succeeded"), to="POST"), Sample(_intent("succeeded"))),
-        "charge_declined": (Sample({"error": {**DECLINE, "payment_intent": _intent("requires_payment_method")}}, 402),),
-        "transactions": (_list(_intent("succeeded")),),
-        "refunds": (_list(REFUND),),
-        "disputes": (_list(DISPUTE),),
-        "balance": (Sample({**BALANCE, "pending": []}),),
+        "charge_declined": Sample({"error": {**DECLINE, "payment_intent": _intent("requires_payment_method")}}, 402),
+        "transactions": _list(_intent("succeeded")),
+        "refunds": _list(REFUND),
+        "disputes": _list(DISPUTE),
+        "balance": Sample({**BALANCE, "pending": []}),
     },
     deliveries={
         "paid": _event("payment_intent.succeeded", _intent("succeeded"), "evt_<transaction>"),

@@ -16,7 +16,7 @@ from polytill.domain.errors import NotFound, NotNow, PolytillError, Unauthorized
 from polytill.flows.webhooks import receive
 from polytill.providers.http import AnswerLost, ConnectionNotMade
 from polytill.simulator.deliveries import Deliverer, Delivery
-from polytill.simulator.faults import Fault
+from polytill.simulator.faults import Fault, server_error
 from polytill.simulator.network import Network
 from polytill.simulator.wire import Answer, Call, Provider
 from simulation.deaths import Cut
@@ -155,7 +155,7 @@ class Wire:
         if rule.kind in ("slow", "act_late"):
             return await self._late(provider, call, rule)
         if rule.kind in ("error_500", "error_500_after"):
-            return _server_error(provider, call, rule)
+            return server_error(provider, call, rule)
         faults = self._history.network.faults
         if rule.kind == "answer":  # a scripted answer, possibly with unknown codes
             if rule.acts:
@@ -192,18 +192,3 @@ class Wire:
         if early is None and not made:
             raise AnswerLost("slow")
         return early or made[0]
-
-
-def _server_error(provider: Provider, call: Call, rule: Fault) -> Answer:
-    early = provider.enter(call)
-    if early is not None:
-        return early
-    try:
-        if rule.kind == "error_500_after":
-            provider.handle(call)
-        answer = provider.broken(500)
-        if rule.stored:
-            provider.remember(call, answer)
-        return answer
-    finally:
-        provider.leave(call)

@@ -203,6 +203,13 @@ async def test_unknown_things(client: Client) -> None:
     assert (await client.control("POST", f"/refunds/{refund}/fail")).status == 409
 
 
+async def test_a_refund_that_the_provider_rejects(client: Client) -> None:
+    await client.paid_intent("disputed")
+    assert (await client.control("POST", "/dispute/disputed", {"outcome": "open"})).status == 200
+    reply = await client.control("POST", "/refund/disputed", {"amount": 100})
+    assert (reply.status, reply.json["code"]) == (409, "not_refundable")
+
+
 async def test_the_clock(client: Client, simulator: RunningSimulator) -> None:
     before = (await client.control("GET", "/clock")).json["now"]
     order: list[tuple[str, float]] = []

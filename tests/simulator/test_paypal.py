@@ -160,6 +160,15 @@ async def test_refunds(client: Client) -> None:
     assert [refund["status"] for refund in seen["refunds"]] == ["FAILED"]
 
 
+@pytest.mark.parametrize("token", ["0", "MA==", "AA==", "bm8="])
+async def test_a_page_token_that_paypal_did_not_issue_is_refused(client: Client, token: str) -> None:
+    merchant = await Merchant.enter(client)
+    headers = {"Authorization": f"Bearer {merchant.token}"}
+    query = {"next_page_token": token}
+    reply = await client.send("GET", "/paypal/v1/customer/disputes", headers=headers, params=query)
+    assert (reply.status, reply.json["details"][0]["issue"]) == (400, "INVALID_PARAMETER_VALUE")
+
+
 async def test_deliveries_are_signed(client: Client, receiver: Receiver) -> None:
     hook = {"provider": "paypal", "account": SECRET, "url": receiver.url, "secret": WEBHOOK_ID}
     assert (await client.control("POST", "/webhooks", hook)).status == 201

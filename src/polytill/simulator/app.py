@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
@@ -20,7 +21,6 @@ from polytill.simulator.stripe import script
 from polytill.simulator.wire import is_web_address
 
 NETWORK = web.AppKey("network", Network)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def make_app(seed: int = 0, public_url: str | None = None) -> web.Application:
@@ -30,11 +30,11 @@ def make_app(seed: int = 0, public_url: str | None = None) -> web.Application:
     network = app[NETWORK] = Network(seed, public_url)
     control.add_routes(app, network)
     script.add_routes(app, network)
-    for name, provider in network.providers.items():
+    for name in network.providers:
         # Paystack's API has no version in its path, so the pages are matched first.
-        app.router.add_get(f"/{name}/pay/{{token}}", _show(network, name))
-        app.router.add_post(f"/{name}/pay/{{token}}", _submit(network, name))
-        app.router.add_route("*", provider.prefix + "/{tail:.*}", _api(network, name))
+        app.router.add_get(f"/{name}/pay/{{token}}", partial(_show, network, name))
+        app.router.add_post(f"/{name}/pay/{{token}}", partial(_submit, network, name))
+        app.router.add_route("*", network.providers[name].prefix + "/{tail:.*}", partial(exchange, network, name))
     app.cleanup_ctx.append(_running)
     app.on_shutdown.append(_stop_waiting)
     return app
@@ -54,13 +54,6 @@ async def _stop_waiting(app: web.Application) -> None:
     app[NETWORK].stopping.set()
 
 
-def _api(network: Network, name: str) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return await exchange(network, network.providers[name], request)
-
-    return handle
-
-
 def _html(page: str, status: int = 200) -> web.Response:
     return web.Response(
         status=status,
@@ -77,39 +70,33 @@ def _gone() -> web.Response:
     return _html(message("No such payment", "This address belongs to no payment."), 404)
 
 
-def _show(network: Network, name: str) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        page = network.providers[name].page(request.match_info["token"], request.query)
-        if page is None:
-            return _gone()
-        back = request.query.get("return_url", "")
-        return _html(render(page, {"return_url": back} if is_web_address(back) else {}))
-
-    return handle
+async def _show(network: Network, name: str, request: web.Request) -> web.StreamResponse:
+    page = network.page(name, request.match_info["token"], request.query)
+    if page is None:
+        return _gone()
+    back = request.query.get("return_url", "")
+    return _html(render(page, {"return_url": back} if is_web_address(back) else {}))
 
 
-def _submit(network: Network, name: str) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        token, provider = request.match_info["token"], network.providers[name]
-        form = {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
-        page = provider.page(token, request.query)
-        if page is None:
-            return _gone()
-        if form.get("outcome") not in control.OUTCOMES:
-            return _html(message("Not understood", "Press one of the buttons on the payment page."), 400)
-        if not is_web_address(form.get("return_url")):
-            form.pop("return_url", None)
-        if page.state != "open":
-            return _html(render(page, {}), 409)
-        target = provider.submit(token, form["outcome"], form)
-        if target is not None and is_web_address(target):
-            return web.Response(status=303, headers={"Location": target})
-        if form["outcome"] == "abandon":
-            return _html(message("You left without paying", "Nothing was charged. You can close this page."))
-        again = provider.page(token, request.query)
-        return _html(render(again, {})) if again is not None else _gone()
-
-    return handle
+async def _submit(network: Network, name: str, request: web.Request) -> web.StreamResponse:
+    token = request.match_info["token"]
+    form = {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
+    page = network.page(name, token, request.query)
+    if page is None:
+        return _gone()
+    if form.get("outcome") not in control.OUTCOMES:
+        return _html(message("Not understood", "Press one of the buttons on the payment page."), 400)
+    if not is_web_address(form.get("return_url")):
+        form.pop("return_url", None)
+    if page.state != "open":
+        return _html(render(page, {}), 409)
+    target = network.submit(name, token, form["outcome"], form)
+    if target is not None and is_web_address(target):
+        return web.Response(status=303, headers={"Location": target})
+    if form["outcome"] == "abandon":
+        return _html(message("You left without paying", "Nothing was charged. You can close this page."))
+    again = network.page(name, token, request.query)
+    return _html(render(again, {})) if again is not None else _gone()
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ amounts or encodings of a provider do not belong here.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -139,6 +140,10 @@ class Transaction:
         """Whether the payer can still pay."""
         return not self.closed and self.status in ("created", "requires_action", "processing", "failed")
 
+    def pay(self, now: float) -> None:
+        """Book the whole amount as paid."""
+        self.status, self.captured, self.paid_at = "succeeded", self.amount, now
+
     def dispute_for(self, story: DisputeStory) -> Dispute | None:
         """The dispute that a story goes on with, if there is one."""
         return self.disputes[-1] if story.again and self.disputes else self.open_dispute()
@@ -189,7 +194,24 @@ class Account:
     transactions: list[Transaction] = field(default_factory=list)
     things: dict[str, Any] = field(default_factory=dict)
     events: list[Json] = field(default_factory=list)
-    memory: dict[str, Any] = field(default_factory=dict)
+    memory: defaultdict[str, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
+
+    @property
+    def refunds(self) -> list[tuple[Transaction, Refund]]:
+        """All refunds with their transactions, in the order of the transactions."""
+        return [(tx, refund) for tx in self.transactions for refund in tx.refunds]
+
+    @property
+    def disputes(self) -> list[tuple[Transaction, Dispute]]:
+        """All disputes with their transactions, in the order of the transactions."""
+        return [(tx, dispute) for tx in self.transactions for dispute in tx.disputes]
+
+    def balances(self) -> dict[str, int]:
+        """What each currency holds after refunds, fees and lost disputes."""
+        sums: dict[str, int] = {}
+        for tx in self.transactions:
+            sums[tx.currency] = sums.get(tx.currency, 0) + tx.captured - tx.reserved - tx.fee - tx.lost
+        return sums
 
     @property
     def number(self) -> int:

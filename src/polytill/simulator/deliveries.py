@@ -9,21 +9,21 @@ import asyncio
 import ipaddress
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from polytill.simulator.books import Account, Json, iso_time
-from polytill.simulator.wire import compact
+from polytill.simulator.wire import Fields, compact
 
 if TYPE_CHECKING:
     from polytill.simulator.network import Network
 
 # Posts a body with headers to an address. Returns the status, or None without an answer.
-Sender = Callable[[str, bytes, Mapping[str, str]], Awaitable[int | None]]
+Sender = Callable[[str, bytes, Fields], Awaitable[int | None]]
 
 RETRY_AFTER = (0.2, 0.6, 1.8, 5.0, 10.0)
 _FORGED_AMOUNTS = ("amount", "amount_received", "amount_captured", "charged_amount", "requested_amount")
@@ -78,7 +78,6 @@ class Delivery:
     tries: int = 0
     status_code: int | None = None
     state: str = "queued"
-    held: list[Delivery] = field(default_factory=list)
 
     def as_control(self) -> Json:
         """The webhook as the control calls show it, without secrets."""
@@ -153,21 +152,23 @@ class Deliverer:
     def _send_through_faults(self, delivery: Delivery) -> None:
         hook = delivery.hook
         rule = self.network.faults.draw(hook.provider, "webhook", hook.account)
-        kind = rule.kind if rule is not None else ""
         if rule is None:
             self._enqueue(delivery)
-        elif kind == "drop":
-            delivery.state = "dropped"
-        elif kind == "late":
-            self._later(rule.delay, lambda: self._enqueue(delivery))
-        elif kind == "reorder":
-            self._hold(delivery)
-        else:
-            self._enqueue(delivery)
-            extra = self._forgery(delivery) if kind == "forge" else Delivery(hook, delivery.event, delivery.body, 0.0)
-            extra.queued_at = self.network.now()
-            self.log.append(extra)
-            self._enqueue(extra)
+            return
+        match rule.kind:
+            case "drop":
+                delivery.state = "dropped"
+            case "late":
+                self.network.after(rule.delay, lambda: self._enqueue(delivery))
+            case "reorder":
+                self._hold(delivery)
+            case kind:  # duplicate or forge
+                self._enqueue(delivery)
+                extra = Delivery(hook, delivery.event, delivery.body, self.network.now())
+                if kind == "forge":
+                    self._forge(extra)
+                self.log.append(extra)
+                self._enqueue(extra)
 
     def _hold(self, delivery: Delivery) -> None:
         """Hold a webhook until the next one to the same address was sent, at most two seconds."""
@@ -181,19 +182,15 @@ class Deliverer:
                 del self._held[delivery.hook.url]
                 self._put(delivery)
 
-        self._later(2.0, release)
+        self.network.after(2.0, release)
 
-    def _forgery(self, delivery: Delivery) -> Delivery:
-        """A forged webhook: a wrong signature, or the right one over a changed body."""
-        forged = Delivery(delivery.hook, delivery.event, delivery.body, 0.0, forged=True)
+    def _forge(self, delivery: Delivery) -> None:
+        """Forge a webhook: give it a wrong signature, or the right one over a changed body."""
+        delivery.forged = True
         if self.network.faults.dice.random() < 0.5:
-            forged.wrong_secret = True
+            delivery.wrong_secret = True
         else:
-            forged.body = compact(_inflate(json.loads(delivery.body)))
-        return forged
-
-    def _later(self, seconds: float, act: Callable[[], object]) -> None:
-        self.network.after(seconds, act)
+            delivery.body = compact(_inflate(json.loads(delivery.body)))
 
     def _enqueue(self, delivery: Delivery) -> None:
         self._put(delivery)
@@ -223,7 +220,7 @@ class Deliverer:
         if delivery.tries > len(RETRY_AFTER):
             delivery.state = "given_up"
         else:
-            self._later(RETRY_AFTER[delivery.tries - 1], lambda: self._put(delivery))
+            self.network.after(RETRY_AFTER[delivery.tries - 1], lambda: self._put(delivery))
 
     async def _try(self, delivery: Delivery) -> None:
         delivery.tries += 1
@@ -233,7 +230,7 @@ class Deliverer:
         elif delivery.forged:
             delivery.state = "given_up"
 
-    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
+    async def _post(self, url: str, body: bytes, headers: Fields) -> int | None:
         try:
             async with self._client().post(url, data=body, headers=headers, allow_redirects=False) as response:
                 return response.status

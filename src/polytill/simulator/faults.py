@@ -134,29 +134,18 @@ def cut(request: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
-async def read_call(request: web.Request, path: str, public_url: str | None) -> Call:
-    """The request in the form that the providers read."""
-    return Call(
-        method=request.method,
-        path=path,
-        query_string=request.rel_url.raw_query_string,
-        headers=request.headers.copy(),
-        body=await request.read(),
-        base=public_url or f"{request.scheme}://{request.host}",
-    )
-
-
-async def exchange(network: Network, provider: Provider, request: web.Request) -> web.StreamResponse:
+async def exchange(network: Network, name: str, request: web.Request) -> web.StreamResponse:
     """One call to a provider's API, broken if a rule applies."""
-    path = "/" + request.match_info["tail"]
-    operation = provider.operation(request.method, path)
-    rule = network.faults.draw(provider.name, operation, provider.key_of(request.headers))
+    provider, path = network.providers[name], "/" + request.match_info["tail"]
+    rule = network.faults.draw(name, provider.operation(request.method, path), provider.key_of(request.headers))
     if rule is not None and rule.kind == "refuse":
         return cut(request)
-    call = await read_call(request, path, network.public_url)
+    base = network.public_url or f"{request.scheme}://{request.host}"
+    query, headers = request.rel_url.raw_query_string, request.headers.copy()
+    call = Call(request.method, path, query, headers, await request.read(), base)
     if rule is None:
         return to_response(provider.answer(call))
-    if rule.kind in ("timeout", "slow", "act_late"):
+    if rule.kind in ("slow", "act_late"):
         return await _delayed(network, provider, request, call, rule)
     return await _broken(network, provider, request, call, rule)
 
@@ -164,31 +153,19 @@ async def exchange(network: Network, provider: Provider, request: web.Request) -
 async def _delayed(
     network: Network, provider: Provider, request: web.Request, call: Call, rule: Fault
 ) -> web.StreamResponse:
-    """The faults that take time. A call in progress holds its idempotency key meanwhile."""
-    if rule.kind == "timeout":
-        if network.faults.acts(rule):
-            provider.answer(call)
-        await _until_gone(network, request, rule.delay)
-        return cut(request)
+    """The faults that act later. A call in progress holds its idempotency key meanwhile."""
     early = provider.enter(call)
     if rule.kind == "act_late":
         if early is None:
-            network.after(rule.delay, lambda: _finish(provider, call))
+            network.after(rule.delay, lambda: provider.finish(call))
         return cut(request)
     try:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(network.stopping.wait(), rule.delay)
-        return to_response(early if early is not None else provider.handle(call))
+        return to_response(early or provider.handle(call))
     finally:
         if early is None:
             provider.leave(call)
-
-
-def _finish(provider: Provider, call: Call) -> None:
-    try:
-        provider.handle(call)
-    finally:
-        provider.leave(call)
 
 
 async def _until_gone(network: Network, request: web.Request, longest: float) -> None:
@@ -204,27 +181,35 @@ async def _until_gone(network: Network, request: web.Request, longest: float) ->
 async def _broken(
     network: Network, provider: Provider, request: web.Request, call: Call, rule: Fault
 ) -> web.StreamResponse:
-    """The faults that take effect at once."""
-    if rule.kind == "rate_limit":
-        return to_response(provider.broken(429))
-    if rule.kind in ("error_500", "error_500_after"):
-        return to_response(_server_error(provider, call, rule))
-    if rule.kind == "answer":
-        if rule.acts:
+    """The faults after which the client has no answer of the provider, or a wrong one."""
+    faults = network.faults
+    match rule.kind:
+        case "rate_limit":
+            return to_response(provider.broken(429))
+        case "error_500" | "error_500_after":
+            return to_response(server_error(provider, call, rule))
+        case "answer":
+            if rule.acts:
+                provider.answer(call)
+            return to_response(rule.scripted())
+        case "not_json":
+            if faults.acts(rule):
+                provider.answer(call)
+            return web.Response(
+                status=rule.status or faults.dice.choice((200, 502)), body=_GATEWAY_PAGE, content_type="text/html"
+            )
+        case "timeout":
+            if faults.acts(rule):
+                provider.answer(call)
+            await _until_gone(network, request, rule.delay)
+        case "truncate":
+            return await _half(request, provider.answer(call))
+        case _:  # lose_answer
             provider.answer(call)
-        return to_response(rule.scripted())
-    if rule.kind == "not_json":
-        if network.faults.acts(rule):
-            provider.answer(call)
-        status = rule.status or network.faults.dice.choice((200, 502))
-        return web.Response(status=status, body=_GATEWAY_PAGE, content_type="text/html")
-    answer = provider.answer(call)
-    if rule.kind == "truncate":
-        return await _half(request, answer)
-    return cut(request)  # lose_answer
+    return cut(request)
 
 
-def _server_error(provider: Provider, call: Call, rule: Fault) -> Answer:
+def server_error(provider: Provider, call: Call, rule: Fault) -> Answer:
     """A 500 before or after acting. Stripe stores it as the first answer under an idempotency key."""
     early = provider.enter(call)
     if early is not None:

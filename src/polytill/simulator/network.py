@@ -15,7 +15,7 @@ import string
 import time
 from collections.abc import Callable
 
-from polytill.simulator.books import Account, Transaction
+from polytill.simulator.books import Account, Json, Transaction
 from polytill.simulator.deliveries import Deliverer
 from polytill.simulator.faults import Faults
 from polytill.simulator.flutterwave.v3 import Flutterwave
@@ -24,9 +24,10 @@ from polytill.simulator.mpesa.server import Mpesa
 from polytill.simulator.paypal.server import PayPal
 from polytill.simulator.paystack.server import Paystack
 from polytill.simulator.stripe.server import Stripe
-from polytill.simulator.wire import Provider
+from polytill.simulator.wire import Fields, PayPage, Provider, compact
 
 _log = logging.getLogger(__name__)
+PROVIDERS: tuple[type[Provider], ...] = (Stripe, Paystack, Flutterwave, FlutterwaveV4, Mpesa, PayPal)
 _ALPHANUMERIC = string.ascii_letters + string.digits
 
 
@@ -51,15 +52,7 @@ class Network:
         self.accounts: dict[tuple[str, str], Account] = {}
         self._due.clear()
         self._numbers: dict[str, int] = {}
-        providers: list[Provider] = [
-            Stripe(self),
-            Paystack(self),
-            Flutterwave(self),
-            FlutterwaveV4(self),
-            Mpesa(self),
-            PayPal(self),
-        ]
-        self.providers = {provider.name: provider for provider in providers}
+        self.providers = {provider.name: provider(self) for provider in PROVIDERS}
 
     def reset(self) -> None:
         """Forget everything: accounts, faults, registrations, webhooks, the advance of the clock."""
@@ -146,6 +139,25 @@ class Network:
         payable = [transaction for transaction in found if transaction.payable]
         return next(reversed(payable or found), None)
 
-    def publish(self, account: Account, event: str, body: bytes) -> None:
+    # Hosted pages
+
+    def _behind(self, provider: str, token: str) -> tuple[Account, Transaction] | None:
+        for (name, _), account in self.accounts.items():
+            thing = account.things.get(token)
+            if name == provider and isinstance(thing, Transaction):
+                return account, thing
+        return None
+
+    def page(self, provider: str, token: str, query: Fields) -> PayPage | None:
+        """The hosted page with this token. None if there is none, or if the query does not open it."""
+        found = self._behind(provider, token)
+        return self.providers[provider].page(*found, token, query) if found else None
+
+    def submit(self, provider: str, token: str, outcome: str, form: Fields) -> str | None:
+        """The payer pressed a button. Returns the address to send the browser to, or None to stay."""
+        found = self._behind(provider, token)
+        return self.providers[provider].submit(*found, token, outcome, form) if found else None
+
+    def publish(self, account: Account, event: str, document: Json) -> None:
         """Send an event to the registrations of this account."""
-        self.deliverer.publish(account, event, body)
+        self.deliverer.publish(account, event, compact(document))

@@ -19,6 +19,8 @@ from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json
 if TYPE_CHECKING:
     from polytill.simulator.network import Network
 
+Fields = Mapping[str, str]  # headers, query parameters, or the fields of a form
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -27,7 +29,7 @@ class Call:
     method: str
     path: str
     query_string: str
-    headers: Mapping[str, str]
+    headers: Fields
     body: bytes
     base: str
 
@@ -35,6 +37,25 @@ class Call:
     def query(self) -> dict[str, str]:
         """The query parameters. A repeated parameter has its last value."""
         return dict(parse_qsl(self.query_string, keep_blank_values=True))
+
+    @property
+    def marked_query(self) -> Json:
+        """The query parameters with a leading ``?``, so that they never hide a member of the body."""
+        return {f"?{name}": value for name, value in self.query.items()}
+
+    @property
+    def document(self) -> Json | None:
+        """The body as a JSON object, or None if it is not one."""
+        try:
+            document = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return document if isinstance(document, dict) else None
+
+    @property
+    def given(self) -> Json | None:
+        """The members of the body; of a GET or without a body, the marked query. None if the body is not an object."""
+        return self.marked_query if self.method == "GET" or not self.body.strip() else self.document
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +73,23 @@ def json_answer(status: int, document: Any, headers: dict[str, str] | None = Non
     return Answer(status, compact(document), headers or {})
 
 
+def whole(text: str, low: int, high: int) -> int | None:
+    """A whole number in decimal digits, or None if the text is none within these bounds."""
+    return int(text) if text.isdecimal() and low <= int(text) <= high else None
+
+
 def compact(document: Any) -> bytes:
     """JSON as the providers print it: no spaces."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def bearer(headers: Mapping[str, str]) -> str | None:
+def bearer(headers: Fields) -> str | None:
     """The token of an ``Authorization: Bearer`` header."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def with_query(url: str, values: Mapping[str, str]) -> str:
+def with_query(url: str, values: Fields) -> str:
     """``url`` with these query parameters added to its own."""
     parts = urlsplit(url)
     query = f"{parts.query}&{urlencode(values)}" if parts.query else urlencode(values)
@@ -96,7 +122,8 @@ class PayPage:
     note: str = ""
 
 
-Method = Callable[..., Answer]
+class Rejected(Exception):
+    """The provider rejects what was asked of it. Its own rejections add what its answers need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +133,12 @@ class Route:
     method: str
     pattern: re.Pattern[str]
     operation: str
-    run: Method
+    run: Callable[..., Answer]
 
 
-def route(method: str, path: str, operation: str, run: Method) -> Route:
-    """``/a/{id}`` becomes a pattern with one named group per brace."""
+def route(address: str, operation: str, run: Callable[..., Answer]) -> Route:
+    """The route of ``GET /a/{id}``: its pattern has one named group per brace."""
+    method, path = address.split()
     pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
     return Route(method, re.compile(f"^{pattern}$"), operation, run)
 
@@ -120,6 +148,7 @@ class Provider(ABC):
 
     name: str
     prefix: str
+    key_pattern: re.Pattern[str]
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -142,13 +171,22 @@ class Provider(ABC):
         found = self.find(method, path)
         return found[0].operation if found else "other"
 
-    @abstractmethod
-    def key_of(self, headers: Mapping[str, str]) -> str | None:
-        """The secret key that a request carries, right or wrong."""
+    @property
+    def now(self) -> float:
+        """The simulator's time in seconds."""
+        return self.network.now()
 
-    @abstractmethod
+    def account(self, key: str) -> Account:
+        """The account of a well-formed key, created on first use."""
+        return self.network.account(self.name, key)
+
+    def key_of(self, headers: Fields) -> str | None:
+        """The secret key that a request carries, right or wrong."""
+        return bearer(headers)
+
     def well_formed(self, key: str) -> bool:
-        """Whether this provider could have issued ``key``."""
+        """Whether this provider could have issued ``key``. One that contains "invalid" is never right."""
+        return self.key_pattern.fullmatch(key) is not None and "invalid" not in key.lower()
 
     def standing(self, key: str) -> str:
         """The state of the account of a key (``Account.standing``)."""
@@ -173,9 +211,10 @@ class Provider(ABC):
 
     def answer(self, call: Call) -> Answer:
         """The whole sequence: enter, handle, leave."""
-        refused = self.enter(call)
-        if refused is not None:
-            return refused
+        return self.enter(call) or self.finish(call)
+
+    def finish(self, call: Call) -> Answer:
+        """The rest of the sequence for a call that has entered."""
         try:
             return self.handle(call)
         finally:
@@ -211,11 +250,11 @@ class Provider(ABC):
         (closed). Opening a chargeback while an inquiry is open turns the inquiry into a chargeback."""
 
     @abstractmethod
-    def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
-        """The hosted page behind ``token``, or None."""
+    def page(self, account: Account, tx: Transaction, token: str, query: Fields) -> PayPage | None:
+        """The hosted page of a transaction. None if the query does not open it."""
 
     @abstractmethod
-    def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
+    def submit(self, account: Account, tx: Transaction, token: str, outcome: str, form: Fields) -> str | None:
         """The payer pressed a button. Returns the address to send the browser to, or None to stay."""
 
 

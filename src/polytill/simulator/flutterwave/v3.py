@@ -1,22 +1,19 @@
 """Flutterwave v3's HTTP API: addresses, keys, envelopes, lists, the shared webhook hash.
 
-Payments are in flutterwave_money.py, shapes and arithmetic in flutterwave_shapes.py.
+Payments are in v3_money.py, shapes and arithmetic in v3_shapes.py.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from polytill.simulator.books import Account, Json, Refund, Transaction
 from polytill.simulator.flutterwave import v3_shapes as shapes
 from polytill.simulator.flutterwave.v3_money import FlutterwaveMoney, No
 from polytill.simulator.flutterwave.v3_shapes import CURRENCIES, fee_of, stamp_duty_of, to_minor, to_wire
-from polytill.simulator.wire import Answer, Call, Route, bearer, json_answer, route
+from polytill.simulator.wire import Answer, Call, Route, json_answer, route, whole
 
-_KEY = re.compile(r"^FLWSECK(_TEST)?-[0-9A-Za-z]+(-[0-9A-Za-z]+)?-X$")
 _NOT_FOUND = "No transaction was found for this id"
 _PAGE = 10
 _CARD_PASSWORD, _PHONE_PASSWORD, _NO_FUNDS = "12345", "123456", "6648"  # Flutterwave's test data
@@ -34,49 +31,48 @@ class Flutterwave(FlutterwaveMoney):
     """Flutterwave v3."""
 
     prefix = "/flutterwave/v3"
+    key_pattern = re.compile(r"FLWSECK(_TEST)?-[0-9A-Za-z]+(-[0-9A-Za-z]+)?-X")
 
     def table(self) -> list[Route]:
         return [
-            route("POST", "/payments", "create", self._payments),
-            route("POST", "/payments/link/disable", "cancel", self._disable),
-            route("POST", "/charges", "create", self._charges),
-            route("POST", "/tokenized-charges", "create", self._tokenized),
-            route("POST", "/validate-charge", "confirm", self._validate),
-            route("GET", "/transactions", "lookup", self._list),
-            route("GET", "/transactions/verify_by_reference", "lookup", self._verify_by_reference),
-            route("GET", "/transactions/fee", "other", self._fee),
-            route("GET", "/transactions/{number}/verify", "lookup", self._verify),
-            route("POST", "/transactions/{number}/refund", "refund", self._refund),
-            route("POST", "/transactions/{number}/resend-hook", "other", self._resend),
-            route("GET", "/refunds", "lookup", self._list_refunds),
-            route("GET", "/refunds/{number}", "lookup", self._fetch_refund),
-            route("GET", "/chargebacks", "lookup", self._list_chargebacks),
-            route("GET", "/balances", "other", self._balances),
-            route("GET", "/balances/{code}", "other", self._balance),
+            route("POST /payments", "create", self._payments),
+            route("POST /payments/link/disable", "cancel", self._disable),
+            route("POST /charges", "create", self._charges),
+            route("POST /tokenized-charges", "create", self._tokenized),
+            route("POST /validate-charge", "confirm", self._validate),
+            route("GET /transactions", "lookup", self._list),
+            route("GET /transactions/verify_by_reference", "lookup", self._verify_by_reference),
+            route("GET /transactions/fee", "other", self._fee),
+            route("GET /transactions/{number}/verify", "lookup", self._verify),
+            route("POST /transactions/{number}/refund", "refund", self._refund),
+            route("POST /transactions/{number}/resend-hook", "other", self._resend),
+            route("GET /refunds", "lookup", self._list_refunds),
+            route("GET /refunds/{number}", "lookup", self._fetch_refund),
+            route("GET /chargebacks", "lookup", self._list_chargebacks),
+            route("GET /balances", "other", self._balances),
+            route("GET /balances/{code}", "other", self._balance),
         ]
 
     # Keys, envelopes, the hash
-
-    def key_of(self, headers: Mapping[str, str]) -> str | None:
-        return bearer(headers)
-
-    def well_formed(self, key: str) -> bool:
-        return _KEY.fullmatch(key) is not None and "invalid" not in key.lower()
 
     def handle(self, call: Call) -> Answer:
         try:
             key = self.key_of(call.headers)
             if key is None:
-                raise No(401, "Authorization required")
+                raise No("Authorization required", status=401)
             if not self.accepts(key):
-                raise No(401, "Invalid authorization key")
+                raise No("Invalid authorization key", status=401)
             found = self.find(call.method, call.path)
             if found is None:
-                raise No(404, f"Cannot {call.method} /v3{call.path}")
-            account = self.network.account(self.name, key)
+                raise No(f"Cannot {call.method} /v3{call.path}", status=404)
+            account = self.account(key)
             if account.standing == "inactive" and found[0].operation == "create":
-                raise No(400, "Merchant cannot perform transactions without approval.")
-            return found[0].run(account, _given(call), **found[1])
+                raise No("Merchant cannot perform transactions without approval.")
+            given = call.given
+            if given is None:
+                raise No("Request body is not a JSON object")
+            # The called address has no name.
+            return found[0].run(account, {**given, **call.marked_query, "": call.base}, **found[1])
         except No as refusal:
             return refusal.answer
 
@@ -86,9 +82,6 @@ class Flutterwave(FlutterwaveMoney):
             return json_answer(429, body, {"Retry-After": "1"})
         body = {"status": "error", "message": "An error occurred while processing your request", "data": None}
         return json_answer(status, {**body, "error_id": f"ERRNO{self.network.hex(12)}"})
-
-    def remember(self, call: Call, answer: Answer) -> None:
-        """Flutterwave v3 has no idempotency keys."""
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
         """A shared secret in a header: the body is not covered."""
@@ -103,7 +96,7 @@ class Flutterwave(FlutterwaveMoney):
     def _disable(self, account: Account, given: Json) -> Answer:
         token = str(given.get("link") or "").rsplit("/", 1)[-1]
         if not self.disable_link(account, token):
-            raise No(404, "Payment link not found")
+            raise No("Payment link not found", status=404)
         return yes("Payment link has been disabled successfully")
 
     def _charges(self, account: Account, given: Json) -> Answer:
@@ -136,7 +129,7 @@ class Flutterwave(FlutterwaveMoney):
         paid = (tx for tx in self.attempts(account).values() if tx.captured and tx.wire.payment_type == "card")
         owner = next((tx for tx in paid if shapes.card_json(tx.wire)["token"] == token), None)
         if owner is None or owner.wire.customer["email"] != email:
-            raise No(400, "Wrong token or email passed")
+            raise No("Wrong token or email passed")
         tx = self.direct_charge(account, given, "card")
         tx.wire.auth_model = "noauth"
         if "+2fa" in email:
@@ -162,15 +155,15 @@ class Flutterwave(FlutterwaveMoney):
         name, typed = given.get("flw_ref"), given.get("otp")
         tx = next((tx for tx in self.attempts(account).values() if tx.wire.flw_ref == name), None)
         if tx is None or not isinstance(typed, str):
-            raise No(400, "otp and flw_ref are required")
+            raise No("otp and flw_ref are required")
         password = tx.wire.extra.pop("password", None)
         if password is None or tx.status != "requires_action":
-            raise No(400, "Transaction already verified")
+            raise No("Transaction already verified")
         self.pay(account, tx, "success" if typed == password else "decline")
         tx.closed = True
         if typed != password:
             tx.wire.response = "Insufficient Funds" if typed == _NO_FUNDS else "Wrong OTP"
-            raise No(400, "Charge could not be validated")
+            raise No("Charge could not be validated")
         return yes("Charge validated", shapes.transaction_json(account, tx))
 
     def _authorization(self, tx: Transaction, mode: str) -> Json:
@@ -192,7 +185,7 @@ class Flutterwave(FlutterwaveMoney):
     def _known(self, account: Account, number: str) -> Transaction:
         tx = self.attempts(account).get(number)
         if tx is None:
-            raise No(400, _NOT_FOUND)
+            raise No(_NOT_FOUND)
         return tx
 
     def _verify(self, account: Account, given: Json, number: str) -> Answer:
@@ -203,7 +196,7 @@ class Flutterwave(FlutterwaveMoney):
         """A successful attempt if there is one, else the newest."""
         found = self.attempts_of(account, str(given.get("?tx_ref")))
         if not found:
-            raise No(400, _NOT_FOUND)
+            raise No(_NOT_FOUND)
         best = next((tx for tx in found if tx.status == "succeeded"), found[-1])
         return yes("Transaction fetched successfully", shapes.transaction_json(account, best))
 
@@ -219,10 +212,9 @@ class Flutterwave(FlutterwaveMoney):
         low, high = given.get("?from") or "", given.get("?to") or ""
         high = f"{high}T23:59:59.999Z" if len(high) == 10 else high
         rows = [row for row in rows if low <= row["created_at"] and (not high or row["created_at"] <= high)]
-        number = given.get("?page") or "1"
-        if not number.isdecimal() or not 1 <= int(number) <= 10**6:
-            raise No(400, "page must be a positive number")
-        at = int(number)
+        at = whole(given.get("?page") or "1", 1, 10**6)
+        if at is None:
+            raise No("page must be a positive number")
         info = {"total": len(rows), "current_page": at, "total_pages": (len(rows) + _PAGE - 1) // _PAGE}
         return yes(message, rows[(at - 1) * _PAGE : at * _PAGE], {"page_info": info})
 
@@ -230,7 +222,7 @@ class Flutterwave(FlutterwaveMoney):
         code = given.get("?currency") or "NGN"
         minor = to_minor(given.get("?amount"), code) if code in CURRENCIES else None
         if minor is None:
-            raise No(400, "amount and currency are required")
+            raise No("amount and currency are required")
         fee = to_wire(fee_of(minor, code), code)
         duty = to_wire(stamp_duty_of(minor, code), code)
         data = {"charge_amount": to_wire(minor, code), "fee": fee, "merchant_fee": 0, "flutterwave_fee": fee}
@@ -245,22 +237,22 @@ class Flutterwave(FlutterwaveMoney):
     def _refund(self, account: Account, given: Json, number: str) -> Answer:
         tx = self._known(account, number)
         if not tx.captured:
-            raise No(400, "You can only refund a successful transaction")
+            raise No("You can only refund a successful transaction")
         raw = given.get("amount")
         amount = tx.refundable if raw is None else to_minor(raw, tx.currency)
         if amount is None:
-            raise No(400, "amount must be a positive number")
+            raise No("amount must be a positive number")
         if amount > tx.refundable or amount == 0:
-            raise No(400, "Refund amount is more than the amount left on the transaction")
+            raise No("Refund amount is more than the amount left on the transaction")
         comments = given.get("comments")
         made = self.make_refund(account, tx, amount, comments if isinstance(comments, str) else None)
         shape = shapes.refund_json(account, tx, made)
         del shape["comments"]
         return yes("Transaction refund initiated", shape)
 
-    def _refunds(self, account: Account) -> list[tuple[Transaction, Refund]]:
-        found = [(tx, refund) for tx in account.transactions for refund in tx.refunds]
-        return sorted(found, key=lambda pair: int(pair[1].id), reverse=True)
+    @staticmethod
+    def _refunds(account: Account) -> list[tuple[Transaction, Refund]]:
+        return sorted(account.refunds, key=lambda pair: int(pair[1].id), reverse=True)
 
     def _list_refunds(self, account: Account, given: Json) -> Answer:
         rows = [shapes.refund_json(account, tx, refund) for tx, refund in self._refunds(account)]
@@ -271,44 +263,23 @@ class Flutterwave(FlutterwaveMoney):
         for tx, refund in self._refunds(account):
             if refund.id == number:
                 return yes("Refund fetched", shapes.refund_json(account, tx, refund))
-        raise No(404, "No refund was found for this id")
+        raise No("No refund was found for this id", status=404)
 
     def _list_chargebacks(self, account: Account, given: Json) -> Answer:
-        found = [(tx, dispute) for tx in account.transactions for dispute in tx.disputes]
-        found.sort(key=lambda pair: int(pair[1].id), reverse=True)
+        found = sorted(account.disputes, key=lambda pair: int(pair[1].id), reverse=True)
         rows = [shapes.chargeback_json(tx, dispute) for tx, dispute in found]
         wanted = given.get("?status")
         return self._page("Chargebacks fetched", [row for row in rows if wanted in (None, row["status"])], given)
-
-    def _sums(self, account: Account) -> dict[str, int]:
-        sums = {"NGN": 0}
-        for tx in account.transactions:
-            sums[tx.currency] = sums.get(tx.currency, 0) + tx.captured - tx.reserved - tx.fee - tx.lost
-        return sums
 
     def _wallet(self, code: str, minor: int) -> Json:
         amount = to_wire(minor, code)
         return {"currency": code, "available_balance": amount, "ledger_balance": amount}
 
     def _balances(self, account: Account, given: Json) -> Answer:
-        rows = [self._wallet(code, minor) for code, minor in self._sums(account).items()]
+        rows = [self._wallet(code, minor) for code, minor in {"NGN": 0, **account.balances()}.items()]
         return yes("Wallet balances fetched", rows)
 
     def _balance(self, account: Account, given: Json, code: str) -> Answer:
         if code not in CURRENCIES:
-            raise No(404, "No wallet was found for this currency")
-        return yes("Wallet balance fetched", self._wallet(code, self._sums(account).get(code, 0)))
-
-
-def _given(call: Call) -> Json:
-    """The members of the body, the query parameters (names with a leading ?) and the called address (no name)."""
-    query = {f"?{name}": value for name, value in call.query.items()}
-    if call.method == "GET" or not call.body.strip():
-        return {**query, "": call.base}
-    try:
-        document = json.loads(call.body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise No(400, "Request body is not a JSON object")
-    return {**document, **query, "": call.base}
+            raise No("No wallet was found for this currency", status=404)
+        return yes("Wallet balance fetched", self._wallet(code, account.balances().get(code, 0)))

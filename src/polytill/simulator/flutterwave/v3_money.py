@@ -1,20 +1,20 @@
 """Flutterwave's payments: links, attempts, the bank's answer, refunds, the hosted page.
 
-Addresses, keys and lists are in flutterwave.py, shapes and arithmetic in flutterwave_shapes.py. A link is booked as a
+Addresses, keys and lists are in v3.py, shapes and arithmetic in v3_shapes.py. A link is booked as a
 ``created`` transaction until its first attempt; every further attempt is a transaction of its own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from decimal import Decimal
 
 from polytill.domain.currencies import exponent_of
-from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction, iso_time
+from polytill.simulator.books import Account, Json, Refund, Transaction, iso_time
 from polytill.simulator.flutterwave import v3_shapes as shapes
+from polytill.simulator.flutterwave.chargebacks import Chargebacks
 from polytill.simulator.flutterwave.v3_shapes import CURRENCIES, Attempt, Link, fee_of, to_minor
-from polytill.simulator.wire import PayPage, Provider, compact, is_web_address, json_answer, with_query
+from polytill.simulator.wire import Fields, PayPage, Rejected, is_web_address, json_answer, with_query
 
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 _PHONE = re.compile(r"\+?[0-9]+")
@@ -32,10 +32,10 @@ _DIRECT = {
 }
 
 
-class No(Exception):
+class No(Rejected):
     """Flutterwave rejects the request."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.answer = json_answer(status, {"status": "error", "message": message, "data": None})
 
@@ -43,17 +43,17 @@ class No(Exception):
 def _check_direct(given: Json, kind: str, code: str) -> None:
     """The required fields of a direct charge, with the messages of the official SDK's validator (services/schema)."""
     phone = given.get("phone_number")
-    if phone and not re.fullmatch(r"\+?[0-9]+", str(phone)):
-        raise No(400, "phone number should be digits")
+    if phone and not _PHONE.fullmatch(str(phone)):
+        raise No("phone number should be digits")
     if not (kind.startswith("mobile_money") or kind == "mpesa"):
         return
     if code == "RWF" and not given.get("order_id"):
-        raise No(400, '"order_id" is required')
+        raise No('"order_id" is required')
     if code in ("XAF", "XOF") and not given.get("country"):
-        raise No(400, '"country" is required')
+        raise No('"country" is required')
     voucher = given.get("voucher")
     if voucher is not None and not str(voucher).isdecimal():
-        raise No(400, '"voucher" must be a number')
+        raise No('"voucher" must be a number')
 
 
 def _word(tx: Transaction, usual: str) -> str:
@@ -61,14 +61,15 @@ def _word(tx: Transaction, usual: str) -> str:
     return (tx.said[1] or tx.said[0]) if tx.said else usual
 
 
-class FlutterwaveMoney(Provider):
+class FlutterwaveMoney(Chargebacks):
     """The payments of Flutterwave, without its HTTP API."""
 
     name = "flutterwave"
+    chargeback_series = ("flutterwave chargeback", 4_100)
 
     def tell(self, account: Account, tx: Transaction) -> None:
         """Send charge.completed, also for a failure."""
-        self.network.publish(account, "charge.completed", compact(shapes.charge_event(account, tx)))
+        self.network.publish(account, "charge.completed", shapes.charge_event(account, tx))
 
     # Links and attempts
 
@@ -76,15 +77,15 @@ class FlutterwaveMoney(Provider):
         customer = given if isinstance(given, dict) else {}
         email = customer.get("email")
         if not isinstance(email, str) or not _EMAIL.match(email):
-            raise No(400, "customer.email is required")
-        known: dict[str, Json] = account.memory.setdefault("customers", {})
+            raise No("customer.email is required")
+        known: dict[str, Json] = account.memory["customers"]
         if email not in known:
             known[email] = {
                 "id": self.network.number("flutterwave customer", 216_519_000),
                 "name": str(customer.get("name") or "Anonymous customer"),
                 "phone_number": str(customer.get("phonenumber") or customer.get("phone_number") or "N/A"),
                 "email": email,
-                "created_at": iso_time(self.network.now()),
+                "created_at": iso_time(self.now),
             }
         return known[email]
 
@@ -92,21 +93,21 @@ class FlutterwaveMoney(Provider):
         """The reference, the amount in ISO minor units, the currency (NGN if absent)."""
         reference = given.get("tx_ref")
         if not isinstance(reference, str) or not reference:
-            raise No(400, "tx_ref is required")
+            raise No("tx_ref is required")
         code = given.get("currency") or "NGN"
         if not isinstance(code, str) or code not in CURRENCIES:
-            raise No(400, "Currency is not supported")
+            raise No("Currency is not supported")
         if given.get("amount") is None:
-            raise No(400, "amount is required")
+            raise No("amount is required")
         minor = to_minor(given["amount"], code)
         if minor is None:
-            raise No(400, "amount must be a positive number with no more decimals than the currency has")
+            raise No("amount must be a positive number with no more decimals than the currency has")
         return reference, minor, code
 
     def _book(
         self, account: Account, reference: str, minor: int, code: str, attempt: Attempt, name: str
     ) -> Transaction:
-        now = self.network.now()
+        now = self.now
         tx = Transaction(self.name, account.key, name, reference, minor, code, now, wire=attempt)
         account.transactions.append(tx)
         if attempt.link is not None:
@@ -119,7 +120,7 @@ class FlutterwaveMoney(Provider):
         """POST /payments."""
         reference, minor, code = self._money(given)
         if not is_web_address(given.get("redirect_url")):
-            raise No(400, "redirect_url is required")
+            raise No("redirect_url is required")
         customer = self._customer(account, given.get("customer"))
         shown = given.get("customizations")
         title = shown.get("title") if isinstance(shown, dict) else None
@@ -130,7 +131,7 @@ class FlutterwaveMoney(Provider):
         tx = self._book(account, reference, minor, code, Attempt(link, customer, meta), link.token)
         account.things[link.token] = tx
         if link.expires_at is not None:
-            self.network.after(link.expires_at - self.network.now(), lambda: self.disable_link(account, link.token))
+            self.network.after(link.expires_at - self.now, lambda: self.disable_link(account, link.token))
         return link
 
     def _lifetime(self, given: Json) -> float | None:
@@ -140,8 +141,8 @@ class FlutterwaveMoney(Provider):
         if minutes is None:
             return None
         if isinstance(minutes, bool) or not isinstance(minutes, int) or not 1 <= minutes <= 1440:
-            raise No(400, "configurations.session_duration must be between 1 and 1440 minutes")
-        return self.network.now() + minutes * 60
+            raise No("configurations.session_duration must be between 1 and 1440 minutes")
+        return self.now + minutes * 60
 
     def disable_link(self, account: Account, token: str) -> bool:
         """Disable a link. It is canceled if it has no attempt."""
@@ -156,13 +157,13 @@ class FlutterwaveMoney(Provider):
     def direct_charge(self, account: Account, given: Json, kind: str) -> Transaction:
         """POST /charges: an attempt at once, without a link."""
         if kind not in _DIRECT:
-            raise No(400, "type is not supported")
+            raise No("type is not supported")
         reference, minor, code = self._money(given)
         wallet = kind.startswith("mobile_money") or kind == "mpesa"
         if wallet and not _PHONE.fullmatch(str(given.get("phone_number"))):  # as in Node-v3's services/schema/create.js
-            raise No(400, "phone_number must be digits, with or without a plus")
+            raise No("phone_number must be digits, with or without a plus")
         if kind == "mobile_money_ghana" and given.get("network") == "VODAFONE" and not given.get("voucher"):
-            raise No(400, "voucher is required")
+            raise No("voucher is required")
         _check_direct(given, kind, code)
         person = {"name": given.get("fullname"), "email": given.get("email"), "phonenumber": given.get("phone_number")}
         meta = given.get("meta") if isinstance(given.get("meta"), dict) else None
@@ -179,22 +180,18 @@ class FlutterwaveMoney(Provider):
         """An attempt starts: it gets its id and its reference at Flutterwave."""
         tx.wire.number = self.network.number("flutterwave transaction", 288_200_000)
         tx.wire.flw_ref = f"FLW-MOCK-{self.network.hex(32)}"
-        tx.wire.tried_at = self.network.now()
+        tx.wire.tried_at = self.now
         tx.id = str(tx.wire.number)
         self.attempts(account)[tx.id] = tx
-        self._references(account).setdefault(str(tx.reference), []).append(tx)
+        account.memory["by_reference"].setdefault(str(tx.reference), []).append(tx)
 
     def attempts(self, account: Account) -> dict[str, Transaction]:
         """What Flutterwave calls transactions (attempts, not links), by id, oldest first."""
-        found: dict[str, Transaction] = account.memory.setdefault("attempts", {})
-        return found
+        return account.memory["attempts"]
 
     def attempts_of(self, account: Account, reference: str) -> list[Transaction]:
         """The attempts under one tx_ref, oldest first."""
-        return self._references(account).get(reference, [])
-
-    def _references(self, account: Account) -> dict[str, list[Transaction]]:
-        found: dict[str, list[Transaction]] = account.memory.setdefault("by_reference", {})
+        found: list[Transaction] = account.memory["by_reference"].get(reference, [])
         return found
 
     def _attempt(self, account: Account, tx: Transaction) -> Transaction:
@@ -220,7 +217,7 @@ class FlutterwaveMoney(Provider):
             return transaction
         tx = self._attempt(account, transaction)
         if outcome == "success":
-            tx.status, tx.captured, tx.paid_at = "succeeded", tx.amount, self.network.now()
+            tx.pay(self.now)
             tx.fee = fee_of(tx.amount, tx.currency)
             tx.wire.response = "Approved by Financial Institution"
             if link is not None:
@@ -233,14 +230,14 @@ class FlutterwaveMoney(Provider):
     def make_refund(self, account: Account, tx: Transaction, amount: int, comments: str | None) -> Refund:
         """Completed at once. Webhooks go only to accounts that switched refund webhooks on."""
         number = self.network.number("flutterwave refund", 8_600)
-        made = Refund(str(number), amount, tx.currency, "succeeded", self.network.now(), comments)
+        made = Refund(str(number), amount, tx.currency, "succeeded", self.now, comments)
         made.wire = {"comments": comments}
         tx.refunds.append(made)
         self._tell_refund(account, tx, made)
         return made
 
     def _tell_refund(self, account: Account, tx: Transaction, refund: Refund) -> None:
-        self.network.publish(account, "refund", compact(shapes.refund_event(account, tx, refund)))
+        self.network.publish(account, "refund", shapes.refund_event(account, tx, refund))
 
     def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
         return self.make_refund(account, transaction, amount, None)
@@ -249,29 +246,7 @@ class FlutterwaveMoney(Provider):
         refund.status = "failed"
         self._tell_refund(account, transaction, refund)
 
-    def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
-        """Booked and listed only: the shape of Flutterwave's chargeback webhooks is not documented."""
-        made = transaction.dispute_for(story)
-        if made is None:
-            number = self.network.number("flutterwave chargeback", 4_100)
-            amount = story.amount or transaction.refundable or transaction.captured
-            made = Dispute(str(number), amount, "open", self.network.now(), reason=story.reason)
-            transaction.disputes.append(made)
-        if outcome != "open":
-            made.status, made.closed_at = "won" if outcome == "closed" else outcome, self.network.now()
-        return made
-
-    def _behind(self, token: str) -> tuple[Account, Transaction] | None:
-        for (provider, _), account in self.network.accounts.items():
-            if provider == self.name and token in account.things:
-                return account, account.things[token]
-        return None
-
-    def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
-        found = self._behind(token)
-        if found is None:
-            return None
-        account, tx = found
+    def page(self, account: Account, tx: Transaction, token: str, query: Fields) -> PayPage:
         link: Link | None = tx.wire.link
         closed = tx.status == "canceled" or (link is not None and not link.open and tx.status != "succeeded")
         state = "expired" if closed else "open" if tx.payable else "paid"
@@ -287,11 +262,7 @@ class FlutterwaveMoney(Provider):
             note=tx.wire.response if tx.status == "failed" else "",
         )
 
-    def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
-        found = self._behind(token)
-        if found is None:
-            return None
-        account, tx = found
+    def submit(self, account: Account, tx: Transaction, token: str, outcome: str, form: Fields) -> str | None:
         tx = self.pay(account, tx, outcome)
         link: Link | None = tx.wire.link
         if link is None or link.redirect_url is None:

@@ -1,6 +1,6 @@
 """Flutterwave v4's HTTP API: access tokens, idempotency keys, direct charges, refunds, signed webhooks.
 
-The account is the client's secret. Decimals and fees are those of v3, in flutterwave_shapes.py.
+Decimals and fees are those of v3.
 """
 
 from __future__ import annotations
@@ -8,41 +8,39 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
 
-from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction, iso_time
+from polytill.simulator.access_tokens import TokenProvider
+from polytill.simulator.books import Account, Json, Refund, Transaction, iso_time
+from polytill.simulator.flutterwave.chargebacks import Chargebacks
 from polytill.simulator.flutterwave.v3_shapes import CURRENCIES, fee_of, to_minor, to_wire
 from polytill.simulator.wire import (
     Answer,
     Call,
+    Fields,
     PayPage,
-    Provider,
+    Rejected,
     Route,
-    bearer,
-    compact,
     is_web_address,
     json_answer,
     route,
+    whole,
 )
 
-_KEY = re.compile(r"^[0-9A-Za-z-]{16,128}$")
 _REFERENCE = re.compile(r"^[A-Za-z0-9-]{6,42}$")
-_TOKEN_SECONDS = 600
 _COUNTRY_CODE, _NUMBER = re.compile(r"[1-9][0-9]{0,2}"), re.compile(r"[0-9]{7,10}")
 _METHODS = ("bank_transfer", "ussd", "mobile_money", "opay")
 _REASONS = ("duplicate", "fraudulent", "requested_by_customer", "expired_uncaptured_charge")
 _PAGE = 50
 
 
-class No(Exception):
+class No(Rejected):
     """Flutterwave rejects the request."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
 
@@ -58,50 +56,32 @@ class Charge:
     response: str = ""
 
 
-class FlutterwaveV4(Provider):
+class FlutterwaveV4(TokenProvider, Chargebacks):
     """Flutterwave v4."""
 
     name = "flutterwave_v4"
     prefix = "/flutterwave_v4"
-
-    def __init__(self, network: Any) -> None:
-        super().__init__(network)
-        self._tokens: dict[str, tuple[str, float]] = {}
+    key_pattern = re.compile(r"[0-9A-Za-z-]{16,128}")
+    token_seconds = 600
+    request_header = "X-Idempotency-Key"
+    chargeback_series = ("flutterwave v4 chargeback", 900)
 
     def table(self) -> list[Route]:
         return [
-            route("POST", "/realms/flutterwave/protocol/openid-connect/token", "other", self._token),
-            route("POST", "/orchestration/direct-charges", "create", self._charge),
-            route("GET", "/charges/{id}", "lookup", self._get_charge),
-            route("POST", "/refunds", "refund", self._refund),
-            route("GET", "/refunds", "lookup", self._list_refunds),
-            route("GET", "/refunds/{id}", "lookup", self._get_refund),
-            route("GET", "/chargebacks", "lookup", self._list_chargebacks),
+            route("POST /realms/flutterwave/protocol/openid-connect/token", "other", self._token),
+            route("POST /orchestration/direct-charges", "create", self._charge),
+            route("GET /charges/{id}", "lookup", self._get_charge),
+            route("POST /refunds", "refund", self._refund),
+            route("GET /refunds", "lookup", self._list_refunds),
+            route("GET /refunds/{id}", "lookup", self._get_refund),
+            route("GET /chargebacks", "lookup", self._list_chargebacks),
         ]
 
     # Keys, tokens, idempotency keys
 
-    def key_of(self, headers: Mapping[str, str]) -> str | None:
-        return self._tokens.get(bearer(headers) or "", (None, 0.0))[0]
-
-    def well_formed(self, key: str) -> bool:
-        return _KEY.fullmatch(key) is not None and "invalid" not in key.lower()
-
-    def _kept(self, call: Call) -> tuple[dict[str, Answer], str] | None:
-        given, key = call.headers.get("X-Idempotency-Key"), self.key_of(call.headers)
-        if call.method != "POST" or not given or key is None:
-            return None
-        return self.network.account(self.name, key).memory.setdefault("answers", {}), f"{call.path} {given}"
-
     def enter(self, call: Call) -> Answer | None:
-        place = self._kept(call)
-        first = place[0].get(place[1]) if place else None
-        return first and Answer(first.status, first.body, {**first.headers, "X-Idempotency-Cache-Hit": "true"})
-
-    def remember(self, call: Call, answer: Answer) -> None:
-        place = self._kept(call)
-        if place and answer.status < 500:  # a failed request may be repeated under its key
-            place[0][place[1]] = answer
+        first = super().enter(call)
+        return first and replace(first, headers={**first.headers, "X-Idempotency-Cache-Hit": "true"})
 
     def handle(self, call: Call) -> Answer:
         overtaken_by = self.enter(call)  # a call that arrived late, after its own repeat
@@ -110,19 +90,20 @@ class FlutterwaveV4(Provider):
         try:
             found = self.find(call.method, call.path)
             if found is None:
-                raise No(404, "Resource not found")
+                raise No("Resource not found", status=404)
             line, parts = found
             if line.operation == "other":
                 return line.run(call)
-            key, until = self._tokens.get(bearer(call.headers) or "", (None, 0.0))
-            if key is None or until < self.network.now() or not self.accepts(key):
-                raise No(401, "Unauthorized")
+            key, named, given = self.valid_key_of(call.headers), call.headers.get("X-Idempotency-Key"), call.given
+            if key is None or not self.accepts(key):
+                raise No("Unauthorized", status=401)
             if self.standing(key) == "inactive" and line.operation == "create":
-                raise No(403, "Merchant cannot perform transactions without approval.")
-            given = call.headers.get("X-Idempotency-Key")
-            if call.method == "POST" and given is not None and not 12 <= len(given) <= 255:
-                raise No(400, "X-Idempotency-Key must have 12 to 255 characters")
-            answer = line.run(self.network.account(self.name, key), _given(call), **parts)
+                raise No("Merchant cannot perform transactions without approval.", status=403)
+            if call.method == "POST" and named is not None and not 12 <= len(named) <= 255:
+                raise No("X-Idempotency-Key must have 12 to 255 characters")
+            if given is None:
+                raise No("Request body is not a JSON object")
+            answer = line.run(self.account(key), given, **parts)
         except No as refusal:
             return _refused(refusal.status, str(refusal))
         self.remember(call, answer)
@@ -130,7 +111,7 @@ class FlutterwaveV4(Provider):
 
     def broken(self, status: int) -> Answer:
         if status == 429:
-            return Answer(429, _refused(429, "Too many requests").body, {"Retry-After": "1"})
+            return replace(_refused(429, "Too many requests"), headers={"Retry-After": "1"})
         return _refused(status, "An unexpected error occurred")
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
@@ -147,33 +128,33 @@ class FlutterwaveV4(Provider):
         )
         if not right or form.get("grant_type") != "client_credentials":
             return json_answer(401, {"error": "invalid_client", "error_description": "Invalid client credentials"})
-        self.network.account(self.name, key)
+        self.account(key)
         token = f"eyJ{self.network.token(60)}"
-        self._tokens[token] = (key, self.network.now() + _TOKEN_SECONDS)
-        return json_answer(200, {"access_token": token, "expires_in": _TOKEN_SECONDS, "token_type": "Bearer"})
+        self.issue(key, token)
+        return json_answer(200, {"access_token": token, "expires_in": self.token_seconds, "token_type": "Bearer"})
 
     # Charges
 
     def _charge(self, account: Account, given: Json) -> Answer:
         reference, code, method = given.get("reference"), given.get("currency"), given.get("payment_method")
         if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
-            raise No(400, "reference is invalid")
+            raise No("reference is invalid")
         if any(tx.reference == reference for tx in account.transactions):
-            raise No(409, "Charge with this reference already exists")
+            raise No("Charge with this reference already exists", status=409)
         minor = to_minor(given.get("amount"), code) if isinstance(code, str) and code in CURRENCIES else None
         if minor is None:
-            raise No(400, "amount or currency is invalid")
+            raise No("amount or currency is invalid")
         kind = method.get("type") if isinstance(method, dict) else None
         if not isinstance(method, dict) or kind not in _METHODS:
-            raise No(400, "payment_method.type is not supported")
+            raise No("payment_method.type is not supported")
         phone = method.get("mobile_money")
         if kind == "mobile_money" and not (isinstance(phone, dict) and _is_phone(phone, "phone_number")):
-            raise No(400, "payment_method.mobile_money.phone_number is required")
+            raise No("payment_method.mobile_money.phone_number is required")
         customer, back, meta = given.get("customer"), given.get("redirect_url"), given.get("meta")
         if not isinstance(customer, dict) or "@" not in str(customer.get("email")):
-            raise No(400, "customer.email is required")
+            raise No("customer.email is required")
         if customer.get("phone") and not _is_phone(customer["phone"], "number"):
-            raise No(400, "customer.phone is invalid")
+            raise No("customer.phone is invalid")
         charge = Charge(
             method, customer, meta if isinstance(meta, dict) else {}, back if is_web_address(back) else None
         )
@@ -184,7 +165,7 @@ class FlutterwaveV4(Provider):
             reference,
             minor,
             str(code),
-            self.network.now(),
+            self.now,
             "requires_action",
             wire=charge,
         )
@@ -226,7 +207,7 @@ class FlutterwaveV4(Provider):
     def _known(self, account: Account, charge_id: object) -> Transaction:
         tx = account.things.get(str(charge_id))
         if not isinstance(tx, Transaction):
-            raise No(404, "Charge not found")
+            raise No("Charge not found", status=404)
         return tx
 
     def _get_charge(self, account: Account, given: Json, id: str) -> Answer:
@@ -238,16 +219,16 @@ class FlutterwaveV4(Provider):
         tx = self._known(account, given.get("charge_id"))
         minor = to_minor(given.get("amount"), tx.currency)
         if minor is None or given.get("reason") not in _REASONS:
-            raise No(400, "amount or reason is invalid")
+            raise No("amount or reason is invalid")
         if minor > tx.refundable:
-            raise No(400, "Refund amount is more than what is left of the charge")
+            raise No("Refund amount is more than what is left of the charge")
         meta = given.get("meta")
         return _yes(self._refund_shown(tx, self._made(account, tx, minor, meta if isinstance(meta, dict) else {})))
 
     def _made(self, account: Account, tx: Transaction, minor: int, meta: Json) -> Refund:
         reference = next((str(value) for value in meta.values()), None)
         number = f"rfd_{self.network.token(10)}"
-        made = Refund(number, minor, tx.currency, "succeeded", self.network.now(), reference, {"meta": meta})
+        made = Refund(number, minor, tx.currency, "succeeded", self.now, reference, {"meta": meta})
         tx.refunds.append(made)
         account.things[made.id] = (tx, made)
         self._tell(account, self._event("refund.completed", self._refund_shown(tx, made)))
@@ -266,22 +247,21 @@ class FlutterwaveV4(Provider):
         }
 
     def _list_refunds(self, account: Account, given: Json) -> Answer:
-        page = given.get("?page", "1")
-        at = int(page) if page.isdecimal() and 1 <= int(page) <= 10**6 else 1
-        rows = [self._refund_shown(tx, refund) for tx in account.transactions for refund in tx.refunds]
+        at = whole(given.get("?page", "1"), 1, 10**6) or 1
+        rows = [self._refund_shown(tx, refund) for tx, refund in account.refunds]
         return _yes(rows[(at - 1) * _PAGE : at * _PAGE])
 
     def _get_refund(self, account: Account, given: Json, id: str) -> Answer:
         found = account.things.get(id)
         if not isinstance(found, tuple):
-            raise No(404, "Refund not found")
+            raise No("Refund not found", status=404)
         tx, refund = found
         return _yes(self._refund_shown(tx, refund))
 
     def _list_chargebacks(self, account: Account, given: Json) -> Answer:
-        page, size = given.get("?page", "1"), given.get("?size", "10")
-        if not (page.isdecimal() and 1 <= int(page) <= 10**6 and size.isdecimal() and 10 <= int(size) <= 50):
-            raise No(400, "page or size is not valid")
+        at, size = whole(given.get("?page", "1"), 1, 10**6), whole(given.get("?size", "10"), 10, 50)
+        if at is None or size is None:
+            raise No("page or size is not valid")
         low, high = given.get("?from") or "", given.get("?to") or "9"
         rows: list[Json] = [
             {
@@ -300,17 +280,15 @@ class FlutterwaveV4(Provider):
                 "comment": one.reason or "Service not rendered",
                 "initiator": "Cardholder",
             }
-            for tx in reversed(account.transactions)
-            for one in reversed(tx.disputes)
+            for tx, one in reversed(account.disputes)
         ]
         rows = [row for row in rows if low <= str(row["created_datetime"]) <= high]
-        at = int(page) - 1
-        return _yes(rows[at * int(size) : (at + 1) * int(size)])
+        return _yes(rows[(at - 1) * size : at * size])
 
     # The payer and the dashboard
 
     def _event(self, kind: str, data: Json) -> Json:
-        now = int(self.network.now() * 1000)
+        now = int(self.now * 1000)
         return {"webhook_id": f"wbk_{self.network.token(12)}", "timestamp": now, "type": kind, "data": data}
 
     def charge_event(self, tx: Transaction) -> Json:
@@ -318,7 +296,7 @@ class FlutterwaveV4(Provider):
         return self._event("charge.completed", self._shown(tx))
 
     def _tell(self, account: Account, event: Json) -> None:
-        self.network.publish(account, event["type"], compact(event))
+        self.network.publish(account, event["type"], event)
 
     def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
         tx = transaction
@@ -326,7 +304,7 @@ class FlutterwaveV4(Provider):
             return tx
         tx.closed = True
         if outcome == "success":
-            tx.status, tx.captured, tx.paid_at = "succeeded", tx.amount, self.network.now()
+            tx.pay(self.now)
             tx.fee, tx.wire.response = fee_of(tx.amount, tx.currency), "approved"
         else:
             tx.status, tx.wire.response = "failed", tx.said[0] if tx.said else "insufficient_funds"
@@ -340,41 +318,15 @@ class FlutterwaveV4(Provider):
         refund.status = "failed"
         self._tell(account, self._event("refund.completed", self._refund_shown(transaction, refund)))
 
-    def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
-        """Booked and listed only: the shape of v4's chargeback webhooks is not documented."""
-        made = transaction.dispute_for(story)
-        if made is None:
-            number = self.network.number("flutterwave v4 chargeback", 900)
-            amount = story.amount or transaction.refundable or transaction.captured
-            made = Dispute(str(number), amount, "open", self.network.now(), reason=story.reason)
-            transaction.disputes.append(made)
-        if outcome != "open":
-            made.status, made.closed_at = "won" if outcome == "closed" else outcome, self.network.now()
-        return made
-
-    def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
-        found = self._behind(token)
-        if found is None:
-            return None
-        account, tx = found
+    def page(self, account: Account, tx: Transaction, token: str, query: Fields) -> PayPage:
         state = "open" if tx.payable else "paid" if tx.captured else "expired"
         merchant, amount = f"Simulated merchant {account.number}", str(to_wire(tx.amount, tx.currency))
         return PayPage("Flutterwave", "OPay", merchant, "", amount, tx.currency, state, tx.reference)
 
-    def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
-        found = self._behind(token)
-        if found is None:
-            return None
-        account, tx = found
+    def submit(self, account: Account, tx: Transaction, token: str, outcome: str, form: Fields) -> str | None:
         self.pay(account, tx, outcome)
         back: str | None = tx.wire.redirect_url
         return back
-
-    def _behind(self, token: str) -> tuple[Account, Transaction] | None:
-        for (provider, _), account in self.network.accounts.items():
-            if provider == self.name and isinstance(account.things.get(token), Transaction):
-                return account, account.things[token]
-        return None
 
 
 def _yes(data: Any) -> Answer:
@@ -384,18 +336,6 @@ def _yes(data: Any) -> Answer:
 def _refused(status: int, message: str) -> Answer:
     error = {"type": "REQUEST_NOT_VALID", "code": f"10{status}", "message": message, "validation_errors": []}
     return json_answer(status, {"status": "failed", "error": error})
-
-
-def _given(call: Call) -> Json:
-    if call.method == "GET" or not call.body.strip():
-        return {f"?{name}": value for name, value in call.query.items()}
-    try:
-        document = json.loads(call.body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise No(400, "Request body is not a JSON object")
-    return document
 
 
 def _is_phone(given: Any, name: str) -> bool:

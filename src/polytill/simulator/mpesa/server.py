@@ -6,24 +6,20 @@ The account is the consumer secret. Each prompt carries its own callback address
 from __future__ import annotations
 
 import base64
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta, timezone
 from urllib.parse import parse_qs, urlsplit
 
+from polytill.simulator.access_tokens import TokenProvider
 from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction
 from polytill.simulator.deliveries import Hook, is_loopback
-from polytill.simulator.wire import Answer, Call, PayPage, Provider, Route, bearer, compact, json_answer, route
+from polytill.simulator.wire import Answer, Call, Fields, PayPage, Rejected, Route, compact, json_answer, route
 
-_KEY = re.compile(r"^[0-9A-Za-z]{16,128}$")
 _PHONE = re.compile(r"^254[17][0-9]{8}$")
 _KINDS = ("CustomerPayBillOnline", "CustomerBuyGoodsOnline")
 _PROMPT_SECONDS = 60
-_TOKEN_SECONDS = 3599
-_EAST_AFRICA = timedelta(hours=3)
+_EAST_AFRICA = timezone(timedelta(hours=3))
 _MOST = 250_000
 _RESULTS = {
     "success": (0, "The service request is processed successfully."),
@@ -33,12 +29,20 @@ _RESULTS = {
 }
 
 
-class No(Exception):
+class No(Rejected):
     """Daraja rejects the request."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code = status, code
+
+
+def _bad(name: str) -> No:
+    return No(400, "400.002.02", f"Bad Request - Invalid {name}")
+
+
+def _local(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, _EAST_AFRICA)
 
 
 @dataclass(slots=True)
@@ -52,38 +56,25 @@ class Prompt:
     result: tuple[int | str, str] | None = None
 
 
-class Mpesa(Provider):
+class Mpesa(TokenProvider):
     """Lipa na M-Pesa Online."""
 
     name = "mpesa"
     prefix = "/mpesa"
-
-    def __init__(self, network: Any) -> None:
-        super().__init__(network)
-        self._tokens: dict[str, tuple[str, float]] = {}
+    key_pattern = re.compile(r"[0-9A-Za-z]{16,128}")
+    token_seconds = 3599
 
     def table(self) -> list[Route]:
         return [
-            route("GET", "/oauth/v1/generate", "other", self._generate),
-            route("POST", "/mpesa/stkpush/v1/processrequest", "create", self._process),
-            route("POST", "/mpesa/stkpushquery/v1/query", "lookup", self._query),
+            route("GET /oauth/v1/generate", "other", self._generate),
+            route("POST /mpesa/stkpush/v1/processrequest", "create", self._process),
+            route("POST /mpesa/stkpushquery/v1/query", "lookup", self._query),
         ]
 
     # Keys, tokens, envelopes
 
-    def key_of(self, headers: Mapping[str, str]) -> str | None:
-        token = bearer(headers)
-        if token is not None:
-            return self._tokens.get(token, (None, 0.0))[0]
-        scheme, _, pair = headers.get("Authorization", "").partition(" ")
-        try:
-            user, _, secret = base64.b64decode(pair, validate=True).decode().partition(":")
-        except ValueError:
-            return None
-        return secret if scheme.lower() == "basic" and self.well_formed(user) else None
-
-    def well_formed(self, key: str) -> bool:
-        return _KEY.fullmatch(key) is not None and "invalid" not in key.lower()
+    def key_of(self, headers: Fields) -> str | None:
+        return super().key_of(headers) or self.basic_secret(headers)
 
     def handle(self, call: Call) -> Answer:
         try:
@@ -92,48 +83,43 @@ class Mpesa(Provider):
                 raise No(404, "404.001.01", "Resource not found")
             return found[0].run(call)
         except No as refusal:
-            body = {"requestId": self._request_id(), "errorCode": refusal.code, "errorMessage": str(refusal)}
-            return json_answer(refusal.status, body)
+            return self._refused(refusal.status, refusal.code, str(refusal))
 
     def broken(self, status: int) -> Answer:
-        code, text = ("500.003.02", "Error Occurred: Spike Arrest Violation")
-        if status != 429:
-            code, text = "500.001.1001", "[MerchantValidate] - Internal Server Error"
-        return json_answer(status, {"requestId": self._request_id(), "errorCode": code, "errorMessage": text})
+        if status == 429:
+            return self._refused(status, "500.003.02", "Error Occurred: Spike Arrest Violation")
+        return self._refused(status, "500.001.1001", "[MerchantValidate] - Internal Server Error")
+
+    def _refused(self, status: int, code: str, text: str) -> Answer:
+        number = f"{self.network.random.randint(1000, 99999)}-{self.network.number('mpesa request', 15_000_000)}-1"
+        return json_answer(status, {"requestId": number, "errorCode": code, "errorMessage": text})
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
         """Nothing is signed."""
         return {}
 
-    def _request_id(self) -> str:
-        return f"{self.network.random.randint(1000, 99999)}-{self.network.number('mpesa request', 15_000_000)}-1"
-
     def _generate(self, call: Call) -> Answer:
         key = self.key_of(call.headers)
         if key is None or not self.accepts(key) or call.query.get("grant_type") != "client_credentials":
             raise No(400, "400.008.01", "Invalid Authentication passed")
-        self.network.account(self.name, key)
+        self.account(key)
         token = self.network.token(28)
-        self._tokens[token] = (key, self.network.now() + _TOKEN_SECONDS)
-        return json_answer(200, {"access_token": token, "expires_in": str(_TOKEN_SECONDS)})
+        self.issue(key, token)
+        return json_answer(200, {"access_token": token, "expires_in": str(self.token_seconds)})
 
     def _entered(self, call: Call) -> tuple[Account, Json]:
         """The account of a request and its body, after the password was checked."""
-        key, until = self._tokens.get(bearer(call.headers) or "", (None, 0.0))
-        if key is None or until < self.network.now():
+        key, given = self.valid_key_of(call.headers), call.document
+        if key is None:
             raise No(404, "404.001.03", "Invalid Access Token")
-        try:
-            given = json.loads(call.body)
-        except (ValueError, RecursionError):
-            given = None
-        if not isinstance(given, dict):
+        if given is None:
             raise No(400, "400.002.05", "Invalid Request Payload")
         code, stamp = str(given.get("BusinessShortCode", "")), given.get("Timestamp")
-        account = self.network.account(self.name, key)
+        account = self.account(key)
         if not re.fullmatch(r"[0-9]{5,7}", code):
-            raise No(400, "400.002.02", "Bad Request - Invalid BusinessShortCode")
+            raise _bad("BusinessShortCode")
         if not isinstance(stamp, str) or not re.fullmatch(r"20[0-9]{12}", stamp):
-            raise No(400, "400.002.02", "Bad Request - Invalid Timestamp")
+            raise _bad("Timestamp")
         self._check_password(account, code, stamp, given.get("Password"))
         return account, given
 
@@ -144,10 +130,8 @@ class Mpesa(Provider):
         except ValueError:
             plain = ""
         passkey = plain.removeprefix(code).removesuffix(stamp)
-        right = len(passkey) == len(plain) - len(code) - len(stamp) and len(passkey) >= 16
-        if "wrong" in passkey.lower():
-            right = False
-        if not right or account.memory.setdefault(f"passkey {code}", passkey) != passkey:
+        right = plain == code + passkey + stamp and len(passkey) >= 16 and "wrong" not in passkey.lower()
+        if not right or account.memory["passkeys"].setdefault(code, passkey) != passkey:
             raise No(500, "500.001.1001", "Wrong credentials")
 
     # Prompts
@@ -157,22 +141,21 @@ class Mpesa(Provider):
         amount, phone, callback = given.get("Amount"), str(given.get("PhoneNumber")), given.get("CallBackURL")
         text = str(amount) if isinstance(amount, int | str) and not isinstance(amount, bool) else ""
         if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= _MOST:
-            raise No(400, "400.002.02", "Bad Request - Invalid Amount")
+            raise _bad("Amount")
         if not _PHONE.fullmatch(phone) or str(given.get("PartyA")) != phone:
-            raise No(400, "400.002.02", "Bad Request - Invalid PhoneNumber")
+            raise _bad("PhoneNumber")
         if not isinstance(callback, str) or not (callback.startswith("https://") or is_loopback(callback)):
-            raise No(400, "400.002.02", "Bad Request - Invalid CallBackURL")
+            raise _bad("CallBackURL")
         self._check_texts(given)
         if not str(given["PartyB"]).strip("0"):  # a till of zeros belongs to nobody
             raise No(500, "500.001.1001", "Merchant does not exist")
-        now = self.network.now()
-        local = datetime.fromtimestamp(now, UTC) + _EAST_AFRICA
+        now = self.now
         number = self.network.number("mpesa prompt", 34_620_000)
         prompt = Prompt(f"29115-{number}-1", phone, callback)
         tx = Transaction(
             self.name,
             account.key,
-            f"ws_CO_{local:%d%m%Y%H%M%S}{number}",
+            f"ws_CO_{_local(now):%d%m%Y%H%M%S}{number}",
             self._reference(callback, given),
             int(text) * 100,
             "KES",
@@ -197,13 +180,13 @@ class Mpesa(Provider):
 
     def _check_texts(self, given: Json) -> None:
         if given.get("TransactionType") not in _KINDS:
-            raise No(400, "400.002.02", "Bad Request - Invalid TransactionType")
+            raise _bad("TransactionType")
         if not re.fullmatch(r"[0-9]{5,9}", str(given.get("PartyB"))):
-            raise No(400, "400.002.02", "Bad Request - Invalid PartyB")
+            raise _bad("PartyB")
         for name, longest in (("AccountReference", 12), ("TransactionDesc", 13)):
             value = given.get(name)
             if not isinstance(value, str) or not 1 <= len(value) <= longest:
-                raise No(400, "400.002.02", f"Bad Request - Invalid {name}")
+                raise _bad(name)
 
     def _reference(self, callback: str, given: Json) -> str:
         """What the books call the payment: the merchant's own name for it in the callback address, if there is one."""
@@ -233,13 +216,13 @@ class Mpesa(Provider):
     # The payer's phone
 
     def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
-        tx, now = transaction, self.network.now()
+        tx = transaction
         tx.wire.result, tx.closed = _RESULTS[outcome], True
         if outcome == "decline" and tx.said:
             code, text = tx.said
             tx.wire.result = (int(code) if code.isdecimal() else code, text or "Declined.")
         if outcome == "success":
-            tx.status, tx.captured, tx.paid_at = "succeeded", tx.amount, now
+            tx.pay(self.now)
             tx.wire.receipt = self.network.token(10).upper()
         else:
             tx.status = "failed" if outcome == "decline" else "canceled"
@@ -260,13 +243,12 @@ class Mpesa(Provider):
             "ResultDesc": text,
         }
         if code == 0:
-            local = datetime.fromtimestamp(tx.paid_at or 0, UTC) + _EAST_AFRICA
             told["CallbackMetadata"] = {
                 "Item": [
                     {"Name": "Amount", "Value": tx.amount // 100},
                     {"Name": "MpesaReceiptNumber", "Value": tx.wire.receipt},
                     {"Name": "Balance"},
-                    {"Name": "TransactionDate", "Value": int(f"{local:%Y%m%d%H%M%S}")},
+                    {"Name": "TransactionDate", "Value": int(f"{_local(tx.paid_at or 0):%Y%m%d%H%M%S}")},
                     {"Name": "PhoneNumber", "Value": int(tx.wire.phone)},
                 ]
             }
@@ -277,34 +259,21 @@ class Mpesa(Provider):
             hook = Hook(self.name, account.key, tx.wire.callback, "")
             self.network.deliverer.deliver(hook, "stkCallback", compact(self.callback(tx)))
 
-    def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
+    def page(self, account: Account, tx: Transaction, token: str, query: Fields) -> PayPage:
         """The prompt as a page: what the payer's phone shows."""
-        found = self._behind(token)
-        if found is None:
-            return None
-        tx = found[1]
         state = "open" if tx.payable else "paid" if tx.captured else "expired"
-        merchant, note = f"Simulated merchant {found[0].number}", "Enter your M-Pesa PIN"
+        merchant, note = f"Simulated merchant {account.number}", "Enter your M-Pesa PIN"
         amount = str(tx.amount // 100)
         return PayPage("M-Pesa", f"Phone {tx.wire.phone}", merchant, note, amount, "KES", state, tx.reference)
 
-    def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
-        found = self._behind(token)
-        if found is not None:
-            self.pay(*found, outcome)
-        return None
-
-    def _behind(self, token: str) -> tuple[Account, Transaction] | None:
-        for (provider, _), account in self.network.accounts.items():
-            if provider == self.name and token in account.things:
-                return account, account.things[token]
-        return None
+    def submit(self, account: Account, tx: Transaction, token: str, outcome: str, form: Fields) -> None:
+        self.pay(account, tx, outcome)
 
     # What only Safaricom's own desk does: no callback reports it.
 
     def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
         number = self.network.number("mpesa reversal", 7_000)
-        made = Refund(str(number), amount, "KES", "succeeded", self.network.now())
+        made = Refund(str(number), amount, "KES", "succeeded", self.now)
         transaction.refunds.append(made)
         return made
 
@@ -315,8 +284,8 @@ class Mpesa(Provider):
         made = transaction.open_dispute()
         if made is None:
             number = self.network.number("mpesa dispute", 500)
-            made = Dispute(str(number), transaction.captured, "open", self.network.now())
+            made = Dispute(str(number), transaction.captured, "open", self.now)
             transaction.disputes.append(made)
         if outcome != "open":
-            made.status, made.closed_at = outcome, self.network.now()
+            made.status, made.closed_at = outcome, self.now
         return made

@@ -1,16 +1,15 @@
 """PayPal's payments: orders, approvals, captures, authorizations, refunds, disputes, the hosted page.
 
-Addresses, tokens and signatures are in paypal.py, shapes and decimals in paypal_shapes.py.
+Addresses, tokens and signatures are in server.py, shapes and decimals in shapes.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from polytill.simulator.access_tokens import TokenProvider
 from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction
-from polytill.simulator.paypal import shapes as shapes
+from polytill.simulator.paypal import shapes
 from polytill.simulator.paypal.shapes import Order
-from polytill.simulator.wire import PayPage, Provider, compact, is_web_address, with_query
+from polytill.simulator.wire import Fields, PayPage, Rejected, is_web_address, with_query
 
 _CHOOSE_AGAIN = ("INSTRUMENT_DECLINED", "REDIRECT_PAYER_FOR_ALTERNATE_FUNDING")
 # As the official Orders v2 file describes them.
@@ -26,15 +25,15 @@ _TEXTS = {
 }
 
 
-class No(Exception):
+class No(Rejected):
     """PayPal rejects the request with one issue."""
 
-    def __init__(self, status: int, issue: str, text: str = "") -> None:
+    def __init__(self, issue: str, text: str = "", status: int = 422) -> None:
         super().__init__(text or issue)
         self.status, self.issue = status, issue
 
 
-class PayPalMoney(Provider):
+class PayPalMoney(TokenProvider):
     """The payments of PayPal, without its HTTP API."""
 
     name = "paypal"
@@ -49,7 +48,7 @@ class PayPalMoney(Provider):
         return {
             "id": f"WH-{self.network.token(17).upper()}-{self.network.token(17).upper()}",
             "event_version": "1.0",
-            "create_time": shapes.moment(self.network.now()),
+            "create_time": shapes.moment(self.now),
             "event_type": kind,
             "resource_version": "2.0",
             "resource": resource,
@@ -57,28 +56,28 @@ class PayPalMoney(Provider):
 
     def tell(self, account: Account, kind: str, resource: Json) -> None:
         """Send a webhook."""
-        self.network.publish(account, kind, compact(self.event(kind, resource)))
+        self.network.publish(account, kind, self.event(kind, resource))
 
     def new_order(self, account: Account, given: Json) -> Transaction:
         """POST /v2/checkout/orders."""
         units = given.get("purchase_units")
         unit = units[0] if isinstance(units, list) and len(units) == 1 and isinstance(units[0], dict) else None
         if given.get("intent") not in ("CAPTURE", "AUTHORIZE") or unit is None:
-            raise No(400, "INVALID_PARAMETER_VALUE", "intent or purchase_units")
+            raise No("INVALID_PARAMETER_VALUE", "intent or purchase_units", status=400)
         minor, code = self.money(unit.get("amount"))
         source = given.get("payment_source")
         wallet = source.get("paypal") if isinstance(source, dict) else None
         page = wallet.get("experience_context") if isinstance(wallet, dict) else None
         back, away = (page.get("return_url"), page.get("cancel_url")) if isinstance(page, dict) else (None, None)
         if not is_web_address(back) or not is_web_address(away):
-            raise No(400, "INVALID_PARAMETER_VALUE", "return_url or cancel_url")
+            raise No("INVALID_PARAMETER_VALUE", "return_url or cancel_url", status=400)
         known = {
             name: unit[name] for name in ("reference_id", "custom_id", "invoice_id", "description") if name in unit
         }
         if not all(isinstance(value, str) and 1 <= len(value) <= 127 for value in known.values()):
-            raise No(400, "INVALID_STRING_LENGTH")
+            raise No("INVALID_STRING_LENGTH", status=400)
         if "invoice_id" in known and self._is_paid(account, known["invoice_id"]):
-            raise No(422, "DUPLICATE_INVOICE_ID")
+            raise No("DUPLICATE_INVOICE_ID")
         order = Order(given["intent"], known, str(back), str(away))
         tx = Transaction(
             self.name,
@@ -87,7 +86,7 @@ class PayPalMoney(Provider):
             known.get("custom_id") or known.get("reference_id"),
             minor,
             code,
-            self.network.now(),
+            self.now,
             "requires_action",
             wire=order,
         )
@@ -104,21 +103,21 @@ class PayPalMoney(Provider):
         """An amount object in ISO minor units and its currency."""
         code = given.get("currency_code") if isinstance(given, dict) else None
         if not isinstance(given, dict) or not isinstance(code, str) or code not in shapes.CURRENCIES:
-            raise No(422, "CURRENCY_NOT_SUPPORTED")
+            raise No("CURRENCY_NOT_SUPPORTED")
         minor = shapes.to_minor(given.get("value"), code)
         if minor is None:
-            raise No(422, "DECIMAL_PRECISION", "the amount's decimals are not those of its currency")
+            raise No("DECIMAL_PRECISION", "the amount's decimals are not those of its currency")
         return minor, code
 
     def take(self, account: Account, tx: Transaction, intent: str) -> None:
         """Capture or authorize what the payer approved."""
         order: Order = tx.wire
         if order.intent != intent:
-            raise No(422, "ACTION_DOES_NOT_MATCH_INTENT")
+            raise No("ACTION_DOES_NOT_MATCH_INTENT")
         if order.capture or order.hold:
-            raise No(422, "ORDER_ALREADY_CAPTURED" if order.capture else "ORDER_ALREADY_AUTHORIZED")
+            raise No("ORDER_ALREADY_CAPTURED" if order.capture else "ORDER_ALREADY_AUTHORIZED")
         if order.status != "APPROVED":
-            raise No(422, "ORDER_NOT_APPROVED")
+            raise No("ORDER_NOT_APPROVED")
         if order.declines:
             issue, text = tx.said or ("INSTRUMENT_DECLINED", "")
             tx.status = "failed"
@@ -126,7 +125,7 @@ class PayPalMoney(Provider):
                 order.status, order.declines = "PAYER_ACTION_REQUIRED", False
             else:  # the order stays approved, and can never be captured
                 tx.closed = True
-            raise No(422, issue, text or _TEXTS.get(issue, "The request was refused."))
+            raise No(issue, text or _TEXTS.get(issue, "The request was refused."))
         order.status = "COMPLETED"
         if intent == "AUTHORIZE":
             order.hold, tx.status, tx.closed = self.network.token(17).upper(), "authorized", True
@@ -136,22 +135,22 @@ class PayPalMoney(Provider):
 
     def _captured(self, account: Account, tx: Transaction, amount: int) -> None:
         tx.wire.capture, tx.captured, tx.status = self.network.token(17).upper(), amount, "succeeded"
-        tx.closed, tx.paid_at, tx.fee = True, self.network.now(), shapes.fee_of(amount, tx.currency)
+        tx.closed, tx.paid_at, tx.fee = True, self.now, shapes.fee_of(amount, tx.currency)
         self.tell(account, "PAYMENT.CAPTURE.COMPLETED", shapes.capture_json(tx))
 
     def capture_hold(self, account: Account, tx: Transaction, amount: int) -> None:
         """Capture an authorization, in whole or in part; the rest is released."""
         if tx.wire.hold_status != "CREATED":
-            raise No(422, "AUTHORIZATION_VOIDED" if tx.status == "canceled" else "AUTHORIZATION_ALREADY_CAPTURED")
+            raise No("AUTHORIZATION_VOIDED" if tx.status == "canceled" else "AUTHORIZATION_ALREADY_CAPTURED")
         if amount > tx.amount:
-            raise No(422, "MAX_CAPTURE_AMOUNT_EXCEEDED")
+            raise No("MAX_CAPTURE_AMOUNT_EXCEEDED")
         tx.wire.hold_status = "CAPTURED"
         self._captured(account, tx, amount)
 
     def void_hold(self, account: Account, tx: Transaction) -> None:
         """Release an authorization."""
         if tx.wire.hold_status != "CREATED":
-            raise No(422, "PREVIOUSLY_CAPTURED" if tx.captured else "PREVIOUSLY_VOIDED")
+            raise No("PREVIOUSLY_CAPTURED" if tx.captured else "PREVIOUSLY_VOIDED")
         tx.wire.hold_status, tx.status = "VOIDED", "canceled"
         self.tell(account, "PAYMENT.AUTHORIZATION.VOIDED", shapes.authorization_json(tx))
 
@@ -160,11 +159,11 @@ class PayPalMoney(Provider):
     ) -> Refund:
         """Completed at once, with a webhook."""
         if tx.refundable <= 0:
-            raise No(422, "CAPTURE_FULLY_REFUNDED")
+            raise No("CAPTURE_FULLY_REFUNDED")
         if amount > tx.refundable:
-            raise No(422, "REFUND_AMOUNT_EXCEEDED")
+            raise No("REFUND_AMOUNT_EXCEEDED")
         number = self.network.token(17).upper()
-        made = Refund(number, amount, tx.currency, "succeeded", self.network.now(), wire.get("invoice_id"), wire)
+        made = Refund(number, amount, tx.currency, "succeeded", self.now, wire.get("invoice_id"), wire)
         tx.refunds.append(made)
         account.things[made.id] = (tx, made)
         self.tell(account, kind, shapes.refund_json(tx, made, self.base))
@@ -192,15 +191,13 @@ class PayPalMoney(Provider):
         if made is None:
             number = f"PP-D-{self.network.number('paypal dispute', 27_800)}"
             amount, kind = story.amount or transaction.captured, "CREATED"
-            made = Dispute(
-                number, amount, "open", self.network.now(), kind=story.kind, reason=story.reason, capped=True
-            )
+            made = Dispute(number, amount, "open", self.now, kind=story.kind, reason=story.reason, capped=True)
             transaction.disputes.append(made)
         elif outcome == "open" and story.kind == "chargeback":
             made.kind = "chargeback"
         given: int | None = None
         if outcome != "open":
-            made.status, made.closed_at, kind = outcome, self.network.now(), "RESOLVED"
+            made.status, made.closed_at, kind = outcome, self.now, "RESOLVED"
         made.shows_money = made.shows_money or story.shows_money
         if outcome == "open" and story.with_reversal and made.withdrawn is None:
             made.withdrawn = self.make_refund(account, transaction, made.amount, {}, "PAYMENT.CAPTURE.REVERSED")
@@ -216,21 +213,11 @@ class PayPalMoney(Provider):
                 made.withdrawn = self.make_refund(account, transaction, given, {}, f"PAYMENT.CAPTURE.{kind_of_refund}")
         elif made.withdrawn is not None:  # decided for the merchant, who gets the money again
             made.withdrawn.status, made.paid_by_refund = "failed", False
-        made.changed_at = self.network.now()
+        made.changed_at = self.now
         self.tell(account, f"CUSTOMER.DISPUTE.{kind}", shapes.dispute_json(transaction, made, given))
         return made
 
-    def _behind(self, token: str) -> tuple[Account, Transaction] | None:
-        for (provider, _), account in self.network.accounts.items():
-            if provider == self.name and isinstance(account.things.get(token), Transaction):
-                return account, account.things[token]
-        return None
-
-    def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
-        found = self._behind(token)
-        if found is None:
-            return None
-        account, tx = found
+    def page(self, account: Account, tx: Transaction, token: str, query: Fields) -> PayPage:
         waiting = tx.wire.status == "PAYER_ACTION_REQUIRED"
         amount = shapes.amount_json(tx.amount, tx.currency)["value"]
         note = "Your instrument was declined." if tx.status == "failed" else ""
@@ -246,11 +233,7 @@ class PayPalMoney(Provider):
             note,
         )
 
-    def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
-        found = self._behind(token)
-        if found is None:
-            return None
-        account, tx = found
+    def submit(self, account: Account, tx: Transaction, token: str, outcome: str, form: Fields) -> str:
         if outcome == "abandon":
             return with_query(tx.wire.cancel_url, {"token": tx.id})
         self.pay(account, tx, outcome)

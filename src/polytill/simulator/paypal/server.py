@@ -1,19 +1,16 @@
 """PayPal's HTTP API: access tokens, request ids, addresses, the certificate and the signatures.
 
-Payments are in paypal_money.py, the shapes in paypal_shapes.py. The account is the client's secret; the secret of a
+Payments are in money.py, the shapes in shapes.py. The account is the client's secret; the secret of a
 registered hook is its webhook id.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import re
 import zlib
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from cryptography import x509
@@ -23,13 +20,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from polytill.simulator.books import Account, Json, Transaction
-from polytill.simulator.paypal import shapes as shapes
+from polytill.simulator.paypal import shapes
 from polytill.simulator.paypal.money import No, PayPalMoney
-from polytill.simulator.wire import Answer, Call, Route, bearer, json_answer, route
+from polytill.simulator.wire import Answer, Call, Fields, Route, bearer, json_answer, route, whole
 
-_KEY = re.compile(r"^[0-9A-Za-z_-]{16,128}$")
-_TOKEN_SECONDS = 32_400
-_TOKEN, _MOMENT = re.compile(r"[A-Za-z0-9+/=]{1,255}"), re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _LISTED_SECONDS = 180 * 86_400
 # The scopes of a token, and what a key without the scope may not do.
 _SCOPES = {
@@ -55,65 +50,48 @@ def _certificate() -> bytes:
     return dated.serial_number(1).sign(_signing_key(), SHA256()).public_bytes(Encoding.PEM)
 
 
+def _page_of(token: str) -> int | None:
+    """The page that a token names. None if PayPal did not issue the token."""
+    try:
+        return whole(base64.b64decode(token, validate=True).decode(), 1, 10**6)
+    except ValueError:
+        return None
+
+
+def _no_such_id() -> No:
+    return No("INVALID_RESOURCE_ID", "Specified resource ID does not exist.", status=404)
+
+
 class PayPal(PayPalMoney):
     """Orders v2 and Payments v2."""
 
     prefix = "/paypal"
-
-    def __init__(self, network: Any) -> None:
-        super().__init__(network)
-        self._tokens: dict[str, tuple[str, float]] = {}
+    key_pattern = re.compile(r"[0-9A-Za-z_-]{16,128}")
+    token_seconds = 32_400
+    request_header = "PayPal-Request-Id"
 
     def table(self) -> list[Route]:
         return [
-            route("POST", "/v1/oauth2/token", "other", self._token),
-            route("GET", "/v1/notifications/certs/{id}", "other", self._cert),
-            route("POST", "/v2/checkout/orders", "create", self._create),
-            route("GET", "/v2/checkout/orders/{id}", "lookup", self._get_order),
-            route("POST", "/v2/checkout/orders/{id}/capture", "confirm", self._capture_order),
-            route("POST", "/v2/checkout/orders/{id}/authorize", "confirm", self._authorize_order),
-            route("GET", "/v2/payments/authorizations/{id}", "lookup", self._get_hold),
-            route("POST", "/v2/payments/authorizations/{id}/capture", "capture", self._capture_hold),
-            route("POST", "/v2/payments/authorizations/{id}/void", "cancel", self._void_hold),
-            route("GET", "/v2/payments/captures/{id}", "lookup", self._get_capture),
-            route("POST", "/v2/payments/captures/{id}/refund", "refund", self._refund),
-            route("GET", "/v2/payments/refunds/{id}", "lookup", self._get_refund),
-            route("GET", "/v1/customer/disputes", "lookup", self._list_disputes),
-            route("GET", "/v1/customer/disputes/{id}", "lookup", self._get_dispute),
+            route("POST /v1/oauth2/token", "other", self._token),
+            route("GET /v1/notifications/certs/{id}", "other", self._cert),
+            route("POST /v2/checkout/orders", "create", self._create),
+            route("GET /v2/checkout/orders/{id}", "lookup", self._get_order),
+            route("POST /v2/checkout/orders/{id}/capture", "confirm", self._capture_order),
+            route("POST /v2/checkout/orders/{id}/authorize", "confirm", self._authorize_order),
+            route("GET /v2/payments/authorizations/{id}", "lookup", self._get_hold),
+            route("POST /v2/payments/authorizations/{id}/capture", "capture", self._capture_hold),
+            route("POST /v2/payments/authorizations/{id}/void", "cancel", self._void_hold),
+            route("GET /v2/payments/captures/{id}", "lookup", self._get_capture),
+            route("POST /v2/payments/captures/{id}/refund", "refund", self._refund),
+            route("GET /v2/payments/refunds/{id}", "lookup", self._get_refund),
+            route("GET /v1/customer/disputes", "lookup", self._list_disputes),
+            route("GET /v1/customer/disputes/{id}", "lookup", self._get_dispute),
         ]
 
     # Keys, tokens, request ids
 
-    def key_of(self, headers: Mapping[str, str]) -> str | None:
-        token = bearer(headers)
-        if token is not None:
-            return self._tokens.get(token, (None, 0.0))[0]
-        scheme, _, pair = headers.get("Authorization", "").partition(" ")
-        try:
-            user, _, secret = base64.b64decode(pair, validate=True).decode().partition(":")
-        except ValueError:
-            return None
-        return secret if scheme.lower() == "basic" and self.well_formed(user) else None
-
-    def well_formed(self, key: str) -> bool:
-        return _KEY.fullmatch(key) is not None and "invalid" not in key.lower()
-
-    def _place(self, call: Call) -> tuple[dict[str, Answer], str] | None:
-        """Where the first answer to a request id is stored, and under which name."""
-        request_id, key = call.headers.get("PayPal-Request-Id"), self.key_of(call.headers)
-        if call.method != "POST" or not request_id or key is None or not self.well_formed(key):
-            return None
-        kept: dict[str, Answer] = self.network.account(self.name, key).memory.setdefault("answers", {})
-        return kept, f"{call.path} {request_id}"
-
-    def enter(self, call: Call) -> Answer | None:
-        place = self._place(call)
-        return place[0].get(place[1]) if place else None
-
-    def remember(self, call: Call, answer: Answer) -> None:
-        place = self._place(call)
-        if place and answer.status < 500:  # a failed request may be repeated under its id
-            place[0][place[1]] = answer
+    def key_of(self, headers: Fields) -> str | None:
+        return super().key_of(headers) or self.basic_secret(headers)
 
     def handle(self, call: Call) -> Answer:
         overtaken_by = self.enter(call)  # a call that arrived late, after its own repeat
@@ -122,20 +100,22 @@ class PayPal(PayPalMoney):
         try:
             found = self.find(call.method, call.path)
             if found is None:
-                raise No(404, "INVALID_RESOURCE_ID")
+                raise No("INVALID_RESOURCE_ID", status=404)
             line, parts = found
             if line.operation == "other":
                 return line.run(call, **parts)
-            key, until = self._tokens.get(bearer(call.headers) or "", (None, 0.0))
-            if key is None or until < self.network.now():
+            key, given = self.valid_key_of(call.headers), call.given
+            if key is None:
                 body = {"error": "invalid_token", "error_description": "Token signature verification failed"}
                 return json_answer(401, body)
-            account = self.network.account(self.name, key)
+            account = self.account(key)
             if ("refunds" if "refund" in call.path else "payments") in account.denied:
-                raise No(403, "PERMISSION_DENIED", "You do not have permission to access or perform operations.")
+                raise No("PERMISSION_DENIED", "You do not have permission to access or perform operations.", status=403)
             if account.standing == "inactive" and line.operation == "create":
-                raise No(422, "PAYEE_ACCOUNT_RESTRICTED", "The merchant account is restricted.")
-            answer = line.run(account, _given(call), **parts)
+                raise No("PAYEE_ACCOUNT_RESTRICTED", "The merchant account is restricted.")
+            if given is None:
+                raise No("MALFORMED_REQUEST_JSON", status=400)
+            answer = line.run(account, given, **parts)
         except No as refusal:
             return self._refused(refusal)
         self.remember(call, answer)
@@ -159,7 +139,7 @@ class PayPal(PayPalMoney):
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
         """RSA over transmission id, time, webhook id and the body's CRC."""
-        sent_id, sent_at = self.network.hex(36), shapes.moment(self.network.now())
+        sent_id, sent_at = self.network.hex(36), shapes.moment(self.now)
         signed = f"{sent_id}|{sent_at}|{secret}|{zlib.crc32(body)}".encode()
         return {
             "PAYPAL-TRANSMISSION-ID": sent_id,
@@ -177,12 +157,12 @@ class PayPal(PayPalMoney):
             return json_answer(401, body)
         if grant != ["client_credentials"]:
             return json_answer(400, {"error": "unsupported_grant_type"})
-        denied = self.network.account(self.name, key).denied
+        denied = self.account(key).denied
         token = f"A21AA{self.network.token(60)}"
-        self._tokens[token] = (key, self.network.now() + _TOKEN_SECONDS)
+        self.issue(key, token)
         scopes = " ".join(scope for scope, what in _SCOPES.items() if what not in denied)
         return json_answer(
-            200, {"scope": scopes, "access_token": token, "token_type": "Bearer", "expires_in": _TOKEN_SECONDS}
+            200, {"scope": scopes, "access_token": token, "token_type": "Bearer", "expires_in": self.token_seconds}
         )
 
     def _cert(self, call: Call, id: str) -> Answer:
@@ -190,16 +170,13 @@ class PayPal(PayPalMoney):
 
     # Orders
 
-    def _page_of(self, tx: Transaction) -> str:
-        return f"{self.base}/pay/{tx.id}"
-
     def _shown(self, tx: Transaction, status: int = 200) -> Answer:
-        return json_answer(status, shapes.order_json(tx, self.base, self._page_of(tx)))
+        return json_answer(status, shapes.order_json(tx, self.base, f"{self.base}/pay/{tx.id}"))
 
     def _known(self, account: Account, order_id: str) -> Transaction:
         tx = account.things.get(order_id)
         if not isinstance(tx, Transaction):
-            raise No(404, "INVALID_RESOURCE_ID", "Specified resource ID does not exist.")
+            raise _no_such_id()
         return tx
 
     def _create(self, account: Account, given: Json) -> Answer:
@@ -224,7 +201,7 @@ class PayPal(PayPalMoney):
         for tx in account.transactions:
             if getattr(tx.wire, part) == part_id:
                 return tx
-        raise No(404, "INVALID_RESOURCE_ID", "Specified resource ID does not exist.")
+        raise _no_such_id()
 
     def _get_hold(self, account: Account, given: Json, id: str) -> Answer:
         return json_answer(200, shapes.authorization_json(self._by(account, "hold", id)))
@@ -247,7 +224,7 @@ class PayPal(PayPalMoney):
             return rest
         minor, code = self.money(given["amount"])
         if code != tx.currency:
-            raise No(422, "CURRENCY_MISMATCH")
+            raise No("CURRENCY_MISMATCH")
         return minor
 
     def _refund(self, account: Account, given: Json, id: str) -> Answer:
@@ -259,27 +236,23 @@ class PayPal(PayPalMoney):
     def _get_refund(self, account: Account, given: Json, id: str) -> Answer:
         found = account.things.get(id)
         if not isinstance(found, tuple):
-            raise No(404, "INVALID_RESOURCE_ID", "Specified resource ID does not exist.")
+            raise _no_such_id()
         tx, refund = found
         return json_answer(200, shapes.refund_json(tx, refund, self.base))
 
     # Disputes
 
     def _list_disputes(self, account: Account, given: Json) -> Answer:
-        now, size, token = self.network.now(), given.get("?page_size", "10"), given.get("?next_page_token", "MQ==")
-        if not size.isdecimal() or not 1 <= int(size) <= 50 or not _TOKEN.fullmatch(token):
-            raise No(400, "INVALID_PARAMETER_VALUE", "page_size or next_page_token")
+        count, at = whole(given.get("?page_size", "10"), 1, 50), _page_of(given.get("?next_page_token", "MQ=="))
+        if count is None or at is None:
+            raise No("INVALID_PARAMETER_VALUE", "page_size or next_page_token", status=400)
         after, before = given.get("?update_time_after"), given.get("?update_time_before")
-        if any(
-            moment and (not _MOMENT.fullmatch(moment) or moment < shapes.moment(now - _LISTED_SECONDS))
-            for moment in (after, before)
-        ):
-            raise No(400, "INVALID_PARAMETER_VALUE", "an update time must be within the last 180 days")
-        found = [(tx, one) for tx in account.transactions for one in tx.disputes]
-        rows = [shapes.listed_dispute_json(tx, one, self.base) for tx, one in found]
+        first = shapes.moment(self.now - _LISTED_SECONDS)
+        if any(moment and (not _MOMENT.fullmatch(moment) or moment < first) for moment in (after, before)):
+            raise No("INVALID_PARAMETER_VALUE", "an update time must be within the last 180 days", status=400)
+        rows = [shapes.listed_dispute_json(tx, one, self.base) for tx, one in account.disputes]
         rows = [r for r in rows if (after or "") <= r["update_time"] and (not before or r["update_time"] <= before)]
         rows.sort(key=lambda row: row["create_time"], reverse=True)
-        at, count = int(base64.b64decode(token)), int(size)
         links = [{"href": f"{self.base}/v1/customer/disputes", "rel": "self", "method": "GET"}]
         if len(rows) > at * count:
             query = {name[1:]: value for name, value in given.items()}
@@ -288,21 +261,8 @@ class PayPal(PayPalMoney):
         return json_answer(200, {"items": rows[(at - 1) * count : at * count], "links": links})
 
     def _get_dispute(self, account: Account, given: Json, id: str) -> Answer:
-        for tx in account.transactions:
-            for dispute in tx.disputes:
-                if dispute.id == id:
-                    given_back = dispute.amount if dispute.status == "lost" else None
-                    return json_answer(200, shapes.dispute_json(tx, dispute, given_back))
-        raise No(404, "INVALID_RESOURCE_ID", "Specified resource ID does not exist.")
-
-
-def _given(call: Call) -> Json:
-    if call.method == "GET" or not call.body.strip():
-        return {f"?{name}": value for name, value in call.query.items()}
-    try:
-        document = json.loads(call.body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise No(400, "MALFORMED_REQUEST_JSON")
-    return document
+        for tx, dispute in account.disputes:
+            if dispute.id == id:
+                returned = dispute.amount if dispute.status == "lost" else None
+                return json_answer(200, shapes.dispute_json(tx, dispute, returned))
+        raise _no_such_id()

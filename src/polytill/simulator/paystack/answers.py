@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 from polytill.simulator.books import Json
-from polytill.simulator.wire import Answer, json_answer
+from polytill.simulator.wire import Answer, Rejected, json_answer, whole
 
 
-class No(Exception):
+class No(Rejected):
     """Paystack rejects the request."""
 
-    def __init__(self, status: int, message: str, code: str = "invalid_params", hint: str | None = None) -> None:
+    def __init__(self, message: str, code: str = "invalid_params", hint: str | None = None, status: int = 400) -> None:
         super().__init__(message)
         hint = hint or "Ensure that the value(s) you're passing are valid"
         self.answer = json_answer(
@@ -25,17 +25,6 @@ def yes(message: str, data: Any, meta: Json | None = None) -> Answer:
     """Paystack's envelope of an answer."""
     body: Json = {"status": True, "message": message, "data": data}
     return json_answer(200, body if meta is None else {**body, "meta": meta})
-
-
-def json_object(body: bytes) -> Json:
-    """The body of a POST, which must be a JSON object."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise No(400, "Invalid JSON in the request body", "invalid_json")
-    return document
 
 
 def metadata_of(value: Any) -> Any:
@@ -56,16 +45,17 @@ def between(rows: list[Json], given: Json, name: str) -> list[Json]:
     return [row for row in rows if low <= row[name] and (not high or row[name] <= high)]
 
 
-def _whole(given: Json, names: tuple[str, ...], default: int, most: int) -> int:
-    raw = next((given[name] for name in names if given.get(name)), str(default))
-    if not str(raw).isdecimal() or not 1 <= int(raw) <= most:
-        raise No(400, f"Invalid {names[0]}")
-    return int(raw)
+def _number(given: Json, names: tuple[str, ...], default: str, most: int) -> int:
+    raw = next((str(given[name]) for name in names if given.get(name)), default)
+    number = whole(raw, 1, most)
+    if number is None:
+        raise No(f"Invalid {names[0]}")
+    return number
 
 
 def paged(message: str, rows: list[Json], given: Json) -> Answer:
     """One page of a list, numbered or by cursor."""
-    size = _whole(given, ("perPage", "per_page"), 50, 1000)
+    size = _number(given, ("perPage", "per_page"), "50", 1000)
     if given.get("use_cursor") == "true":
         after = given.get("next")
         names = [str(row["id"]) for row in rows]
@@ -73,7 +63,7 @@ def paged(message: str, rows: list[Json], given: Json) -> Answer:
         shown = rows[start : start + size]
         following = str(shown[-1]["id"]) if shown and start + size < len(rows) else None
         return yes(message, shown, {"next": following, "previous": None, "perPage": size})
-    number = _whole(given, ("page",), 1, 10**6)
+    number = _number(given, ("page",), "1", 10**6)
     pages = max((len(rows) + size - 1) // size, 1)
     shown = rows[(number - 1) * size : number * size]
     meta = {"total": len(rows), "skipped": (number - 1) * size, "perPage": size, "page": number, "pageCount": pages}

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 
 from polytill.simulator.books import Account, Json, Transaction, iso_time
-from polytill.simulator.paystack import shapes as shapes
+from polytill.simulator.paystack import shapes
 from polytill.simulator.paystack.answers import No, yes
 from polytill.simulator.paystack.money import PaystackMoney
 from polytill.simulator.wire import Answer, Route, route
@@ -42,15 +42,15 @@ class PaystackCharges(PaystackMoney):
     def charge_table(self) -> list[Route]:
         """The addresses of direct charges."""
         steps = [
-            route("POST", f"/charge/submit_{name}", "confirm", self._submitting(word))
+            route(f"POST /charge/submit_{name}", "confirm", self._submitting(word))
             for word, (name, _) in _STEPS.items()
         ]
         return [
-            route("POST", "/transaction/charge_authorization", "create", self._charge_authorization),
-            route("POST", "/customer/authorization/deactivate", "other", self._deactivate),
-            route("POST", "/charge", "create", self._charge),
+            route("POST /transaction/charge_authorization", "create", self._charge_authorization),
+            route("POST /customer/authorization/deactivate", "other", self._deactivate),
+            route("POST /charge", "create", self._charge),
             *steps,
-            route("GET", "/charge/{reference}", "lookup", self._check_charge),
+            route("GET /charge/{reference}", "lookup", self._check_charge),
         ]
 
     # Saved cards
@@ -58,16 +58,16 @@ class PaystackCharges(PaystackMoney):
     def _charge_authorization(self, account: Account, given: Json) -> Answer:
         saved = given.get("authorization_code")
         if not isinstance(saved, str):
-            raise No(400, "Authorization code is required")
+            raise No("Authorization code is required")
         owner = next(
             (tx for tx in account.transactions if tx.wire.authorization.get("authorization_code") == saved), None
         )
         if owner is None or owner.wire.customer["email"] != given.get("email"):
-            raise No(400, "Email does not match Authorization code. Please confirm.", "invalid_authorization")
+            raise No("Email does not match Authorization code. Please confirm.", "invalid_authorization")
         if f"inactive {saved}" in account.things:
-            raise No(400, "Authorization is inactive", "invalid_authorization")
+            raise No("Authorization is inactive", "invalid_authorization")
         if owner.wire.authorization["reusable"] is not True:
-            raise No(400, "Authorization is not reusable", "invalid_authorization")
+            raise No("Authorization is not reusable", "invalid_authorization")
         tx = self._new(account, given)
         email = owner.wire.customer["email"]
         if "+2fa" in email:
@@ -87,9 +87,9 @@ class PaystackCharges(PaystackMoney):
     def _deactivate(self, account: Account, given: Json) -> Answer:
         saved = given.get("authorization_code")
         if not any(tx.wire.authorization.get("authorization_code") == saved for tx in account.transactions):
-            raise No(404, "Authorization code not found", "invalid_authorization")
+            raise No("Authorization code not found", "invalid_authorization", status=404)
         if f"inactive {saved}" in account.things:
-            raise No(400, "Authorization is inactive", "invalid_authorization")
+            raise No("Authorization is inactive", "invalid_authorization")
         account.things[f"inactive {saved}"] = True
         return yes("Authorization has been deactivated", None)
 
@@ -102,11 +102,11 @@ class PaystackCharges(PaystackMoney):
         way = next((name for name in _WAYS if name in given), None)
         told = given.get(way) if way else None
         if way is None or not isinstance(told, dict):
-            raise No(400, "Please pass a payment channel: card, bank, mobile_money, ussd or bank_transfer")
+            raise No("Please pass a payment channel: card, bank, mobile_money, ussd or bank_transfer")
         expected, steps = self._steps(way, told, str(given.get("currency") or "NGN"))
         tx = self._new(account, given)
         tx.wire.channel, tx.wire.callback_url = way, None
-        account.memory.setdefault("steps", {})[tx.reference] = [expected, list(steps)]
+        account.memory["steps"][str(tx.reference)] = [expected, list(steps)]
         if way == "card" and not steps:
             digits = str(told.get("number", "")).replace(" ", "")
             self._settle(account, tx, not digits.startswith("40840800"))
@@ -123,14 +123,14 @@ class PaystackCharges(PaystackMoney):
             return _CARDS.get(str(told.get("number", "")).replace(" ", ""), ("", []))
         if way == "bank":
             if code != "NGN" or not told.get("code") or not re.fullmatch("[0-9]{10}", str(told.get("account_number"))):
-                raise No(400, "Please pass a valid bank code and account number")
+                raise No("Please pass a valid bank code and account number")
             return "", ["send_birthday", "send_otp"]
         if way == "mobile_money":
             if told.get("provider") not in _WALLETS.get(code, ()) or not _PHONE.fullmatch(str(told.get("phone"))):
-                raise No(400, "Please pass a valid mobile money provider and phone")
+                raise No("Please pass a valid mobile money provider and phone")
             return "", ["send_otp"] if told["provider"] == "vod" else []
         if code != "NGN" or (way == "ussd" and told.get("type") not in _BANK_CODES):
-            raise No(400, f"{way} is not available for this request")
+            raise No(f"{way} is not available for this request")
         return "", []
 
     def _submitting(self, word: str) -> Callable[..., Answer]:
@@ -138,18 +138,18 @@ class PaystackCharges(PaystackMoney):
 
         def submit(account: Account, given: Json) -> Answer:
             tx = self._by_reference(account, str(given.get("reference")))
-            kept = account.memory.get("steps", {}).get(str(given.get("reference")))
+            kept = account.memory["steps"].get(str(given.get("reference")))
             if tx is None or kept is None:
-                raise No(404, "Transaction reference not found.", "transaction_not_found")
+                raise No("Transaction reference not found.", "transaction_not_found", status=404)
             pin, steps = kept
             if tx.wire.status != "ongoing" or steps[:1] != [word]:
-                raise No(400, "Charge attempt cannot be continued", "invalid_state")
+                raise No("Charge attempt cannot be continued", "invalid_state")
             value = str(given.get(name) or "")
             right = re.fullmatch(pin if word == "send_pin" and pin else pattern, value) is not None
             if not right:  # one wrong answer ends the charge
                 self._settle(account, tx, False)
                 tx.closed, tx.wire.message = True, f"Incorrect {name}"
-                raise No(400, f"Invalid {name}", "invalid_params")
+                raise No(f"Invalid {name}", "invalid_params")
             steps.pop(0)
             if steps:
                 return yes("Charge attempted", _asks(tx, steps[0]))
@@ -159,11 +159,8 @@ class PaystackCharges(PaystackMoney):
         return submit
 
     def _check_charge(self, account: Account, given: Json, reference: str) -> Answer:
-        tx = self._by_reference(account, reference)
-        if tx is None:
-            hint = "Ensure that you are passing the correct transaction reference"
-            raise No(404, "Transaction reference not found.", "transaction_not_found", hint)
-        _, steps = account.memory.get("steps", {}).get(reference, ("", []))
+        tx = self._known(account, reference)
+        _, steps = account.memory["steps"].get(reference, ("", []))
         if tx.wire.status == "ongoing" and steps:
             return yes("Reference check successful", _asks(tx, steps[0]))
         status = {"abandoned": "pending", "ongoing": "pending", "reversed": "success"}.get(

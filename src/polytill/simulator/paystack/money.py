@@ -1,21 +1,20 @@
 """Paystack's payments: transactions, the bank's answer, refunds, disputes, the hosted page.
 
-Addresses, keys and lists are in paystack.py, shapes and arithmetic in paystack_shapes.py.
+Addresses, keys and lists are in server.py, shapes and arithmetic in shapes.py.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from decimal import Decimal
 
 from polytill.domain.currencies import exponent_of
 from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction
-from polytill.simulator.paystack import shapes as shapes
+from polytill.simulator.paystack import shapes
 from polytill.simulator.paystack.answers import No, metadata_of
 from polytill.simulator.paystack.shapes import CURRENCIES, Paid, fee_of, to_minor, to_wire
-from polytill.simulator.wire import PayPage, Provider, compact, is_web_address, with_query
+from polytill.simulator.wire import Fields, PayPage, Provider, is_web_address, with_query
 
 _REFERENCE = re.compile(r"^[A-Za-z0-9\-.=]{1,100}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
@@ -33,7 +32,7 @@ class PaystackMoney(Provider):
     name = "paystack"
 
     def _tell(self, account: Account, event: str, data: Json) -> None:
-        self.network.publish(account, event, compact({"event": event, "data": data}))
+        self.network.publish(account, event, {"event": event, "data": data})
 
     # Making transactions
 
@@ -41,44 +40,44 @@ class PaystackMoney(Provider):
         """The amount in ISO minor units and its currency."""
         code = given.get("currency") or "NGN"
         if not isinstance(code, str) or code not in CURRENCIES:
-            raise No(403, "Currency not supported by merchant", "unsupported_currency")
+            raise No("Currency not supported by merchant", "unsupported_currency", status=403)
         raw = given.get("amount")
         if isinstance(raw, bool) or not isinstance(raw, int | str) or not re.fullmatch(r"[0-9]{1,15}", str(raw)):
-            raise No(400, "Invalid Amount Sent", "invalid_amount")
+            raise No("Invalid Amount Sent", "invalid_amount")
         minor = to_minor(int(raw), code)
         if minor is None:
-            raise No(400, f"Invalid Amount Sent: {code} has no fractions", "invalid_amount")
+            raise No(f"Invalid Amount Sent: {code} has no fractions", "invalid_amount")
         if int(raw) < CURRENCIES[code][0]:
             least = Decimal(CURRENCIES[code][0]) / 100
-            raise No(400, f"Amount is below the minimum of {code} {least}", "invalid_amount")
+            raise No(f"Amount is below the minimum of {code} {least}", "invalid_amount")
         return minor, code
 
     def _new(self, account: Account, given: Json) -> Transaction:
         email = given.get("email")
         if not isinstance(email, str) or not _EMAIL.match(email):
-            raise No(400, "Invalid Email Address Passed", "invalid_email_address")
+            raise No("Invalid Email Address Passed", "invalid_email_address")
         minor, code = self._amount(given)
         reference = given.get("reference") or self.network.token(10).lower()
         if not isinstance(reference, str) or not _REFERENCE.match(reference):
-            raise No(400, "Invalid reference: only letters, digits, '-', '.' and '=' are allowed")
+            raise No("Invalid reference: only letters, digits, '-', '.' and '=' are allowed")
         if self._by_reference(account, reference) is not None:
             hint = "Try and create the Transaction or Charge with a new reference"
-            raise No(400, "Duplicate Transaction Reference", "duplicate_reference", hint)
+            raise No("Duplicate Transaction Reference", "duplicate_reference", hint)
         callback = given.get("callback_url")
         if callback is not None and not is_web_address(callback):
-            raise No(400, "Invalid callback URL")
+            raise No("Invalid callback URL")
         access = self.network.token(15).lower()
         number = self.network.number("paystack transaction", 4_099_260_000)
         paid = Paid(number, access, self._customer(account, email, given), metadata_of(given.get("metadata")), callback)
-        now = self.network.now()
+        now = self.now
         tx = Transaction(self.name, account.key, str(number), reference, minor, code, now, wire=paid)
         account.transactions.append(tx)
         account.things[access] = tx
-        account.memory.setdefault("by_reference", {})[reference] = tx
+        account.memory["by_reference"][reference] = tx
         return tx
 
     def _customer(self, account: Account, email: str, given: Json) -> Json:
-        known: dict[str, Json] = account.memory.setdefault("customers", {})
+        known: dict[str, Json] = account.memory["customers"]
         names = {
             name: given.get(name) if isinstance(given.get(name), str) else None for name in ("first_name", "last_name")
         }
@@ -90,31 +89,36 @@ class PaystackMoney(Provider):
 
     @staticmethod
     def _by_reference(account: Account, reference: str) -> Transaction | None:
-        found: Transaction | None = account.memory.setdefault("by_reference", {}).get(reference)
+        found: Transaction | None = account.memory["by_reference"].get(reference)
         return found
+
+    def _known(self, account: Account, reference: str) -> Transaction:
+        tx = self._by_reference(account, reference)
+        if tx is None:
+            hint = "Ensure that you are passing the correct transaction reference"
+            raise No("Transaction reference not found.", "transaction_not_found", hint, status=404)
+        return tx
 
     # Money
 
     def _settle(self, account: Account, tx: Transaction, good: bool) -> None:
         """The bank has answered."""
         paid: Paid = tx.wire
-        network = self.network
         if not good:
             tx.status, paid.status, paid.message = "failed", "failed", "Declined"
             return
-        tx.status, paid.status, paid.message = "succeeded", "success", "Successful"
-        tx.captured, tx.paid_at = tx.amount, network.now()
-        fee = to_minor(fee_of(to_wire(tx.amount, tx.currency), tx.currency), tx.currency)
-        tx.fee = fee or 0
+        paid.status, paid.message = "success", "Successful"
+        tx.pay(self.now)
+        tx.fee = to_minor(fee_of(to_wire(tx.amount, tx.currency), tx.currency), tx.currency) or 0
         paid.authorization = shapes.authorization_json(
-            network.token(10).lower(), _signature(account.key), tx.currency, paid.channel, good
+            self.network.token(10).lower(), _signature(account.key), tx.currency, paid.channel
         )
         self._tell(account, "charge.success", shapes.charge_event(account, tx))
 
     def _make_refund(self, account: Account, tx: Transaction, amount: int, notes: Json, by: str) -> Refund:
         number = self.network.number("paystack refund", 3_018_000)
         given = {name: value if isinstance(value, str) and value else None for name, value in notes.items()}
-        made = Refund(str(number), amount, tx.currency, "pending", self.network.now())
+        made = Refund(str(number), amount, tx.currency, "pending", self.now)
         made.reference = given["merchant_note"] or given["customer_note"]
         usual = f"Refund for transaction {tx.reference}"
         made.wire = {
@@ -131,7 +135,7 @@ class PaystackMoney(Provider):
     def _refund_processed(self, account: Account, tx: Transaction, refund: Refund) -> None:
         if refund.status != "pending":
             return
-        refund.status, refund.wire["changed"] = "succeeded", self.network.now()
+        refund.status, refund.wire["changed"] = "succeeded", self.now
         if tx.refunded == tx.captured:
             tx.wire.status = "reversed"
         self._tell(account, "refund.processed", shapes.refund_event(account, tx, refund, "processed"))
@@ -150,7 +154,7 @@ class PaystackMoney(Provider):
         return self._make_refund(account, transaction, amount, notes, "dashboard@example.com")
 
     def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
-        refund.status, refund.wire["changed"] = "failed", self.network.now()
+        refund.status, refund.wire["changed"] = "failed", self.now
         if transaction.wire.status == "reversed":
             transaction.wire.status = "success"
         self._tell(account, "refund.failed", shapes.refund_event(account, transaction, refund, "failed"))
@@ -160,13 +164,11 @@ class PaystackMoney(Provider):
         if made is None:
             number = self.network.number("paystack dispute", 358_900)
             amount = story.amount or transaction.refundable or transaction.captured
-            made = Dispute(
-                str(number), amount, "open", self.network.now(), reason=story.reason, bare=story.bare, capped=True
-            )
+            made = Dispute(str(number), amount, "open", self.now, reason=story.reason, bare=story.bare, capped=True)
             transaction.disputes.append(made)
             self._tell(account, "charge.dispute.create", shapes.dispute_json(account, transaction, made))
         if outcome != "open":
-            made.status, made.closed_at = outcome, self.network.now()
+            made.status, made.closed_at = outcome, self.now
             if outcome == "lost":
                 transaction.wire.status = "reversed"
                 self._pay_dispute(account, transaction, made, story.with_refund)
@@ -184,17 +186,7 @@ class PaystackMoney(Provider):
             refund = self._make_refund(account, tx, left, notes, "disputes@example.com")
             refund.wire["dispute"] = int(made.id)
 
-    def _behind(self, token: str) -> tuple[Account, Transaction] | None:
-        for (provider, _), account in self.network.accounts.items():
-            if provider == self.name and token in account.things:
-                return account, account.things[token]
-        return None
-
-    def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
-        found = self._behind(token)
-        if found is None:
-            return None
-        account, tx = found
+    def page(self, account: Account, tx: Transaction, token: str, query: Fields) -> PayPage:
         amount = f"{Decimal(tx.amount).scaleb(-exponent_of(tx.currency)):f}"
         return PayPage(
             provider="Paystack",
@@ -208,11 +200,7 @@ class PaystackMoney(Provider):
             note="Your last attempt was declined." if tx.status == "failed" else "",
         )
 
-    def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
-        found = self._behind(token)
-        if found is None:
-            return None
-        account, tx = found
+    def submit(self, account: Account, tx: Transaction, token: str, outcome: str, form: Fields) -> str | None:
         self.pay(account, tx, outcome)
         metadata = tx.wire.metadata
         if outcome == "abandon" and isinstance(metadata, dict) and is_web_address(metadata.get("cancel_action")):

@@ -1,7 +1,6 @@
 """Paystack's HTTP API: addresses, keys, lists, signatures.
 
-Direct charges are in paystack_charge.py, payments in paystack_money.py, the shapes and the arithmetic in
-paystack_shapes.py.
+Direct charges are in charge.py, payments in money.py, the shapes and the arithmetic in shapes.py.
 """
 
 from __future__ import annotations
@@ -9,58 +8,52 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
 
 from polytill.simulator.books import Account, Json, Refund, Transaction
-from polytill.simulator.paystack import shapes as shapes
-from polytill.simulator.paystack.answers import No, between, json_object, paged, yes
+from polytill.simulator.paystack import shapes
+from polytill.simulator.paystack.answers import No, between, paged, yes
 from polytill.simulator.paystack.charge import PaystackCharges
 from polytill.simulator.paystack.shapes import to_minor, to_wire
-from polytill.simulator.wire import Answer, Call, Route, bearer, json_answer, route
-
-_KEY = re.compile(r"^sk_(test|live)_[0-9a-zA-Z]{20,}$")
+from polytill.simulator.wire import Answer, Call, Route, json_answer, route
 
 
 class Paystack(PaystackCharges):
     """Paystack."""
 
     prefix = "/paystack"
+    key_pattern = re.compile(r"sk_(test|live)_[0-9a-zA-Z]{20,}")
 
     def table(self) -> list[Route]:
         return [
-            route("POST", "/transaction/initialize", "create", self._initialize),
-            route("GET", "/transaction/verify/{reference}", "lookup", self._verify),
-            route("GET", "/transaction", "lookup", self._list),
-            route("GET", "/transaction/{number}", "lookup", self._fetch),
+            route("POST /transaction/initialize", "create", self._initialize),
+            route("GET /transaction/verify/{reference}", "lookup", self._verify),
+            route("GET /transaction", "lookup", self._list),
+            route("GET /transaction/{number}", "lookup", self._fetch),
             *self.charge_table(),
-            route("POST", "/refund", "refund", self._refund),
-            route("GET", "/refund", "lookup", self._list_refunds),
-            route("GET", "/refund/{number}", "lookup", self._fetch_refund),
-            route("GET", "/dispute", "lookup", self._list_disputes),
-            route("GET", "/balance", "other", self._balance),
+            route("POST /refund", "refund", self._refund),
+            route("GET /refund", "lookup", self._list_refunds),
+            route("GET /refund/{number}", "lookup", self._fetch_refund),
+            route("GET /dispute", "lookup", self._list_disputes),
+            route("GET /balance", "other", self._balance),
         ]
 
     # Keys, envelopes, signatures
-
-    def key_of(self, headers: Mapping[str, str]) -> str | None:
-        return bearer(headers)
-
-    def well_formed(self, key: str) -> bool:
-        return _KEY.fullmatch(key) is not None and "invalid" not in key.lower()
 
     def handle(self, call: Call) -> Answer:
         try:
             key = self.key_of(call.headers)
             if key is None or not self.accepts(key):
                 hint = "Ensure that you provide the correct authorization key for the request"
-                raise No(401, "Invalid key", "invalid_Key", hint)
+                raise No("Invalid key", "invalid_Key", hint, status=401)
             found = self.find(call.method, call.path)
             if found is None:
-                raise No(404, f"Cannot {call.method} {call.path}", "route_not_found")
-            account = self.network.account(self.name, key)
+                raise No(f"Cannot {call.method} {call.path}", "route_not_found", status=404)
+            account = self.account(key)
             if account.standing == "inactive" and found[0].operation == "create":
-                raise No(400, "Merchant may be inactive", "merchant_inactive")
-            given: Json = dict(call.query) if call.method == "GET" else json_object(call.body)
+                raise No("Merchant may be inactive", "merchant_inactive")
+            given: Json | None = dict(call.query) if call.method == "GET" else call.document
+            if given is None:
+                raise No("Invalid JSON in the request body", "invalid_json")
             return found[0].run(account, {**given, "": call.base}, **found[1])
         except No as refusal:
             return refusal.answer
@@ -71,9 +64,6 @@ class Paystack(PaystackCharges):
             return json_answer(429, body, {"Retry-After": "1", "x-ratelimit-reset": "1"})
         message = "An unexpected error occurred, please try again"
         return json_answer(status, {"status": False, "message": message, "type": "api_error", "code": "unknown"})
-
-    def remember(self, call: Call, answer: Answer) -> None:
-        """Paystack has no idempotency keys."""
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
         """Paystack signs with the API key itself."""
@@ -90,13 +80,6 @@ class Paystack(PaystackCharges):
 
     # Reading transactions
 
-    def _known(self, account: Account, reference: str) -> Transaction:
-        tx = self._by_reference(account, reference)
-        if tx is None:
-            hint = "Ensure that you are passing the correct transaction reference"
-            raise No(404, "Transaction reference not found.", "transaction_not_found", hint)
-        return tx
-
     def _verify(self, account: Account, given: Json, reference: str) -> Answer:
         return yes("Verification successful", shapes.transaction_json(account, self._known(account, reference)))
 
@@ -104,7 +87,7 @@ class Paystack(PaystackCharges):
         for tx in account.transactions:
             if tx.id == number:
                 return yes("Transaction retrieved", shapes.transaction_json(account, tx))
-        raise No(404, "Transaction not found", "transaction_not_found")
+        raise No("Transaction not found", "transaction_not_found", status=404)
 
     def _list(self, account: Account, given: Json) -> Answer:
         rows = [shapes.transaction_json(account, tx) for tx in reversed(account.transactions)]
@@ -117,9 +100,7 @@ class Paystack(PaystackCharges):
         return paged("Transactions retrieved", between(rows, given, "created_at"), given)
 
     def _balance(self, account: Account, given: Json) -> Answer:
-        sums: dict[str, int] = {} if account.transactions else {"NGN": 0}
-        for tx in account.transactions:
-            sums[tx.currency] = sums.get(tx.currency, 0) + tx.captured - tx.reserved - tx.fee - tx.lost
+        sums = account.balances() or {"NGN": 0}
         rows = [{"currency": code, "balance": to_wire(total, code)} for code, total in sums.items()]
         return yes("Balances retrieved", rows)
 
@@ -127,36 +108,35 @@ class Paystack(PaystackCharges):
         wanted = str(given.get("transaction") or "")
         tx = next((tx for tx in account.transactions if wanted in (tx.id, tx.reference)), None)
         if tx is None:
-            raise No(404, "Transaction not found", "transaction_not_found")
+            raise No("Transaction not found", "transaction_not_found", status=404)
         if not tx.captured:
-            raise No(400, "Transaction has not been paid", "invalid_transaction")
+            raise No("Transaction has not been paid", "invalid_transaction")
         if tx.wire.status == "reversed" or tx.refundable <= 0:
-            raise No(400, "Transaction has been fully reversed", "transaction_reversed")
+            raise No("Transaction has been fully reversed", "transaction_reversed")
         raw = given.get("amount")
         amount: int | None = tx.refundable
         if raw is not None:
             if isinstance(raw, bool) or not re.fullmatch(r"[1-9][0-9]{0,14}", str(raw)):
-                raise No(400, "Invalid refund amount")
+                raise No("Invalid refund amount")
             amount = to_minor(int(raw), tx.currency)
         if given.get("currency", tx.currency) != tx.currency:
-            raise No(400, "Currency does not match the transaction's currency")
+            raise No("Currency does not match the transaction's currency")
         if amount is None:
-            raise No(400, f"Invalid refund amount: {tx.currency} has no fractions")
+            raise No(f"Invalid refund amount: {tx.currency} has no fractions")
         if amount > tx.refundable:
-            raise No(400, "Refund amount cannot be more than the amount left on the transaction")
+            raise No("Refund amount cannot be more than the amount left on the transaction")
         notes = {name: given.get(name) for name in ("merchant_note", "customer_note")}
         made = self._make_refund(account, tx, amount, notes, f"integration-{account.number}@example.com")
         return yes("Refund has been queued for processing", shapes.created_refund_json(account, tx, made))
 
-    def _refunds(self, account: Account) -> list[tuple[Transaction, Refund]]:
-        found = [(tx, refund) for tx in account.transactions for refund in tx.refunds]
-        return sorted(found, key=lambda pair: int(pair[1].id), reverse=True)
+    @staticmethod
+    def _refunds(account: Account) -> list[tuple[Transaction, Refund]]:
+        return sorted(account.refunds, key=lambda pair: int(pair[1].id), reverse=True)
 
     def _list_refunds(self, account: Account, given: Json) -> Answer:
         """By numeric transaction id only: a reference finds nothing. The currency filter is ignored."""
-        pairs = self._refunds(account)
-        if given.get("transaction"):
-            pairs = [(tx, refund) for tx, refund in pairs if tx.id == given["transaction"]]
+        wanted = given.get("transaction")
+        pairs = [(tx, refund) for tx, refund in self._refunds(account) if not wanted or tx.id == wanted]
         rows = [shapes.listed_refund_json(account, tx, refund) for tx, refund in pairs]
         return paged("Refunds retrieved", between(rows, given, "created_at"), given)
 
@@ -164,12 +144,11 @@ class Paystack(PaystackCharges):
         for tx, refund in self._refunds(account):
             if refund.id == number:
                 return yes("Refund retrieved", shapes.fetched_refund_json(account, tx, refund))
-        raise No(404, "Refund not found", "refund_not_found")
+        raise No("Refund not found", "refund_not_found", status=404)
 
     def _list_disputes(self, account: Account, given: Json) -> Answer:
-        pairs = [(tx, dispute) for tx in account.transactions for dispute in tx.disputes]
-        if given.get("transaction"):
-            pairs = [(tx, dispute) for tx, dispute in pairs if tx.id == given["transaction"]]
+        wanted = given.get("transaction")
+        pairs = [(tx, dispute) for tx, dispute in account.disputes if not wanted or tx.id == wanted]
         rows = [shapes.dispute_json(account, tx, dispute) for tx, dispute in pairs]
         if given.get("status"):
             rows = [row for row in rows if row["status"] == given["status"]]

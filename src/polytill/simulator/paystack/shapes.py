@@ -60,7 +60,6 @@ class Paid:
     channel: str = "card"
     status: str = "abandoned"
     message: str = "The transaction was not completed"
-    reusable: bool = True
     authorization: Json = field(default_factory=dict)
 
 
@@ -74,20 +73,19 @@ def customer_json(customer: Json) -> Json:
     return {**customer, "metadata": None, "risk_action": "default", "international_format_phone": None}
 
 
-def authorization_json(token: str, signature: str, code: str, channel: str, good: bool) -> Json:
+def authorization_json(token: str, signature: str, code: str, channel: str) -> Json:
     """The instrument that paid: a card (reusable) or a mobile wallet."""
-    country = CURRENCIES[code][1]
     card = channel == "card"
     return {
         "authorization_code": f"AUTH_{token}",
-        "bin": ("408408" if good else "408400") if card else "055XXX",
-        "last4": ("4081" if good else "5408") if card else "X987",
+        "bin": "408408" if card else "055XXX",
+        "last4": "4081" if card else "X987",
         "exp_month": "12",
         "exp_year": "2030" if card else "9999",
         "channel": channel,
         "card_type": "visa " if card else "",
         "bank": "TEST BANK" if card else "Mobile Money",
-        "country_code": country,
+        "country_code": CURRENCIES[code][1],
         "brand": "visa" if card else "Mobile money",
         "reusable": card,
         "signature": f"SIG_{signature}" if card else None,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 from polytill.simulator.books import Dispute, Json, Refund, Transaction
-from polytill.simulator.stripe import sessions as sessions
-from polytill.simulator.stripe import shapes as shapes
+from polytill.simulator.stripe import sessions, shapes
 from polytill.simulator.stripe.params import Refused, check_known, integer, invalid, items, text
 from polytill.simulator.stripe.payments import Desk
 from polytill.simulator.stripe.shapes import Card, Charge
@@ -24,11 +24,8 @@ def shape_of(desk: Desk, name: str) -> Json | None:
     """The JSON of any object of the account, by its id."""
     thing: Any = desk.account.things.get(name)
     if isinstance(thing, Transaction):
-        return (
-            sessions.session_json(desk.account, thing)
-            if name.startswith("cs_")
-            else shapes.intent_json(desk.account, thing)
-        )
+        shape = sessions.session_json if name.startswith("cs_") else shapes.intent_json
+        return shape(desk.account, thing)
     if isinstance(thing, Card):
         return shapes.card_json(desk.account, thing)
     if isinstance(thing, dict):
@@ -40,10 +37,9 @@ def shape_of(desk: Desk, name: str) -> Json | None:
         if isinstance(part, Dispute):
             return shapes.dispute_json(desk.account, tx, part)
         if isinstance(part, Charge):
-            of_charge = name.startswith("ch_")
-            return (
-                shapes.charge_json(desk.account, tx, part) if of_charge else shapes.balance_transaction_json(tx, part)
-            )
+            if name.startswith("txn_"):
+                return shapes.balance_transaction_json(tx, part)
+            return shapes.charge_json(desk.account, tx, part)
     return None
 
 
@@ -62,8 +58,7 @@ def expand(desk: Desk, document: Json, paths: Iterable[str]) -> Json:
                     expand(desk, entry, [".".join(parts[depth + 1 :])])
                 break
             if not isinstance(value, dict):
-                message = f"This property cannot be expanded ({path})."
-                raise Refused(400, message, early=True)
+                raise invalid(f"This property cannot be expanded ({path}).")
             place = value
     return document
 
@@ -79,12 +74,7 @@ def page(desk: Desk, params: Json, url: str, everything: list[Json]) -> Answer:
     rows = list(reversed(everything))
     created = params.get("created", {})
     bounds = created if isinstance(created, dict) else {"gte": created, "lte": created}
-    tests: dict[str, Callable[[int, int], bool]] = {
-        "gte": lambda a, b: a >= b,
-        "gt": lambda a, b: a > b,
-        "lte": lambda a, b: a <= b,
-        "lt": lambda a, b: a < b,
-    }
+    tests = {"gte": operator.ge, "gt": operator.gt, "lte": operator.le, "lt": operator.lt}
     for word in bounds:
         edge = integer(bounds, word)
         if word not in tests or edge is None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from polytill.simulator.books import Json, Transaction
 from polytill.simulator.stripe import payments as money
-from polytill.simulator.stripe import sessions as sessions
-from polytill.simulator.stripe import shapes as shapes
+from polytill.simulator.stripe import sessions, shapes
 from polytill.simulator.stripe.answers import missing, page, reply, shape_of
 from polytill.simulator.stripe.cards import card_for
 from polytill.simulator.stripe.params import (
@@ -36,9 +35,24 @@ def intent_of(desk: Desk, name: str, param: str = "intent") -> Transaction:
     return thing
 
 
-def intents(desk: Desk) -> list[Transaction]:
-    """All intents of the account, oldest first."""
+def intents(desk: Desk, name: str | None = None) -> list[Transaction]:
+    """The intent with this id, or all of the account, oldest first."""
+    if name is not None:
+        return [intent_of(desk, name, "payment_intent")]
     return [tx for tx in desk.account.transactions if tx.wire.id is not None]
+
+
+def _shown(desk: Desk, params: Json, tx: Transaction) -> Answer:
+    return reply(desk, params, shapes.intent_json(desk.account, tx))
+
+
+def retrieve(kind: str, prefix: str, desk: Desk, params: Json, id: str, param: str = "id") -> Answer:
+    """GET of one object. The prefix of an id tells its kind."""
+    check_known(params, "retrieve")
+    shape = shape_of(desk, id) if id.startswith(prefix) else None
+    if shape is None:
+        raise missing(kind, id, param)
+    return reply(desk, params, shape)
 
 
 # Payment intents
@@ -102,13 +116,10 @@ def _check_methods(params: Json, confirm: bool) -> None:
     free = redirects == "never" or "allowed_payment_method_types" in params or boolean(params, "off_session")
     if confirm and not (free or params.get("return_url")):
         message = (
-            "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. "
-            "Because some of these "
-            "payment methods might redirect your customer off of your page, you must provide a "
-            "`return_url`. If you don't "
-            "want to accept redirect-based payment methods, set `automatic_payment_methods[enabled]` "
-            "to `true` and "
-            "`automatic_payment_methods[allow_redirects]` to `never`."
+            "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of "
+            "these payment methods might redirect your customer off of your page, you must provide a `return_url`. If "
+            "you don't want to accept redirect-based payment methods, set `automatic_payment_methods[enabled]` to "
+            "`true` and `automatic_payment_methods[allow_redirects]` to `never`."
         )
         raise invalid(message, "return_url")
 
@@ -132,18 +143,12 @@ def create_intent(desk: Desk, params: Json) -> Answer:
     desk.emit_intent("created", tx)
     if confirm:
         _confirm(desk, tx, params)
-    return reply(desk, params, shapes.intent_json(desk.account, tx))
+    return _shown(desk, params, tx)
 
 
 def _confirm(desk: Desk, tx: Transaction, params: Json) -> None:
     away = boolean(params, "off_session") if params.get("off_session") in ("true", "false", None) else True
     money.confirm(desk, tx, off_session=away, refuse_action=boolean(params, "error_on_requires_action"))
-
-
-def retrieve_intent(desk: Desk, params: Json, id: str) -> Answer:
-    """GET /v1/payment_intents/{id}."""
-    check_known(params, "retrieve")
-    return reply(desk, params, shapes.intent_json(desk.account, intent_of(desk, id)))
 
 
 def list_intents(desk: Desk, params: Json) -> Answer:
@@ -163,7 +168,7 @@ def update_intent(desk: Desk, params: Json, id: str) -> Answer:
             f"This PaymentIntent's {sorted(frozen)[0]} could not be updated because it has a status "
             f"of {tx.wire.status}."
         )
-        raise money.unexpected(tx, desk.account, message)
+        raise money.unexpected(desk, tx, message)
     if "amount" in params or "currency" in params:
         code = currency(params) if "currency" in params else tx.currency
         wire = integer(params, "amount") if "amount" in params else to_wire(tx.amount, tx.currency)
@@ -171,7 +176,7 @@ def update_intent(desk: Desk, params: Json, id: str) -> Answer:
         tx.amount, tx.currency = to_minor(wire or 0, code), code
     _apply(desk, tx, params)
     desk.refer(tx)
-    return reply(desk, params, shapes.intent_json(desk.account, tx))
+    return _shown(desk, params, tx)
 
 
 def confirm_intent(desk: Desk, params: Json, id: str) -> Answer:
@@ -181,7 +186,7 @@ def confirm_intent(desk: Desk, params: Json, id: str) -> Answer:
     if tx.payable:
         _apply(desk, tx, params)
     _confirm(desk, tx, params)
-    return reply(desk, params, shapes.intent_json(desk.account, tx))
+    return _shown(desk, params, tx)
 
 
 def capture_intent(desk: Desk, params: Json, id: str) -> Answer:
@@ -189,7 +194,7 @@ def capture_intent(desk: Desk, params: Json, id: str) -> Answer:
     check_known(params, "intent.capture")
     tx = intent_of(desk, id)
     money.capture(desk, tx, integer(params, "amount_to_capture"))
-    return reply(desk, params, shapes.intent_json(desk.account, tx))
+    return _shown(desk, params, tx)
 
 
 def cancel_intent(desk: Desk, params: Json, id: str) -> Answer:
@@ -198,7 +203,7 @@ def cancel_intent(desk: Desk, params: Json, id: str) -> Answer:
     words = ("abandoned", "duplicate", "fraudulent", "requested_by_customer")
     tx = intent_of(desk, id)
     money.cancel(desk, tx, choice(params, "cancellation_reason", words))
-    return reply(desk, params, shapes.intent_json(desk.account, tx))
+    return _shown(desk, params, tx)
 
 
 # Refunds, charges, disputes, events
@@ -228,11 +233,6 @@ def create_refund(desk: Desk, params: Json) -> Answer:
     return reply(desk, params, shapes.refund_json(made_of, made))
 
 
-def retrieve_refund(desk: Desk, params: Json, id: str) -> Answer:
-    """GET /v1/refunds/{id}."""
-    return _retrieve(desk, params, id, "refund", "re_")
-
-
 def list_refunds(desk: Desk, params: Json) -> Answer:
     """GET /v1/refunds."""
     rows = [_paid_by(desk, params)] if {"payment_intent", "charge"} & set(params) else desk.account.transactions
@@ -240,36 +240,16 @@ def list_refunds(desk: Desk, params: Json) -> Answer:
     return page(desk, params, "/v1/refunds", [row for _, row in sorted(found, key=lambda pair: pair[0])])
 
 
-def _retrieve(desk: Desk, params: Json, name: str, kind: str, prefix: str) -> Answer:
-    check_known(params, "retrieve")
-    shape = shape_of(desk, name) if name.startswith(prefix) else None
-    if shape is None:
-        raise missing(kind, name)
-    return reply(desk, params, shape)
-
-
-def retrieve_charge(desk: Desk, params: Json, id: str) -> Answer:
-    """GET /v1/charges/{id}."""
-    return _retrieve(desk, params, id, "charge", "ch_")
-
-
-def retrieve_balance_transaction(desk: Desk, params: Json, id: str) -> Answer:
-    """GET /v1/balance_transactions/{id}."""
-    return _retrieve(desk, params, id, "balance transaction", "txn_")
-
-
 def list_charges(desk: Desk, params: Json) -> Answer:
     """GET /v1/charges."""
-    name = text(params, "payment_intent")
-    rows = [intent_of(desk, name, "payment_intent")] if name else intents(desk)
+    rows = intents(desk, text(params, "payment_intent"))
     shown = [shapes.charge_json(desk.account, tx, charge) for tx in rows for charge in tx.wire.charges]
     return page(desk, params, "/v1/charges", sorted(shown, key=lambda row: row["created"]))
 
 
 def list_disputes(desk: Desk, params: Json) -> Answer:
     """GET /v1/disputes."""
-    name = text(params, "payment_intent")
-    rows = [intent_of(desk, name, "payment_intent")] if name else intents(desk)
+    rows = intents(desk, text(params, "payment_intent"))
     shown = [shapes.dispute_json(desk.account, tx, dispute) for tx in rows for dispute in tx.disputes]
     return page(desk, params, "/v1/disputes", sorted(shown, key=lambda row: row["created"]))
 
@@ -298,22 +278,11 @@ def create_session(desk: Desk, params: Json) -> Answer:
     return reply(desk, params, sessions.session_json(desk.account, sessions.create(desk, params)))
 
 
-def _session_of(desk: Desk, name: str) -> Transaction:
-    thing = desk.account.things.get(name)
-    if not isinstance(thing, Transaction) or not name.startswith("cs_"):
-        raise missing("checkout.session", name)
-    return thing
-
-
-def retrieve_session(desk: Desk, params: Json, id: str) -> Answer:
-    """GET /v1/checkout/sessions/{id}."""
-    check_known(params, "retrieve")
-    return reply(desk, params, sessions.session_json(desk.account, _session_of(desk, id)))
-
-
 def expire_session(desk: Desk, params: Json, id: str) -> Answer:
     """POST /v1/checkout/sessions/{id}/expire."""
     check_known(params, "retrieve")
-    tx = _session_of(desk, id)
+    tx = desk.account.things.get(id)
+    if not isinstance(tx, Transaction) or not id.startswith("cs_"):
+        raise missing("checkout.session", id)
     sessions.expire(desk, tx)
     return reply(desk, params, sessions.session_json(desk.account, tx))

@@ -85,12 +85,6 @@ def _customer(desk: Desk, name: str, param: str = "id") -> Json:
     return thing
 
 
-def retrieve_customer(desk: Desk, params: Json, id: str) -> Answer:
-    """GET /v1/customers/{id}."""
-    check_known(params, "retrieve")
-    return reply(desk, params, dict(_customer(desk, id)))
-
-
 def list_payment_methods(desk: Desk, params: Json, id: str) -> Answer:
     """GET /v1/customers/{id}/payment_methods."""
     _customer(desk, id)

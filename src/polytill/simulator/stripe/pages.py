@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 
 from polytill.simulator.books import Transaction
@@ -11,7 +10,7 @@ from polytill.simulator.stripe.cards import card_for
 from polytill.simulator.stripe.params import exponent_of_or_two
 from polytill.simulator.stripe.payments import Desk
 from polytill.simulator.stripe.shapes import Intent
-from polytill.simulator.wire import PayPage, with_query
+from polytill.simulator.wire import Fields, PayPage, with_query
 
 
 def _begin(desk: Desk, tx: Transaction) -> None:
@@ -41,7 +40,7 @@ def payer_acts(desk: Desk, tx: Transaction, outcome: str) -> None:
         money.decline(desk, tx, tx.said[0] if tx.said else "generic_decline")
 
 
-def page_of(tx: Transaction, token: str, query: Mapping[str, str]) -> PayPage | None:
+def page_of(tx: Transaction, token: str, query: Fields) -> PayPage | None:
     """The page of an intent or a session. A client secret, if given, must be the right one."""
     intent: Intent = tx.wire
     secret = query.get("payment_intent_client_secret") or query.get("client_secret")
@@ -63,7 +62,7 @@ def page_of(tx: Transaction, token: str, query: Mapping[str, str]) -> PayPage | 
     )
 
 
-def submit_page(desk: Desk, tx: Transaction, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
+def submit_page(desk: Desk, tx: Transaction, token: str, outcome: str, form: Fields) -> str | None:
     """The payer pressed a button. A declined card form stays on the page; a redirect always returns."""
     intent: Intent = tx.wire
     if tx.payable:

@@ -7,12 +7,12 @@ here changes any state.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
 from polytill.domain.currencies import exponent_of
 from polytill.simulator.books import Json
+from polytill.simulator.wire import Rejected
 
 _ZERO = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF"
 _THREE = "BHD JOD KWD OMR TND"
@@ -36,65 +36,58 @@ MINIMUM = {
 }
 MAXIMUM = 999_999_999_999
 
-_COMMON_INTENT = (
-    "allowed_payment_method_types amount_details capture_method excluded_payment_method_types expand hooks "
-    "payment_details payment_method payment_method_data payment_method_options receipt_email "
-    "setup_future_usage "
-    "shipping "
-)
-_INTENT_DATA = (
-    "application_fee_amount customer customer_account description metadata payment_method_configuration "
-    "statement_descriptor statement_descriptor_suffix transfer_data transfer_group "
-)
-_CONFIRM_ONLY = (
-    "confirmation_token error_on_requires_action mandate mandate_data off_session radar_options "
-    "return_url use_stripe_sdk "
-)
-KNOWN: dict[str, frozenset[str]] = {
-    name: frozenset(words.split())
-    for name, words in {
-        "intent.create": _COMMON_INTENT
-        + _INTENT_DATA
-        + _CONFIRM_ONLY
-        + "amount currency automatic_payment_methods confirm confirmation_method on_behalf_of",
-        "intent.update": _COMMON_INTENT + _INTENT_DATA + "amount currency",
-        "intent.confirm": _COMMON_INTENT + _CONFIRM_ONLY + "amount_to_confirm client_secret",
-        "intent.capture": "amount_details amount_to_capture application_fee_amount expand "
-        "final_capture hooks metadata "
-        "payment_details statement_descriptor statement_descriptor_suffix transfer_data",
-        "intent.cancel": "cancellation_reason expand",
-        "retrieve": "expand client_secret",
-        "list": "created customer payment_intent charge type delivery_success status ending_before "
-        "expand limit "
-        "starting_after",
-        "refund.create": "amount charge currency customer expand instructions_email metadata origin "
-        "payment_intent "
-        "reason refund_application_fee reverse_transfer",
-        "customer.create": "address balance business_name cash_balance description email expand "
-        "individual_name "
-        "invoice_prefix invoice_settings metadata name next_invoice_sequence payment_method phone "
-        "preferred_locales "
-        "shipping source tax tax_exempt tax_id_data test_clock validate",
-        "attach": "customer expand",
-        "session.create": "adaptive_pricing after_expiration allow_promotion_codes "
-        "allowed_payment_method_types "
-        "automatic_tax billing_address_collection branding_settings cancel_url client_reference_id "
-        "consent_collection "
-        "currency custom_fields custom_text customer customer_account customer_creation customer_email "
-        "customer_update discounts excluded_payment_method_types expand expires_at integration_identifier "
-        "invoice_creation line_items locale managed_payments metadata mode name_collection optional_items "
-        "origin_context payment_intent_data payment_method_collection payment_method_configuration "
-        "payment_method_data payment_method_options permissions phone_number_collection "
-        "redirect_on_completion "
-        "return_url saved_payment_method_options setup_intent_data shipping_address_collection "
-        "shipping_options "
-        "submit_type subscription_data success_url tax_id_collection ui_mode wallet_options",
-        "endpoint.create": "api_version connect description enabled_events expand metadata url",
-    }.items()
+_COMMON_INTENT = """
+allowed_payment_method_types amount_details capture_method excluded_payment_method_types expand hooks payment_details
+payment_method payment_method_data payment_method_options receipt_email setup_future_usage shipping
+"""
+_INTENT_DATA = """
+application_fee_amount customer customer_account description metadata payment_method_configuration statement_descriptor
+statement_descriptor_suffix transfer_data transfer_group
+"""
+_CONFIRM_ONLY = """
+confirmation_token error_on_requires_action mandate mandate_data off_session radar_options return_url use_stripe_sdk
+"""
+_CREATE_ONLY = " amount currency automatic_payment_methods confirm confirmation_method on_behalf_of"
+_PARAMETERS = {
+    "intent.create": _COMMON_INTENT + _INTENT_DATA + _CONFIRM_ONLY + _CREATE_ONLY,
+    "intent.update": _COMMON_INTENT + _INTENT_DATA + " amount currency",
+    "intent.confirm": _COMMON_INTENT + _CONFIRM_ONLY + " amount_to_confirm client_secret",
+    "intent.capture": """
+        amount_details amount_to_capture application_fee_amount expand final_capture hooks metadata payment_details
+        statement_descriptor statement_descriptor_suffix transfer_data
+    """,
+    "intent.cancel": "cancellation_reason expand",
+    "retrieve": "expand client_secret",
+    "list": """
+        created customer payment_intent charge type delivery_success status ending_before expand limit starting_after
+    """,
+    "refund.create": """
+        amount charge currency customer expand instructions_email metadata origin payment_intent reason
+        refund_application_fee reverse_transfer
+    """,
+    "customer.create": """
+        address balance business_name cash_balance description email expand individual_name invoice_prefix
+        invoice_settings metadata name next_invoice_sequence payment_method phone preferred_locales shipping source tax
+        tax_exempt tax_id_data test_clock validate
+    """,
+    "attach": "customer expand",
+    "session.create": """
+        adaptive_pricing after_expiration allow_promotion_codes allowed_payment_method_types automatic_tax
+        billing_address_collection branding_settings cancel_url client_reference_id consent_collection currency
+        custom_fields custom_text customer customer_account customer_creation customer_email customer_update discounts
+        excluded_payment_method_types expand expires_at integration_identifier invoice_creation line_items locale
+        managed_payments metadata mode name_collection optional_items origin_context payment_intent_data
+        payment_method_collection payment_method_configuration payment_method_data payment_method_options permissions
+        phone_number_collection redirect_on_completion return_url saved_payment_method_options setup_intent_data
+        shipping_address_collection shipping_options submit_type subscription_data success_url tax_id_collection ui_mode
+        wallet_options
+    """,
+    "endpoint.create": "api_version connect description enabled_events expand metadata url",
 }
+KNOWN = {call: frozenset(words.split()) for call, words in _PARAMETERS.items()}
 
 
-class Refused(Exception):
+class Refused(Rejected):
     """Stripe rejects the request. ``early``: before execution, so the answer is not stored under an idempotency key."""
 
     def __init__(
@@ -170,8 +163,8 @@ def text(params: Json, name: str) -> str | None:
 def statement_suffix(params: Json, name: str = "statement_descriptor_suffix") -> str | None:
     """A statement descriptor suffix: at most 22 characters, none of ``< > \\ ' " *``, and at least one letter."""
     value = text(params, name)
-    if value is None or value == "":
-        return value
+    if value is None:
+        return None
     if len(value) > 22:
         raise invalid("The statement descriptor suffix must be at most 22 characters", name)
     if any(each in "<>\\'\"*" for each in value) or not value.isascii():
@@ -183,8 +176,8 @@ def statement_suffix(params: Json, name: str = "statement_descriptor_suffix") ->
 
 def integer(params: Json, name: str) -> int | None:
     """A whole number."""
-    value = params.get(name)
-    if value is None or value == "":
+    value = params.get(name, "")
+    if value == "":
         return None
     if not isinstance(value, str) or not re.fullmatch(r"-?[0-9]{1,15}", value):
         raise invalid(f"Invalid integer: {value}", name, "parameter_invalid_integer")
@@ -193,20 +186,19 @@ def integer(params: Json, name: str) -> int | None:
 
 def boolean(params: Json, name: str, default: bool = False) -> bool:
     """``true`` or ``false``."""
-    value = params.get(name)
-    if value is None or value == "":
+    value = params.get(name, "")
+    if value == "":
         return default
     if value not in ("true", "false"):
         raise invalid(f"Invalid boolean: {value}", name)
     return bool(value == "true")
 
 
-def choice(params: Json, name: str, allowed: Iterable[str]) -> str | None:
+def choice(params: Json, name: str, allowed: tuple[str, ...]) -> str | None:
     """One of a closed list."""
     value = text(params, name)
-    words = list(allowed)
-    if value is not None and value not in words:
-        raise invalid(f"Invalid {name}: must be one of {', '.join(words)}", name)
+    if value is not None and value not in allowed:
+        raise invalid(f"Invalid {name}: must be one of {', '.join(allowed)}", name)
     return value
 
 
@@ -257,11 +249,10 @@ def check_amount(wire: int, code: str, param: str = "amount", minimum: bool = Tr
     if code in THREE_DECIMAL and wire % 10:
         raise invalid(f"Invalid amount: {code} must be divisible by 10.", param, "parameter_invalid_integer")
     if wire > MAXIMUM:
-        raise Refused(400, "Amount must be no more than 999999999999", code="amount_too_large", param=param, early=True)
+        raise invalid("Amount must be no more than 999999999999", param, "amount_too_large")
     least = MINIMUM.get(code, 1)
     if minimum and wire < least:
-        message = f"Amount must be at least {least} {code.lower()}"
-        raise Refused(400, message, code="amount_too_small", param=param, early=True)
+        raise invalid(f"Amount must be at least {least} {code.lower()}", param, "amount_too_small")
 
 
 def to_minor(wire: int, code: str) -> int:

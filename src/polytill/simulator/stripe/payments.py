@@ -20,13 +20,13 @@ from polytill.simulator.stripe.shapes import (
     Card,
     Charge,
     Intent,
+    Session,
     charge_json,
     dispute_json,
     intent_json,
     live,
     refund_json,
 )
-from polytill.simulator.wire import compact
 
 if TYPE_CHECKING:
     from polytill.simulator.network import Network
@@ -65,10 +65,10 @@ class Desk:
 
     def refer(self, tx: Transaction) -> None:
         """Read the merchant's reference from the places where it may be."""
-        intent: Intent = tx.wire
-        own = {**intent.metadata, **(intent.session.metadata if intent.session else {})}
-        session_reference = intent.session.client_reference_id if intent.session else None
-        tx.reference = own.get("polytill_attempt") or own.get("reference") or session_reference or tx.idempotency_key
+        session: Session | None = tx.wire.session
+        own = {**tx.wire.metadata, **(session.metadata if session else {})}
+        sent = own.get("polytill_attempt") or own.get("reference") or (session and session.client_reference_id)
+        tx.reference = sent or tx.idempotency_key
 
     def later(self, seconds: float, act: Callable[[Desk], object]) -> None:
         """Act later, independently of a request."""
@@ -93,11 +93,16 @@ class Desk:
         }
         self.account.events.append(event)
         del self.account.events[:-1000]
-        self.network.publish(self.account, kind, compact(event))
+        self.network.publish(self.account, kind, event)
 
     def emit_intent(self, kind: str, tx: Transaction) -> None:
         """An event about the intent."""
         self.emit(f"payment_intent.{kind}", intent_json(self.account, tx))
+
+    def emit_dispute(self, kind: str, tx: Transaction, dispute: Dispute, before: str | None = None) -> None:
+        """An event about a dispute. ``before``: the status that it had."""
+        previous = {"status": before} if before else None
+        self.emit(f"charge.dispute.{kind}", dispute_json(self.account, tx, dispute), previous)
 
     def emit_charge(self, kind: str, tx: Transaction, previous: Json | None = None) -> None:
         """An event about the latest charge."""
@@ -109,9 +114,9 @@ def fee_of(captured: int) -> int:
     return (captured * 29 + 500) // 1000 + 30
 
 
-def unexpected(tx: Transaction, account: Account, message: str) -> Refused:
+def unexpected(desk: Desk, tx: Transaction, message: str) -> Refused:
     """The intent's state does not allow this."""
-    more = {"payment_intent": intent_json(account, tx)}
+    more = {"payment_intent": intent_json(desk.account, tx)}
     return Refused(400, message, code="payment_intent_unexpected_state", more=more)
 
 
@@ -121,9 +126,12 @@ def set_status(tx: Transaction, status: str) -> None:
     intent.status = status
     if status != "requires_action":
         intent.next_action = None
-    normal = {"requires_action": "requires_action", "processing": "processing", "requires_capture": "authorized"}
-    normal |= {"succeeded": "succeeded", "canceled": "canceled"}
-    tx.status = normal.get(status, "failed" if intent.last_error else "created")
+    if status in ("requires_action", "processing", "succeeded", "canceled"):
+        tx.status = status
+    elif status == "requires_capture":
+        tx.status = "authorized"
+    else:
+        tx.status = "failed" if intent.last_error else "created"
 
 
 def confirm(desk: Desk, tx: Transaction, *, off_session: bool = False, refuse_action: bool = False) -> None:
@@ -131,12 +139,13 @@ def confirm(desk: Desk, tx: Transaction, *, off_session: bool = False, refuse_ac
     intent: Intent = tx.wire
     if intent.status not in ("requires_payment_method", "requires_confirmation", "requires_action"):
         message = f"You cannot confirm this PaymentIntent because it has a status of {intent.status}."
-        raise unexpected(tx, desk.account, message)
+        raise unexpected(desk, tx, message)
     if intent.card is None:
         message = (
             "You cannot confirm this PaymentIntent because it's missing a payment method. Update the PaymentIntent "
+            "with a payment method and then confirm it again."
         )
-        raise unexpected(tx, desk.account, message + "with a payment method and then confirm it again.")
+        raise unexpected(desk, tx, message)
     if intent.card.behavior == "authenticate" and not (off_session or refuse_action):
         _ask_for_authentication(desk, tx)
     elif intent.card.behavior == "ok":
@@ -229,7 +238,7 @@ def capture(desk: Desk, tx: Transaction, wire_amount: int | None) -> None:
             f"This PaymentIntent could not be captured because it has a status of {tx.wire.status}. Only a "
             "PaymentIntent with one of the following statuses may be captured: requires_capture."
         )
-        raise unexpected(tx, desk.account, message)
+        raise unexpected(desk, tx, message)
     if wire_amount is not None:
         p.check_amount(wire_amount, tx.currency, "amount_to_capture", minimum=False)
     amount = tx.amount if wire_amount is None else to_minor(wire_amount, tx.currency)
@@ -245,13 +254,12 @@ def cancel(desk: Desk, tx: Transaction, reason: str | None) -> None:
     """Cancel the intent for good and release what is held."""
     if tx.wire.status not in CANCELABLE:
         message = (
-            f"You cannot cancel this PaymentIntent because it has a status of {tx.wire.status}. Only "
-            f"a PaymentIntent "
+            f"You cannot cancel this PaymentIntent because it has a status of {tx.wire.status}. Only a PaymentIntent "
             f"with one of the following statuses may be canceled: {', '.join(CANCELABLE)}."
         )
-        raise unexpected(tx, desk.account, message)
+        raise unexpected(desk, tx, message)
     if tx.wire.session is not None and tx.wire.session.status == "open":
-        raise unexpected(tx, desk.account, "You cannot cancel a PaymentIntent created by a Checkout Session.")
+        raise unexpected(desk, tx, "You cannot cancel a PaymentIntent created by a Checkout Session.")
     _cancel(desk, tx, reason)
 
 
@@ -270,8 +278,7 @@ def refund(desk: Desk, tx: Transaction, wire_amount: int | None, reason: str | N
     if any(dispute.status == "lost" for dispute in tx.disputes):
         raise Refused(400, f"Charge {charge.id} has been charged back; cannot issue a refund.", code="charge_disputed")
     if any(dispute.status == "open" and dispute.kind == "chargeback" for dispute in tx.disputes):
-        message = f"Charge {charge.id} has an open dispute and cannot be refunded."
-        raise Refused(400, message, code="charge_disputed")
+        raise Refused(400, f"Charge {charge.id} has an open dispute and cannot be refunded.", code="charge_disputed")
     if tx.refundable <= 0:
         raise Refused(400, f"Charge {charge.id} has already been refunded.", code="charge_already_refunded")
     if wire_amount is not None:
@@ -318,13 +325,13 @@ def fail_refund(desk: Desk, tx: Transaction, made: Refund) -> None:
 
 def open_dispute(desk: Desk, tx: Transaction, story: DisputeStory = USUAL) -> Dispute:
     """The customer disputes the charge at the bank. A chargeback withdraws the money meanwhile, an inquiry does not."""
-    amount = story.amount or tx.captured - tx.reserved or tx.captured
+    amount = story.amount or tx.refundable or tx.captured
     made = Dispute(desk.new_id("du_1"), amount, "open", desk.now, kind=story.kind, reason=story.reason)
     tx.disputes.append(made)
     desk.index(made.id, (tx, made))
-    desk.emit("charge.dispute.created", dispute_json(desk.account, tx, made))
+    desk.emit_dispute("created", tx, made)
     if made.kind == "chargeback":
-        desk.emit("charge.dispute.funds_withdrawn", dispute_json(desk.account, tx, made))
+        desk.emit_dispute("funds_withdrawn", tx, made)
     return made
 
 
@@ -332,15 +339,14 @@ def escalate(desk: Desk, tx: Transaction, made: Dispute) -> None:
     """An inquiry becomes a chargeback."""
     if made.kind == "inquiry":
         made.kind = "chargeback"
-        desk.emit("charge.dispute.updated", dispute_json(desk.account, tx, made), {"status": "warning_needs_response"})
-        desk.emit("charge.dispute.funds_withdrawn", dispute_json(desk.account, tx, made))
+        desk.emit_dispute("updated", tx, made, "warning_needs_response")
+        desk.emit_dispute("funds_withdrawn", tx, made)
 
 
 def close_dispute(desk: Desk, tx: Transaction, made: Dispute, outcome: str) -> None:
     """The bank decides."""
     made.status, made.closed_at = outcome, desk.now
-    shape = dispute_json(desk.account, tx, made)
-    if outcome == "won" and made.kind == "chargeback":
-        desk.emit("charge.dispute.funds_reinstated", shape)
-    before = "needs_response" if made.kind == "chargeback" else "warning_needs_response"
-    desk.emit("charge.dispute.closed", shape, {"status": before})
+    charged_back = made.kind == "chargeback"
+    if outcome == "won" and charged_back:
+        desk.emit_dispute("funds_reinstated", tx, made)
+    desk.emit_dispute("closed", tx, made, "needs_response" if charged_back else "warning_needs_response")

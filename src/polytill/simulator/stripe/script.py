@@ -22,14 +22,14 @@ def add_routes(app: web.Application, network: Network) -> None:
     async def confirm(request: web.Request) -> web.StreamResponse:
         form = await request.post()
         secret, outcome = str(form.get("client_secret", "")), str(form.get("outcome", ""))
-        intent, stripe = secret.partition("_secret_")[0], network.providers["stripe"]
-        page = stripe.page(intent, {"client_secret": secret}) if secret else None
+        intent = secret.partition("_secret_")[0]
+        page = network.page("stripe", intent, {"client_secret": secret}) if secret else None
         if page is None or outcome not in ("success", "decline"):
             return _answer(400, "There is no such PaymentIntent for this client secret.", "invalid_request_error")
         if page.state != "open":
             return _answer(400, "This PaymentIntent can no longer be paid.", "invalid_request_error")
-        stripe.submit(intent, outcome, {})
-        after = stripe.page(intent, {})
+        network.submit("stripe", intent, outcome, {})
+        after = network.page("stripe", intent, {})
         if after is not None and after.state == "paid":
             return web.json_response({"paymentIntent": {"id": intent, "status": "succeeded"}}, headers=_ANYONE)
         return _answer(402, after.note if after else "", "card_error")

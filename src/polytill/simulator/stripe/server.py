@@ -1,6 +1,6 @@
 """Stripe's HTTP API: addresses, keys, idempotency, expansion, lists, signatures, the hosted page.
 
-Payments are in stripe_payments.py, the objects in stripe_shapes.py, the parameters in stripe_params.py.
+Payments are in payments.py, the objects in shapes.py, the parameters in params.py.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
-from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Refund, Transaction
-from polytill.simulator.stripe import calls as calls
+from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction
+from polytill.simulator.stripe import calls
 from polytill.simulator.stripe import customers as people
 from polytill.simulator.stripe import payments as money
 from polytill.simulator.stripe.access import by_publishable_key, check_permission
 from polytill.simulator.stripe.pages import page_of, payer_acts, submit_page
 from polytill.simulator.stripe.params import Refused, parse_form, to_wire
 from polytill.simulator.stripe.payments import Desk
-from polytill.simulator.wire import Answer, Call, PayPage, Provider, Route, bearer, json_answer, route
+from polytill.simulator.wire import Answer, Call, Fields, PayPage, Provider, Route, bearer, json_answer, route
 
-_KEY = re.compile(r"^(sk|rk)_(test|live)_\w{8,}$")
 _KEPT_FOR = 86_400
 
 
@@ -33,42 +33,44 @@ class Stripe(Provider):
 
     name = "stripe"
     prefix = "/stripe/v1"
+    key_pattern = re.compile(r"(sk|rk)_(test|live)_\w{8,}")
 
     def table(self) -> list[Route]:
-        one = "/payment_intents/{id}"
         return [
-            route("GET", "/balance", "other", people.balance),
-            route("GET", "/account", "other", people.account),
-            route("POST", "/payment_intents", "create", calls.create_intent),
-            route("GET", "/payment_intents", "lookup", calls.list_intents),
-            route("GET", one, "lookup", calls.retrieve_intent),
-            route("POST", one, "other", calls.update_intent),
-            route("POST", one + "/confirm", "confirm", calls.confirm_intent),
-            route("POST", one + "/capture", "capture", calls.capture_intent),
-            route("POST", one + "/cancel", "cancel", calls.cancel_intent),
-            route("POST", "/refunds", "refund", calls.create_refund),
-            route("GET", "/refunds", "lookup", calls.list_refunds),
-            route("GET", "/refunds/{id}", "lookup", calls.retrieve_refund),
-            route("GET", "/charges", "lookup", calls.list_charges),
-            route("GET", "/charges/{id}", "lookup", calls.retrieve_charge),
-            route("GET", "/balance_transactions/{id}", "lookup", calls.retrieve_balance_transaction),
-            route("GET", "/disputes", "lookup", calls.list_disputes),
-            route("POST", "/customers", "other", people.create_customer),
-            route("GET", "/customers/{id}", "other", people.retrieve_customer),
-            route("GET", "/customers/{id}/payment_methods", "other", people.list_payment_methods),
-            route("POST", "/payment_methods/{id}/attach", "other", people.attach_payment_method),
-            route("POST", "/payment_methods/{id}/detach", "other", people.detach_payment_method),
-            route("POST", "/checkout/sessions", "create", calls.create_session),
-            route("GET", "/checkout/sessions/{id}", "lookup", calls.retrieve_session),
-            route("POST", "/checkout/sessions/{id}/expire", "cancel", calls.expire_session),
-            route("GET", "/events", "lookup", calls.list_events),
-            route("GET", "/events/{id}", "lookup", calls.retrieve_event),
-            route("POST", "/webhook_endpoints", "other", people.create_endpoint),
+            route("GET /balance", "other", people.balance),
+            route("GET /account", "other", people.account),
+            route("POST /payment_intents", "create", calls.create_intent),
+            route("GET /payment_intents", "lookup", calls.list_intents),
+            route(
+                "GET /payment_intents/{id}", "lookup", partial(calls.retrieve, "payment_intent", "pi_", param="intent")
+            ),
+            route("POST /payment_intents/{id}", "other", calls.update_intent),
+            route("POST /payment_intents/{id}/confirm", "confirm", calls.confirm_intent),
+            route("POST /payment_intents/{id}/capture", "capture", calls.capture_intent),
+            route("POST /payment_intents/{id}/cancel", "cancel", calls.cancel_intent),
+            route("POST /refunds", "refund", calls.create_refund),
+            route("GET /refunds", "lookup", calls.list_refunds),
+            route("GET /refunds/{id}", "lookup", partial(calls.retrieve, "refund", "re_")),
+            route("GET /charges", "lookup", calls.list_charges),
+            route("GET /charges/{id}", "lookup", partial(calls.retrieve, "charge", "ch_")),
+            route("GET /balance_transactions/{id}", "lookup", partial(calls.retrieve, "balance transaction", "txn_")),
+            route("GET /disputes", "lookup", calls.list_disputes),
+            route("POST /customers", "other", people.create_customer),
+            route("GET /customers/{id}", "other", partial(calls.retrieve, "customer", "cus_")),
+            route("GET /customers/{id}/payment_methods", "other", people.list_payment_methods),
+            route("POST /payment_methods/{id}/attach", "other", people.attach_payment_method),
+            route("POST /payment_methods/{id}/detach", "other", people.detach_payment_method),
+            route("POST /checkout/sessions", "create", calls.create_session),
+            route("GET /checkout/sessions/{id}", "lookup", partial(calls.retrieve, "checkout.session", "cs_")),
+            route("POST /checkout/sessions/{id}/expire", "cancel", calls.expire_session),
+            route("GET /events", "lookup", calls.list_events),
+            route("GET /events/{id}", "lookup", calls.retrieve_event),
+            route("POST /webhook_endpoints", "other", people.create_endpoint),
         ]
 
     # Keys
 
-    def key_of(self, headers: Mapping[str, str]) -> str | None:
+    def key_of(self, headers: Fields) -> str | None:
         token = bearer(headers)
         scheme, _, encoded = headers.get("Authorization", "").partition(" ")
         if token is None and scheme.lower() == "basic":
@@ -78,15 +80,11 @@ class Stripe(Provider):
                 token = None
         return token
 
-    def well_formed(self, key: str) -> bool:
-        return _KEY.fullmatch(key) is not None and "invalid" not in key.lower()
-
     def _account(self, call: Call) -> Account:
         key = self.key_of(call.headers)
         if key is None:
             message = (
-                "You did not provide an API key. You need to provide your API key in the "
-                "Authorization header, using "
+                "You did not provide an API key. You need to provide your API key in the Authorization header, using "
                 "Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
             )
             raise Refused(401, message, early=True)
@@ -96,17 +94,14 @@ class Stripe(Provider):
         if not self.accepts(key):
             shown = f"{key[:8]}{'*' * 16}{key[-4:]}" if len(key) > 16 else "*" * len(key)
             raise Refused(401, f"Invalid API Key provided: {shown}", early=True)
-        return self.network.account(self.name, key)
+        return self.account(key)
 
     # Idempotency
 
-    def _kept(self, account: Account) -> dict[str, tuple[str, Answer, float]]:
-        kept: dict[str, tuple[str, Answer, float]] = account.memory.setdefault("idempotency", {})
-        return kept
-
-    def _running(self, account: Account) -> dict[str, str]:
-        running: dict[str, str] = account.memory.setdefault("running", {})
-        return running
+    def _memory(self, call: Call) -> tuple[str, dict[str, dict[str, Any]]] | None:
+        """The idempotency key of a request, and its account's memory of such keys."""
+        key, secret = self._key(call), self.key_of(call.headers)
+        return (key, self.account(secret).memory) if key is not None and secret is not None else None
 
     @staticmethod
     def _fingerprint(call: Call) -> str:
@@ -127,42 +122,39 @@ class Stripe(Provider):
                 raise Refused(400, "Invalid Idempotency-Key: up to 255 characters.", early=True)
             return self._known(account, key, self._fingerprint(call))
         except Refused as refusal:
-            return self._refusal(refusal)
+            return self._answered(refusal.status, refusal.error)
 
     def _known(self, account: Account, key: str, fingerprint: str) -> Answer | None:
-        kept = self._kept(account).get(key)
-        if kept is not None and kept[2] + _KEPT_FOR < self.network.now():
+        kept: tuple[str, Answer, float] | None = account.memory["idempotency"].get(key)
+        if kept is not None and kept[2] + _KEPT_FOR < self.now:
             kept = None
-        before = kept[0] if kept else self._running(account).get(key)
+        before = kept[0] if kept else account.memory["running"].get(key)
         if before is not None and before != fingerprint:
             message = (
-                "Keys for idempotent requests can only be used with the same parameters they were "
-                "first used with. "
+                "Keys for idempotent requests can only be used with the same parameters they were first used with. "
                 f"Try using a key other than '{key}' if you meant to execute a different request."
             )
             raise Refused(400, message, kind="idempotency_error")
         if kept is not None:
-            return Answer(kept[1].status, kept[1].body, {**kept[1].headers, "Idempotent-Replayed": "true"})
+            return replace(kept[1], headers={**kept[1].headers, "Idempotent-Replayed": "true"})
         if before is not None:
             message = (
-                "There is currently another in-progress request using this Idempotent Key (that "
-                "probably means you "
+                "There is currently another in-progress request using this Idempotent Key (that probably means you "
                 "submitted twice, and the other request is still going through)."
             )
             raise Refused(409, message, code="idempotency_key_in_use", kind="idempotency_error")
-        self._running(account)[key] = fingerprint
+        account.memory["running"][key] = fingerprint
         return None
 
     def leave(self, call: Call) -> None:
-        key, secret = self._key(call), self.key_of(call.headers)
-        if key is not None and secret is not None:
-            self._running(self.network.account(self.name, secret)).pop(key, None)
+        found = self._memory(call)
+        if found:
+            found[1]["running"].pop(found[0], None)
 
     def remember(self, call: Call, answer: Answer) -> None:
-        key, secret = self._key(call), self.key_of(call.headers)
-        if key is not None and secret is not None:
-            kept = self._kept(self.network.account(self.name, secret))
-            kept[key] = (self._fingerprint(call), answer, self.network.now())
+        found = self._memory(call)
+        if found:
+            found[1]["idempotency"][found[0]] = (self._fingerprint(call), answer, self.now)
 
     # Calls
 
@@ -184,7 +176,7 @@ class Stripe(Provider):
             params = parse_form(call.query_string if call.method == "GET" else _form(call))
             answer = found[0].run(desk, params, **found[1])
         except Refused as refusal:
-            answer = self._refusal(refusal, request_id)
+            answer = self._answered(refusal.status, refusal.error, request_id)
             if refusal.early:
                 return answer
         answer.headers["Request-Id"] = request_id
@@ -193,9 +185,8 @@ class Stripe(Provider):
             self.remember(call, answer)
         return answer
 
-    def _refusal(self, refusal: Refused, request_id: str | None = None) -> Answer:
-        headers = {"Request-Id": request_id or f"req_{self.network.token(14)}"}
-        return json_answer(refusal.status, {"error": refusal.error}, headers)
+    def _answered(self, status: int, error: Json, request_id: str | None = None) -> Answer:
+        return json_answer(status, {"error": error}, {"Request-Id": request_id or f"req_{self.network.token(14)}"})
 
     def broken(self, status: int) -> Answer:
         if status == 429:
@@ -203,12 +194,10 @@ class Stripe(Provider):
             headers = {"Retry-After": "1", "Stripe-Rate-Limited-Reason": "global-rate"}
             return json_answer(429, {"error": error}, headers)
         message = (
-            "Error while communicating with one of our backends.  Sorry about that!  We have been "
-            "notified of the "
+            "Error while communicating with one of our backends.  Sorry about that!  We have been notified of the "
             "problem.  If you have any questions, we can help at https://support.stripe.com/."
         )
-        headers = {"Request-Id": f"req_{self.network.token(14)}"}
-        return json_answer(status, {"error": {"message": message, "type": "api_error"}}, headers)
+        return self._answered(status, {"message": message, "type": "api_error"})
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
         """The timestamp is the real time, whatever the simulator's clock says: receivers compare it with their own."""
@@ -245,20 +234,11 @@ class Stripe(Provider):
             money.close_dispute(desk, transaction, made, outcome)
         return made
 
-    def _behind(self, token: str) -> tuple[Account, Transaction] | None:
-        for (provider, _), account in self.network.accounts.items():
-            thing: Any = account.things.get(token)
-            if provider == self.name and isinstance(thing, Transaction):
-                return account, thing
-        return None
+    def page(self, account: Account, tx: Transaction, token: str, query: Fields) -> PayPage | None:
+        return page_of(tx, token, query)
 
-    def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
-        found = self._behind(token)
-        return page_of(found[1], token, query) if found else None
-
-    def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
-        found = self._behind(token)
-        return submit_page(self._alone(found[0]), found[1], token, outcome, form) if found else None
+    def submit(self, account: Account, tx: Transaction, token: str, outcome: str, form: Fields) -> str | None:
+        return submit_page(self._alone(account), tx, token, outcome, form)
 
 
 def _form(call: Call) -> str:

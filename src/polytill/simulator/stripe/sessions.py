@@ -104,7 +104,7 @@ def create(desk: Desk, params: Json) -> Transaction:
     success, cancel = p.text(params, "success_url"), p.text(params, "cancel_url")
     for name, url in (("success_url", success), ("cancel_url", cancel)):
         if url is not None and not re.match(r"https?://", url):
-            raise Refused(400, "Not a valid URL", code="url_invalid", param=name, early=True)
+            raise invalid("Not a valid URL", name, "url_invalid")
     reference = p.text(params, "client_reference_id")
     if reference and len(reference) > 200:
         raise invalid("client_reference_id may have up to 200 characters", "client_reference_id")

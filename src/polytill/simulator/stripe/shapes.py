@@ -72,7 +72,6 @@ class Intent:
     return_url: str | None = None
     setup_future_usage: str | None = None
     statement_descriptor_suffix: str | None = None
-    shipping: Json | None = None
     card: Card | None = None
     next_action: Json | None = None
     last_error: Json | None = None
@@ -100,13 +99,7 @@ def card_json(account: Account, card: Card) -> Json:
         "allow_redisplay": "unspecified",
         "billing_details": _billing(),
         "card": {
-            "brand": card.brand,
-            "checks": _checks(),
-            "country": "US",
-            "exp_month": 12,
-            "exp_year": 2034,
-            "fingerprint": f"Fp{card.last4}xE1gQz0000",
-            "funding": "credit",
+            **_card_facts(card),
             "generated_from": None,
             "last4": card.last4,
             "networks": {"available": [card.brand], "preferred": None},
@@ -126,8 +119,17 @@ def _billing() -> Json:
     return {"address": address, "email": None, "name": None, "phone": None, "tax_id": None}
 
 
-def _checks() -> Json:
-    return {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"}
+def _card_facts(card: Card) -> Json:
+    """What a payment method and the details of a charge both begin with."""
+    return {
+        "brand": card.brand,
+        "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
+        "country": "US",
+        "exp_month": 12,
+        "exp_year": 2034,
+        "fingerprint": f"Fp{card.last4}xE1gQz0000",
+        "funding": "credit",
+    }
 
 
 def intent_json(account: Account, tx: Transaction) -> Json:
@@ -172,7 +174,7 @@ def intent_json(account: Account, tx: Transaction) -> Json:
         "receipt_email": intent.receipt_email,
         "review": None,
         "setup_future_usage": intent.setup_future_usage,
-        "shipping": intent.shipping,
+        "shipping": None,
         "source": None,
         "statement_descriptor": None,
         "statement_descriptor_suffix": intent.statement_descriptor_suffix,
@@ -183,40 +185,24 @@ def intent_json(account: Account, tx: Transaction) -> Json:
 
 
 def _outcome(charge: Charge) -> Json:
-    if charge.failure is None:
-        return {
-            "advice_code": None,
-            "network_advice_code": None,
-            "network_decline_code": None,
-            "network_status": "approved_by_network",
-            "reason": None,
-            "risk_level": "normal",
-            "risk_score": 12,
-            "seller_message": "Payment complete.",
-            "type": "authorized",
-        }
+    good, failure = charge.failure is None, charge.failure or {}
+    declined = "The bank did not return any further details with this decline."
     return {
-        "advice_code": charge.failure.get("advice_code"),
+        "advice_code": failure.get("advice_code"),
         "network_advice_code": None,
         "network_decline_code": None,
-        "network_status": "declined_by_network",
-        "reason": charge.failure.get("decline_code", charge.failure["code"]),
+        "network_status": "approved_by_network" if good else "declined_by_network",
+        "reason": failure.get("decline_code", failure.get("code")),
         "risk_level": "normal",
-        "risk_score": 41,
-        "seller_message": "The bank did not return any further details with this decline.",
-        "type": "issuer_declined",
+        "risk_score": 12 if good else 41,
+        "seller_message": "Payment complete." if good else declined,
+        "type": "authorized" if good else "issuer_declined",
     }
 
 
 def _method_details(card: Card) -> Json:
     details = {
-        "brand": card.brand,
-        "checks": _checks(),
-        "country": "US",
-        "exp_month": 12,
-        "exp_year": 2034,
-        "fingerprint": f"Fp{card.last4}xE1gQz0000",
-        "funding": "credit",
+        **_card_facts(card),
         "installments": None,
         "last4": card.last4,
         "mandate": None,
@@ -229,7 +215,7 @@ def _method_details(card: Card) -> Json:
 
 def charge_json(account: Account, tx: Transaction, charge: Charge) -> Json:
     """A Charge, nothing expanded."""
-    good = charge.failure is None
+    good, failure = charge.failure is None, charge.failure or {}
     reserved = tx.reserved if good else 0
     return {
         "id": charge.id,
@@ -252,8 +238,8 @@ def charge_json(account: Account, tx: Transaction, charge: Charge) -> Json:
         "dispute": tx.disputes[-1].id if good and tx.disputes else None,
         "disputed": good and bool(tx.disputes),
         "failure_balance_transaction": None,
-        "failure_code": None if charge.failure is None else charge.failure["code"],
-        "failure_message": None if charge.failure is None else charge.failure["message"],
+        "failure_code": failure.get("code"),
+        "failure_message": failure.get("message"),
         "fraud_details": {},
         "livemode": live(account),
         "metadata": dict(tx.wire.metadata),
@@ -270,7 +256,7 @@ def charge_json(account: Account, tx: Transaction, charge: Charge) -> Json:
         "receipt_url": f"https://pay.stripe.com/receipts/payment/{charge.id}" if good else None,
         "refunded": good and 0 < charge.captured == reserved,
         "review": None,
-        "shipping": tx.wire.shipping,
+        "shipping": None,
         "source": None,
         "source_transfer": None,
         "statement_descriptor": None,

@@ -162,7 +162,7 @@ class Handler:
     name: ClassVar[str]
     hosts: ClassVar[frozenset[str]]  # keys are sent to these hosts only, over https
     keys: ClassVar[Mapping[str, KeyField]]  # publicKey, secretKey, webhookSecret
-    config_schema: ClassVar[JsonObject]
+    config_schema: ClassVar[JsonObject] = {"type": "object", "properties": {}, "additionalProperties": False}
     # Fields of ``config_schema`` that differ by environment: their patterns for sandbox and for production.
     settings_by_environment: ClassVar[Mapping[str, tuple[str, str]]] = {}
     catalog: ClassVar[CatalogEntry]

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
-from polytill.providers.outcomes import JsonObject, Outcome
+from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,9 @@ class Page(Generic[FactT]):
     unread: int = 0  # How many entries could not be read. They are left out, logged and counted.
 
 
+Listing = Page[FactT] | NotSent | Unknown  # the result of a listing call
+
+
 def read_page(found: Iterable[FactT | None], following: str | None) -> Page[FactT]:
     """A page of the entries that could be read as facts. The others (None) are counted."""
     entries = list(found)
@@ -162,6 +165,11 @@ class CredentialTest:
     environment: Environment | None = None
     reached: bool = True  # False: the provider did not answer, so the keys may be good or bad.
     finding: KeyFinding | None = None  # What was found. With ``ok``: what does not work or could not be checked.
+
+
+def keys_failed(detail: str, reached: bool) -> CredentialTest:
+    """The provider rejects the keys, or, if it was not ``reached``, they could not be tested."""
+    return CredentialTest(False, detail, reached=reached, finding=KeyFinding.keys_refused if reached else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
+from polytill.domain.secret import Secret
 from polytill.providers.outcomes import JsonObject, NotSent, Reason, Unknown
 from polytill.providers.token_cache import TokenCache
 
@@ -102,6 +103,15 @@ class Answer:
             return min(float(value[:9]), MAX_RETRY_AFTER_S)
         until, now = _moment_in(value), _moment_in(self.headers.get("date", ""))
         return min(max(0.0, until - now), MAX_RETRY_AFTER_S) if until is not None and now is not None else None
+
+
+Answered = Answer | NotSent | Unknown  # what a request brings
+T = TypeVar("T")
+
+
+def read_answer(answered: Answered, read: Callable[[Answer], T]) -> T | NotSent | Unknown:
+    """What ``read`` finds in an answer. Without an answer, the reason why there is none."""
+    return read(answered) if isinstance(answered, Answer) else answered
 
 
 def _moment_in(text: str) -> float | None:
@@ -206,9 +216,22 @@ class Http:
         self.transport = transport
         self.tokens = TokenCache()
 
-    async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Answer | NotSent | Unknown:
+    async def send_json(
+        self,
+        method: str,
+        url: str,
+        key: Secret,
+        body: JsonObject | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answered:
+        """Send one request with a bearer key, and with a JSON body if there is one. See ``send``."""
+        all_headers = {"Authorization": f"Bearer {key.reveal()}", "Accept": "application/json"}
+        if body is not None:
+            all_headers["Content-Type"] = "application/json"
+        all_headers |= headers or {}
+        return await self.send(method, url, all_headers, None if body is None else to_json(body))
+
+    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answered:
         """Send one request. 429 is ``NotSent`` (rejected before any work). A body that is not a JSON object is
         ``Unknown``.
 

@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from polytill.domain.secret import Secret
-from polytill.providers.http import Answer, Http
+from polytill.providers.http import Answer, Answered, Http
 from polytill.providers.outcomes import NotSent, Reason, Unknown
 from polytill.providers.token_cache import Token
 from polytill.providers.wire_json import string_in
 
 MAX_LIFE_S = 24 * 3600
-
-Answered = Answer | NotSent | Unknown
 
 
 @dataclass(frozen=True, slots=True)

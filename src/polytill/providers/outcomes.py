@@ -222,11 +222,16 @@ REFUSED_AGAIN = frozenset(
 )
 
 
+def as_unknown(failed: Declined | NotSent | Unknown) -> Unknown:
+    """The same failure as an unknown outcome, for a call that it says nothing about."""
+    return Unknown(failed.reason, failed.code, failed.detail)
+
+
 def unproven(outcome: Outcome, proofs: frozenset[Reason] = frozenset()) -> Outcome:
     """The outcome of a failed lookup: ``Unknown``, unless its reason is in ``proofs``. A failed lookup says nothing
     about the call that it looks up."""
     if isinstance(outcome, NotSent) and outcome.reason not in proofs:
-        return Unknown(outcome.reason, outcome.code, outcome.detail)
+        return as_unknown(outcome)
     return outcome
 
 

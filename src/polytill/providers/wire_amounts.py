@@ -12,6 +12,7 @@ from typing import Any
 from polytill.domain.currencies import CURRENCIES, exponent_of
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import MAX_MINOR, Money, scaled
+from polytill.providers.outcomes import NotSent, Reason
 
 
 def to_wire(money: Money, wire_exponent: int) -> int:
@@ -34,6 +35,24 @@ def from_wire(value: Any, currency: str, wire_exponent: int, owed: bool = False)
     if minor < 0 and not owed:
         raise InvalidAmount
     return Money(minor, currency)
+
+
+def money_or_none(value: Any, currency: str, wire_exponent: int, owed: bool = False) -> Money | None:
+    """As ``from_wire``; None if it is not an amount."""
+    try:
+        return from_wire(value, currency, wire_exponent, owed)
+    except InvalidAmount:
+        return None
+
+
+def decimal_text(money: Money, places: int) -> str:
+    """The amount in major units with exactly this many decimals. Raises ``InvalidAmount`` if it has more."""
+    return format(Decimal(to_wire(money, places)).scaleb(-places), "f")
+
+
+def too_fine(provider: str, money: Money) -> NotSent:
+    """The rejection of an amount that has more decimals than the provider's wire."""
+    return NotSent(Reason.validation, detail=f"{provider} takes no amount as fine as {money}.")
 
 
 def fee_from_wire(value: Any, currency: str, wire_exponent: int) -> Money | None:

@@ -45,9 +45,20 @@ def id_in(data: JsonObject, name: str = "id") -> str | None:
     return str(value) if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
 
 
+def expandable_id(data: JsonObject, name: str) -> str | None:
+    """The id under this name, where an answer holds either an id or the whole object (Stripe)."""
+    value = data.get(name)
+    return string_in(value if isinstance(value, dict) else {"id": value}, "id")
+
+
 def text_of(value: Any) -> str:
     """Any value as short text; "" for null."""
     return "" if value is None else str(value)[:300]
+
+
+def text_in(data: JsonObject, name: str) -> str:
+    """The value under this name as short text; "" if there is none."""
+    return text_of(data.get(name))
 
 
 def refund_note(reference: str, reason: str | None = None) -> str:

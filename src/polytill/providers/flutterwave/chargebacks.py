@@ -24,7 +24,7 @@ from polytill.domain.money import Money, scaled
 from polytill.providers.facts import DisputeFact, Page, read_page
 from polytill.providers.flutterwave.reading import money_in
 from polytill.providers.outcomes import JsonObject
-from polytill.providers.wire_json import id_in, object_in, objects_in, string_in, text_of
+from polytill.providers.wire_json import id_in, object_in, objects_in, string_in, text_in
 
 # ``declined``: the merchant declined it, and the bank decides. v4 also has ``reversed`` without saying what was
 # reversed: the dispute stays open, and the status is logged.
@@ -49,7 +49,7 @@ def read_chargeback(data: JsonObject) -> DisputeFact | None:
     reference = string_in(data, "tx_ref")
     if number is None or not (charge or reference):
         return None
-    status = text_of(data.get("status"))
+    status = text_in(data, "status")
     state, currency = STATES.get(status), string_in(data, "currency")
     amount: Money | None = money_in(data.get("amount"), currency) if currency else None
     held = any(step.get("source") for step in objects_in(object_in(data, "meta"), "history") or [])

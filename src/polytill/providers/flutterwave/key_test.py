@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable
 
 from polytill.domain.states import Environment
 from polytill.providers.contract import CredentialTest, KeyFinding
-from polytill.providers.http import Answer
-from polytill.providers.outcomes import JsonObject, NotSent, Unknown
-from polytill.providers.wire_json import object_in, text_of
+from polytill.providers.facts import keys_failed
+from polytill.providers.http import Answer, Answered
+from polytill.providers.outcomes import JsonObject
+from polytill.providers.wire_json import object_in, text_in
 
 NOT_APPROVED = (
     "without approval",  # "Merchant cannot perform transactions without approval."
@@ -25,7 +26,6 @@ NOT_APPROVED = (
     "compliance required",
 )
 
-Answered = Answer | NotSent | Unknown
 Call = Callable[[str, str, JsonObject | None], Awaitable[Answered]]
 
 
@@ -40,21 +40,19 @@ async def test_keys(call: Call, environment: Environment | None) -> CredentialTe
     key's."""
     answer = await call("GET", "/balances", None)
     if not isinstance(answer, Answer):
-        return CredentialTest(False, answer.detail or "Flutterwave could not be reached.", reached=False)
-    said = text_of(answer.data.get("message"))
+        return keys_failed(answer.detail or "Flutterwave could not be reached.", reached=False)
+    said = text_in(answer.data, "message")
     if is_not_approved(said):
         return _not_approved(said, environment)
     if answer.status != 200 or answer.data.get("status") != "success":
-        reached = answer.status < 500
-        finding = KeyFinding.keys_refused if reached else None
-        return CredentialTest(False, f"Flutterwave refuses the key: {said}", reached=reached, finding=finding)
+        return keys_failed(f"Flutterwave refuses the key: {said}", reached=answer.status < 500)
     probe = await call("POST", "/payments", {})
-    said = text_of(probe.data.get("message")) if isinstance(probe, Answer) else ""
+    said = text_in(probe.data, "message") if isinstance(probe, Answer) else ""
     if is_not_approved(said):
         return _not_approved(said, environment)
     data = answer.data.get("data")
     balances = data if isinstance(data, list) else [data]
-    found = ", ".join(text_of(item.get("currency")) for item in balances if isinstance(item, dict))
+    found = ", ".join(text_in(item, "currency") for item in balances if isinstance(item, dict))
     detail = f"Flutterwave accepts the key (balances in {found})." if found else "Flutterwave accepts the key."
     return CredentialTest(True, detail, environment)
 
@@ -68,7 +66,7 @@ def read_listing(answer: Answered, environment: Environment) -> CredentialTest:
     """v4: the result of a listing after a token was issued. The token host knows the clients of both environments, the
     API host only those of its own."""
     data = answer.data if isinstance(answer, Answer) else {}
-    said = text_of(object_in(data, "error").get("message")) or text_of(data.get("message"))
+    said = text_in(object_in(data, "error"), "message") or text_in(data, "message")
     if isinstance(answer, Answer) and is_not_approved(said):
         return _not_approved(said, environment)
     if isinstance(answer, Answer) and answer.status == 401:

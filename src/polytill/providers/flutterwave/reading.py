@@ -9,16 +9,14 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 from polytill.domain.currencies import exponent_of
-from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.providers.contract import Fact, PaymentFact, RefundFact, redact
 from polytill.providers.flutterwave.key_test import is_not_approved
-from polytill.providers.http import Answer, parse_json
+from polytill.providers.http import Answer, Answered, parse_json
 from polytill.providers.outcomes import (
     Declined,
     JsonObject,
@@ -36,13 +34,14 @@ from polytill.providers.outcomes import (
     unless_missing,
 )
 from polytill.providers.signing import hex_hmac
-from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
+from polytill.providers.wire_amounts import decimal_text, fee_from_wire, money_or_none
 from polytill.providers.wire_json import (
     id_in,
     noted_reference,
     object_in,
     reason_of_decline,
     string_in,
+    text_in,
     text_of,
     token_in,
 )
@@ -79,7 +78,7 @@ INPUT_MODES = {"pin": Wants.pin, "otp": Wants.otp, "avs_noauth": Wants.address}
 # ── Response readers ──
 
 
-def about(reference: str, answer: Answer | NotSent | Unknown, direct: bool = False) -> Outcome:
+def about(reference: str, answer: Answered, direct: bool = False) -> Outcome:
     """A transaction's outcome, only if the answer is about our reference. ``direct``: there is no link to it, whether
     or not Flutterwave returns our ``meta``."""
     if not isinstance(answer, Answer):
@@ -95,7 +94,7 @@ def about(reference: str, answer: Answer | NotSent | Unknown, direct: bool = Fal
 
 def read_transaction(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> Outcome:
     """A transaction from verify, a listing or a webhook. Only ``status`` counts, not a message."""
-    status, currency = text_of(data.get("status")), text_of(data.get("currency"))
+    status, currency = text_in(data, "status"), text_in(data, "currency")
     number, kept, state = id_in(data), redact(data, REDACTED), words.get(status)
     amount = money_in(data.get("amount"), currency)
     if state == "pending":
@@ -122,7 +121,7 @@ def saved_method(data: JsonObject) -> SavedMethod | None:
     token = token_in(card, "token")
     if token is None:
         return None
-    month, _, year = text_of(card.get("expiry")).partition("/")
+    month, _, year = text_in(card, "expiry").partition("/")
     return SavedMethod(
         Secret(token),
         "card",
@@ -137,7 +136,7 @@ def _fingerprint(card: JsonObject) -> str | None:
     """A hash of the card's properties: Flutterwave has no fingerprint, and issues another token for a card each time.
     Two cards with the same first six and last four digits, expiry and country count as one, which only matters for one
     customer."""
-    told = [text_of(card.get(name)).strip() for name in ("first_6digits", "last_4digits", "expiry", "country")]
+    told = [text_in(card, name).strip() for name in ("first_6digits", "last_4digits", "expiry", "country")]
     if not all(told[:3]):
         return None
     return hashlib.sha256("|".join(told).casefold().encode()).hexdigest()[:32]
@@ -154,13 +153,13 @@ def read_charge(answer: Answer) -> Outcome:
     data = object_in(answer.data, "data")
     step = _step_in(answer.data, data)
     kept, number = redact(answer.data, REDACTED), id_in(data)
-    amount = money_in(data.get("amount"), text_of(data.get("currency")))
-    mode, text = text_of(step.get("mode")), string_in(step, "note") or string_in(step, "transfer_note")
+    amount = money_in(data.get("amount"), text_in(data, "currency"))
+    mode, text = text_in(step, "mode"), string_in(step, "note") or string_in(step, "transfer_note")
     link = string_in(data, "link") or (string_in(step, "redirect") if mode == "redirect" else None)
     if link:
         return NeedsAction(NextAction(NextKind.redirect, link), amount, number, response=kept)
     if mode in INPUT_MODES:
-        named = {name: text_of(data.get(name)) for name in ("flw_ref", "payment_type") if data.get(name)}
+        named = {name: text_in(data, name) for name in ("flw_ref", "payment_type") if data.get(name)}
         action = NextAction(NextKind.input, wants=INPUT_MODES[mode], continuation=named)
         return NeedsAction(action, amount, number, response=kept)
     if text:
@@ -178,12 +177,14 @@ def _step_in(envelope: JsonObject, data: JsonObject) -> JsonObject:
         if step:
             return step
     # ACH and bank debits have only the address of the bank's page. M-Pesa writes "N/A" there.
-    link, state = string_in(data, "auth_url") or "", V3_WORDS.get(text_of(data.get("status")))
+    link, state = string_in(data, "auth_url") or "", V3_WORDS.get(text_in(data, "status"))
     return {"mode": "redirect", "redirect": link} if state == "pending" and link.startswith("https://") else {}
 
 
-def read_refund(answer: Answer, currency: str, number: str | None = None) -> Outcome:
+def read_refund(answer: Answered, currency: str, number: str | None = None) -> Outcome:
     """The outcome in an answer of POST /transactions/{id}/refund or GET /refunds/{id}. These name no currency."""
+    if not isinstance(answer, Answer):
+        return answer
     data = object_in(answer.data, "data")
     if answer.status >= 300 or answer.data.get("status") != "success" or not data:
         return read_error(answer)
@@ -198,9 +199,9 @@ def read_refund_object(data: JsonObject, currency: str) -> Outcome:
     refund_id, kept, state = id_in(data), redact(data, REDACTED), _refund_state(data)
     if state == "failed":
         text = "Flutterwave could not pay the refund out."
-        return Declined(Reason.declined, True, text_of(data.get("status")), text, refund_id, kept)
+        return Declined(Reason.declined, True, text_in(data, "status"), text, refund_id, kept)
     if state is None or amount is None:
-        return Unknown(Reason.unreadable, text_of(data.get("status")), "The refund could not be read.")
+        return Unknown(Reason.unreadable, text_in(data, "status"), "The refund could not be read.")
     return Succeeded(amount, refund_id, response=kept) if state == "succeeded" else Pending(amount, refund_id, kept)
 
 
@@ -212,9 +213,9 @@ def _refund_state(data: JsonObject) -> str | None:
             meta = parse_json(meta.encode())
         except ValueError:
             meta = None
-    if isinstance(meta, dict) and text_of(meta.get("disburse_status")).lower() == "failed":
+    if isinstance(meta, dict) and text_in(meta, "disburse_status").lower() == "failed":
         return "failed"
-    return REFUND_WORDS.get(text_of(data.get("status")).lower().partition("-")[0])
+    return REFUND_WORDS.get(text_in(data, "status").lower().partition("-")[0])
 
 
 # ── Webhooks ──
@@ -234,7 +235,7 @@ def read_v3(event: JsonObject, data: JsonObject) -> tuple[str, str, tuple[Fact, 
         return kind, f"{kind}:{id_in(data)}", (), "ignore"
     if kind.startswith("charge."):
         return _read_v3_charge(kind, data)
-    status = text_of(data.get("status"))
+    status = text_in(data, "status")
     if kind.startswith("refund"):
         fact = refund_fact(data)
         if fact is None:
@@ -265,12 +266,12 @@ def _read_v3_charge(kind: str, data: JsonObject) -> tuple[str, str, tuple[Fact, 
 def read_v4(kind: str, data: JsonObject) -> tuple[Fact, ...]:
     """The facts of a signed v4 webhook."""
     if kind.startswith("charge."):
-        fact = payment_fact(data, V4_WORDS)
-        return (fact,) if fact.reference or fact.provider_transaction_id else ()
+        fact = listed_payment(data, V4_WORDS)
+        return (fact,) if fact else ()
     state, charge = _refund_state(data) or "unknown", string_in(data, "charge_id")
     if not kind.startswith("refund.") or charge is None:
         return ()
-    amount = money_in(refunded_in(data), text_of(data.get("currency")))
+    amount = money_in(refunded_in(data), text_in(data, "currency"))
     kept = redact(data, REDACTED)
     return (RefundFact(state, None, id_in(data), None, charge, amount, response=kept),)
 
@@ -281,12 +282,18 @@ def payment_fact(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> Payme
     return PaymentFact(read_transaction(data, words), reference, id_in(data), object_in(data, "meta") or None)
 
 
+def listed_payment(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> PaymentFact | None:
+    """The fact in a transaction object; None if it has neither a reference nor a number."""
+    fact = payment_fact(data, words)
+    return fact if fact.reference or fact.provider_transaction_id else None
+
+
 # ── Error mapping ──
 
 
 def read_error(answer: Answer) -> NotSent | Unknown:
     """The outcome of an error envelope, by what can have happened at Flutterwave."""
-    message = text_of(answer.data.get("message"))
+    message = text_in(answer.data, "message")
     lower = message.lower()
     code = text_of(answer.data.get("error_id") or answer.data.get("code")) or None
     if answer.status >= 500:
@@ -311,7 +318,7 @@ def read_error(answer: Answer) -> NotSent | Unknown:
 
 def _read_missing(answer: Answer) -> Outcome:
     """The error of a lookup of a payment. "Not found" counts only in Flutterwave's own words."""
-    outcome, text = read_error(answer), text_of(answer.data.get("message")).lower()
+    outcome, text = read_error(answer), text_in(answer.data, "message").lower()
     in_its_words = text.startswith("transaction not found") or (
         text.startswith("no transaction") and says_none(outcome)
     )
@@ -329,21 +336,12 @@ def says_none(outcome: Outcome | list[JsonObject]) -> bool:
 
 def major_text(money: Money) -> str:
     """An amount as Flutterwave writes it: exact major units."""
-    places = min(exponent_of(money.currency), 2)
-    return format(Decimal(to_wire(money, places)).scaleb(-places), "f")
-
-
-def too_fine(money: Money) -> NotSent:
-    """The rejection of an amount that is too fine for the wire."""
-    return NotSent(Reason.validation, detail=f"Flutterwave takes no amount as fine as {money}.")
+    return decimal_text(money, min(exponent_of(money.currency), 2))
 
 
 def money_in(value: Any, currency: str, owed: bool = False) -> Money | None:
     """The money for a number of major units; None if it is not an amount."""
-    try:
-        return from_wire(value, currency, MAJOR, owed)
-    except InvalidAmount:
-        return None
+    return money_or_none(value, currency, MAJOR, owed)
 
 
 def refunded_in(data: JsonObject) -> Any:

@@ -30,7 +30,6 @@ from polytill.providers.contract import (
     Handler,
     KeyField,
     LookupParams,
-    Page,
     PaymentFact,
     ProviderConfig,
     RefundFact,
@@ -42,6 +41,7 @@ from polytill.providers.contract import (
     read_page,
     redact,
 )
+from polytill.providers.facts import Listing
 from polytill.providers.flutterwave.chargebacks import page_of
 from polytill.providers.flutterwave.key_test import test_keys
 from polytill.providers.flutterwave.reading import (
@@ -49,17 +49,16 @@ from polytill.providers.flutterwave.reading import (
     about,
     digits,
     items_of,
+    listed_payment,
     major_text,
     money_in,
     not_found,
-    payment_fact,
     read_charge,
     read_refund,
     read_transaction,
     read_v3,
     read_v4,
     refund_fact,
-    too_fine,
     v4_signature,
 )
 from polytill.providers.flutterwave.v3_charge import (
@@ -75,7 +74,8 @@ from polytill.providers.flutterwave.v3_charge import (
     vouchers,
 )
 from polytill.providers.flutterwave.v3_refunds import days, refunds_of, the_refund
-from polytill.providers.http import Answer, parse_json, to_json
+from polytill.providers.http import Answer, Answered, parse_json, read_answer
+from polytill.providers.identifiers import IdentifierPaths
 from polytill.providers.merchant_reference import shown
 from polytill.providers.outcomes import (
     Declined,
@@ -86,10 +86,12 @@ from polytill.providers.outcomes import (
     Reason,
     Succeeded,
     Unknown,
+    as_unknown,
     unless_missing,
 )
 from polytill.providers.signing import header, same
-from polytill.providers.wire_json import id_in, object_in, refund_note, text_of
+from polytill.providers.wire_amounts import too_fine
+from polytill.providers.wire_json import id_in, object_in, refund_note, text_in
 
 # ── Facts ──
 
@@ -188,7 +190,7 @@ class FlutterwaveProvider(Handler):
     direct_charges = DETAILS
     further_currencies = MORE
     settle_horizon_s = 180.0  # their gateway gives up after 28 s
-    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
+    identifiers: ClassVar[IdentifierPaths] = {
         IdentifierKind.reference: ("flw_ref", "data.flw_ref", "flwRef"),
         IdentifierKind.card_last4: ("card.last_4digits", "data.card.last_4digits"),
     }
@@ -209,12 +211,11 @@ class FlutterwaveProvider(Handler):
                 return asked if isinstance(asked, NotSent) else await self._charge(*asked)
             body = self._payment_body(params)
         except InvalidAmount:
-            return too_fine(params.amount)
+            return too_fine(self.name, params.amount)
         if body.get("payment_options") == "":
             detail = f"Flutterwave has no {params.method} in {params.amount.currency}."
             return NotSent(Reason.validation, detail=detail)
-        answer = await self._call("POST", "/payments", body)
-        return read_charge(answer) if isinstance(answer, Answer) else answer
+        return read_answer(await self._call("POST", "/payments", body), read_charge)
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
         """GET /transactions/{id}/verify, or verify_by_reference. ``not_found``: nobody has paid the link yet."""
@@ -229,7 +230,7 @@ class FlutterwaveProvider(Handler):
         try:
             body = saved_body(params)
         except InvalidAmount:
-            return too_fine(params.amount)
+            return too_fine(self.name, params.amount)
         return await self._charge("/tokenized-charges", body)
 
     async def continue_payment(self, params: ContinuePaymentParams) -> Outcome:
@@ -240,17 +241,16 @@ class FlutterwaveProvider(Handler):
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """POST /transactions/{id}/refund. ``comments`` contains our reference, so that a lookup finds the refund."""
-        currency, number = params.amount.currency, digits(params.provider_transaction_id)
         try:
             amount = major_text(params.amount)
         except InvalidAmount:
-            return too_fine(params.amount)
-        found = number or await self._number_of(params.payment_reference)
+            return too_fine(self.name, params.amount)
+        found = digits(params.provider_transaction_id) or await self._number_of(params.payment_reference)
         if not isinstance(found, str):
             return found
         note = refund_note(params.reference, params.reason)
         answer = await self._call("POST", f"/transactions/{found}/refund", {"amount": amount, "comments": note})
-        return read_refund(answer, currency, found) if isinstance(answer, Answer) else answer
+        return read_refund(answer, params.amount.currency, found)
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
         """GET /refunds/{id}, else the refund with our note, else the only one of that amount."""
@@ -258,55 +258,38 @@ class FlutterwaveProvider(Handler):
         refund_id = digits(params.provider_refund_id)
         if refund_id:
             answer = await self._call("GET", f"/refunds/{refund_id}")
-            outcome = read_refund(answer, currency, number) if isinstance(answer, Answer) else answer
+            outcome = read_refund(answer, currency, number)
             if not not_found(outcome):
                 return outcome
         found = number or await self._number_of(params.payment_reference)
         if not isinstance(found, str):
             # A payment that is not found or not paid does not prove that nothing was refunded.
-            certain = found.reason in (Reason.not_found, Reason.invalid_state)
-            return Unknown(found.reason, found.code, found.detail) if certain else found
+            return as_unknown(found) if found.reason in (Reason.not_found, Reason.invalid_state) else found
         now_s = int(self.world.time_s())
         items = await refunds_of(lambda path: self._call("GET", path), found, params, now_s)
         return the_refund(items, params) if isinstance(items, list) else items
 
-    async def list_transactions(
-        self, since_s: int, until_s: int, cursor: str | None = None
-    ) -> Page[PaymentFact] | NotSent | Unknown:
+    async def list_transactions(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[PaymentFact]:
         """GET /transactions for whole days (UTC). The cursor is the page number; an empty page is the end."""
-        page = digits(cursor) or "1"
-        query = {**days(since_s, until_s), "page": page}
-        items = await self._list("/transactions", query)
-        if not isinstance(items, list):
-            return items
-        facts = (payment_fact(item) for item in items)
-        named = (fact if fact.reference or fact.provider_transaction_id else None for fact in facts)
-        return read_page(named, str(int(page) + 1) if items else None)
+        items, following = await self._page("/transactions", since_s, until_s, cursor)
+        return read_page(map(listed_payment, items), following) if isinstance(items, list) else items
 
-    async def list_refunds(
-        self, since_s: int, until_s: int, cursor: str | None = None
-    ) -> Page[RefundFact] | NotSent | Unknown:
+    async def list_refunds(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[RefundFact]:
         """GET /refunds for whole days (UTC), paged like transactions."""
-        page = digits(cursor) or "1"
-        items = await self._list("/refunds", {**days(since_s, until_s), "page": page})
-        if not isinstance(items, list):
-            return items
-        return read_page((refund_fact(item) for item in items), str(int(page) + 1) if items else None)
+        items, following = await self._page("/refunds", since_s, until_s, cursor)
+        return read_page(map(refund_fact, items), following) if isinstance(items, list) else items
 
-    async def list_disputes(
-        self, since_s: int, until_s: int, cursor: str | None = None
-    ) -> Page[DisputeFact] | NotSent | Unknown:
+    async def list_disputes(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[DisputeFact]:
         """GET /chargebacks for whole days (UTC), paged like transactions."""
-        page = digits(cursor) or "1"
-        items = await self._list("/chargebacks", {**days(since_s, until_s), "page": page})
-        return page_of(items, str(int(page) + 1) if items else None) if isinstance(items, list) else items
+        items, following = await self._page("/chargebacks", since_s, until_s, cursor)
+        return page_of(items, following) if isinstance(items, list) else items
 
     async def get_balance(self) -> Balance | NotSent | Unknown:
         """GET /balances."""
         items = await self._list("/balances", {})
         if not isinstance(items, list):
             return items
-        held = [money_in(item.get("available_balance"), text_of(item.get("currency")), owed=True) for item in items]
+        held = [money_in(item.get("available_balance"), text_in(item, "currency"), owed=True) for item in items]
         return Balance(tuple(money for money in held if money is not None))
 
     async def test_credentials(self) -> CredentialTest:
@@ -365,12 +348,9 @@ class FlutterwaveProvider(Handler):
 
     # ── Request builders ──
 
-    async def _call(self, method: str, path: str, body: JsonObject | None = None) -> Answer | NotSent | Unknown:
+    async def _call(self, method: str, path: str, body: JsonObject | None = None) -> Answered:
         assert self.config.secret_key is not None
-        headers = {"Authorization": f"Bearer {self.config.secret_key.reveal()}", "Accept": "application/json"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        return await self.http.send(method, self._base + path, headers, to_json(body) if body is not None else None)
+        return await self.http.send_json(method, self._base + path, self.config.secret_key, body)
 
     def _payment_body(self, params: CreatePaymentParams) -> JsonObject:
         customer = {
@@ -406,7 +386,7 @@ class FlutterwaveProvider(Handler):
             return outcome
         truth = await self._verify(reference, None, direct=True)
         if isinstance(truth, NotSent):
-            return outcome if not_found(truth) else Unknown(outcome.reason, outcome.code, outcome.detail)
+            return outcome if not_found(truth) else as_unknown(outcome)
         return truth
 
     async def _verify(self, reference: str, transaction_id: str | None, direct: bool = False) -> Outcome:
@@ -437,8 +417,15 @@ class FlutterwaveProvider(Handler):
         return NotSent(Reason.invalid_state, detail="Only a payment that succeeded can be refunded.")
 
     async def _list(self, path: str, query: Mapping[str, Any]) -> list[JsonObject] | NotSent | Unknown:
-        answer = await self._call("GET", f"{path}?{urlencode(query)}")
-        return answer if not isinstance(answer, Answer) else items_of(answer)
+        return read_answer(await self._call("GET", f"{path}?{urlencode(query)}"), items_of)
+
+    async def _page(
+        self, path: str, since_s: int, until_s: int, cursor: str | None
+    ) -> tuple[list[JsonObject] | NotSent | Unknown, str | None]:
+        """The entries of a page, and the number of the next."""
+        page = digits(cursor) or "1"
+        items = await self._list(path, {**days(since_s, until_s), "page": page})
+        return items, str(int(page) + 1) if items else None
 
 
 def _without_number(fact: Fact) -> Fact:

@@ -22,7 +22,7 @@ from polytill.providers.flutterwave.reading import DIRECT, major_text, read_char
 from polytill.providers.http import Answer
 from polytill.providers.merchant_reference import noted, shown
 from polytill.providers.outcomes import Declined, JsonObject, NotSent, Outcome, Reason, Unknown, Wants
-from polytill.providers.wire_json import object_in, string_in, text_of
+from polytill.providers.wire_json import object_in, string_in, text_in
 
 # ── Facts ──
 
@@ -141,7 +141,7 @@ def password_body(params: ContinuePaymentParams) -> JsonObject | NotSent:
 def read_validated(answer: Answer, reference: str) -> Outcome:
     """The outcome of a one-time password. A wrong one ends the charge, a slow bank does not: both are then looked up."""
     if 300 <= answer.status < 500 and answer.status not in (401, 403):
-        code = text_of(answer.data.get("code")) or str(answer.status)
+        code = text_in(answer.data, "code") or str(answer.status)
         return Unknown(Reason.provider_unavailable, code, "Flutterwave did not take the one-time password.")
     return read_direct(answer, reference)
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from typing import ClassVar
 from urllib.parse import quote, urlencode
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.identifiers import IdentifierKind
-from polytill.domain.secret import Secret
 from polytill.providers.contract import (
     CatalogEntry,
     ConfirmPaymentParams,
@@ -27,22 +27,32 @@ from polytill.providers.contract import (
     Handler,
     Idempotency,
     KeyField,
-    KeyFinding,
     LookupParams,
-    Page,
     RefundLookupParams,
     RefundParams,
     WebhookResult,
 )
+from polytill.providers.facts import Listing, keys_failed
 from polytill.providers.flutterwave import v4_reading as reading
 from polytill.providers.flutterwave.chargebacks import page_of
 from polytill.providers.flutterwave.key_test import read_listing
-from polytill.providers.flutterwave.reading import major_text, too_fine, v4_signature
+from polytill.providers.flutterwave.reading import major_text, not_found, v4_signature
 from polytill.providers.flutterwave.v3_charge import noted_metadata
-from polytill.providers.http import Answer, origin_of, to_json
+from polytill.providers.http import Answered, origin_of, read_answer
+from polytill.providers.identifiers import IdentifierPaths
 from polytill.providers.oauth import TokenRequest, fetch_token, send_with_token
-from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown, unproven
+from polytill.providers.outcomes import (
+    REFUSED_AGAIN,
+    JsonObject,
+    NotSent,
+    Outcome,
+    Reason,
+    Unknown,
+    as_unknown,
+    unproven,
+)
 from polytill.providers.signing import header, same
+from polytill.providers.wire_amounts import too_fine
 from polytill.providers.wire_json import moment_text, object_in, string_in
 
 # ── Facts ──
@@ -85,7 +95,6 @@ class FlutterwaveV4Provider(Handler):
             "Secret hash", WORD, WORD, help="Flutterwave dashboard → Settings → Webhooks → Secret hash"
         ),
     }
-    config_schema: ClassVar[JsonObject] = {"type": "object", "properties": {}, "additionalProperties": False}
     catalog = CatalogEntry(
         description="Bank transfer, USSD, mobile money and OPay in Africa, without a hosted page",
         website_url="https://flutterwave.com",
@@ -109,7 +118,7 @@ class FlutterwaveV4Provider(Handler):
         **{("NGN", method): () for method in ("bank_transfer", "ussd", "opay")},
         **{(code, "mobile_money"): () for code in COUNTRIES},
     }
-    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
+    identifiers: ClassVar[IdentifierPaths] = {
         IdentifierKind.charge: ("id:chg_",),
         IdentifierKind.order: ("order_id",),
         IdentifierKind.reference: ("flw_ref", "processor_response.reference"),
@@ -124,7 +133,7 @@ class FlutterwaveV4Provider(Handler):
         try:
             body = self._charge_body(params)
         except InvalidAmount:
-            return too_fine(params.amount)
+            return too_fine("Flutterwave", params.amount)
         if isinstance(body, NotSent):
             return body
         answer = await self._call("POST", "/orchestration/direct-charges", body, params.reference)
@@ -148,7 +157,7 @@ class FlutterwaveV4Provider(Handler):
         try:
             amount = Decimal(major_text(params.amount))
         except InvalidAmount:
-            return too_fine(params.amount)
+            return too_fine("Flutterwave", params.amount)
         body = {
             "charge_id": params.provider_transaction_id,
             "amount": amount,
@@ -156,19 +165,17 @@ class FlutterwaveV4Provider(Handler):
             "meta": {reading.REFUND_META: params.reference},
         }
         answer = await self._call("POST", "/refunds", body, params.reference)
-        return reading.read_refund(answer, params.amount.currency) if isinstance(answer, Answer) else answer
+        return reading.read_refund(answer, params.amount.currency)
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
         """GET /refunds/{id} if the id is known, else our reference among the charge's refunds."""
         currency = params.amount.currency
         if params.provider_refund_id:
             answer = await self._call("GET", f"/refunds/{quote(params.provider_refund_id, safe='')}")
-            return reading.read_refund(answer, currency) if isinstance(answer, Answer) else answer
+            return reading.read_refund(answer, currency)
         items = await self._refunds_of(params.provider_transaction_id)
-        if isinstance(items, NotSent):  # a failed lookup proves nothing about the refund
-            return Unknown(items.reason, items.code, items.detail)
-        if isinstance(items, Unknown):
-            return items
+        if not isinstance(items, list):
+            return as_unknown(items)  # a failed lookup proves nothing about the refund
         for item in items:
             if object_in(item, "meta").get(reading.REFUND_META) == params.reference:
                 return reading.refund_outcome(item, currency)
@@ -176,26 +183,19 @@ class FlutterwaveV4Provider(Handler):
             return Unknown(Reason.conflict, "unmarked", "A refund without our mark could be this one.")
         return NotSent(Reason.not_found, detail="The charge has no such refund.")
 
-    async def list_disputes(
-        self, since_s: int, until_s: int, cursor: str | None = None
-    ) -> Page[DisputeFact] | NotSent | Unknown:
+    async def list_disputes(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[DisputeFact]:
         """GET /chargebacks. The cursor is the page number; an empty page is the end."""
         page = cursor if cursor and cursor.isdecimal() else "1"
         query = {"from": moment_text(since_s), "to": moment_text(until_s), "page": page, "size": 50}
-        answer = await self._call("GET", f"/chargebacks?{urlencode(query)}")
-        items = reading.items_of(answer) if isinstance(answer, Answer) else answer
+        items = read_answer(await self._call("GET", f"/chargebacks?{urlencode(query)}"), reading.items_of)
         return page_of(items, str(int(page) + 1) if items else None) if isinstance(items, list) else items
 
     async def test_credentials(self) -> CredentialTest:
         """Fetch an access token, then a list: see ``key_test.py``. The token host serves both environments."""
         token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
-            reached = token.reason is Reason.config
-            finding = KeyFinding.keys_refused if reached else None
-            detail = token.detail or "Flutterwave could not be reached."
-            return CredentialTest(False, detail, reached=reached, finding=finding)
-        headers = {"Authorization": f"Bearer {token.secret.reveal()}", "Accept": "application/json"}
-        answer = await self.http.send("GET", f"{self._base}/refunds?page=1&size=10", headers, None)
+            return keys_failed(token.detail or "Flutterwave could not be reached.", token.reason is Reason.config)
+        answer = await self.http.send_json("GET", f"{self._base}/refunds?page=1&size=10", token.secret)
         return read_listing(answer, self.config.environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
@@ -235,20 +235,9 @@ class FlutterwaveV4Provider(Handler):
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
         return TokenRequest(self.name, "POST", url, headers, urlencode(form).encode())
 
-    async def _call(
-        self, method: str, path: str, body: JsonObject | None = None, key: str | None = None
-    ) -> Answer | NotSent | Unknown:
-        headers = {"Accept": "application/json"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        if key is not None:
-            headers |= {"X-Idempotency-Key": key, "X-Trace-Id": key}
-        content = to_json(body) if body is not None else None
-
-        async def send(token: Secret) -> Answer | NotSent | Unknown:
-            signed_in = {"Authorization": f"Bearer {token.reveal()}", **headers}
-            return await self.http.send(method, self._base + path, signed_in, content)
-
+    async def _call(self, method: str, path: str, body: JsonObject | None = None, key: str | None = None) -> Answered:
+        headers = {"X-Idempotency-Key": key, "X-Trace-Id": key} if key is not None else {}
+        send = partial(self.http.send_json, method, self._base + path, body=body, headers=headers)
         return await send_with_token(self.http, self._token_request(), self.world.time_s(), send)
 
     @property
@@ -291,15 +280,16 @@ class FlutterwaveV4Provider(Handler):
             return Unknown(Reason.not_found, "no_charge_id", "Only a webhook can show the result of the charge.")
         outcome = reading.about(reference, await self._call("GET", f"/charges/{quote(charge_id, safe='')}"))
         # A charge with an id exists, so "not found" proves nothing.
-        lost = isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
-        return Unknown(Reason.not_found, "404", "Flutterwave does not find its own charge.") if lost else outcome
+        if not_found(outcome):
+            return Unknown(Reason.not_found, "404", "Flutterwave does not find its own charge.")
+        return outcome
 
     async def _refunds_of(self, charge_id: str | None) -> list[JsonObject] | NotSent | Unknown:
         """All refunds of a charge. Every page is read, because "not found" must mean that there is none."""
         found: list[JsonObject] = []
         for page in range(1, MAX_REFUND_PAGES + 1):
             answer = await self._call("GET", f"/refunds?{urlencode({'page': page, 'size': 50})}")
-            items = reading.items_of(answer) if isinstance(answer, Answer) else answer
+            items = read_answer(answer, reading.items_of)
             if not isinstance(items, list):
                 return items
             fresh = [item for item in items if item not in found]

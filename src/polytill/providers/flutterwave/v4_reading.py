@@ -8,7 +8,7 @@ from polytill.providers.contract import Fact, PaymentFact, RefundFact, RefundLoo
 from polytill.providers.flutterwave import reading as shared
 from polytill.providers.flutterwave.chargebacks import read_chargeback
 from polytill.providers.flutterwave.reading import V4_WORDS, money_in, read_refund_object, refunded_in
-from polytill.providers.http import Answer, parse_json
+from polytill.providers.http import Answer, Answered, parse_json
 from polytill.providers.outcomes import (
     Declined,
     JsonObject,
@@ -21,7 +21,7 @@ from polytill.providers.outcomes import (
     Reason,
     Unknown,
 )
-from polytill.providers.wire_json import id_in, object_in, objects_in, string_in, text_of
+from polytill.providers.wire_json import id_in, object_in, objects_in, string_in, text_in
 
 # ── Facts ──
 
@@ -33,7 +33,7 @@ CONFLICT = "10409"  # the reference already exists, whatever the status
 # ── Response readers ──
 
 
-def about(reference: str, answer: Answer | NotSent | Unknown) -> Outcome:
+def about(reference: str, answer: Answered) -> Outcome:
     """A charge's outcome, only if the answer is about our reference."""
     if not isinstance(answer, Answer):
         return answer
@@ -51,7 +51,7 @@ def read_charge(data: JsonObject) -> Outcome:
     if not isinstance(outcome, Pending):
         return replace(outcome, response=redact(data, REDACTED)) if hasattr(outcome, "response") else outcome
     step, kept = object_in(data, "next_action"), redact(data, REDACTED)
-    kind = text_of(step.get("type"))
+    kind = text_in(step, "type")
     inner = object_in(step, kind)
     if kind == "redirect_url" and string_in(inner, "url"):
         action = NextAction(NextKind.redirect, string_in(inner, "url"))
@@ -68,8 +68,10 @@ def _closed(outcome: Outcome) -> Outcome:
     return replace(outcome, final=True) if isinstance(outcome, Declined) else outcome
 
 
-def read_refund(answer: Answer, currency: str) -> Outcome:
+def read_refund(answer: Answered, currency: str) -> Outcome:
     """The outcome in an answer of POST /refunds or GET /refunds/{id}."""
+    if not isinstance(answer, Answer):
+        return answer
     data = object_in(answer.data, "data")
     if answer.status not in (200, 201) or answer.data.get("status") != "success" or not data:
         return read_error(answer)
@@ -136,7 +138,7 @@ def _marked(fact: Fact, data: JsonObject) -> Fact:
 def read_error(answer: Answer) -> NotSent | Unknown:
     """The outcome of an error envelope, by what can have happened at Flutterwave."""
     error = object_in(answer.data, "error")
-    code, text = text_of(error.get("code")) or str(answer.status), text_of(error.get("message"))
+    code, text = text_in(error, "code") or str(answer.status), text_in(error, "message")
     if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code, text)
     if answer.status == 409 or code == CONFLICT:

@@ -13,6 +13,7 @@ import base64
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -34,9 +35,11 @@ from polytill.providers.contract import (
     WebhookProof,
     WebhookResult,
 )
-from polytill.providers.http import Answer, to_json
+from polytill.providers.facts import keys_failed
+from polytill.providers.http import Answered
+from polytill.providers.identifiers import IdentifierPaths
 from polytill.providers.merchant_reference import plain_code
-from polytill.providers.mpesa import reading as reading
+from polytill.providers.mpesa import reading
 from polytill.providers.oauth import TokenRequest, basic, fetch_token, send_with_token
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown
 from polytill.providers.wire_amounts import to_wire
@@ -110,7 +113,7 @@ class MpesaProvider(Handler):
     answers_name_amount = False
     further_currencies = frozenset()  # Kenyan shillings only
     settle_horizon_s = 120.0
-    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
+    identifiers: ClassVar[IdentifierPaths] = {
         IdentifierKind.reference: ("MerchantRequestID",),
         # The receipt number in the customer's SMS. Only the callback contains it.
         IdentifierKind.receipt: ("CallbackMetadata.Item[Name=MpesaReceiptNumber].Value",),
@@ -130,8 +133,7 @@ class MpesaProvider(Handler):
             body = self._push_body(params, phone.digits, self.config.webhook_url)
         except InvalidAmount:
             return NotSent(Reason.validation, detail=f"M-Pesa takes whole shillings, not {params.amount}.")
-        answer = await self._call("/mpesa/stkpush/v1/processrequest", body)
-        return reading.read_push(answer, params.amount) if isinstance(answer, Answer) else answer
+        return reading.read_push(await self._call("/mpesa/stkpush/v1/processrequest", body), params.amount)
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
         """POST stkpushquery. The answer has no amount: the prompt fixed it."""
@@ -147,27 +149,19 @@ class MpesaProvider(Handler):
         a prompt that does not exist, to check the short code and passkey. This prompts nobody and moves no money."""
         token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
-            reached = token.reason is Reason.config
-            finding = KeyFinding.keys_refused if reached else None
-            return CredentialTest(
-                False, token.detail or "M-Pesa could not be reached.", reached=reached, finding=finding
-            )
-        body = {**self._signed_in(), "CheckoutRequestID": NO_PROMPT}
-        accepted, text = reading.read_probe(await self._call("/mpesa/stkpushquery/v1/query", body))
+            return keys_failed(token.detail or "M-Pesa could not be reached.", token.reason is Reason.config)
+        accepted, text = reading.read_probe(await self._ask_about(NO_PROMPT))
         if accepted is False:
             detail = f"M-Pesa accepts the consumer key and secret, but rejects the short code or passkey: {text}"
             return CredentialTest(False, detail, self.config.environment, finding=KeyFinding.short_code_refused)
-        said = {
-            True: "M-Pesa accepts the keys, and did not reject the short code and passkey in a status query.",
-            None: "M-Pesa accepts the keys. The short code and passkey could not be checked.",
-        }[accepted]
-        detail, finding = f"{said} {self._not_tested()}", KeyFinding.payment_proves_it
-        return CredentialTest(True, detail, self.config.environment, finding=finding)
-
-    def _not_tested(self) -> str:
-        buys = self.config.config.get("transactionType", PAY_BILL) == BUY_GOODS
-        what = "the till number and the passkey" if buys else "the passkey"
-        return f"Only a payment proves {what}: make a small one before going live."
+        said = (
+            "M-Pesa accepts the keys, and did not reject the short code and passkey in a status query."
+            if accepted
+            else "M-Pesa accepts the keys. The short code and passkey could not be checked."
+        )
+        what = "the till number and the passkey" if self._transaction_type == BUY_GOODS else "the passkey"
+        detail = f"{said} Only a payment proves {what}: make a small one before going live."
+        return CredentialTest(True, detail, self.config.environment, finding=KeyFinding.payment_proves_it)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """True: nothing is signed. Anyone who knows the address can send a callback, so its content is not trusted."""
@@ -192,19 +186,17 @@ class MpesaProvider(Handler):
         url = f"{self._base}/oauth/v1/generate?grant_type=client_credentials"
         return TokenRequest(self.name, "GET", url, basic(self.config.public_key, self.config.secret_key))
 
-    async def _call(self, path: str, body: JsonObject) -> Answer | NotSent | Unknown:
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
-
-        async def send(token: Secret) -> Answer | NotSent | Unknown:
-            signed_in = {"Authorization": f"Bearer {token.reveal()}", **headers}
-            return await self.http.send("POST", self._base + path, signed_in, to_json(body))
-
-        now_s = self.world.time_s()
+    async def _call(self, path: str, body: JsonObject) -> Answered:
+        send, now_s = partial(self.http.send_json, "POST", self._base + path, body=body), self.world.time_s()
         return await send_with_token(self.http, self._token_request(), now_s, send, reading.refuses_token)
 
     @property
     def _base(self) -> str:
         return self.config.base_url.rstrip("/")
+
+    @property
+    def _transaction_type(self) -> str:
+        return str(self.config.config.get("transactionType", PAY_BILL))
 
     def _signed_in(self) -> JsonObject:
         """The short code, password and timestamp of every request."""
@@ -216,8 +208,7 @@ class MpesaProvider(Handler):
         return {"BusinessShortCode": code, "Password": password, "Timestamp": stamp}
 
     def _push_body(self, params: CreatePaymentParams, phone: str, webhook_url: str) -> JsonObject:
-        told = self.config.config
-        kind = told.get("transactionType", PAY_BILL)
+        told, kind = self.config.config, self._transaction_type
         paid = told.get("tillNumber") if kind == BUY_GOODS else None
         text = re.sub(r"[^0-9A-Za-z ]", "", params.description or params.merchant_name or "")
         told_as = plain_code(params.merchant_reference, MAX_ACCOUNT_REFERENCE)
@@ -236,6 +227,7 @@ class MpesaProvider(Handler):
     async def _query(self, checkout_id: str | None, amount: Money) -> Outcome:
         if not checkout_id:
             return Unknown(Reason.not_found, "no_checkout_id", "Only the callback can show the result of the prompt.")
-        body = {**self._signed_in(), "CheckoutRequestID": checkout_id}
-        answer = await self._call("/mpesa/stkpushquery/v1/query", body)
-        return reading.read_query(answer, checkout_id, amount) if isinstance(answer, Answer) else answer
+        return reading.read_query(await self._ask_about(checkout_id), checkout_id, amount)
+
+    async def _ask_about(self, checkout_id: str) -> Answered:
+        return await self._call("/mpesa/stkpushquery/v1/query", {**self._signed_in(), "CheckoutRequestID": checkout_id})

@@ -9,13 +9,22 @@ from __future__ import annotations
 import hashlib
 import re
 
-from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
 from polytill.providers.contract import ADDRESS_REFERENCE, PaymentFact, WebhookResult, redact
-from polytill.providers.http import Answer, parse_json, to_json
-from polytill.providers.outcomes import Declined, JsonObject, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
-from polytill.providers.wire_amounts import from_wire
-from polytill.providers.wire_json import id_in, object_in, objects_in, string_in, text_of
+from polytill.providers.http import Answer, Answered, parse_json, to_json
+from polytill.providers.outcomes import (
+    Declined,
+    JsonObject,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+    as_unknown,
+)
+from polytill.providers.wire_amounts import money_or_none
+from polytill.providers.wire_json import id_in, object_in, objects_in, string_in, text_in
 
 # ── Facts ──
 
@@ -50,7 +59,7 @@ TOO_MANY = "500.003.02"
 # ── Response readers ──
 
 
-def read_push(answer: Answer, amount: Money) -> Outcome:
+def read_push(answer: Answered, amount: Money) -> Outcome:
     """The outcome of processrequest. "0" means that a prompt was sent. With any other code and a CheckoutRequestID, one
     may have been sent: the query shows it.
 
@@ -60,10 +69,12 @@ def read_push(answer: Answer, amount: Money) -> Outcome:
     MerchantRequestID identifies "any submitted payment request". So an answer with that id, or with a text of success,
     proves nothing: the outcome is unknown, and its callback or a person decides.
     """
+    if not isinstance(answer, Answer):
+        return answer
     checkout_id, said = string_in(answer.data, "CheckoutRequestID"), id_in(answer.data, "ResponseCode")
     if answer.status == 200 and said is not None and checkout_id:
         return Pending(amount, checkout_id, redact(answer.data, REDACTED))
-    text = text_of(answer.data.get("ResponseDescription"))
+    text = text_in(answer.data, "ResponseDescription")
     if answer.status == 200 and said is not None and not _is_zero(said) and text:
         submitted = (
             string_in(answer.data, "MerchantRequestID") is not None
@@ -74,32 +85,30 @@ def read_push(answer: Answer, amount: Money) -> Outcome:
     return read_error(answer)
 
 
-def read_query(answer: Answer, checkout_id: str, amount: Money) -> Outcome:
+def read_query(answer: Answered, checkout_id: str, amount: Money) -> Outcome:
     """The outcome of a query about one prompt. ``amount`` is the prompt's, because no answer contains it."""
+    if not isinstance(answer, Answer):
+        return answer
     data = answer.data
-    if data.get("errorCode") == STILL_RUNNING and _is_running("", text_of(data.get("errorMessage"))):
+    if data.get("errorCode") == STILL_RUNNING and _is_running("", text_in(data, "errorMessage")):
         return Pending(amount, checkout_id, redact(data, REDACTED))
     result = id_in(data, "ResultCode")
     if answer.status != 200 or result is None:
         found = read_error(answer)
         # The query was rejected. That proves nothing about the prompt.
         heard = answer.status < 500 and found.reason in (Reason.config, Reason.rate_limited)
-        return found if heard else _unknown(found)
+        return found if heard else as_unknown(found)
     if (said := id_in(data, "ResponseCode")) not in (None, PAID):  # the query was not accepted
-        return Unknown(Reason.unreadable, said, text_of(data.get("ResponseDescription")))
+        return Unknown(Reason.unreadable, said, text_in(data, "ResponseDescription"))
     if string_in(data, "CheckoutRequestID") != checkout_id:
         return Unknown(Reason.unreadable, result, "M-Pesa answered about another prompt.")
     return _result(result, data, checkout_id, amount)
 
 
-def _unknown(found: NotSent | Unknown) -> Unknown:
-    return Unknown(found.reason, found.code, found.detail)
-
-
 def _result(code: str, data: JsonObject, checkout_id: str, amount: Money) -> Outcome:
     """The outcome for a result code. A new code ends the prompt like any other. Only a contradiction (another spelling
     of zero, a text that reports success) leaves the outcome unknown."""
-    text, kept = text_of(data.get("ResultDesc")), redact(data, REDACTED)
+    text, kept = text_in(data, "ResultDesc"), redact(data, REDACTED)
     if code == PAID:
         return Succeeded(amount, checkout_id, response=kept)
     if code in REASONS:
@@ -124,7 +133,7 @@ def _is_zero(code: str) -> bool:
     return not re.search(r"[1-9A-Za-z]", code)
 
 
-def read_probe(answer: Answer | NotSent | Unknown) -> tuple[bool | None, str]:
+def read_probe(answer: Answered) -> tuple[bool | None, str]:
     """What a query about a prompt that does not exist shows about the short code and passkey: rejected (False), not
     rejected (True) or unknown (None); and M-Pesa's message.
 
@@ -167,10 +176,7 @@ def read_callback(body: bytes) -> WebhookResult:
 def _paid_amount(call: JsonObject) -> Money | None:
     for item in objects_in(object_in(call, "CallbackMetadata"), "Item") or []:
         if item.get("Name") == "Amount":
-            try:
-                return from_wire(item.get("Value"), "KES", 0)
-            except InvalidAmount:
-                return None
+            return money_or_none(item.get("Value"), "KES", 0)
     return None
 
 
@@ -179,12 +185,12 @@ def _paid_amount(call: JsonObject) -> Money | None:
 
 def refuses_token(answer: Answer) -> bool:
     """Whether M-Pesa rejected the call because its token has expired."""
-    return answer.status == 401 or text_of(answer.data.get("errorCode")) in TOKEN_REFUSED
+    return answer.status == 401 or text_in(answer.data, "errorCode") in TOKEN_REFUSED
 
 
 def read_error(answer: Answer) -> NotSent | Unknown:
     """The outcome of an error envelope, by what can have happened at M-Pesa."""
-    code, text = text_of(answer.data.get("errorCode")), text_of(answer.data.get("errorMessage"))
+    code, text = text_in(answer.data, "errorCode"), text_in(answer.data, "errorMessage")
     if code in TOKEN_REFUSED or answer.status in (401, 403):
         return NotSent(Reason.config, code or str(answer.status), text)
     if code == TOO_MANY:

@@ -15,8 +15,8 @@ from polytill.domain.money import Money
 from polytill.domain.states import DisputeReason
 from polytill.providers.facts import DisputeFact
 from polytill.providers.outcomes import JsonObject
-from polytill.providers.paypal import reading as reading
-from polytill.providers.wire_json import moment_text, object_in, objects_in, string_in, text_of
+from polytill.providers.paypal import reading
+from polytill.providers.wire_json import moment_text, object_in, objects_in, string_in, text_in
 
 PATH = "/v1/customer/disputes"
 PAGE_SIZE = 50
@@ -53,8 +53,8 @@ REASONS = {
 def dispute_in(resource: JsonObject) -> DisputeFact | None:
     """A dispute; None if its state is not known."""
     fact = read_dispute(resource)
-    outcome = text_of(object_in(resource, "dispute_outcome").get("outcome_code"))
-    state = _state(text_of(resource.get("status")), outcome, _taken(resource))
+    outcome = text_in(object_in(resource, "dispute_outcome"), "outcome_code")
+    state = _state(text_in(resource, "status"), outcome, _taken(resource))
     return fact if state is not None else None
 
 
@@ -64,14 +64,14 @@ def read_dispute(resource: JsonObject) -> DisputeFact | None:
     if dispute_id is None:
         return None
     about = next(iter(objects_in(resource, "disputed_transactions") or []), {})
-    end, status = object_in(resource, "dispute_outcome"), text_of(resource.get("status"))
-    outcome, reason = text_of(end.get("outcome_code")), text_of(resource.get("reason"))
+    end, status = object_in(resource, "dispute_outcome"), text_in(resource, "status")
+    outcome, reason = text_in(end, "outcome_code"), text_in(resource, "reason")
     taken = _taken(resource)
     state = _state(status, outcome, taken)
     disputed = reading.money_in(resource.get("dispute_amount"))
     # A lost dispute may have cost only a part of the disputed amount.
     given = reading.money_in(end.get("amount_refunded")) or (taken if taken and taken.minor else None)
-    is_inquiry = text_of(resource.get("dispute_life_cycle_stage")) == INQUIRY
+    is_inquiry = text_in(resource, "dispute_life_cycle_stage") == INQUIRY
     return DisputeFact(
         state or "open",
         outcome or status,
@@ -93,8 +93,8 @@ def read_dispute(resource: JsonObject) -> DisputeFact | None:
 def _was_debited(resource: JsonObject) -> bool:
     """Whether a movement took money from the merchant, other than a fee."""
     moves = objects_in(resource, "money_movements") or []
-    taking = (m for m in moves if text_of(m.get("affected_party")) == SELLER and text_of(m.get("type")) == "DEBIT")
-    return any(text_of(move.get("reason")) not in FEES for move in taking)
+    taking = (m for m in moves if text_in(m, "affected_party") == SELLER and text_in(m, "type") == "DEBIT")
+    return any(text_in(move, "reason") not in FEES for move in taking)
 
 
 def _state(status: str, outcome: str, taken: Money | None) -> str | None:
@@ -118,7 +118,7 @@ def _taken(resource: JsonObject) -> Money | None:
         return None
     minor = 0
     for move in moves:
-        party, reason, kind = (text_of(move.get(name)) for name in ("affected_party", "reason", "type"))
+        party, reason, kind = (text_in(move, name) for name in ("affected_party", "reason", "type"))
         amount = reading.money_in(move.get("amount"))
         if party in OTHER_PARTIES or reason in FEES:
             continue

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -29,14 +30,14 @@ from polytill.providers.contract import (
     KeyField,
     LookupParams,
     OperationParams,
-    Page,
     ProviderConfig,
     RefundLookupParams,
     RefundParams,
     WebhookResult,
     read_page,
 )
-from polytill.providers.http import Answer, AnswerLost, ConnectionNotMade, to_json
+from polytill.providers.facts import Listing
+from polytill.providers.http import Answer, Answered, AnswerLost, ConnectionNotMade, read_answer
 from polytill.providers.merchant_reference import shown
 from polytill.providers.oauth import TokenRequest, basic, send_with_token
 from polytill.providers.outcomes import (
@@ -50,48 +51,24 @@ from polytill.providers.outcomes import (
     Reason,
     Succeeded,
     Unknown,
+    as_unknown,
     unproven,
 )
-from polytill.providers.paypal import disputes as disputes
-from polytill.providers.paypal import reading as reading
-from polytill.providers.paypal import webhooks as webhooks
+from polytill.providers.paypal import disputes, reading, webhooks
 from polytill.providers.paypal.issues import Meaning, meaning_of
 from polytill.providers.paypal.key_test import test_keys
-from polytill.providers.paypal.reading import PLACES, WHOLE_UNITS, money_text, too_fine
+from polytill.providers.paypal.reading import places_of
 from polytill.providers.token_cache import Token
-from polytill.providers.wire_amounts import amount_step
+from polytill.providers.wire_amounts import amount_step, too_fine
 from polytill.providers.wire_json import string_in
 
 # ── Facts ──
 
 
-def _step(currency: str) -> int:
-    return amount_step(currency, 0 if currency in WHOLE_UNITS else PLACES)
-
-
 # Only the fixed part of the US fee is known here.
-OTHERS = (
-    "AUD",
-    "BRL",
-    "CAD",
-    "CHF",
-    "CNY",
-    "CZK",
-    "DKK",
-    "EUR",
-    "GBP",
-    "HKD",
-    "HUF",
-    "ILS",
-    "JPY",
-    "MXN",
-    "MYR",
-    "NOK",
-)
-MORE = ("NZD", "PHP", "PLN", "SEK", "SGD", "THB", "TWD")
+OTHERS = "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD HUF ILS JPY MXN MYR NOK NZD PHP PLN SEK SGD THB TWD"
 FEE_PPM = 34_900
 CERTIFICATE_KEPT_S = 3600
-PAID_WITH_CARDS = ("paypal", "card")
 
 WHERE_KEYS_ARE = "PayPal developer dashboard → Apps & Credentials"
 WORD = r"[0-9A-Za-z_-]{16,128}"  # sandbox and live look alike
@@ -113,17 +90,16 @@ class PayPalProvider(Handler):
             "Webhook ID", r"[0-9A-Z]{8,40}", r"[0-9A-Z]{8,40}", help=f"{WHERE_KEYS_ARE} → Webhooks"
         ),
     }
-    config_schema: ClassVar[JsonObject] = {"type": "object", "properties": {}, "additionalProperties": False}
     catalog = CatalogEntry(
         description="PayPal accounts and cards, on PayPal's own page",
         website_url="https://www.paypal.com",
         documentation_url="https://developer.paypal.com/docs/api/orders/v2/",
         api_base_url="https://api-m.paypal.com",
         sandbox_api_base_url="https://api-m.sandbox.paypal.com",
-        methods=PAID_WITH_CARDS,
+        methods=("paypal", "card"),
         currencies={
             "USD": CurrencyTerms(FEE_PPM, 49, recommended=True),
-            **{code: CurrencyTerms(FEE_PPM, step_minor=_step(code)) for code in (*OTHERS, *MORE)},
+            **{code: CurrencyTerms(FEE_PPM, step_minor=amount_step(code, places_of(code))) for code in OTHERS.split()},
         },
         priority=8,
     )
@@ -152,7 +128,7 @@ class PayPalProvider(Handler):
         try:
             body = self._order_body(params)
         except InvalidAmount:
-            return too_fine(params.amount)
+            return too_fine(self.name, params.amount)
         answer = await self._call("POST", "/v2/checkout/orders", body, params.reference)
         # If the order was created all the same, it holds nothing without an approval, and nobody has its address.
         return reading.read_order_answer(reading.as_rejection(answer)) if isinstance(answer, Answer) else answer
@@ -173,36 +149,40 @@ class PayPalProvider(Handler):
     async def capture_payment(self, params: OperationParams) -> Outcome:
         """POST /v2/payments/authorizations/{id}/capture. The rest is released."""
         order = await self._order(params.provider_transaction_id)
-        held = reading.authorization_of(order) if isinstance(order, dict) else order
-        if not isinstance(held, str) or not isinstance(order, dict):
-            return held if isinstance(held, NotSent | Unknown) else _nothing("hold")
-        try:
-            amount = reading.amount_of(params.amount) if params.amount else None
-        except InvalidAmount:
-            return too_fine(params.amount)
-        body = {"final_capture": True} | ({"amount": amount} if amount else {})
+        if not isinstance(order, dict):
+            return order
+        held, order_id = reading.authorization_of(order), order["id"]
+        if held is None:
+            return _nothing("hold")
+        body: JsonObject = {"final_capture": True}
+        if params.amount:
+            try:
+                body["amount"] = reading.amount_of(params.amount)
+            except InvalidAmount:
+                return too_fine(self.name, params.amount)
         path = f"/v2/payments/authorizations/{quote(held, safe='')}/capture"
         answer = await self._call("POST", path, body, params.reference)
         if not isinstance(answer, Answer):
             return answer
         rejected = reading.as_rejection(answer)
-        outcome = reading.read_part(rejected, reading.read_capture, string_in(order, "id"))
+        outcome = reading.read_part(rejected, reading.read_capture, order_id)
         if isinstance(outcome, Declined) and rejected is not answer:
-            return reading.read_declined(await self._order(string_in(order, "id")), outcome)
+            return reading.read_declined(await self._order(order_id), outcome)
         return await self._as_it_stands(order, rejected, outcome)
 
     async def cancel_payment(self, params: OperationParams) -> Outcome:
         """POST /v2/payments/authorizations/{id}/void. An order without an authorization cannot be closed."""
         order = await self._order(params.provider_transaction_id)
-        held = reading.authorization_of(order) if isinstance(order, dict) else order
-        if not isinstance(held, str) or not isinstance(order, dict):
-            nothing = NotSent(Reason.invalid_state, NOTHING_TO_CLOSE, "An order that holds nothing cannot be closed.")
-            return held if isinstance(held, NotSent | Unknown) else nothing
+        if not isinstance(order, dict):
+            return order
+        held = reading.authorization_of(order)
+        if held is None:
+            return NotSent(Reason.invalid_state, NOTHING_TO_CLOSE, "An order that holds nothing cannot be closed.")
         path = f"/v2/payments/authorizations/{quote(held, safe='')}/void"
         answer = await self._call("POST", path, {}, params.reference)
         if not isinstance(answer, Answer):
             return answer
-        outcome = reading.read_part(answer, reading.read_authorization, string_in(order, "id"))
+        outcome = reading.read_part(answer, reading.read_authorization, order["id"])
         if isinstance(outcome, Declined) and answer.status >= 400:  # the void was declined and had no effect
             outcome = NotSent(Reason.invalid_state, outcome.code, outcome.detail)
         return await self._as_it_stands(order, answer, outcome)
@@ -212,25 +192,27 @@ class PayPalProvider(Handler):
         try:
             amount = reading.amount_of(params.amount)
         except InvalidAmount:
-            return too_fine(params.amount)
+            return too_fine(self.name, params.amount)
         order = await self._order(params.provider_transaction_id)
-        captured = reading.capture_of(order, params.amount) if isinstance(order, dict) else order
-        if not isinstance(captured, str):
-            return captured if captured is not None else _nothing("capture")
+        if not isinstance(order, dict):
+            return order
+        captured = reading.capture_of(order, params.amount)
+        if captured is None:
+            return _nothing("capture")
         body = {"amount": amount, "custom_id": params.payment_reference, "invoice_id": params.reference}
         path = f"/v2/payments/captures/{quote(captured, safe='')}/refund"
         answer = await self._call("POST", path, body, params.reference)
-        return reading.read_part(answer, reading.read_refund) if isinstance(answer, Answer) else answer
+        return read_answer(answer, reading.read_refund_answer)
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
         """GET /v2/payments/refunds/{id} if the id is known, else our reference among the order's refunds."""
         if params.provider_refund_id:
             answer = await self._call("GET", f"/v2/payments/refunds/{quote(params.provider_refund_id, safe='')}")
-            return reading.read_part(answer, reading.read_refund) if isinstance(answer, Answer) else answer
+            return read_answer(answer, reading.read_refund_answer)
         order = await self._order(params.provider_transaction_id)
         if not isinstance(order, dict):
             # An order that is not found does not prove that nothing was refunded.
-            return Unknown(order.reason, order.code, order.detail)
+            return as_unknown(order)
         refunds = reading.payments_of(order, "refunds")
         for refund in refunds:
             if refund.get("invoice_id") == params.reference:
@@ -239,9 +221,7 @@ class PayPalProvider(Handler):
             return Unknown(Reason.conflict, "unmarked", "A refund without our mark could be this one.")
         return NotSent(Reason.not_found, detail="The order has no such refund.")
 
-    async def list_disputes(
-        self, since_s: int, until_s: int, cursor: str | None = None
-    ) -> Page[DisputeFact] | NotSent | Unknown:
+    async def list_disputes(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[DisputeFact]:
         """GET /v1/customer/disputes by their last change, and the details of each, because the listing does not name
         the payment. The cursor is the query of the following page."""
         query = disputes.query(since_s, until_s, int(self.world.time_s()), cursor)
@@ -253,24 +233,22 @@ class PayPalProvider(Handler):
             return reading.read_no_list(answer)
         facts: list[DisputeFact | None] = []
         for item in items:
-            number = string_in(item, "dispute_id") or ""
-            told = await self._call("GET", f"{disputes.PATH}/{quote(number, safe='')}") if number else None
-            if isinstance(told, NotSent | Unknown):
+            number = string_in(item, "dispute_id")
+            if number is None:
+                facts.append(None)
+                continue
+            told = await self._call("GET", f"{disputes.PATH}/{quote(number, safe='')}")
+            if not isinstance(told, Answer):
                 return told
-            found = told is not None and told.status == 200 and told.data.get("dispute_id") == number
-            if told is not None and not found and told.status != 404:
+            found = told.status == 200 and told.data.get("dispute_id") == number
+            if not found and told.status != 404:
                 return reading.read_no_list(told)
-            facts.append(disputes.read_dispute(told.data) if told is not None and found else None)
+            facts.append(disputes.read_dispute(told.data) if found else None)
         return read_page(facts, disputes.next_query(answer.data))
 
     async def test_credentials(self) -> CredentialTest:
         """Fetch an access token and its scopes, then read: see ``key_test.py``. Each environment has its own host."""
-
-        async def get(path: str, token: Secret) -> Answer | NotSent | Unknown:
-            headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
-            return await self.http.send("GET", self._base + path, headers, None)
-
-        return await test_keys(self.http, self._token_request(), get, self.config.environment)
+        return await test_keys(self.http, self._token_request(), self._base, self.config.environment)
 
     async def fetch_webhook_key(self, headers: Mapping[str, str]) -> None:
         """GET the certificate that a webhook names, and cache it: only from PayPal's API over https, without any key."""
@@ -313,18 +291,11 @@ class PayPalProvider(Handler):
 
     async def _call(
         self, method: str, path: str, body: JsonObject | None = None, request_id: str | None = None
-    ) -> Answer | NotSent | Unknown:
-        headers = {"Accept": "application/json"}
-        if body is not None:
-            headers |= {"Content-Type": "application/json", "Prefer": "return=representation"}
+    ) -> Answered:
+        headers = {} if body is None else {"Prefer": "return=representation"}
         if request_id is not None:
             headers["PayPal-Request-Id"] = request_id
-        content = to_json(body) if body is not None else None
-
-        async def send(token: Secret) -> Answer | NotSent | Unknown:
-            signed_in = {"Authorization": f"Bearer {token.reveal()}", **headers}
-            return await self.http.send(method, self._base + path, signed_in, content)
-
+        send = partial(self.http.send_json, method, self._base + path, body=body, headers=headers)
         return await send_with_token(self.http, self._token_request(), self.world.time_s(), send)
 
     @property
@@ -337,11 +308,11 @@ class PayPalProvider(Handler):
             "custom_id": params.reference,
             "invoice_id": _invoice(params),
             "description": (params.description or shown(params.merchant_reference, LONGEST_TEXT) or "")[:LONGEST_TEXT],
-            "amount": {"currency_code": params.amount.currency, "value": money_text(params.amount)},
+            "amount": reading.amount_of(params.amount),
         }
         page = {"return_url": params.return_url, "cancel_url": params.return_url, "user_action": "PAY_NOW"}
         if params.merchant_name:
-            page["brand_name"] = params.merchant_name[:127]
+            page["brand_name"] = params.merchant_name[:LONGEST_TEXT]
         return {
             "intent": "AUTHORIZE" if params.capture == "manual" else "CAPTURE",
             "purchase_units": [{name: value for name, value in unit.items() if value}],
@@ -366,28 +337,26 @@ class PayPalProvider(Handler):
         """The outcome of a call about an authorization that may be in another state (captured, voided or expired
         already): the order shows it. If the authorization is unchanged, the rejection is the outcome."""
         if isinstance(outcome, Succeeded) and reading.payments_of(order, "captures"):  # captured in part before
-            again = await self._order(string_in(order, "id"))
-            if isinstance(again, dict):
-                return reading.read_order(again)
-            return Unknown(again.reason, again.code, again.detail)
+            again = await self._order(order["id"])
+            return reading.read_order(again) if isinstance(again, dict) else as_unknown(again)
         if not reading.is_rejected(answer, outcome):
             return outcome
-        again = await self._order(string_in(order, "id"))
+        again = await self._order(order["id"])
         found = reading.read_order(again) if isinstance(again, dict) else outcome
-        stands = isinstance(found, NeedsAction | Unknown) or (isinstance(found, Succeeded) and found.authorized_only)
-        return outcome if stands else found
+        return outcome if isinstance(found, Unknown) or reading.holds_nothing_new(found) else found
 
     async def _settled(self, reference: str, order_id: str | None, only_ask: bool = False) -> Outcome:
         order = await self._order(order_id)
         if order_id and only_ask and isinstance(order, NotSent) and order.reason is Reason.not_found:
             order = await self._order_of_capture(order_id, order)
-        if not isinstance(order, dict) or order_id is None:
-            return order if isinstance(order, NotSent | Unknown) else _nothing("order")
+        if not isinstance(order, dict):
+            return order
         if reading.reference_of(order) not in (reference, None):
             return Unknown(Reason.unreadable, detail="PayPal answered about another payment.")
         if order.get("status") != "APPROVED" or only_ask:
             return reading.read_order(order)
         act = "authorize" if order.get("intent") == "AUTHORIZE" else "capture"
+        order_id = order["id"]
         path = f"/v2/checkout/orders/{quote(order_id, safe='')}/{act}"
         # No request id, because the order itself allows this once. With one, the first decline or 500 would be replayed
         # forever.

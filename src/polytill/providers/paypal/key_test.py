@@ -9,39 +9,35 @@ account itself may receive money (PAYEE_ACCOUNT_RESTRICTED).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import CredentialTest, KeyFinding
+from polytill.providers.facts import keys_failed
 from polytill.providers.http import Answer, Http
 from polytill.providers.oauth import TokenRequest, read_token
-from polytill.providers.outcomes import NotSent, Reason, Unknown
-from polytill.providers.wire_json import string_in, text_of
+from polytill.providers.outcomes import NotSent, Reason
+from polytill.providers.wire_json import string_in, text_in
 
 NO_ORDER = "0" * 17  # an id that no order has
 REFUND_SCOPE = "https://uri.paypal.com/services/payments/refund"
 
-Get = Callable[[str, Secret], Awaitable[Answer | NotSent | Unknown]]
 
-
-async def test_keys(http: Http, request: TokenRequest, get: Get, environment: Environment) -> CredentialTest:
+async def test_keys(http: Http, request: TokenRequest, base_url: str, environment: Environment) -> CredentialTest:
     """Fetch a new token with its scopes, then GET an order that does not exist: 404 if the app may read orders, else
     403.
     """
     answer = await http.send(request.method, request.url, request.headers, request.body)
     if not isinstance(answer, Answer):
-        return CredentialTest(False, answer.detail or "PayPal could not be reached.", reached=False)
+        return keys_failed(answer.detail or "PayPal could not be reached.", reached=False)
     token = read_token("PayPal", answer)
     if isinstance(token, NotSent):
-        reached = token.reason is Reason.config
+        if token.reason is not Reason.config:
+            return keys_failed(token.detail or "", reached=False)
         mode = "live" if environment is Environment.production else "sandbox"
         detail = f"PayPal refuses the client ID or secret in {mode}; sandbox and live apps have different ones."
-        finding = KeyFinding.keys_refused if reached else None
-        return CredentialTest(False, detail if reached else token.detail or "", reached=reached, finding=finding)
-    order = await get(f"/v2/checkout/orders/{NO_ORDER}", token.secret)
+        return keys_failed(detail, reached=True)
+    order = await http.send_json("GET", f"{base_url}/v2/checkout/orders/{NO_ORDER}", token.secret)
     if isinstance(order, Answer) and order.status in (401, 403):
-        said = text_of(order.data.get("name")) or str(order.status)
+        said = text_in(order.data, "name") or str(order.status)
         detail = f"PayPal accepts the keys, but the app may not use orders ({said}): turn on payments for the app."
         return CredentialTest(False, detail, environment, finding=KeyFinding.no_payments)
     scopes = string_in(answer.data, "scope")

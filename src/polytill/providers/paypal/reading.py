@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
-from polytill.domain.errors import InvalidAmount
 from polytill.domain.identifiers import IdentifierKind, Identifiers
 from polytill.domain.money import Money
 from polytill.providers.contract import RefundLookupParams, redact
@@ -25,16 +23,16 @@ from polytill.providers.outcomes import (
     Reason,
     Succeeded,
     Unknown,
+    as_unknown,
 )
 from polytill.providers.paypal.issues import ISSUES, Meaning, decline_reason, meaning_of, rejection_reason
-from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
-from polytill.providers.wire_json import object_in, objects_in, string_in, text_of
+from polytill.providers.wire_amounts import decimal_text, fee_from_wire, money_or_none
+from polytill.providers.wire_json import object_in, objects_in, string_in, text_in, text_of
 
 # ── Facts ──
 
 REDACTED = frozenset({"access_token", "id_token", "links", "payer", "payment_source"})
 WHOLE_UNITS = frozenset({"HUF", "JPY", "TWD"})  # PayPal accepts no decimals of these, unlike ISO 4217
-PLACES = 2
 
 _UNITS = "purchase_units.payments"
 _IDENTIFIERS: IdentifierPaths = {
@@ -54,9 +52,8 @@ ORDER_WORDS = frozenset({*WAITING, "APPROVED", "COMPLETED", "VOIDED"})
 
 def order_in(answer: Answer, order_id: str) -> JsonObject | NotSent | Unknown:
     """The order in an answer, only if it is the requested one."""
-    if answer.status not in (200, 201) or not string_in(answer.data, "id"):
-        found = read_error(answer)
-        return found if isinstance(found, NotSent | Unknown) else Unknown(found.reason, found.code, found.detail)
+    if not _is_object(answer):
+        return read_no_list(answer)
     if answer.data["id"] != order_id:
         return Unknown(Reason.unreadable, detail="PayPal answered about another order.")
     return answer.data
@@ -70,15 +67,13 @@ def order_of_capture(answer: Answer) -> str | None:
 
 def read_order_answer(answer: Answer) -> Outcome:
     """The outcome in an answer about creating, capturing or authorizing an order."""
-    if answer.status not in (200, 201) or not string_in(answer.data, "id"):
-        return read_error(answer)
-    return read_order(answer.data)
+    return read_order(answer.data) if _is_object(answer) else read_error(answer)
 
 
 def read_order(data: JsonObject) -> Outcome:
     """The outcome of an order. Its captures show payments, its authorizations show held amounts, its status shows
     neither."""
-    status, order_id = text_of(data.get("status")), string_in(data, "id")
+    status, order_id = text_in(data, "status"), string_in(data, "id")
     captures, holds = payments_of(data, "captures"), payments_of(data, "authorizations")
     if status in WAITING or (status == "APPROVED" and not captures and not holds):
         return NeedsAction(approval_in(data), asked_of(data), order_id, response=redact(data, REDACTED))
@@ -144,20 +139,20 @@ def read_parts(order: JsonObject, order_id: str | None) -> Succeeded | None:
 
 def read_capture(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
     """A capture, under the id of its order if known."""
-    status, amount, kept = text_of(data.get("status")), money_in(data.get("amount")), redact(data, REDACTED)
+    status, amount, kept = text_in(data, "status"), money_in(data.get("amount")), redact(data, REDACTED)
     name = order_id or string_in(data, "id")
     if status in CAPTURED and amount is not None:
         return Succeeded(amount, name, _fee_in(data), response=kept)
     if status == "PENDING":
         return Pending(amount, name, kept)
     if status in ("DECLINED", "FAILED"):
-        return Declined(Reason.declined, True, status, text_of(_why(data)) or None, name, kept)
+        return Declined(Reason.declined, True, status, _why(data), name, kept)
     return Unknown(Reason.unreadable, status or "200", "PayPal's capture could not be read.")
 
 
 def read_authorization(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
     """An authorization: the amount is held, and no money has moved."""
-    status, amount, kept = text_of(data.get("status")), money_in(data.get("amount")), redact(data, REDACTED)
+    status, amount, kept = text_in(data, "status"), money_in(data.get("amount")), redact(data, REDACTED)
     name = order_id or string_in(data, "id")
     if status == "CREATED" and amount is not None:
         return Succeeded(amount, name, authorized_only=True, response=kept)
@@ -170,12 +165,12 @@ def read_authorization(data: JsonObject, order_id: str | None = None) -> Succeed
     return Unknown(Reason.unreadable, status or "200", "PayPal's authorization could not be read.")
 
 
-def read_refund(data: JsonObject, _: str | None = None) -> Outcome:
+def read_refund(data: JsonObject) -> Outcome:
     """A refund, under its own id."""
-    status, amount, kept = text_of(data.get("status")), money_in(data.get("amount")), redact(data, REDACTED)
+    status, amount, kept = text_in(data, "status"), money_in(data.get("amount")), redact(data, REDACTED)
     refund_id, state = string_in(data, "id"), REFUND_WORDS.get(status)
     if state == "failed":
-        return Declined(Reason.declined, True, status, text_of(_why(data)) or None, refund_id, kept)
+        return Declined(Reason.declined, True, status, _why(data), refund_id, kept)
     if state is None or amount is None:
         return Unknown(Reason.unreadable, status or "200", "PayPal's refund could not be read.")
     return Succeeded(amount, refund_id, response=kept) if state == "succeeded" else Pending(amount, refund_id, kept)
@@ -201,10 +196,14 @@ def read_declined(order: JsonObject | NotSent | Unknown, declined: Declined) -> 
     """The outcome of a decline with HTTP 500, by the order's state after it. It is a decline only if the order was read
     and holds nothing new."""
     if not isinstance(order, dict):
-        return Unknown(order.reason, order.code, order.detail)
+        return as_unknown(order)
     found = read_order(order)
-    stands = isinstance(found, NeedsAction) or (isinstance(found, Succeeded) and found.authorized_only)
-    return declined if stands else found
+    return declined if holds_nothing_new(found) else found
+
+
+def holds_nothing_new(found: Outcome) -> bool:
+    """Whether an order is unpaid or only authorized, as before a call that PayPal rejected."""
+    return isinstance(found, NeedsAction) or (isinstance(found, Succeeded) and found.authorized_only)
 
 
 def _reason_of(refusal: NotSent) -> Reason:
@@ -221,10 +220,17 @@ def could_be(refund: JsonObject, params: RefundLookupParams) -> bool:
 def read_part(
     answer: Answer, read: Callable[[JsonObject, str | None], Outcome], order_id: str | None = None
 ) -> Outcome:
-    """The outcome of an answer that is a single capture, authorization or refund."""
-    if answer.status not in (200, 201) or not string_in(answer.data, "id"):
-        return read_error(answer)
-    return read(answer.data, order_id)
+    """The outcome of an answer that is a single capture or authorization."""
+    return read(answer.data, order_id) if _is_object(answer) else read_error(answer)
+
+
+def read_refund_answer(answer: Answer) -> Outcome:
+    """The outcome of an answer that is a refund."""
+    return read_refund(answer.data) if _is_object(answer) else read_error(answer)
+
+
+def _is_object(answer: Answer) -> bool:
+    return answer.status in (200, 201) and string_in(answer.data, "id") is not None
 
 
 # ── Parts of an order ──
@@ -279,11 +285,11 @@ def _unit(order: JsonObject) -> JsonObject:
 def _fee_in(capture: JsonObject) -> Money | None:
     fee = object_in(object_in(capture, "seller_receivable_breakdown"), "paypal_fee")
     value = fee.get("value")
-    return fee_from_wire(value, text_of(fee.get("currency_code")), 0) if isinstance(value, str) else None
+    return fee_from_wire(value, text_in(fee, "currency_code"), 0) if isinstance(value, str) else None
 
 
-def _why(data: JsonObject) -> Any:
-    return object_in(data, "status_details").get("reason")
+def _why(data: JsonObject) -> str | None:
+    return text_in(object_in(data, "status_details"), "reason") or None
 
 
 # ── Error mapping ──
@@ -292,10 +298,10 @@ def _why(data: JsonObject) -> Any:
 def read_error(answer: Answer) -> NotSent | Unknown | Declined:
     """The outcome of an error envelope, by what can have happened at PayPal."""
     data = answer.data
-    issue = next((text_of(one.get("issue")) for one in objects_in(data, "details") or []), "")
-    code = issue or text_of(data.get("name")) or text_of(data.get("error")) or str(answer.status)
-    described = next((text_of(one.get("description")) for one in objects_in(data, "details") or []), "")
-    text = described or text_of(data.get("message") or data.get("error_description"))
+    first = next(iter(objects_in(data, "details") or []), {})
+    issue = text_in(first, "issue")
+    code = issue or text_in(data, "name") or text_in(data, "error") or str(answer.status)
+    text = text_in(first, "description") or text_of(data.get("message") or data.get("error_description"))
     if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code, text)
     if answer.status == 409:
@@ -309,16 +315,16 @@ def read_error(answer: Answer) -> NotSent | Unknown | Declined:
     if issue == "CAPTURE_DISPUTED_PARTIAL_REFUND_NOT_ALLOWED":
         return Declined(Reason.disputed, True, code, text)
     meaning = meaning_of(issue)
-    if answer.status in (400, 422) and meaning in (Meaning.declined, Meaning.payer_again):
-        return Declined(decline_reason(issue), meaning is Meaning.declined, code, text)
     if meaning is Meaning.running:
         return Unknown(Reason.conflict, code, text)
-    if answer.status in (400, 422) and not (issue or data.get("name")):
+    if answer.status not in (400, 422):
+        return Unknown(Reason.unreadable, str(answer.status), "PayPal's answer could not be read.")
+    if meaning in (Meaning.declined, Meaning.payer_again):
+        return Declined(decline_reason(issue), meaning is Meaning.declined, code, text)
+    if not (issue or data.get("name")):
         # A gateway's answer: the call did not reach PayPal, and the answer says nothing about other calls.
         return NotSent(Reason.unreadable, code, "What refused the call does not speak as PayPal does.")
-    if answer.status in (400, 422):
-        return NotSent(rejection_reason(issue), code, text)
-    return Unknown(Reason.unreadable, str(answer.status), "PayPal's answer could not be read.")
+    return NotSent(rejection_reason(issue), code, text)
 
 
 def as_rejection(answer: Answer) -> Answer:
@@ -329,7 +335,7 @@ def as_rejection(answer: Answer) -> Answer:
     Payments v2, Feb 2024). So a body with PayPal's correlation id and only known issues is a rejection with any status.
     The order is read again before it counts.
     """
-    issues = [text_of(one.get("issue")) for one in objects_in(answer.data, "details") or []]
+    issues = [text_in(one, "issue") for one in objects_in(answer.data, "details") or []]
     is_known = bool(issues) and all(issue in ISSUES for issue in issues)
     is_paypals = answer.data.get("name") == "UNPROCESSABLE_ENTITY" and string_in(answer.data, "debug_id") is not None
     return replace(answer, status=422) if answer.status == 500 and is_paypals and is_known else answer
@@ -338,7 +344,7 @@ def as_rejection(answer: Answer) -> Answer:
 def read_no_list(answer: Answer) -> NotSent | Unknown:
     """The error of a listing that failed."""
     error = read_error(answer)
-    return error if isinstance(error, NotSent | Unknown) else Unknown(error.reason, error.code, error.detail)
+    return as_unknown(error) if isinstance(error, Declined) else error
 
 
 def is_rejected(answer: Answer, outcome: Outcome) -> bool:
@@ -349,27 +355,18 @@ def is_rejected(answer: Answer, outcome: Outcome) -> bool:
 # ── Values ──
 
 
-def money_text(money: Money) -> str:
-    """An amount as PayPal writes it: with exactly the decimals that PayPal supports."""
-    places = 0 if money.currency in WHOLE_UNITS else PLACES
-    return format(Decimal(to_wire(money, places)).scaleb(-places), "f")
+def places_of(currency: str) -> int:
+    """The number of decimals that PayPal supports."""
+    return 0 if currency in WHOLE_UNITS else 2
 
 
 def amount_of(money: Money) -> JsonObject:
-    """An amount as an object. Raises ``InvalidAmount`` if it is too fine."""
-    return {"currency_code": money.currency, "value": money_text(money)}
+    """An amount as an object, with exactly these decimals. Raises ``InvalidAmount`` if it is too fine."""
+    return {"currency_code": money.currency, "value": decimal_text(money, places_of(money.currency))}
 
 
 def money_in(value: Any) -> Money | None:
     """The money in an amount object; None if there is none."""
     if not isinstance(value, dict) or not isinstance(value.get("value"), str):
         return None
-    try:
-        return from_wire(value["value"], text_of(value.get("currency_code")), 0)
-    except InvalidAmount:
-        return None
-
-
-def too_fine(money: Money | None) -> NotSent:
-    """The rejection of an amount that is too fine for the wire."""
-    return NotSent(Reason.validation, detail=f"PayPal takes no amount as fine as {money}.")
+    return money_or_none(value["value"], text_in(value, "currency_code"), 0)

@@ -24,10 +24,10 @@ from cryptography.x509 import load_pem_x509_certificate
 from polytill.providers.contract import Fact, PaymentFact, RefundFact, WebhookResult, redact
 from polytill.providers.http import origin_of, parse_json
 from polytill.providers.outcomes import Declined, JsonObject, NeedsAction, Pending, Succeeded, Unknown
-from polytill.providers.paypal import reading as reading
+from polytill.providers.paypal import reading
 from polytill.providers.paypal.disputes import dispute_in
 from polytill.providers.signing import header
-from polytill.providers.wire_json import object_in, objects_in, string_in, text_of
+from polytill.providers.wire_json import object_in, objects_in, string_in, text_in
 
 ALGORITHM = "SHA256withRSA"
 API_HOSTS = frozenset({"api.paypal.com", "api-m.paypal.com", "api.sandbox.paypal.com", "api-m.sandbox.paypal.com"})
@@ -161,7 +161,7 @@ def _is_refund(resource: JsonObject) -> bool:
 
 
 def _refund_in(resource: JsonObject) -> RefundFact:
-    state, up = reading.REFUND_WORDS.get(text_of(resource.get("status")), "unknown"), _up(resource)
+    state, up = reading.REFUND_WORDS.get(text_in(resource, "status"), "unknown"), _up(resource)
     return RefundFact(
         state,
         reading.refund_reference(resource),

@@ -21,7 +21,7 @@ from polytill.providers.contract import (
     CustomerFields,
     Detachment,
 )
-from polytill.providers.http import Answer
+from polytill.providers.http import Answer, Answered
 from polytill.providers.merchant_reference import noted, shown
 from polytill.providers.outcomes import (
     Declined,
@@ -36,7 +36,7 @@ from polytill.providers.outcomes import (
 )
 from polytill.providers.paystack.reading import DIRECT, WIRE_EXPONENT, asked_the_bank, bank_silent, read_charge
 from polytill.providers.wire_amounts import to_wire
-from polytill.providers.wire_json import object_in, text_of
+from polytill.providers.wire_json import object_in, text_in
 
 # ── Facts ──
 
@@ -147,7 +147,7 @@ def step(params: ContinuePaymentParams) -> tuple[str, JsonObject] | NotSent:
 def read_step(answer: Answer, reference: str) -> Outcome:
     """The outcome in the answer of a charge: its next step, or its end."""
     data = object_in(answer.data, "data")
-    if answer.status < 400 and text_of(data.get("reference")) not in ("", reference):
+    if answer.status < 400 and text_in(data, "reference") not in ("", reference):
         return Unknown(Reason.unreadable, detail="Paystack answered about another charge.")
     if asked_the_bank(answer):
         return bank_silent(answer)
@@ -164,12 +164,12 @@ def read_progress(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def read_detached(answer: Answer | NotSent | Unknown) -> Detachment:
+def read_detached(answer: Answered) -> Detachment:
     """The result of POST /customer/authorization/deactivate. An authorization that is inactive is already detached."""
     if not isinstance(answer, Answer):
         return Detachment("unknown", answer.code)
-    message = text_of(answer.data.get("message")).lower()
+    message = text_in(answer.data, "message").lower()
     if (answer.status == 200 and answer.data.get("status") is True) or "inactive" in message:
         return Detachment("detached")
-    code = text_of(answer.data.get("code")) or str(answer.status)
+    code = text_in(answer.data, "code") or str(answer.status)
     return Detachment("refused" if answer.status in (400, 404) else "unknown", code)

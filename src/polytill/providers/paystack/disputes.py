@@ -13,7 +13,7 @@ from polytill.domain.states import DisputeReason
 from polytill.providers.facts import DisputeFact
 from polytill.providers.outcomes import JsonObject
 from polytill.providers.wire_amounts import from_wire
-from polytill.providers.wire_json import id_in, object_in, string_in, text_of
+from polytill.providers.wire_json import id_in, object_in, string_in, text_in
 
 WIRE_EXPONENT = 2  # times 100 in every currency
 RESOLUTIONS = {"merchant-accepted": "lost", "auto-accepted": "lost", "declined": "won"}
@@ -29,9 +29,9 @@ def dispute_fact(data: JsonObject) -> DisputeFact:
     transaction, dispute_id = object_in(data, "transaction"), id_in(data)
     if dispute_id is None:
         raise ValueError("a dispute without an id")
-    status, resolution = text_of(data.get("status")), text_of(data.get("resolution"))
+    status, resolution = text_in(data, "status"), text_in(data, "resolution")
     state = RESOLUTIONS.get(resolution) or ("closed" if status == ARCHIVED else "open")
-    category = text_of(data.get("category")).lower()
+    category = text_in(data, "category").lower()
     amount, bare = _money(data, transaction, state)
     understood = status in STATUSES and (not resolution or resolution in RESOLUTIONS)
     open_as = "needs_response" if understood else resolution or status

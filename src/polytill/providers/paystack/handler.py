@@ -8,14 +8,13 @@ answers and webhooks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import quote, urlencode
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.identifiers import IdentifierKind
-from polytill.domain.money import Money
 from polytill.domain.states import Environment
 from polytill.providers.contract import (
     Balance,
@@ -34,7 +33,6 @@ from polytill.providers.contract import (
     Idempotency,
     KeyField,
     LookupParams,
-    Page,
     PaymentFact,
     RefundFact,
     RefundLookupParams,
@@ -43,7 +41,9 @@ from polytill.providers.contract import (
     read_page,
     redact,
 )
-from polytill.providers.http import Answer, parse_json, to_json
+from polytill.providers.facts import FactT, Listing
+from polytill.providers.http import Answer, Answered, parse_json, read_answer
+from polytill.providers.identifiers import IdentifierPaths
 from polytill.providers.outcomes import (
     Declined,
     JsonObject,
@@ -54,16 +54,16 @@ from polytill.providers.outcomes import (
     Reason,
     Succeeded,
     Unknown,
+    as_unknown,
     unless_missing,
     unproven,
 )
-from polytill.providers.paystack import charge as charge
-from polytill.providers.paystack import reading as reading
+from polytill.providers.paystack import charge, reading
 from polytill.providers.paystack.disputes import listed_dispute
 from polytill.providers.paystack.key_test import test_keys
 from polytill.providers.paystack.reading import WIRE_EXPONENT
 from polytill.providers.signing import header, hex_hmac, same
-from polytill.providers.wire_amounts import to_wire
+from polytill.providers.wire_amounts import to_wire, too_fine
 from polytill.providers.wire_json import moment_text, object_in, refund_note
 
 # ── Facts ──
@@ -96,7 +96,6 @@ class PaystackProvider(Handler):
             "Secret key", r"sk_test_[0-9a-zA-Z]{20,}", r"sk_live_[0-9a-zA-Z]{20,}", help=WHERE_KEYS_ARE
         ),
     }
-    config_schema: ClassVar[JsonObject] = {"type": "object", "properties": {}, "additionalProperties": False}
     catalog = CatalogEntry(
         description="Cards, bank transfer, USSD and mobile money in Nigeria, Ghana, South Africa, Kenya "
         "and Côte d'Ivoire",
@@ -122,7 +121,7 @@ class PaystackProvider(Handler):
     disputes_are_refunded = True
     settle_horizon_s = 120.0
     direct_charges = charge.DETAILS
-    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
+    identifiers: ClassVar[IdentifierPaths] = {
         IdentifierKind.reference: ("reference",),
         IdentifierKind.receipt: ("receipt_number",),
         IdentifierKind.card_last4: ("authorization.last4",),
@@ -137,13 +136,12 @@ class PaystackProvider(Handler):
         try:
             body = charge.charge_body(params) if direct else self._initialize_body(params)
         except InvalidAmount:
-            return _too_fine(params.amount)
+            return too_fine(self.name, params.amount)
         if isinstance(body, NotSent):
             return body
         if direct:
             return await self._charged(await self._call("POST", "/charge", body), params.reference)
-        answer = await self._call("POST", "/transaction/initialize", body)
-        return self.read_charge(answer) if isinstance(answer, Answer) else answer
+        return read_answer(await self._call("POST", "/transaction/initialize", body), self.read_charge)
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
         """GET /transaction/verify/{reference}."""
@@ -165,7 +163,7 @@ class PaystackProvider(Handler):
         try:
             body = charge.saved_body(params)
         except InvalidAmount:
-            return _too_fine(params.amount)
+            return too_fine(self.name, params.amount)
         answer = await self._call("POST", "/transaction/charge_authorization", body)
         return await self._charged(answer, params.reference)
 
@@ -180,17 +178,14 @@ class PaystackProvider(Handler):
         try:
             body = self._refund_body(params)
         except InvalidAmount:
-            return _too_fine(params.amount)
-        answer = await self._call("POST", "/refund", body)
-        return self.read_refund(answer) if isinstance(answer, Answer) else answer
+            return too_fine(self.name, params.amount)
+        return read_answer(await self._call("POST", "/refund", body), reading.read_refund)
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
         """GET /refund/{id} if the id is known, else the refunds of the transaction: by our note, or without a note of
         polytill."""
         if params.provider_refund_id:
             answer = await self._call("GET", f"/refund/{quote(params.provider_refund_id, safe='')}")
-            if not isinstance(answer, Answer):
-                return answer
             return reading.read_present_refund(answer, params.provider_refund_id)
         if not params.provider_transaction_id:
             return Unknown(Reason.not_found, detail="The transaction's number is not known yet.")
@@ -204,39 +199,22 @@ class PaystackProvider(Handler):
             return Unknown(Reason.conflict, detail="Several refunds could be this one.")
         return reading.refund_outcome(found[0])
 
-    async def list_transactions(
-        self, since_s: int, until_s: int, cursor: str | None = None
-    ) -> Page[PaymentFact] | NotSent | Unknown:
+    async def list_transactions(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[PaymentFact]:
         """GET /transaction of a period in seconds since the epoch, newest first, 100 per page. The cursor is the page
         number."""
-        found = await self._list("/transaction", since_s, until_s, cursor)
-        if not isinstance(found, tuple):
-            return found
-        facts = (reading.payment_fact(item) for item in found[0])
-        return read_page((fact if fact.reference or fact.provider_transaction_id else None for fact in facts), found[1])
+        return await self._list("/transaction", since_s, until_s, cursor, reading.listed_payment)
 
-    async def list_refunds(
-        self, since_s: int, until_s: int, cursor: str | None = None
-    ) -> Page[RefundFact] | NotSent | Unknown:
+    async def list_refunds(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[RefundFact]:
         """GET /refund of a period in seconds since the epoch, paged like transactions."""
-        found = await self._list("/refund", since_s, until_s, cursor)
-        if not isinstance(found, tuple):
-            return found
-        return read_page((reading.listed_refund(item) for item in found[0]), found[1])
+        return await self._list("/refund", since_s, until_s, cursor, reading.listed_refund)
 
-    async def list_disputes(
-        self, since_s: int, until_s: int, cursor: str | None = None
-    ) -> Page[DisputeFact] | NotSent | Unknown:
+    async def list_disputes(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[DisputeFact]:
         """GET /dispute of a period in seconds since the epoch, paged like transactions."""
-        found = await self._list("/dispute", since_s, until_s, cursor)
-        if not isinstance(found, tuple):
-            return found
-        return read_page((listed_dispute(item) for item in found[0]), found[1])
+        return await self._list("/dispute", since_s, until_s, cursor, listed_dispute)
 
     async def get_balance(self) -> Balance | NotSent | Unknown:
         """GET /balance."""
-        answer = await self._call("GET", "/balance")
-        items = reading.read_list(answer) if isinstance(answer, Answer) else answer
+        items = read_answer(await self._call("GET", "/balance"), reading.read_list)
         return reading.read_balance(items) if isinstance(items, list) else items
 
     async def test_credentials(self) -> CredentialTest:
@@ -246,9 +224,8 @@ class PaystackProvider(Handler):
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """``x-paystack-signature``: hex HMAC-SHA512 of the raw body, keyed with the API secret key."""
         given = header(headers, "x-paystack-signature")
-        return any(
-            secret and same(hex_hmac(secret.reveal(), body, "sha512"), given) for secret in self.config.webhook_secrets
-        )
+        secrets = (secret.reveal() for secret in self.config.webhook_secrets if secret)
+        return any(same(hex_hmac(secret, body, "sha512"), given) for secret in secrets)
 
     def process_webhook(self, body: bytes) -> WebhookResult:
         """Read a webhook. Paystack sends no event id, and no event for a failed try."""
@@ -284,13 +261,9 @@ class PaystackProvider(Handler):
 
     # ── Request builders ──
 
-    async def _call(self, method: str, path: str, body: JsonObject | None = None) -> Answer | NotSent | Unknown:
+    async def _call(self, method: str, path: str, body: JsonObject | None = None) -> Answered:
         assert self.config.secret_key is not None
-        headers = {"Authorization": f"Bearer {self.config.secret_key.reveal()}", "Accept": "application/json"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        url = self.config.base_url.rstrip("/") + path
-        return await self.http.send(method, url, headers, to_json(body) if body is not None else None)
+        return await self.http.send_json(method, self.config.base_url.rstrip("/") + path, self.config.secret_key, body)
 
     def _initialize_body(self, params: CreatePaymentParams) -> JsonObject:
         body: JsonObject = {
@@ -319,10 +292,11 @@ class PaystackProvider(Handler):
         }
 
     async def _list(
-        self, path: str, since_s: int, until_s: int, cursor: str | None
-    ) -> tuple[list[JsonObject], str | None] | NotSent | Unknown:
+        self, path: str, since_s: int, until_s: int, cursor: str | None, read: Callable[[JsonObject], FactT | None]
+    ) -> Listing[FactT]:
         window = {"from": moment_text(since_s), "to": moment_text(until_s)}
-        return await self._page(path, window, int(cursor or "1"))
+        found = await self._page(path, window, int(cursor or "1"))
+        return read_page(map(read, found[0]), found[1]) if isinstance(found, tuple) else found
 
     async def _page(
         self, path: str, query: Mapping[str, str], page: int
@@ -366,7 +340,7 @@ class PaystackProvider(Handler):
         undecided = isinstance(outcome, NeedsAction | Pending)
         return await self._progress(reference, outcome) if undecided and direct else outcome
 
-    async def _charged(self, answer: Answer | NotSent | Unknown, reference: str) -> Outcome:
+    async def _charged(self, answer: Answered, reference: str) -> Outcome:
         """The outcome of a charge or of one of its steps. After a rejection, a lookup by the reference shows whether it
         exists."""
         outcome = charge.read_step(answer, reference) if isinstance(answer, Answer) else answer
@@ -380,7 +354,7 @@ class PaystackProvider(Handler):
         truth = await self._verify(reference, direct=True)
         if isinstance(truth, NotSent):
             never_began = truth.reason is Reason.not_found
-            return outcome if never_began else Unknown(outcome.reason, outcome.code, outcome.detail)
+            return outcome if never_began else as_unknown(outcome)
         return truth
 
     async def _progress(self, reference: str, found: Outcome) -> Outcome:
@@ -391,13 +365,7 @@ class PaystackProvider(Handler):
         step = charge.read_progress(charge.read_step(answer, reference))
         return found if isinstance(step, NotSent | Unknown) else step
 
-    # ── Response readers and error mapping ──
+    # ── Response readers ──
 
     read_transaction = staticmethod(reading.read_transaction)
     read_charge = staticmethod(reading.read_charge)
-    read_refund = staticmethod(reading.read_refund)
-    read_error = staticmethod(reading.read_error)
-
-
-def _too_fine(amount: Money) -> NotSent:
-    return NotSent(Reason.validation, detail=f"Paystack takes no amount as fine as {amount}.")

@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable
 
 from polytill.domain.states import Environment
 from polytill.providers.contract import CredentialTest, KeyFinding
-from polytill.providers.http import Answer
-from polytill.providers.outcomes import JsonObject, NotSent, Unknown
-from polytill.providers.wire_json import objects_in, text_of
+from polytill.providers.facts import keys_failed
+from polytill.providers.http import Answer, Answered
+from polytill.providers.outcomes import JsonObject
+from polytill.providers.wire_json import objects_in, text_in
 
 INACTIVE = ("merchant may be inactive", "merchant is inactive", "merchant account is inactive")
 
-Call = Callable[[str, str, JsonObject | None], Awaitable[Answer | NotSent | Unknown]]
+Call = Callable[[str, str, JsonObject | None], Awaitable[Answered]]
 
 
 def is_inactive(message: str) -> bool:
@@ -31,19 +32,17 @@ async def test_keys(call: Call, environment: Environment) -> CredentialTest:
     """GET /balance for the key, then POST /transaction/initialize without parameters for the account."""
     answer = await call("GET", "/balance", None)
     if not isinstance(answer, Answer):
-        return CredentialTest(False, answer.detail or "Paystack could not be reached.", reached=False)
-    said = text_of(answer.data.get("message"))
+        return keys_failed(answer.detail or "Paystack could not be reached.", reached=False)
+    said = text_in(answer.data, "message")
     if is_inactive(said):
         return _inactive(said, environment)
     if answer.status != 200 or answer.data.get("status") is not True:
-        reached = answer.status < 500
-        finding = KeyFinding.keys_refused if reached else None
-        return CredentialTest(False, f"Paystack refuses the key: {said}", reached=reached, finding=finding)
+        return keys_failed(f"Paystack refuses the key: {said}", reached=answer.status < 500)
     probe = await call("POST", "/transaction/initialize", {})
-    said = text_of(probe.data.get("message")) if isinstance(probe, Answer) else ""
+    said = text_in(probe.data, "message") if isinstance(probe, Answer) else ""
     if is_inactive(said):
         return _inactive(said, environment)
-    found = ", ".join(text_of(item.get("currency")) for item in objects_in(answer.data, "data") or [])
+    found = ", ".join(text_in(item, "currency") for item in objects_in(answer.data, "data") or [])
     detail = f"Paystack accepts the key (balances in {found})." if found else "Paystack accepts the key."
     return CredentialTest(True, detail, environment)
 

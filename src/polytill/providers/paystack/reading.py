@@ -7,14 +7,12 @@ answer raises, for any content. A reader of a webhook may raise ``ValueError``.
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from typing import Any
 
-from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.providers.contract import Balance, Fact, PaymentFact, RefundFact, RefundLookupParams, redact
-from polytill.providers.http import Answer, parse_json
+from polytill.providers.http import Answer, Answered, parse_json
 from polytill.providers.outcomes import (
     Declined,
     JsonObject,
@@ -34,7 +32,7 @@ from polytill.providers.outcomes import (
 )
 from polytill.providers.paystack.disputes import dispute_fact, dispute_of
 from polytill.providers.paystack.key_test import is_inactive
-from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
+from polytill.providers.wire_amounts import fee_from_wire, from_wire, money_or_none, to_wire
 from polytill.providers.wire_json import (
     id_in,
     noted_reference,
@@ -42,6 +40,7 @@ from polytill.providers.wire_json import (
     objects_in,
     reason_of_decline,
     string_in,
+    text_in,
     text_of,
     token_in,
 )
@@ -76,15 +75,14 @@ REFUND_WORDS = {
 
 def read_transaction(data: JsonObject) -> Outcome:
     """A transaction from verify, a listing or a webhook."""
-    status, currency = str(data.get("status")), str(data.get("currency"))
+    status = str(data.get("status"))
     transaction_id, kept = id_in(data), redact(data, REDACTED)
-    try:
-        charged = from_wire(data.get("amount"), currency, WIRE_EXPONENT)
-        asked = from_wire(data.get("requested_amount") or data.get("amount"), currency, WIRE_EXPONENT)
-    except InvalidAmount:
+    charged = money_in(data, "amount")
+    asked = money_in(data, "requested_amount") if data.get("requested_amount") else charged
+    if charged is None or asked is None:
         return Unknown(Reason.unreadable, status, "Paystack's amount could not be read.")
     if status in ("success", "reversed"):  # reversed: paid, and later refunded in full or lost to a dispute
-        fee = fee_from_wire(data.get("fees"), currency, WIRE_EXPONENT)
+        fee = fee_from_wire(data.get("fees"), charged.currency, WIRE_EXPONENT)
         # A customer who pays more than requested bears the fee. One who pays less has not paid the requested amount.
         amount, paid = min(asked, charged, key=lambda money: money.minor), charged if charged != asked else None
         return Succeeded(amount, transaction_id, fee, paid, response=kept, saved_method=saved_method(data))
@@ -107,9 +105,8 @@ def read_charge(answer: Answer) -> Outcome:
     if answer.data.get("type") == "success" and "transaction" in data:
         # Capitec Pay: "success" is the state of the request; the payment is pending.
         inner = object_in(data, "transaction")
-        try:
-            amount = from_wire(inner.get("amount"), str(inner.get("currency")), WIRE_EXPONENT)
-        except InvalidAmount:
+        amount = money_in(inner, "amount")
+        if amount is None:
             return Unknown(Reason.unreadable, detail="Paystack's amount could not be read.")
         return Pending(amount, id_in(inner), kept)
     status = str(data.get("status"))
@@ -119,11 +116,11 @@ def read_charge(answer: Answer) -> Outcome:
         secret = Secret(token) if isinstance(token, str) and token else None
         return NeedsAction(NextAction(NextKind.redirect, link, secret), response=kept)
     if status in INPUT_WORDS:
-        text = text_of(data.get("display_text")) or None
+        text = text_in(data, "display_text") or None
         action = NextAction(NextKind.input, instructions=text, wants=INPUT_WORDS[status])
         return NeedsAction(action, response=kept)
     if status in ("pay_offline", "pending_bank_transfer"):
-        text = text_of(data.get("display_text")) or json.dumps(kept, default=str)
+        text = text_in(data, "display_text") or json.dumps(kept, default=str)
         return NeedsAction(NextAction(NextKind.instructions, instructions=text, offline=_offline(data)), response=kept)
     if status in PENDING_WORDS:
         return Pending(response=kept)
@@ -150,7 +147,7 @@ def saved_method(data: JsonObject) -> SavedMethod | None:
     token = token_in(held, "authorization_code")
     if held.get("reusable") is not True or token is None:
         return None
-    year, month = text_of(held.get("exp_year")), text_of(held.get("exp_month")).zfill(2)
+    year, month = text_in(held, "exp_year"), text_in(held, "exp_month").zfill(2)
     return SavedMethod(
         Secret(token),
         string_in(held, "channel") or "card",
@@ -176,8 +173,10 @@ def read_refund(answer: Answer) -> Outcome:
     return refund_outcome(data)
 
 
-def read_present_refund(answer: Answer, refund_id: str) -> Outcome:
+def read_present_refund(answer: Answered, refund_id: str) -> Outcome:
     """The outcome of GET /refund/{id}, if it is about that refund."""
+    if not isinstance(answer, Answer):
+        return answer
     outcome = read_refund(answer)
     told = id_in(object_in(answer.data, "data"))
     if told not in (None, refund_id) and not isinstance(outcome, NotSent | Unknown):
@@ -187,7 +186,7 @@ def read_present_refund(answer: Answer, refund_id: str) -> Outcome:
 
 def page_count(answer: Answer) -> int:
     """The number of pages of a listing; 0 if the answer does not contain it."""
-    told = text_of(object_in(answer.data, "meta").get("pageCount"))
+    told = text_in(object_in(answer.data, "meta"), "pageCount")
     return int(told) if told.isascii() and told.isdigit() and len(told) < 10 else 0
 
 
@@ -202,11 +201,8 @@ def read_list(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
 
 def read_balance(items: list[JsonObject]) -> Balance:
     """The balance in an answer of GET /balance. A currency that is not known here is left out."""
-    held = []
-    for item in items:
-        with suppress(InvalidAmount):
-            held.append(_money(item.get("balance"), item, owed=True))
-    return Balance(tuple(held))
+    held = (money_in(item, "balance", owed=True) for item in items)
+    return Balance(tuple(money for money in held if money is not None))
 
 
 def is_refund(data: JsonObject, wanted: RefundLookupParams) -> bool:
@@ -217,7 +213,7 @@ def is_refund(data: JsonObject, wanted: RefundLookupParams) -> bool:
         return False
     if wanted.reference:
         return noted == wanted.reference
-    same_amount = text_of(data.get("amount")) == str(to_wire(wanted.amount, WIRE_EXPONENT))
+    same_amount = text_in(data, "amount") == str(to_wire(wanted.amount, WIRE_EXPONENT))
     return noted is None and same_amount and dispute_of(data) is None and id_in(data) not in wanted.known
 
 
@@ -229,10 +225,8 @@ def _transaction_of(data: JsonObject) -> str | None:
 def refund_outcome(data: JsonObject) -> Outcome:
     """A refund object."""
     refund_id, kept = id_in(data), redact(data, REDACTED)
-    state = REFUND_WORDS.get(str(data.get("status")))
-    try:
-        amount = from_wire(data.get("amount"), str(data.get("currency")), WIRE_EXPONENT)
-    except InvalidAmount:
+    state, amount = REFUND_WORDS.get(str(data.get("status"))), money_in(data, "amount")
+    if amount is None:
         return Unknown(Reason.unreadable, detail="The refund's amount could not be read.")
     if state == "succeeded":
         return Succeeded(amount, refund_id, response=kept)
@@ -277,14 +271,20 @@ def read_event(kind: str, data: JsonObject) -> Reading:
         return _read_preauthorization(kind, data)
     if kind == "bank.transfer.rejected":
         transfer = object_in(data, "bank_transfer")
-        return text_of(transfer.get("transaction_id")), (), "notify", text_of(transfer.get("message_type"))
+        return text_in(transfer, "transaction_id"), (), "notify", text_in(transfer, "message_type")
     # transfer.*, subscription.*, invoice.* and any new kind: not our payments, even if they look alike.
-    return id_in(data) or text_of(data.get("reference")), (), "ignore", None
+    return id_in(data) or text_in(data, "reference"), (), "ignore", None
 
 
 def payment_fact(data: JsonObject) -> PaymentFact:
     """The fact in a transaction object."""
     return PaymentFact(read_transaction(data), string_in(data, "reference"), id_in(data), _metadata(data))
+
+
+def listed_payment(data: JsonObject) -> PaymentFact | None:
+    """A transaction from a listing; None if it has neither a reference nor a number."""
+    fact = payment_fact(data)
+    return fact if fact.reference or fact.provider_transaction_id else None
 
 
 def _metadata(data: JsonObject) -> JsonObject | None:
@@ -300,9 +300,9 @@ def _metadata(data: JsonObject) -> JsonObject | None:
 def _read_refund_event(kind: str, data: JsonObject) -> Reading:
     state = REFUND_WORDS.get(kind.removeprefix("refund."), "unknown")
     reference = string_in(data, "transaction_reference")
-    amount = _money(data.get("amount"), data)
+    amount = _required_money(data.get("amount"), data)
     # An absent refund_reference is an empty part of the key, as in a pending event.
-    refund_reference = text_of(data.get("refund_reference"))
+    refund_reference = text_in(data, "refund_reference")
     key = f"{reference}:{refund_reference}:{to_wire(amount, WIRE_EXPONENT)}"
     ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
     named = dispute_of(data)
@@ -312,7 +312,7 @@ def _read_refund_event(kind: str, data: JsonObject) -> Reading:
 
 def listed_refund(data: JsonObject) -> RefundFact | None:
     """A refund from a listing, with the dispute that it paid; None if it does not name its transaction."""
-    state, number = REFUND_WORDS.get(text_of(data.get("status")), "unknown"), _transaction_of(data)
+    state, number = REFUND_WORDS.get(text_in(data, "status"), "unknown"), _transaction_of(data)
     ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
     if number is None or id_in(data) is None:
         return None
@@ -324,7 +324,7 @@ def listed_refund(data: JsonObject) -> RefundFact | None:
 def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
     inner = object_in(data, "transaction")
     captured = data.get("captured_amount") if kind == "preauthorization.capture.success" else None
-    amount = _money(captured or data.get("amount"), data)
+    amount = _required_money(captured or data.get("amount"), data)
     transaction_id = id_in(data, "transaction_id") or id_in(inner)
     kept = redact(data, REDACTED)
     outcome: Outcome
@@ -347,9 +347,9 @@ def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
 
 def read_error(answer: Answer) -> Outcome:
     """The outcome of an error envelope, by what can have happened at Paystack."""
-    message = text_of(answer.data.get("message"))
+    message = text_in(answer.data, "message")
     lower = message.lower()
-    code = text_of(answer.data.get("code")) or None
+    code = text_in(answer.data, "code") or None
     if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code or str(answer.status), message)
     if answer.status == 409:  # another request is in progress at Paystack
@@ -382,12 +382,12 @@ def asked_the_bank(answer: Answer) -> bool:
 
 def bank_silent(answer: Answer) -> Unknown:
     """The outcome of such a rejection."""
-    return Unknown(Reason.provider_unavailable, text_of(answer.data.get("code")) or str(answer.status))
+    return Unknown(Reason.provider_unavailable, text_in(answer.data, "code") or str(answer.status))
 
 
 def read_missing(answer: Answer) -> Outcome:
     """The error of a lookup by reference. "Not found" counts only in Paystack's own words."""
-    text = text_of(answer.data.get("message")).lower()
+    text = text_in(answer.data, "message").lower()
     words = ("transaction reference not found", "transaction not found")
     in_its_words = answer.data.get("code") == "transaction_not_found" or text.startswith(words)
     return read_error(answer) if in_its_words else unless_missing(read_error(answer))
@@ -396,5 +396,10 @@ def read_missing(answer: Answer) -> Outcome:
 # ── Values ──
 
 
-def _money(value: Any, data: JsonObject, owed: bool = False) -> Money:
-    return from_wire(value, str(data.get("currency")), WIRE_EXPONENT, owed)
+def money_in(data: JsonObject, name: str, owed: bool = False) -> Money | None:
+    """The money under this name, in the currency of the object; None if it is not an amount."""
+    return money_or_none(data.get(name), str(data.get("currency")), WIRE_EXPONENT, owed)
+
+
+def _required_money(value: Any, data: JsonObject) -> Money:
+    return from_wire(value, str(data.get("currency")), WIRE_EXPONENT)

@@ -6,13 +6,11 @@ a chargeback later. ``prevented``: the network ended it before it became one.
 
 from __future__ import annotations
 
-from polytill.domain.errors import InvalidAmount
-from polytill.domain.money import Money
 from polytill.domain.states import DisputeReason
 from polytill.providers.facts import DisputeFact
 from polytill.providers.outcomes import JsonObject
-from polytill.providers.stripe.terms import money_of
-from polytill.providers.wire_json import moment_text, object_in, text_of
+from polytill.providers.stripe.terms import amount_in
+from polytill.providers.wire_json import expandable_id, moment_text, object_in, objects_in, text_in
 
 STATES = {"lost": "lost", "won": "won", "warning_closed": "closed", "prevented": "closed"}
 _REVIEWED = ("needs_response", "under_review")
@@ -40,50 +38,41 @@ REASONS = {
 
 def listed_dispute(data: JsonObject) -> DisputeFact | None:
     """A dispute from a listing; None if it cannot be read."""
-    return dispute_fact("", data, None) if _id_of(data.get("id")) else None
+    return dispute_fact("", data, None) if expandable_id(data, "id") else None
 
 
 def dispute_fact(kind: str, data: JsonObject, reference: str | None) -> DisputeFact:
     """A dispute from an event of this kind or from a listing. Its amount may be unreadable."""
-    status, reason = text_of(data.get("status")), text_of(data.get("reason"))
+    status, reason = text_in(data, "status"), text_in(data, "reason")
     due = object_in(data, "evidence_details").get("due_by")
-    is_inquiry = status.startswith("warning_") or status == "prevented"
     return DisputeFact(
         state=STATES.get(status, "open"),
         provider_state=status,
-        provider_dispute_id=str(_id_of(data.get("id"))),
+        provider_dispute_id=str(expandable_id(data, "id")),
         payment_reference=reference,
-        provider_transaction_id=_id_of(data.get("payment_intent")),
-        provider_charge_id=_id_of(data.get("charge")),
-        amount=_amount(data),
+        provider_transaction_id=expandable_id(data, "payment_intent"),
+        provider_charge_id=expandable_id(data, "charge"),
+        amount=amount_in(data),
         funds_withdrawn=_funds_withdrawn(kind, status, data),
         due_at=moment_text(due) if isinstance(due, int) and 0 < due < 10**11 else None,
-        kind="inquiry" if is_inquiry else "chargeback",
+        kind="inquiry" if _is_inquiry(status) else "chargeback",
         reason=REASONS.get(reason, R.other).value if reason else None,
         provider_reason=reason or None,
         understood=status in STATES or status in OPEN,
     )
 
 
-def _amount(data: JsonObject) -> Money | None:
-    try:
-        return money_of(data.get("amount"), data.get("currency"))
-    except InvalidAmount:
-        return None
-
-
-def _id_of(value: object) -> str | None:
-    found = value.get("id") if isinstance(value, dict) else value
-    return found if isinstance(found, str) and found else None
-
-
 def _funds_withdrawn(kind: str, status: str, data: JsonObject) -> bool:
-    if kind.endswith(".funds_withdrawn") or kind.endswith(".funds_reinstated"):
+    if kind.endswith((".funds_withdrawn", ".funds_reinstated")):
         return kind.endswith(".funds_withdrawn")
-    if status.startswith("warning_") or status == "prevented":  # an inquiry: no money has moved
+    if _is_inquiry(status):  # no money has moved
         return False
-    moves = data.get("balance_transactions")
-    if status == "lost" or not isinstance(moves, list):
+    moves = objects_in(data, "balance_transactions")
+    if status == "lost" or moves is None:
         return status != "won"
-    amounts = [move.get("amount") for move in moves if isinstance(move, dict)]
+    amounts = (move.get("amount") for move in moves)
     return sum(amount for amount in amounts if isinstance(amount, int)) < 0
+
+
+def _is_inquiry(status: str) -> bool:
+    return status.startswith("warning_") or status == "prevented"

@@ -9,11 +9,12 @@ identical request with the same key. A stored 5xx is replayed for a day, so afte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 from urllib.parse import quote
 
 from polytill.domain.errors import InvalidAmount
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import (
@@ -30,7 +31,6 @@ from polytill.providers.contract import (
     KeyField,
     LookupParams,
     OperationParams,
-    Page,
     PaymentFact,
     RefundFact,
     RefundLookupParams,
@@ -40,11 +40,11 @@ from polytill.providers.contract import (
     read_page,
     redact,
 )
-from polytill.providers.http import Answer, parse_json
+from polytill.providers.facts import FactT, Listing
+from polytill.providers.http import Answer, Answered, parse_json, read_answer
 from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown, unproven
 from polytill.providers.signing import header, hex_hmac, same
-from polytill.providers.stripe import reading as reading
-from polytill.providers.stripe import terms as terms
+from polytill.providers.stripe import reading, terms
 from polytill.providers.stripe.disputes import listed_dispute
 from polytill.providers.stripe.forms import (
     EXPAND,
@@ -62,7 +62,7 @@ from polytill.providers.stripe.listing import read_balance, read_list
 from polytill.providers.stripe.payment_element import PaymentElement
 from polytill.providers.stripe.reading import OUR_ATTEMPT, OUR_REFUND
 from polytill.providers.stripe.saved_methods import read_detached
-from polytill.providers.wire_json import object_in
+from polytill.providers.wire_json import object_in, objects_in, string_in
 
 # ── Facts ──
 
@@ -94,7 +94,6 @@ class StripeProvider(PaymentElement):
             "Webhook signing secret", r"whsec_\S{8,}", r"whsec_\S{8,}", required=False, help=WHERE_SECRETS_ARE
         ),
     }
-    config_schema: ClassVar[JsonObject] = {"type": "object", "properties": {}, "additionalProperties": False}
     catalog = CatalogEntry(
         description="Cards, wallets, bank debits and local methods in more than 120 currencies",
         website_url="https://stripe.com",
@@ -119,8 +118,7 @@ class StripeProvider(PaymentElement):
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
         """POST /v1/payment_intents: returns a client secret for the customer's browser."""
-        answer = await self._create(params)
-        return self.read_intent(answer) if isinstance(answer, Answer) else answer
+        return self._read_intent(await self._create(params))
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
         """GET the intent. With a payment method, first POST /confirm, which may move money."""
@@ -142,7 +140,7 @@ class StripeProvider(PaymentElement):
         if params.create is not None and params.age_s < self.idempotency_window_s:
             answer = await self._create(params.create)
             if not _first_result_is_lost(answer):
-                outcome = unproven(self.read_intent(answer) if isinstance(answer, Answer) else answer, REFUSED_AGAIN)
+                outcome = unproven(self._read_intent(answer), REFUSED_AGAIN)
                 intent_id = getattr(outcome, "provider_transaction_id", None) if _is_replay(answer) else None
                 return unproven(await self._retrieve(intent_id)) if intent_id else outcome
         first = params.created_at_s or int(self.world.time_s() - params.age_s)
@@ -161,8 +159,7 @@ class StripeProvider(PaymentElement):
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """POST /v1/refunds."""
-        answer = await self._refund(params)
-        return self.read_refund(answer) if isinstance(answer, Answer) else answer
+        return self._read_refund(await self._refund(params))
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
         """GET the refund if its id is known, else repeat the identical request, else read the list."""
@@ -171,17 +168,9 @@ class StripeProvider(PaymentElement):
         if not params.provider_transaction_id:
             return Unknown(Reason.not_found, detail="Stripe's id of the payment is not known yet.")
         if params.age_s < self.idempotency_window_s:
-            first = RefundParams(
-                params.reference,
-                params.payment_reference,
-                params.provider_transaction_id,
-                params.amount,
-                params.full,
-                params.reason,
-            )
-            again = await self._refund(first)
+            again = await self._refund(params)
             if not _first_result_is_lost(again):
-                outcome = unproven(self.read_refund(again) if isinstance(again, Answer) else again, REFUSED_AGAIN)
+                outcome = unproven(self._read_refund(again), REFUSED_AGAIN)
                 refund_id = getattr(outcome, "provider_transaction_id", None) if _is_replay(again) else None
                 return await self._present_refund(refund_id) if refund_id else outcome
         query = [("payment_intent", params.provider_transaction_id)]
@@ -195,7 +184,7 @@ class StripeProvider(PaymentElement):
             try:
                 form = [("amount_to_capture", str(terms.wire_amount(params.amount)))]
             except InvalidAmount:
-                return _too_fine(f"{params.amount}")
+                return _too_fine(params.amount)
         return await self._operate(params, "capture", [*form, *EXPAND])
 
     async def cancel_payment(self, params: OperationParams) -> Outcome:
@@ -208,50 +197,33 @@ class StripeProvider(PaymentElement):
         try:
             form = charge_form(params)
         except InvalidAmount:
-            return _too_fine(f"{params.amount}")
+            return _too_fine(params.amount)
         answer = await self._call("POST", "/v1/payment_intents", form, params.reference)
-        if not isinstance(answer, Answer):
-            return answer
-        return self.read_intent(answer) if answer.status == 200 else reading.read_off_session(answer)
+        if isinstance(answer, Answer) and answer.status != 200:
+            return reading.read_off_session(answer)
+        return self._read_intent(answer)
 
     async def detach_saved_method(self, params: DetachSavedMethodParams) -> Detachment:
         """POST /v1/payment_methods/{id}/detach: the method no longer belongs to a customer and cannot be charged."""
         path = f"/v1/payment_methods/{quote(params.token.reveal(), safe='')}/detach"
         return read_detached(await self._call("POST", path, [], f"detach-{self.world.random_bytes(16).hex()}"))
 
-    async def list_transactions(
-        self, since_s: int, until_s: int, cursor: str | None = None
-    ) -> Page[PaymentFact] | NotSent | Unknown:
+    async def list_transactions(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[PaymentFact]:
         """Intents of a period in seconds since the epoch, newest first. The cursor is the last id of a page."""
         query = [*_window(since_s, until_s, cursor), ("expand[]", "data.latest_charge.balance_transaction")]
-        found = await self._list("/v1/payment_intents", query)
-        if not isinstance(found, tuple):
-            return found
-        facts = (reading.payment_fact(item) for item in found[0])
-        return read_page((fact if fact.provider_transaction_id else None for fact in facts), found[1])
+        return await self._list("/v1/payment_intents", query, reading.listed_payment)
 
-    async def list_refunds(
-        self, since_s: int, until_s: int, cursor: str | None = None
-    ) -> Page[RefundFact] | NotSent | Unknown:
+    async def list_refunds(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[RefundFact]:
         """Refunds of a period in seconds since the epoch, newest first."""
-        found = await self._list("/v1/refunds", _window(since_s, until_s, cursor))
-        if not isinstance(found, tuple):
-            return found
-        return read_page((reading.listed_refund(item) for item in found[0]), found[1])
+        return await self._list("/v1/refunds", _window(since_s, until_s, cursor), reading.listed_refund)
 
-    async def list_disputes(
-        self, since_s: int, until_s: int, cursor: str | None = None
-    ) -> Page[DisputeFact] | NotSent | Unknown:
+    async def list_disputes(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[DisputeFact]:
         """Disputes of a period in seconds since the epoch, newest first."""
-        found = await self._list("/v1/disputes", _window(since_s, until_s, cursor))
-        if not isinstance(found, tuple):
-            return found
-        return read_page((listed_dispute(item) for item in found[0]), found[1])
+        return await self._list("/v1/disputes", _window(since_s, until_s, cursor), listed_dispute)
 
     async def get_balance(self) -> Balance | NotSent | Unknown:
         """GET /v1/balance."""
-        answer = await self._call("GET", "/v1/balance")
-        return read_balance(answer) if isinstance(answer, Answer) else answer
+        return read_answer(await self._call("GET", "/v1/balance"), read_balance)
 
     async def test_credentials(self) -> CredentialTest:
         """Sends reads, and requests that can create nothing: see ``key_test.py``."""
@@ -277,7 +249,7 @@ class StripeProvider(PaymentElement):
         event = parse_json(body)
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             raise ValueError("not a Stripe event")
-        event_id = reading.id_of(event)
+        event_id = string_in(event, "id")
         if event_id is None:
             raise ValueError("a Stripe event without an id")
         facts, action, reason = reading.read_event(event)
@@ -297,7 +269,7 @@ class StripeProvider(PaymentElement):
 
     async def _call(
         self, method: str, path: str, form: Form | None = None, key: str | None = None, api_key: Secret | None = None
-    ) -> Answer | NotSent | Unknown:
+    ) -> Answered:
         api_key = api_key or self.config.secret_key
         assert api_key is not None
         headers = {
@@ -312,11 +284,11 @@ class StripeProvider(PaymentElement):
         url = self.config.base_url.rstrip("/").removesuffix("/v1") + path
         return await self.http.send(method, url, headers, encoded(form).encode() if form is not None else None)
 
-    async def _create(self, params: CreatePaymentParams) -> Answer | NotSent | Unknown:
+    async def _create(self, params: CreatePaymentParams) -> Answered:
         try:
             form = create_form(params)
         except InvalidAmount:
-            return _too_fine(f"{params.amount}")
+            return _too_fine(params.amount)
         if params.save_method:
             customer = await self._customer(params)
             if not isinstance(customer, str):
@@ -328,25 +300,25 @@ class StripeProvider(PaymentElement):
         """The customer for whom the method is saved. It has its own idempotency key, so that a lookup finds the same
         one."""
         answer = await self._call("POST", "/v1/customers", customer_form(params), f"{params.reference}-customer")
-        found = reading.id_of(answer.data.get("id")) if isinstance(answer, Answer) and answer.status == 200 else None
+        found = string_in(answer.data, "id") if isinstance(answer, Answer) and answer.status == 200 else None
         if found:
             return found
-        refused = self.read_error(answer) if isinstance(answer, Answer) else answer
+        refused = read_answer(answer, reading.read_error)
         if isinstance(refused, NotSent):  # the payment was not sent, whether or not the customer was created
             return refused
         return NotSent(Reason.provider_unavailable, getattr(refused, "code", None), "Stripe made no customer.")
 
     async def _present_refund(self, refund_id: str) -> Outcome:
         answer = await self._call("GET", f"/v1/refunds/{quote(refund_id, safe='')}")
-        return unproven(self.read_refund(answer) if isinstance(answer, Answer) else answer)
+        return unproven(self._read_refund(answer))
 
-    async def _refund(self, params: RefundParams) -> Answer | NotSent | Unknown:
+    async def _refund(self, params: RefundParams | RefundLookupParams) -> Answered:
         if not params.provider_transaction_id:
             return NotSent(Reason.invalid_state, detail="Stripe's id of the payment is not known yet.")
         try:
             amount = terms.wire_amount(params.amount)
         except InvalidAmount:
-            return _too_fine(f"{params.amount}")
+            return _too_fine(params.amount)
         form = [("payment_intent", params.provider_transaction_id), ("amount", str(amount))]
         if params.reason in REFUND_REASONS:
             form.append(("reason", params.reason))
@@ -361,25 +333,19 @@ class StripeProvider(PaymentElement):
     async def _act(self, intent_id: str, verb: str, form: Form, key: str) -> Outcome:
         path = f"/v1/payment_intents/{quote(intent_id, safe='')}/{verb}"
         answer = await self._call("POST", path, form, key)
-        if not isinstance(answer, Answer):
-            return answer
-        if answer.status == 400 and reading.code_of(answer) in reading.STATE_CODES:
+        if isinstance(answer, Answer) and answer.status == 400 and reading.code_of(answer) in reading.STATE_CODES:
             truth = await self._retrieve(intent_id)
             if not isinstance(truth, NotSent | Unknown):
                 return truth
-        return self.read_intent(answer, intent_id)
+        return self._read_intent(answer, intent_id)
 
     async def _retrieve(self, intent_id: str) -> Outcome:
         path = f"/v1/payment_intents/{quote(intent_id, safe='')}?{encoded(EXPAND)}"
-        answer = await self._call("GET", path)
-        return self.read_intent(answer, intent_id) if isinstance(answer, Answer) else answer
+        return self._read_intent(await self._call("GET", path), intent_id)
 
-    async def _list(self, path: str, query: Form) -> tuple[list[JsonObject], str | None] | NotSent | Unknown:
-        """One page, and the cursor of the next."""
-        answer = await self._call("GET", f"{path}?{encoded(query)}")
-        if not isinstance(answer, Answer):
-            return answer
-        return read_list(answer)
+    async def _list(self, path: str, query: Form, read: Callable[[JsonObject], FactT | None]) -> Listing[FactT]:
+        found = read_answer(await self._call("GET", f"{path}?{encoded(query)}"), read_list)
+        return read_page(map(read, found[0]), found[1]) if isinstance(found, tuple) else found
 
     async def _find(self, path: str, query: Form, mark: tuple[str, str]) -> JsonObject | Outcome:
         """The first listed object with our mark in its metadata, on any page. Lists are current."""
@@ -389,36 +355,38 @@ class StripeProvider(PaymentElement):
             answer = await self._call("GET", f"{path}?{encoded(asked)}")
             if not isinstance(answer, Answer):
                 return unproven(answer)
-            items = answer.data.get("data")
-            if answer.status != 200 or not isinstance(items, list):
-                return unproven(self.read_error(answer))
+            items = objects_in(answer.data, "data")
+            if answer.status != 200 or items is None:
+                return unproven(reading.read_error(answer))
             for item in items:
-                if isinstance(item, dict) and reading.metadata_of(item).get(mark[0]) == mark[1]:
+                if object_in(item, "metadata").get(mark[0]) == mark[1]:
                     return item
             if not answer.data.get("has_more"):
                 return NotSent(Reason.not_found, detail="Stripe's list does not hold it.")
-            after = reading.id_of(items[-1]) if items else None
+            after = string_in(items[-1], "id") if items else None
             if after is None:
                 return Unknown(Reason.unreadable, detail="Stripe's list breaks off.")
         return Unknown(Reason.not_found, detail="Stripe's list is too long to be read to its end.")
 
     # ── Response readers and error mapping ──
 
-    def read_intent(self, answer: Answer, intent_id: str | None = None) -> Outcome:
+    def _read_intent(self, answer: Answered, intent_id: str | None = None) -> Outcome:
         """The outcome in any answer about one intent."""
+        if not isinstance(answer, Answer):
+            return answer
         if answer.status != 200 or answer.data.get("object") != "payment_intent":
             return reading.read_error(answer)
         if intent_id is not None and answer.data.get("id") != intent_id:
             return Unknown(Reason.unreadable, detail="Stripe answered about another payment.")
         return reading.read_intent(answer.data)
 
-    def read_refund(self, answer: Answer) -> Outcome:
+    def _read_refund(self, answer: Answered) -> Outcome:
         """The outcome in any answer about one refund."""
+        if not isinstance(answer, Answer):
+            return answer
         if answer.status != 200 or answer.data.get("object") != "refund":
             return reading.read_error(answer)
         return reading.read_refund(answer.data)
-
-    read_error = staticmethod(reading.read_error)
 
 
 def _window(since_s: int, until_s: int, cursor: str | None) -> Form:
@@ -426,12 +394,12 @@ def _window(since_s: int, until_s: int, cursor: str | None) -> Form:
     return window + optional("starting_after", cursor)
 
 
-def _is_replay(answer: Answer | NotSent | Unknown) -> bool:
+def _is_replay(answer: Answered) -> bool:
     """Whether this is the first answer, replayed. It holds the id, but not the current state."""
     return isinstance(answer, Answer) and answer.headers.get("idempotent-replayed") == "true"
 
 
-def _first_result_is_lost(answer: Answer | NotSent | Unknown) -> bool:
+def _first_result_is_lost(answer: Answered) -> bool:
     """Whether a repeat cannot return the result of the first request: a stored 5xx, or a request with other bytes."""
     if not isinstance(answer, Answer):
         return False
@@ -445,5 +413,5 @@ def _environment(data: JsonObject) -> Environment | None:
     return {True: Environment.production, False: Environment.sandbox}[live] if isinstance(live, bool) else None
 
 
-def _too_fine(amount: str) -> NotSent:
+def _too_fine(amount: Money) -> NotSent:
     return NotSent(Reason.validation, detail=f"Stripe takes no amount like {amount}.")

@@ -16,15 +16,13 @@ from urllib.parse import quote, urlencode
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import CredentialTest, KeyFinding, ProviderConfig
-from polytill.providers.http import Answer
-from polytill.providers.outcomes import NotSent, Unknown
+from polytill.providers.http import Answer, Answered
 from polytill.providers.stripe.forms import Form
-from polytill.providers.wire_json import object_in, objects_in, string_in, text_of
+from polytill.providers.wire_json import object_in, objects_in, string_in, text_in
 
 NO_INTENT = "pi_0"  # an id that no intent has
 _PERMISSION = re.compile(r"'(rak_\w+)'")
 
-Answered = Answer | NotSent | Unknown
 # Method, path, form, idempotency key, and the API key if it is not the secret one.
 Call = Callable[[str, str, Form | None, str | None, Secret | None], Awaitable[Answered]]
 Found = tuple[KeyFinding, str]
@@ -86,7 +84,7 @@ async def _permissions(call: Call, nonce: str) -> list[Found]:
     ):
         answer = await call("POST", path, [], f"test-{nonce}{path.replace('/', '-')}", None)
         if isinstance(answer, Answer) and answer.status == 403:
-            named = _PERMISSION.search(text_of(object_in(answer.data, "error").get("message")))
+            named = _PERMISSION.search(text_in(object_in(answer.data, "error"), "message"))
             permission = f" ({named[1]})" if named else ""
             found.append((finding, f"The restricted key may not {what}: give it this permission{permission}."))
         elif not isinstance(answer, Answer) or answer.status != 400:

@@ -7,7 +7,6 @@ reader of an answer raises, for any content. A reader of a webhook may raise ``V
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
@@ -29,9 +28,9 @@ from polytill.providers.outcomes import (
 )
 from polytill.providers.stripe.disputes import dispute_fact
 from polytill.providers.stripe.saved_methods import saved_method
-from polytill.providers.stripe.terms import money_of, wire_exponent
+from polytill.providers.stripe.terms import amount_in, money_of, wire_exponent
 from polytill.providers.wire_amounts import fee_from_wire
-from polytill.providers.wire_json import object_in, text_of, token_in
+from polytill.providers.wire_json import expandable_id, object_in, objects_in, text_in, token_in
 
 # ── Facts ──
 
@@ -103,18 +102,18 @@ def read_intent(data: JsonObject) -> Outcome:
     try:
         return intent_outcome(data)
     except InvalidAmount:
-        return Unknown(Reason.unreadable, text_of(data.get("status")), "Stripe's amount could not be read.")
+        return Unknown(Reason.unreadable, text_in(data, "status"), "Stripe's amount could not be read.")
 
 
 def intent_outcome(data: JsonObject) -> Outcome:
     """The state of a PaymentIntent. Raises ``InvalidAmount`` if its amounts cannot be read."""
-    status, currency = text_of(data.get("status")), data.get("currency")
-    intent_id, kept = id_of(data.get("id")), redact(data, REDACTED)
+    status, currency = text_in(data, "status"), data.get("currency")
+    intent_id, kept = expandable_id(data, "id"), redact(data, REDACTED)
     amount = money_of(data.get("amount"), currency)
     if status in PAYER_WORDS:
         # A failed try has no status of its own: the intent waits for another try and holds the error.
-        error = data.get("last_payment_error")
-        last = _declined(error, False, intent_id, None) if isinstance(error, dict) and error else None
+        error = object_in(data, "last_payment_error")
+        last = _declined(error, intent_id, None) if error else None
         return NeedsAction(_next_action(data, status), amount, intent_id, last, kept)
     if status == "processing":
         return Pending(amount, intent_id, kept)
@@ -133,7 +132,7 @@ def intent_outcome(data: JsonObject) -> Outcome:
         received = _given(data, "amount_received", amount)
         return Succeeded(received, intent_id, _fee_of(data), response=kept, saved_method=saved_method(data))
     if status == "canceled":
-        word = text_of(data.get("cancellation_reason"))
+        word = text_in(data, "cancellation_reason")
         reason = Reason.expired if word in ("expired", "automatic") else Reason.canceled
         return Declined(reason, True, word or "canceled", None, intent_id, kept)
     return Unknown(Reason.unreadable, status, "Stripe gave a status that is not known.")
@@ -141,11 +140,9 @@ def intent_outcome(data: JsonObject) -> Outcome:
 
 def read_refund(data: JsonObject) -> Outcome:
     """A Refund, from any answer or listing."""
-    refund_id, kept = id_of(data.get("id")), redact(data, REDACTED)
-    status = text_of(data.get("status"))
-    try:
-        amount = money_of(data.get("amount"), data.get("currency"))
-    except InvalidAmount:
+    refund_id, kept = expandable_id(data, "id"), redact(data, REDACTED)
+    status, amount = text_in(data, "status"), amount_in(data)
+    if amount is None:
         return Unknown(Reason.unreadable, status, "The refund's amount could not be read.")
     if status == "succeeded":
         return Succeeded(amount, refund_id, response=kept)
@@ -155,7 +152,7 @@ def read_refund(data: JsonObject) -> Outcome:
         action = NextAction(NextKind.instructions, instructions="Stripe has asked the payer for bank details.")
         return NeedsAction(action, amount, refund_id, response=kept)
     if status == "failed":
-        code = text_of(data.get("failure_reason")) or "failed"
+        code = text_in(data, "failure_reason") or "failed"
         detail = "Stripe could not pay the refund out."
         return Declined(Reason.declined, True, code, detail, refund_id, kept)
     if status == "canceled":
@@ -163,15 +160,19 @@ def read_refund(data: JsonObject) -> Outcome:
     return Unknown(Reason.unreadable, status, "Stripe gave a status that is not known.")
 
 
-def payment_fact(data: JsonObject) -> PaymentFact:
-    """A PaymentIntent from a listing, as a fact."""
-    return _fact_of(read_intent(data), data)
+def listed_payment(data: JsonObject) -> PaymentFact | None:
+    """A PaymentIntent from a listing; None if it has no id."""
+    fact = _fact_of(read_intent(data), data)
+    return fact if fact.provider_transaction_id else None
 
 
 def _fact_of(outcome: Outcome, intent: JsonObject) -> PaymentFact:
-    metadata = metadata_of(intent)
-    reference = text_of(metadata.get(OUR_ATTEMPT)) or None
-    return PaymentFact(outcome, reference, id_of(intent.get("id")), metadata or None)
+    metadata = object_in(intent, "metadata") or None
+    return PaymentFact(outcome, _mark_in(intent, OUR_ATTEMPT), expandable_id(intent, "id"), metadata)
+
+
+def _mark_in(data: JsonObject, mark: str) -> str | None:
+    return text_in(object_in(data, "metadata"), mark) or None
 
 
 def _next_action(data: JsonObject, status: str) -> NextAction | None:
@@ -190,12 +191,10 @@ def _given(data: JsonObject, name: str, otherwise: Money) -> Money:
 
 def _fee_of(intent: JsonObject) -> Money | None:
     """The fee on the expanded balance transaction, in Stripe's settlement currency."""
-    charge = object_in(intent, "latest_charge")
-    charges = object_in(intent, "charges").get("data")  # until 2022-11-15
-    if not charge and isinstance(charges, list) and charges and isinstance(charges[-1], dict):
-        charge = charges[-1]
+    charges = objects_in(object_in(intent, "charges"), "data")  # until 2022-11-15
+    charge = object_in(intent, "latest_charge") or (charges[-1] if charges else {})
     entry = object_in(charge, "balance_transaction")
-    currency = text_of(entry.get("currency")).upper()
+    currency = text_in(entry, "currency").upper()
     return fee_from_wire(entry.get("fee"), currency, wire_exponent(currency))
 
 
@@ -217,7 +216,7 @@ def read_event(event: JsonObject) -> tuple[tuple[Fact, ...], str, str | None]:
         # charge.* (the same payment again), setup_intent.*, payout.* and any new kind.
         return (), "ignore", "This kind of event changes no payment."
     data = object_in(object_in(event, "data"), "object")
-    if not id_of(data.get("id")):
+    if not expandable_id(data, "id"):
         raise ValueError(f"a Stripe event {kind} without its object")
     try:
         fact = _read_object(kind, event, data)
@@ -234,7 +233,7 @@ def _read_object(kind: str, event: JsonObject, data: JsonObject) -> Fact | str:
     if kind in SESSION_EVENTS:
         return _session_fact(kind, data)
     if kind in DISPUTE_EVENTS:
-        return dispute_fact(kind, data, text_of(metadata_of(data).get(OUR_ATTEMPT)) or None)
+        return dispute_fact(kind, data, _mark_in(data, OUR_ATTEMPT))
     return _charge_fact(event, data) if kind == "charge.refunded" else _refund_fact(data)
 
 
@@ -242,7 +241,7 @@ def _intent_fact(kind: str, data: JsonObject) -> PaymentFact:
     outcome = intent_outcome(data)
     if kind == "payment_intent.payment_failed" and isinstance(outcome, NeedsAction):
         error = object_in(data, "last_payment_error")
-        outcome = _declined(error, False, outcome.provider_transaction_id, outcome.response)
+        outcome = _declined(error, outcome.provider_transaction_id, outcome.response)
     elif kind == "payment_intent.partially_funded" and isinstance(outcome, NeedsAction):
         outcome = Pending(outcome.amount, outcome.provider_transaction_id, outcome.response)
     return _fact_of(outcome, data)
@@ -251,8 +250,8 @@ def _intent_fact(kind: str, data: JsonObject) -> PaymentFact:
 def _session_fact(kind: str, data: JsonObject) -> PaymentFact | str:
     if data.get("mode", "payment") != "payment":
         return "This checkout session takes no payment."
-    metadata, intent_id = metadata_of(data), id_of(data.get("payment_intent"))
-    reference = text_of(data.get("client_reference_id") or metadata.get(OUR_ATTEMPT)) or None
+    intent_id = expandable_id(data, "payment_intent")
+    reference = text_in(data, "client_reference_id") or _mark_in(data, OUR_ATTEMPT)
     if reference is None and intent_id is None:
         return "This checkout session names no payment."
     kept, word = redact(data, REDACTED), kind.removeprefix("checkout.session.")
@@ -268,17 +267,16 @@ def _session_fact(kind: str, data: JsonObject) -> PaymentFact | str:
             return "There was nothing to pay."
         paid = data.get("payment_status") == "paid"
         outcome = Succeeded(amount, intent_id, response=kept) if paid else Pending(amount, intent_id, kept)
-    return PaymentFact(outcome, reference, intent_id, metadata or None)
+    return PaymentFact(outcome, reference, intent_id, object_in(data, "metadata") or None)
 
 
 def _refund_fact(data: JsonObject) -> RefundFact:
-    metadata = metadata_of(data)
     return RefundFact(
-        REFUND_WORDS.get(text_of(data.get("status")), "unknown"),
-        reference=text_of(metadata.get(OUR_REFUND)) or None,
-        provider_refund_id=id_of(data.get("id")),
-        payment_reference=text_of(metadata.get(OUR_ATTEMPT)) or None,
-        provider_transaction_id=id_of(data.get("payment_intent")),
+        REFUND_WORDS.get(text_in(data, "status"), "unknown"),
+        reference=_mark_in(data, OUR_REFUND),
+        provider_refund_id=expandable_id(data, "id"),
+        payment_reference=_mark_in(data, OUR_ATTEMPT),
+        provider_transaction_id=expandable_id(data, "payment_intent"),
         amount=money_of(data.get("amount"), data.get("currency")),
         response=redact(data, REDACTED),
     )
@@ -286,11 +284,7 @@ def _refund_fact(data: JsonObject) -> RefundFact:
 
 def listed_refund(data: JsonObject) -> RefundFact | None:
     """A refund from a listing; None if it cannot be read."""
-    try:
-        fact = _refund_fact(data)
-    except InvalidAmount:
-        return None
-    return fact if fact.provider_refund_id else None
+    return _refund_fact(data) if amount_in(data) and expandable_id(data, "id") else None
 
 
 def _charge_fact(event: JsonObject, charge: JsonObject) -> RefundFact | str:
@@ -299,7 +293,7 @@ def _charge_fact(event: JsonObject, charge: JsonObject) -> RefundFact | str:
         return "An authorization was released; no money had moved."
     currency = charge.get("currency")
     total = money_of(charge.get("amount_refunded"), currency)
-    if "" < text_of(event.get("api_version")) < RELEASES_ARE_NO_REFUNDS_SINCE:
+    if "" < text_in(event, "api_version") < RELEASES_ARE_NO_REFUNDS_SINCE:
         whole = money_of(charge.get("amount"), currency)
         released = whole.minor - _given(charge, "amount_captured", whole).minor
         if released >= total.minor > 0:
@@ -307,8 +301,8 @@ def _charge_fact(event: JsonObject, charge: JsonObject) -> RefundFact | str:
         total = Money(total.minor - released, total.currency)
     return RefundFact(
         "succeeded",
-        payment_reference=text_of(metadata_of(charge).get(OUR_ATTEMPT)) or None,
-        provider_transaction_id=id_of(charge.get("payment_intent")),
+        payment_reference=_mark_in(charge, OUR_ATTEMPT),
+        provider_transaction_id=expandable_id(charge, "payment_intent"),
         total=total,
         response=redact(charge, REDACTED),
     )
@@ -320,7 +314,7 @@ def _charge_fact(event: JsonObject, charge: JsonObject) -> RefundFact | str:
 def read_error(answer: Answer) -> Outcome:
     """The outcome of an answer without the requested object, by what can have happened at Stripe."""
     status, error = answer.status, object_in(answer.data, "error")
-    code, message = code_of(answer), text_of(error.get("message")) or None
+    code, message = code_of(answer), text_in(error, "message") or None
     if status >= 500 or status == 424:
         return Unknown(Reason.provider_unavailable, code or str(status), message)
     if status == 409:  # another call with this key is in progress
@@ -329,8 +323,8 @@ def read_error(answer: Answer) -> Outcome:
         # Each of our keys is used for one request only, so an earlier request with this key did arrive.
         return Unknown(Reason.duplicate, code or "idempotency_error", message)
     if (status == 402 and error) or (error.get("type") == "card_error" and status == 400):
-        intent_id = id_of(error.get("payment_intent"))
-        return _declined(error, False, intent_id, redact(error, REDACTED))
+        intent_id = expandable_id(error, "payment_intent")
+        return _declined(error, intent_id, redact(error, REDACTED))
     if status in (401, 403) or code == "testmode_charges_only":  # the account is not activated
         return NotSent(Reason.config, code or str(status), message)
     if not 400 <= status < 500:
@@ -362,35 +356,18 @@ def read_off_session(answer: Answer) -> Outcome:
         return replace(refused, final=True) if isinstance(refused, Declined) else refused
     waits = read_intent(intent)
     if isinstance(waits, NeedsAction) and waits.last_decline is None:
-        last = _declined(error, False, waits.provider_transaction_id, None)
-        return replace(waits, last_decline=last)
+        return replace(waits, last_decline=_declined(error, waits.provider_transaction_id, None))
     return waits
 
 
 def code_of(answer: Answer) -> str | None:
     """The error's code, if there is one."""
-    return text_of(object_in(answer.data, "error").get("code")) or None
+    return text_in(object_in(answer.data, "error"), "code") or None
 
 
-def _declined(error: JsonObject, final: bool, intent_id: str | None, kept: JsonObject | None) -> Declined:
-    code = text_of(error.get("decline_code") or error.get("code")) or None
+def _declined(error: JsonObject, intent_id: str | None, kept: JsonObject | None) -> Declined:
+    code = text_in(error, "decline_code") or text_in(error, "code") or None
     if code in HIDDEN_DECLINES:
-        detail = "The card was declined."
-        return Declined(Reason.declined, final, "generic_decline", detail, intent_id, kept)
-    reason = _REASON_OF_DECLINE.get(code or "") or _REASON_OF_DECLINE.get(text_of(error.get("code")))
-    detail = text_of(error.get("message"))
-    return Declined(reason or Reason.declined, final, code, detail or None, intent_id, kept)
-
-
-# ── JSON ──
-
-
-def metadata_of(data: JsonObject) -> JsonObject:
-    """The metadata; empty if there is none."""
-    return object_in(data, "metadata")
-
-
-def id_of(value: Any) -> str | None:
-    """The id in a field that holds an id or the expanded object."""
-    found = value.get("id") if isinstance(value, dict) else value
-    return found if isinstance(found, str) and found else None
+        return Declined(Reason.declined, False, "generic_decline", "The card was declined.", intent_id, kept)
+    reason = _REASON_OF_DECLINE.get(code or "") or _REASON_OF_DECLINE.get(text_in(error, "code"), Reason.declined)
+    return Declined(reason, False, code, text_in(error, "message") or None, intent_id, kept)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from polytill.domain.secret import Secret
 from polytill.providers.contract import Detachment
-from polytill.providers.http import Answer
-from polytill.providers.outcomes import JsonObject, NotSent, SavedMethod, Unknown
+from polytill.providers.http import Answer, Answered
+from polytill.providers.outcomes import JsonObject, SavedMethod
 from polytill.providers.wire_json import object_in, string_in, token_in
 
 # Kinds that can be charged again directly. Others become another method first (iDEAL becomes a SEPA debit).
@@ -37,7 +37,7 @@ def saved_method(intent: JsonObject) -> SavedMethod | None:
     )
 
 
-def read_detached(answer: Answer | NotSent | Unknown) -> Detachment:
+def read_detached(answer: Answered) -> Detachment:
     """The result of POST /v1/payment_methods/{id}/detach. A method that belongs to no customer is already detached."""
     if not isinstance(answer, Answer):
         return Detachment("unknown", answer.code)

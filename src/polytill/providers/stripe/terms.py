@@ -13,7 +13,8 @@ from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.money import Money, from_major
 from polytill.providers.contract import CurrencyTerms
 from polytill.providers.identifiers import IdentifierPaths
-from polytill.providers.wire_amounts import amount_step, from_wire, to_wire
+from polytill.providers.outcomes import JsonObject
+from polytill.providers.wire_amounts import amount_step, from_wire, money_or_none, to_wire
 
 PRESENTMENT = (
     "AED AFN AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BIF BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CLP CNY "
@@ -67,6 +68,12 @@ def money_of(value: Any, currency: Any) -> Money:
     """The money for an integer and a lower-case currency. Raises ``InvalidAmount`` if they are invalid."""
     code = str(currency).upper()
     return from_wire(value, code, wire_exponent(code))
+
+
+def amount_in(data: JsonObject, owed: bool = False) -> Money | None:
+    """The ``amount`` of an object; None if it cannot be read."""
+    code = str(data.get("currency")).upper()
+    return money_or_none(data.get("amount"), code, wire_exponent(code), owed)
 
 
 def _terms(currency: str) -> CurrencyTerms:

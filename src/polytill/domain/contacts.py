@@ -70,10 +70,9 @@ class Phone(str):
     @property
     def could_be_mobile(self) -> bool:
         """Whether it is a mobile number: by its country's tables or, if they do not list it, by its length."""
-        kinds = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
         parsed = _parsed(self)
         if phonenumbers.is_valid_number(parsed):
-            return phonenumbers.number_type(parsed) in kinds
+            return _is_mobile(parsed)
         return phonenumbers.is_possible_number_for_type(parsed, PhoneNumberType.MOBILE)
 
     @property
@@ -263,8 +262,11 @@ def _lacks_plus(number: phonenumbers.PhoneNumber, dialed: str, homes: list[str])
         return False
     if any(phonenumbers.country_code_for_region(home) == number.country_code for home in homes):
         return True
-    mobile = phonenumbers.number_type(number) in (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
-    return mobile and len(dialed) > _LONGEST_WITHOUT_CODE and not dialed.startswith("0")
+    return _is_mobile(number) and len(dialed) > _LONGEST_WITHOUT_CODE and not dialed.startswith("0")
+
+
+def _is_mobile(number: phonenumbers.PhoneNumber) -> bool:
+    return phonenumbers.number_type(number) in (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
 
 
 def country_code_length(digits: str) -> int:

@@ -149,24 +149,18 @@ PAYMENT_NEXT: dict[PaymentStatus, frozenset[PaymentStatus]] = {
     _P.canceled: frozenset({_P.processing, _P.authorized, _P.succeeded}),
 }
 
+ATTEMPT_CLOSED = frozenset({_A.declined, _A.not_sent, _A.expired, _A.canceled})  # unless the provider says otherwise
+
 ATTEMPT_NEXT: dict[AttemptState, frozenset[AttemptState]] = {
-    _A.sent: frozenset(
-        {_A.needs_action, _A.pending, _A.authorized, _A.succeeded, _A.declined, _A.not_sent, _A.unknown}
-        | {_A.expired, _A.canceled}
-    ),
+    _A.sent: frozenset(_A) - {_A.sent},
     _A.needs_action: frozenset({_A.pending, _A.authorized, _A.succeeded, _A.declined, _A.expired, _A.canceled}),
     _A.pending: frozenset({_A.needs_action, _A.authorized, _A.succeeded, _A.declined, _A.expired, _A.canceled}),
     _A.authorized: frozenset({_A.succeeded, _A.canceled, _A.expired}),
     _A.succeeded: frozenset(),
     # Only a lookup or a webhook resolves ``unknown``, or a decision by staff if neither is possible.
-    _A.unknown: frozenset(
-        {_A.needs_action, _A.pending, _A.authorized, _A.succeeded, _A.declined, _A.not_sent} | {_A.expired, _A.canceled}
-    ),
+    _A.unknown: frozenset(_A) - {_A.sent, _A.unknown},
     # The provider's fact overrides what we took to be closed.
-    _A.declined: frozenset({_A.authorized, _A.succeeded}),
-    _A.not_sent: frozenset({_A.authorized, _A.succeeded}),
-    _A.expired: frozenset({_A.authorized, _A.succeeded}),
-    _A.canceled: frozenset({_A.authorized, _A.succeeded}),
+    **dict.fromkeys(ATTEMPT_CLOSED, frozenset({_A.authorized, _A.succeeded})),
 }
 
 REFUND_NEXT: dict[RefundState, frozenset[RefundState]] = {
@@ -181,10 +175,8 @@ REFUND_NEXT: dict[RefundState, frozenset[RefundState]] = {
     _R.failed: frozenset({_R.succeeded}),
 }
 
-# Attempts that can still bring money, and attempts that are closed unless the provider says otherwise.
-ATTEMPT_LIVE = frozenset({_A.sent, _A.needs_action, _A.pending, _A.authorized, _A.unknown})
+ATTEMPT_LIVE = frozenset({_A.sent, _A.needs_action, _A.pending, _A.authorized, _A.unknown})  # can still bring money
 OPERATION_OPEN = frozenset({OperationState.sent, OperationState.pending, OperationState.unknown})
-ATTEMPT_CLOSED = frozenset({_A.declined, _A.not_sent, _A.expired, _A.canceled})
 ATTEMPT_WON = frozenset({_A.succeeded})
 
 # Refunds that reserve part of the captured amount, refunds that returned money, and refunds that do neither.

@@ -22,19 +22,36 @@ _UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
 _KEPT_MARKS = frozenset({0, 6, 7, 8, 9, 103, 107, 118, 122, 129, 130, 132})
 
 # Letters that Unicode does not decompose, and what people type on a keyboard that lacks them.
-_LETTERS = str.maketrans(
-    {
-        "ı": "i", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ħ": "h", "ŧ": "t",
-        "ŋ": "n", "ɲ": "n", "ɓ": "b", "ɖ": "d", "ɗ": "d", "ɛ": "e", "ǝ": "e", "ə": "e", "ƒ": "f", "ɠ": "g", "ɣ": "g",
-        "ɩ": "i", "ɨ": "i", "ƙ": "k", "ɔ": "o", "ɵ": "o", "ƈ": "c", "ƭ": "t", "ʈ": "t", "ʊ": "u", "ʋ": "v", "ƴ": "y",
-        "ʒ": "z", "ʃ": "s", "ĸ": "k",
-        "\u0640": None,  # tatweel only stretches an Arabic word
-        "ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه",
-        "’": "'", "‘": "'", "ʼ": "'", "ʻ": "'", "ʽ": "'", "ʿ": "'", "ʾ": "'", "ˈ": "'", "‛": "'", "`": "'", "´": "'",
-        "′": "'", "＇": "'",
-        "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "―": "-", "−": "-", "⁃": "-",
-    }
-)  # fmt: skip
+_TYPED_FOR = {
+    "i": "ıɩɨ",
+    "o": "øɔɵ",
+    "l": "ł",
+    "d": "đðɖɗ",
+    "th": "þ",
+    "ae": "æ",
+    "oe": "œ",
+    "h": "ħ",
+    "t": "ŧƭʈ",
+    "n": "ŋɲ",
+    "b": "ɓ",
+    "e": "ɛǝə",
+    "f": "ƒ",
+    "g": "ɠɣ",
+    "k": "ƙĸ",
+    "c": "ƈ",
+    "u": "ʊ",
+    "v": "ʋ",
+    "y": "ƴ",
+    "z": "ʒ",
+    "s": "ʃ",
+    "ي": "ىی",
+    "ك": "ک",
+    "ه": "ة",
+    "'": "’‘ʼʻʽʿʾˈ‛`´′＇",
+    "-": "‐‑‒–—―−⁃",
+    "": "\u0640",  # tatweel only stretches an Arabic word
+}
+_LETTERS = str.maketrans({letter: plain for plain, letters in _TYPED_FOR.items() for letter in letters})
 
 
 def normal(text: str) -> str:

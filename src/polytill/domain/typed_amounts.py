@@ -204,7 +204,7 @@ def typed_amount(
 
 
 def _as_printed(number: str, exponent: int, decimal: str) -> list[int]:
-    """The amount that a page in this reader's language would display with exactly these digits. None if no page would."""
+    """The amount that a page in this reader's language would display with exactly these digits; empty if none would."""
     before, mark, after = number.partition(decimal or _ARABIC_DECIMAL)
     if exponent == 3 and mark and before.isdigit() and after.isdigit() and len(after) == exponent:
         return [int(before + after)]

@@ -12,11 +12,10 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.identifiers import IdentifierKind
-from polytill.providers.contained import ends_only_itself
+from polytill.providers.contained import cause_of, ends_only_itself
 from polytill.providers.contract import CatalogEntry, CurrencyTerms, Handler, Idempotency, KeyField, WebhookProof
 from polytill.providers.customer_fields import CUSTOMER_FIELDS, CustomerFields
 from polytill.providers.features import FEATURES
@@ -45,13 +44,8 @@ def faults_of(handler: type[Handler]) -> list[str]:
         except BaseException as error:
             if not ends_only_itself(error):
                 raise
-            faults.append(f"{check.__name__.replace('_', ' ')} cannot be read: {_named(error)}")
+            faults.append(f"{check.__name__.replace('_', ' ')} cannot be read: {cause_of(error)}")
     return faults
-
-
-def _named(error: BaseException) -> str:
-    name = getattr(error, "name", None)
-    return f"{type(error).__name__} ({name})" if isinstance(name, str) else type(error).__name__
 
 
 def code_and_name(handler: type[Handler]) -> Iterator[str]:
@@ -80,8 +74,6 @@ def catalog_entry(handler: type[Handler]) -> Iterator[str]:
     for url in (catalog.website_url, catalog.documentation_url):
         if url and not url.startswith("https://"):
             yield f"{url!r} is not an https address"
-    if isinstance(catalog.priority, bool) or not isinstance(catalog.priority, int):
-        yield "catalog.priority is not a whole number"
 
 
 def hosts(handler: type[Handler]) -> Iterator[str]:
@@ -199,8 +191,7 @@ def repeats(handler: type[Handler]) -> Iterator[str]:
     """Idempotency, its window and the horizon for "not found" are consistent."""
     if not isinstance(handler.idempotency, Idempotency):
         yield "idempotency is not one of key, reference and none"
-    windowed = handler.idempotency is Idempotency.key
-    if (handler.idempotency_window_s > 0) != windowed:
+    if (handler.idempotency_window_s > 0) != (handler.idempotency is Idempotency.key):
         yield "idempotency_window_s belongs to idempotency by key, and only there"
     if handler.settle_horizon_s < 30:
         yield "settle_horizon_s is under 30 seconds: a call can still be running"
@@ -245,8 +236,7 @@ def answers(handler: type[Handler]) -> Iterator[str]:
         yield "webhook_answer is not an object"
     if faulty := wrong_in(handler.identifiers, Mapping[IdentifierKind, tuple[str, ...]], "identifiers"):
         yield faulty
-    wrong: list[Any] = [name for name in handler.redacted if not isinstance(name, str)]
-    if isinstance(handler.redacted, str) or wrong:
+    if isinstance(handler.redacted, str) or not all(isinstance(name, str) for name in handler.redacted):
         yield "redacted is not a set of field names"
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib import import_module, invalidate_caches
 from importlib.metadata import EntryPoint, entry_points
 
-from polytill.providers.contained import ends_only_itself
+from polytill.providers.contained import cause_of, ends_only_itself
 from polytill.providers.contract import Handler
 from polytill.providers.declaration import faults_of
 from polytill.providers.flutterwave.v3 import FlutterwaveProvider
@@ -80,7 +80,7 @@ class Registry:
     def installed(self) -> dict[str, type[Handler]]:
         """Handlers that need no permission: built-in ones first, then plug-ins."""
         plugged = {code: one.handler for code, one in self._found().items() if one.handler is not None}
-        return {**BUILT_IN, **{code: handler for code, handler in plugged.items() if code not in BUILT_IN}}
+        return BUILT_IN | {code: handler for code, handler in plugged.items() if code not in BUILT_IN}
 
     def plug_ins(self) -> list[PlugIn]:
         """All installed plug-ins by code, loaded and rejected."""
@@ -88,15 +88,11 @@ class Registry:
 
     def look_again(self, codes: Iterable[str]) -> None:
         """Find plug-ins that were installed later, if one of these codes has no handler yet. Loaded handlers stay."""
-        if self._plug_ins is None or all(code in BUILT_IN or self._is_loaded(code) for code in codes):
+        if self._plug_ins is None or all(code in self.installed() for code in codes):
             return
         invalidate_caches()
         loaded = {code: one for code, one in self._plug_ins.items() if one.handler is not None}
         self._plug_ins = _find(loaded)
-
-    def _is_loaded(self, code: str) -> bool:
-        one = self._found().get(code)
-        return one is not None and one.handler is not None
 
     def _found(self) -> dict[str, PlugIn]:
         if self._plug_ins is None:
@@ -112,16 +108,7 @@ class Registry:
                 raise HandlerMissing(
                     f"The handler module {path!r} is not a dotted path such as 'package.module.Class'."
                 )
-            try:
-                with redirect_stdout(sys.stderr):
-                    found = getattr(import_module(module), name)
-                self._custom[path] = _checked(code, found, path)
-            except HandlerMissing:
-                raise
-            except BaseException as error:
-                if not ends_only_itself(error):
-                    raise
-                raise HandlerMissing(_cannot("handler module", path, error)) from error
+            self._custom[path] = _loaded(code, "handler module", path, lambda: getattr(import_module(module), name))
         elif self._custom[path].code != code:
             raise HandlerMissing(f"{path} is the handler of {self._custom[path].code!r}, not of {code!r}.")
         return self._custom[path]
@@ -149,15 +136,9 @@ def _plug_in(code: str, claimed: list[EntryPoint]) -> PlugIn:
         refused = f"Several plug-ins claim the code {code!r}: {both}. None is loaded; uninstall all but one."
         return replace(first, distribution=None, refused=refused)
     try:
-        with redirect_stdout(sys.stderr):  # an import must not print into the output of a command
-            found = claimed[0].load()
-        return replace(first, handler=_checked(code, found, claimed[0].value))
+        return replace(first, handler=_loaded(code, "plug-in", first.path, claimed[0].load))
     except HandlerMissing as error:
         return replace(first, refused=str(error))
-    except BaseException as error:
-        if not ends_only_itself(error):
-            raise
-        return replace(first, refused=_cannot("plug-in", claimed[0].value, error))
 
 
 def _distribution(entry_point: EntryPoint) -> str | None:
@@ -165,14 +146,17 @@ def _distribution(entry_point: EntryPoint) -> str | None:
     return f"{known.name} {known.version}" if known is not None else None
 
 
-def _cannot(what: str, path: str, error: BaseException) -> str:
-    return f"The {what} {path!r} cannot be loaded: {_cause(error)}{_place(error)}."
-
-
-def _cause(error: BaseException) -> str:
-    """The type of an error and the name that it misses. The message of a plug-in's error may quote a secret."""
-    name = getattr(error, "name", None) if isinstance(error, ImportError | AttributeError | NameError) else None
-    return f"{type(error).__name__} ({name})" if isinstance(name, str) and name else type(error).__name__
+def _loaded(code: str, what: str, path: str, load: Callable[[], object]) -> type[Handler]:
+    """The checked handler that ``load`` imports. Raises ``HandlerMissing`` if there is none."""
+    try:
+        with redirect_stdout(sys.stderr):  # an import must not print into the output of a command
+            return _checked(code, load(), path)
+    except HandlerMissing:
+        raise
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
+        raise HandlerMissing(f"The {what} {path!r} cannot be loaded: {cause_of(error)}{_place(error)}.") from error
 
 
 def _place(error: BaseException) -> str:

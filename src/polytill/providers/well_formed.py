@@ -49,10 +49,8 @@ def wrong_in(value: Any, kind: Any, at: str = "") -> str | None:
         return _wrong_in_union(value, args, at)
     if origin is Literal:
         return None if value in args else f"{at} is no {' or '.join(map(str, args))}"
-    if origin is tuple:
-        return _wrong_in_items(value, tuple, args[0], at)
-    if origin is frozenset:
-        return _wrong_in_items(value, frozenset, args[0], at)
+    if origin in (tuple, frozenset):
+        return _wrong_in_items(value, origin, args[0], at)
     if origin is dict or kind is dict:
         return None if isinstance(value, dict) and is_json(value) else f"{at} is no JSON object"
     if origin is not None and issubclass(origin, Mapping):
@@ -99,10 +97,8 @@ def _wrong_in_union(value: Any, kinds: tuple[Any, ...], at: str) -> str | None:
     if (value is None and type(None) in kinds) or None in found:
         return None
     # Report the fault of the type that the value claims to be, if there is one.
-    of_its_kind = [
-        w for kind, w in zip(kinds, found, strict=False) if isinstance(kind, type) and isinstance(value, kind)
-    ]
-    return of_its_kind[0] if of_its_kind else _not(value, at)
+    claimed = zip(kinds, found, strict=False)
+    return next((w for kind, w in claimed if isinstance(kind, type) and isinstance(value, kind)), _not(value, at))
 
 
 def _wrong_in_items(value: Any, kind: type[Any], item_kind: Any, at: str) -> str | None:

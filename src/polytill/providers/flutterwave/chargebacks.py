@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 from polytill.domain.errors import InvalidAmount
-from polytill.domain.money import Money, scaled
+from polytill.domain.money import scaled
 from polytill.providers.facts import DisputeFact, Page, read_page
 from polytill.providers.flutterwave.reading import money_in
 from polytill.providers.outcomes import JsonObject
@@ -44,14 +44,12 @@ FINEST = 3  # the most decimals of any currency
 
 def read_chargeback(data: JsonObject) -> DisputeFact | None:
     """A chargeback; None if it has no id or does not name its charge."""
-    number = id_in(data)
-    charge = id_in(data, "transaction_id") or id_in(data, "charge_id")
+    number, charge = id_in(data), _charge(data)
     reference = string_in(data, "tx_ref")
     if number is None or not (charge or reference):
         return None
     status = text_in(data, "status")
     state, currency = STATES.get(status), string_in(data, "currency")
-    amount: Money | None = money_in(data.get("amount"), currency) if currency else None
     held = any(step.get("source") for step in objects_in(object_in(data, "meta"), "history") or [])
     return DisputeFact(
         state or "open",
@@ -59,9 +57,9 @@ def read_chargeback(data: JsonObject) -> DisputeFact | None:
         number,
         reference,
         charge,
-        amount=amount,
+        amount=money_in(data.get("amount"), currency) if currency else None,
         funds_withdrawn=state == "lost" or (state != "won" and (held or status == "initiated")),
-        due_at=_moment(data),
+        due_at=string_in(data, "due_date") or string_in(data, "due_datetime"),
         provider_reason=string_in(data, "comment"),
         bare_amount=None if currency else bare(data.get("amount")),
         understood=state is not None,
@@ -109,7 +107,3 @@ def _charge(item: JsonObject) -> str | None:
 def _number(item: JsonObject) -> int:
     number = id_in(item) or ""
     return int(number) if number.isdecimal() and len(number) < 20 else 0
-
-
-def _moment(data: JsonObject) -> str | None:
-    return string_in(data, "due_date") or string_in(data, "due_datetime")

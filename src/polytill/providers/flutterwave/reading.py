@@ -15,7 +15,7 @@ from polytill.domain.currencies import exponent_of
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.providers.contract import Fact, PaymentFact, RefundFact, redact
-from polytill.providers.flutterwave.key_test import is_not_approved
+from polytill.providers.flutterwave.key_test import PROBE
 from polytill.providers.http import Answer, Answered, parse_json
 from polytill.providers.outcomes import (
     Declined,
@@ -39,6 +39,7 @@ from polytill.providers.wire_json import (
     id_in,
     noted_reference,
     object_in,
+    objects_in,
     reason_of_decline,
     string_in,
     text_in,
@@ -83,13 +84,21 @@ def about(reference: str, answer: Answered, direct: bool = False) -> Outcome:
     or not Flutterwave returns our ``meta``."""
     if not isinstance(answer, Answer):
         return answer
-    data = object_in(answer.data, "data")
-    if answer.status >= 300 or answer.data.get("status") != "success" or not data:
+    data = _data_in(answer)
+    if not data:
         return _read_missing(answer)
     if data.get("tx_ref") != reference:
         return Unknown(Reason.unreadable, detail="Flutterwave answered about another reference.")
     outcome = read_transaction(data)
     return replace(outcome, final=True) if direct and isinstance(outcome, Declined) else outcome
+
+
+def _is_success(answer: Answer) -> bool:
+    return answer.status < 300 and answer.data.get("status") == "success"
+
+
+def _data_in(answer: Answer) -> JsonObject:
+    return object_in(answer.data, "data") if _is_success(answer) else {}
 
 
 def read_transaction(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> Outcome:
@@ -148,7 +157,7 @@ def _is_direct(data: JsonObject) -> bool:
 
 def read_charge(answer: Answer) -> Outcome:
     """The outcome in an answer of POST /payments (a link), POST /charges or /tokenized-charges (the next step)."""
-    if answer.status >= 300 or answer.data.get("status") != "success":
+    if not _is_success(answer):
         return read_error(answer)
     data = object_in(answer.data, "data")
     step = _step_in(answer.data, data)
@@ -157,15 +166,15 @@ def read_charge(answer: Answer) -> Outcome:
     mode, text = text_in(step, "mode"), string_in(step, "note") or string_in(step, "transfer_note")
     link = string_in(data, "link") or (string_in(step, "redirect") if mode == "redirect" else None)
     if link:
-        return NeedsAction(NextAction(NextKind.redirect, link), amount, number, response=kept)
-    if mode in INPUT_MODES:
+        action = NextAction(NextKind.redirect, link)
+    elif mode in INPUT_MODES:
         named = {name: text_in(data, name) for name in ("flw_ref", "payment_type") if data.get(name)}
         action = NextAction(NextKind.input, wants=INPUT_MODES[mode], continuation=named)
-        return NeedsAction(action, amount, number, response=kept)
-    if text:
+    elif text:
         action = NextAction(NextKind.instructions, instructions=text)
-        return NeedsAction(action, amount, number, response=kept)
-    return read_transaction(data)
+    else:
+        return read_transaction(data)
+    return NeedsAction(action, amount, number, response=kept)
 
 
 def _step_in(envelope: JsonObject, data: JsonObject) -> JsonObject:
@@ -185,8 +194,8 @@ def read_refund(answer: Answered, currency: str, number: str | None = None) -> O
     """The outcome in an answer of POST /transactions/{id}/refund or GET /refunds/{id}. These name no currency."""
     if not isinstance(answer, Answer):
         return answer
-    data = object_in(answer.data, "data")
-    if answer.status >= 300 or answer.data.get("status") != "success" or not data:
+    data = _data_in(answer)
+    if not data:
         return read_error(answer)
     if number is not None and transaction_of(data) not in (None, number):
         return Unknown(Reason.unreadable, detail="Flutterwave answered about another transaction.")
@@ -302,9 +311,8 @@ def read_error(answer: Answer) -> NotSent | Unknown:
         return Unknown(Reason.conflict, code or "409", message)
     if answer.status < 400 and answer.data.get("status") != "error":
         return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")
-    if answer.status in (401, 403) or lower.startswith(("invalid authorization", "authorization required")):
-        return NotSent(Reason.config, code or str(answer.status), message)
-    if is_not_approved(message):
+    is_refused = lower.startswith(("invalid authorization", "authorization required"))
+    if answer.status in (401, 403) or is_refused or PROBE.reports_inactive(message):
         return NotSent(Reason.config, code or str(answer.status), message)
     missing = NotSent(Reason.not_found, code, message)
     if answer.status == 404 or "not found" in lower or says_none(missing):
@@ -356,10 +364,8 @@ def transaction_of(refund: JsonObject) -> str | None:
 
 def items_of(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
     """The objects of a listing."""
-    items = answer.data.get("data")
-    if answer.status >= 300 or answer.data.get("status") != "success" or not isinstance(items, list):
-        return read_error(answer)
-    return [item for item in items if isinstance(item, dict)]
+    items = objects_in(answer.data, "data") if _is_success(answer) else None
+    return read_error(answer) if items is None else items
 
 
 def not_found(outcome: Outcome) -> bool:

@@ -23,7 +23,6 @@ from polytill.providers.contract import (
     ContinuePaymentParams,
     CreatePaymentParams,
     CredentialTest,
-    CurrencyTerms,
     CustomerFields,
     DisputeFact,
     Fact,
@@ -43,7 +42,7 @@ from polytill.providers.contract import (
 )
 from polytill.providers.facts import Listing
 from polytill.providers.flutterwave.chargebacks import page_of
-from polytill.providers.flutterwave.key_test import test_keys
+from polytill.providers.flutterwave.key_test import PROBE
 from polytill.providers.flutterwave.reading import (
     REDACTED,
     about,
@@ -61,6 +60,7 @@ from polytill.providers.flutterwave.reading import (
     refund_fact,
     v4_signature,
 )
+from polytill.providers.flutterwave.terms import WEBHOOK_SECRET, terms_in
 from polytill.providers.flutterwave.v3_charge import (
     DETAILS,
     LONGEST_REFERENCE,
@@ -95,11 +95,9 @@ from polytill.providers.wire_json import id_in, object_in, refund_note, text_in
 
 # ── Facts ──
 
-LOCAL_FEES_PPM = {"NGN": 14_000, "GHS": 19_500, "KES": 29_000}
-OTHERS = ("UGX", "TZS", "RWF", "ZMW", "ZAR", "XAF", "XOF", "MWK", "EGP", "MUR", "ETB", "USD", "EUR", "GBP")
+CURRENCIES = "NGN GHS KES UGX TZS RWF ZMW ZAR XAF XOF MWK EGP MUR ETB USD EUR GBP"
 # Supported as well, by account and country (flutterwave.com, accepted currencies); SLE and STN succeed SLL and STD.
-MORE = frozenset(["BIF", "CAD", "CDF", "CLP", "COP", "CVE", "GMD", "GNF", "INR", "LRD", "MAD", "MZN", "SLE", "STN"])
-OTHER_FEE_PPM = 38_000  # the price of a foreign card
+FURTHER_CURRENCIES = "BIF CAD CDF CLP COP CVE GMD GNF INR LRD MAD MZN SLE STN"
 
 # Our name of a method, and ``payment_options`` by currency ("": in every currency).
 PAYMENT_OPTIONS: dict[str, dict[str, str]] = {
@@ -123,7 +121,6 @@ NAIRA_ONLY = ("bank_transfer", "bank_account")  # for other currencies the page 
 MAX_SESSION_MINUTES = 1440
 
 WHERE_KEYS_ARE = "Flutterwave dashboard → Settings → API keys"
-WORD = "[!-~]([ -~]{0,198}[!-~])?"  # a header would lose a space at either end
 
 
 class FlutterwaveProvider(Handler):
@@ -145,9 +142,7 @@ class FlutterwaveProvider(Handler):
             r"FLWSECK-[0-9A-Za-z]+(-[0-9A-Za-z]+)?-X",
             help=WHERE_KEYS_ARE,
         ),
-        "webhookSecret": KeyField(
-            "Secret hash", WORD, WORD, help="Flutterwave dashboard → Settings → Webhooks → Secret hash"
-        ),
+        "webhookSecret": WEBHOOK_SECRET,
     }
     config_schema: ClassVar[JsonObject] = {
         "type": "object",
@@ -179,16 +174,13 @@ class FlutterwaveProvider(Handler):
         api_base_url="https://api.flutterwave.com/v3",
         sandbox_api_base_url="https://api.flutterwave.com/v3",
         methods=tuple(PAYMENT_OPTIONS),
-        currencies={
-            code: CurrencyTerms(LOCAL_FEES_PPM.get(code, OTHER_FEE_PPM), recommended=code == "NGN")
-            for code in (*LOCAL_FEES_PPM, *OTHERS)
-        },
+        currencies=terms_in(CURRENCIES.split()),
         priority=10,
     )
     required_customer_fields = ("email",)
     webhook_proof = WebhookProof.word
     direct_charges = DETAILS
-    further_currencies = MORE
+    further_currencies = frozenset(FURTHER_CURRENCIES.split())
     settle_horizon_s = 180.0  # their gateway gives up after 28 s
     identifiers: ClassVar[IdentifierPaths] = {
         IdentifierKind.reference: ("flw_ref", "data.flw_ref", "flwRef"),
@@ -296,7 +288,7 @@ class FlutterwaveProvider(Handler):
         """GET /balances, and a payment request that can create nothing: see ``key_test.py``."""
         assert self.config.secret_key is not None
         environment = environment_of_key(type(self), "secretKey", self.config.secret_key.reveal())
-        return await test_keys(self._call, environment)
+        return await PROBE.test(self._call, environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """v4: base64 HMAC-SHA256 of the raw body. v3: a shared secret. A signature that is present must be valid."""

@@ -21,7 +21,6 @@ from polytill.providers.contract import (
     ConfirmPaymentParams,
     CreatePaymentParams,
     CredentialTest,
-    CurrencyTerms,
     CustomerFields,
     DisputeFact,
     Handler,
@@ -37,6 +36,7 @@ from polytill.providers.flutterwave import v4_reading as reading
 from polytill.providers.flutterwave.chargebacks import page_of
 from polytill.providers.flutterwave.key_test import read_listing
 from polytill.providers.flutterwave.reading import major_text, not_found, v4_signature
+from polytill.providers.flutterwave.terms import WEBHOOK_SECRET, terms_in
 from polytill.providers.flutterwave.v3_charge import noted_metadata
 from polytill.providers.http import Answered, origin_of, read_answer
 from polytill.providers.identifiers import IdentifierPaths
@@ -73,12 +73,9 @@ COUNTRIES: Mapping[str, tuple[str, ...]] = {
     "XAF": ("CM", "CG", "GA"),
     "XOF": ("CI", "SN", "BF", "TG", "BJ"),
 }
-FEES_PPM = {"NGN": 14_000, "GHS": 19_500, "KES": 29_000}
-OTHER_FEE_PPM = 38_000
 MAX_REFUND_PAGES = 200
 
 WHERE_KEYS_ARE = "Flutterwave dashboard → Settings → API keys (v4)"
-WORD = "[!-~]([ -~]{0,198}[!-~])?"
 CLIENT = r"(?!FLW(PUB|SEC)K)[0-9A-Za-z-]{16,128}"  # sandbox and live look alike; v3's keys do not work in v4
 
 
@@ -91,9 +88,7 @@ class FlutterwaveV4Provider(Handler):
     keys: ClassVar[Mapping[str, KeyField]] = {
         "publicKey": KeyField("Client ID", CLIENT, CLIENT, help=WHERE_KEYS_ARE),
         "secretKey": KeyField("Client secret", CLIENT, CLIENT, help=WHERE_KEYS_ARE),
-        "webhookSecret": KeyField(
-            "Secret hash", WORD, WORD, help="Flutterwave dashboard → Settings → Webhooks → Secret hash"
-        ),
+        "webhookSecret": WEBHOOK_SECRET,
     }
     catalog = CatalogEntry(
         description="Bank transfer, USSD, mobile money and OPay in Africa, without a hosted page",
@@ -102,10 +97,7 @@ class FlutterwaveV4Provider(Handler):
         api_base_url=f"https://{LIVE}",
         sandbox_api_base_url=f"https://{SANDBOX}",
         methods=METHODS,
-        currencies={
-            code: CurrencyTerms(FEES_PPM.get(code, OTHER_FEE_PPM), recommended=code == "NGN")
-            for code in ("NGN", *COUNTRIES)
-        },
+        currencies=terms_in(("NGN", *COUNTRIES)),
         priority=9,
     )
     required_customer_fields = ("email",)

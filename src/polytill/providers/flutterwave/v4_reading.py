@@ -37,8 +37,8 @@ def about(reference: str, answer: Answered) -> Outcome:
     """A charge's outcome, only if the answer is about our reference."""
     if not isinstance(answer, Answer):
         return answer
-    data = object_in(answer.data, "data")
-    if answer.status not in (200, 201) or answer.data.get("status") != "success" or not data:
+    data = _data_in(answer)
+    if not data:
         return read_error(answer)
     if data.get("reference") != reference:
         return Unknown(Reason.unreadable, str(answer.status), "Flutterwave answered about another reference.")
@@ -53,14 +53,14 @@ def read_charge(data: JsonObject) -> Outcome:
     step, kept = object_in(data, "next_action"), redact(data, REDACTED)
     kind = text_in(step, "type")
     inner = object_in(step, kind)
-    if kind == "redirect_url" and string_in(inner, "url"):
-        action = NextAction(NextKind.redirect, string_in(inner, "url"))
-        return NeedsAction(action, outcome.amount, outcome.provider_transaction_id, response=kept)
-    told = string_in(inner, "note")
-    if kind in ("payment_instruction", "requires_bank_transfer") and told:
+    url, told = string_in(inner, "url"), string_in(inner, "note")
+    if kind == "redirect_url" and url:
+        action = NextAction(NextKind.redirect, url)
+    elif kind in ("payment_instruction", "requires_bank_transfer") and told:
         action = NextAction(NextKind.instructions, instructions=told)
-        return NeedsAction(action, outcome.amount, outcome.provider_transaction_id, response=kept)
-    return replace(outcome, response=kept)
+    else:
+        return replace(outcome, response=kept)
+    return NeedsAction(action, outcome.amount, outcome.provider_transaction_id, response=kept)
 
 
 def _closed(outcome: Outcome) -> Outcome:
@@ -72,10 +72,13 @@ def read_refund(answer: Answered, currency: str) -> Outcome:
     """The outcome in an answer of POST /refunds or GET /refunds/{id}."""
     if not isinstance(answer, Answer):
         return answer
-    data = object_in(answer.data, "data")
-    if answer.status not in (200, 201) or answer.data.get("status") != "success" or not data:
-        return read_error(answer)
-    return refund_outcome(data, currency)
+    data = _data_in(answer)
+    return refund_outcome(data, currency) if data else read_error(answer)
+
+
+def _data_in(answer: Answer) -> JsonObject:
+    is_success = answer.status in (200, 201) and answer.data.get("status") == "success"
+    return object_in(answer.data, "data") if is_success else {}
 
 
 def refund_outcome(data: JsonObject, currency: str) -> Outcome:
@@ -108,11 +111,8 @@ def read_event(body: bytes) -> WebhookResult:
     event = parse_json(body)
     if not isinstance(event, dict):
         raise ValueError("not a Flutterwave event")
-    event_id, kind, data = (
-        id_in(event, "webhook_id") or id_in(event),
-        string_in(event, "type"),
-        object_in(event, "data"),
-    )
+    event_id = id_in(event, "webhook_id") or id_in(event)
+    kind, data = string_in(event, "type"), object_in(event, "data")
     if event_id is None or kind is None or not data:
         raise ValueError("not a Flutterwave v4 event")
     facts: tuple[Fact, ...] = tuple(
@@ -143,14 +143,10 @@ def read_error(answer: Answer) -> NotSent | Unknown:
         return Unknown(Reason.provider_unavailable, code, text)
     if answer.status == 409 or code == CONFLICT:
         return Unknown(Reason.conflict, code, text)
-    if answer.status in (401, 403):
-        return NotSent(Reason.config, code, text)
-    if answer.status == 404:
-        return NotSent(Reason.not_found, code, text)
-    if (
-        400 <= answer.status < 500 and not error
-    ):  # a gateway's answer: the call did not arrive, and the answer says nothing about other calls
+    if answer.status < 400:
+        return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")
+    reason = {401: Reason.config, 403: Reason.config, 404: Reason.not_found}.get(answer.status, Reason.validation)
+    if reason is Reason.validation and not error:
+        # A gateway's answer: the call did not arrive, and the answer says nothing about other calls.
         return NotSent(Reason.unreadable, code, "What refused the call does not speak as Flutterwave does.")
-    if 400 <= answer.status < 500:
-        return NotSent(Reason.validation, code, text)
-    return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")
+    return NotSent(reason, code, text)

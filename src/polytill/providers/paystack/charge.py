@@ -34,7 +34,8 @@ from polytill.providers.outcomes import (
     Unknown,
     Wants,
 )
-from polytill.providers.paystack.reading import DIRECT, WIRE_EXPONENT, asked_the_bank, bank_silent, read_charge
+from polytill.providers.paystack.disputes import WIRE_EXPONENT
+from polytill.providers.paystack.reading import DIRECT, asked_the_bank, bank_silent, read_charge
 from polytill.providers.wire_amounts import to_wire
 from polytill.providers.wire_json import object_in, text_in
 
@@ -79,13 +80,24 @@ def wire_phone(phone: Phone, currency: str) -> str:
     return phone.national if currency == "GHS" and phone.country_code == "233" else phone.e164
 
 
-def noted_metadata(params: CreatePaymentParams | ChargeSavedMethodParams) -> JsonObject:
+def _noted_metadata(params: CreatePaymentParams | ChargeSavedMethodParams) -> JsonObject:
     """The host's metadata with the merchant's reference, which Paystack's dashboard shows as a separate field."""
     told_as = shown(params.merchant_reference, LONGEST_REFERENCE)
     kept: JsonObject = dict(noted(dict(params.metadata), told_as))
     if told_as and "custom_fields" not in kept:
         kept["custom_fields"] = [{"display_name": "Reference", "variable_name": "reference", "value": told_as}]
     return kept
+
+
+def payment_body(params: CreatePaymentParams | ChargeSavedMethodParams, marks: Mapping[str, str]) -> JsonObject:
+    """What every payment has. ``marks`` is further metadata. Raises ``InvalidAmount`` if the amount is too fine."""
+    return {
+        "email": params.customer.email,
+        "amount": to_wire(params.amount, WIRE_EXPONENT),
+        "currency": params.amount.currency,
+        "reference": params.reference,
+        "metadata": {**_noted_metadata(params), "payment_id": params.payment_id, **marks},
+    }
 
 
 def charge_body(params: CreatePaymentParams) -> JsonObject | NotSent:
@@ -105,26 +117,12 @@ def charge_body(params: CreatePaymentParams) -> JsonObject | NotSent:
     missing = [name for name in needed if name not in way]
     if missing:
         return NotSent(Reason.validation, missing[0], f"Paystack needs the {missing[0]} to charge {method}.")
-    return {
-        "email": params.customer.email,
-        "amount": to_wire(params.amount, WIRE_EXPONENT),
-        "currency": currency,
-        "reference": params.reference,
-        method: way,
-        "metadata": {**noted_metadata(params), "payment_id": params.payment_id, **DIRECT},
-    }
+    return payment_body(params, DIRECT) | {method: way}
 
 
 def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
     """The body of POST /transaction/charge_authorization. Raises ``InvalidAmount`` as for any payment."""
-    return {
-        "authorization_code": params.token.reveal(),
-        "email": params.customer.email,
-        "amount": to_wire(params.amount, WIRE_EXPONENT),
-        "currency": params.amount.currency,
-        "reference": params.reference,
-        "metadata": {**noted_metadata(params), "payment_id": params.payment_id, **DIRECT},
-    }
+    return payment_body(params, DIRECT) | {"authorization_code": params.token.reveal()}
 
 
 def step(params: ContinuePaymentParams) -> tuple[str, JsonObject] | NotSent:

@@ -5,17 +5,14 @@ A lost dispute is paid by a refund of the transaction, which Paystack lists with
 
 from __future__ import annotations
 
-from typing import Any
-
-from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
 from polytill.domain.states import DisputeReason
 from polytill.providers.facts import DisputeFact
 from polytill.providers.outcomes import JsonObject
-from polytill.providers.wire_amounts import from_wire
+from polytill.providers.wire_amounts import money_or_none
 from polytill.providers.wire_json import id_in, object_in, string_in, text_in
 
-WIRE_EXPONENT = 2  # times 100 in every currency
+WIRE_EXPONENT = 2  # times 100 in every currency, also XOF and RWF, which have no minor unit
 RESOLUTIONS = {"merchant-accepted": "lost", "auto-accepted": "lost", "declined": "won"}
 STATUSES = frozenset({"awaiting-merchant-feedback", "awaiting-bank-feedback", "pending", "resolved", "archived"})
 # Archived without a resolution: the dispute has ended, and no funds were withdrawn.
@@ -73,11 +70,4 @@ def _money(data: JsonObject, transaction: JsonObject, state: str) -> tuple[Money
     currency = string_in(data, "currency") or string_in(transaction, "currency")
     if currency is None:
         return None, (told, WIRE_EXPONENT) if isinstance(told, int) and not isinstance(told, bool) else None
-    return _read(told, currency), None
-
-
-def _read(value: Any, currency: str) -> Money | None:
-    try:
-        return from_wire(value, currency, WIRE_EXPONENT)
-    except InvalidAmount:
-        return None
+    return money_or_none(told, currency, WIRE_EXPONENT), None

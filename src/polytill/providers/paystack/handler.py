@@ -59,9 +59,8 @@ from polytill.providers.outcomes import (
     unproven,
 )
 from polytill.providers.paystack import charge, reading
-from polytill.providers.paystack.disputes import listed_dispute
-from polytill.providers.paystack.key_test import test_keys
-from polytill.providers.paystack.reading import WIRE_EXPONENT
+from polytill.providers.paystack.disputes import WIRE_EXPONENT, listed_dispute
+from polytill.providers.paystack.key_test import PROBE
 from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.wire_amounts import to_wire, too_fine
 from polytill.providers.wire_json import moment_text, object_in, refund_note
@@ -219,7 +218,7 @@ class PaystackProvider(Handler):
 
     async def test_credentials(self) -> CredentialTest:
         """GET /balance, and an initialize that can create nothing: see ``key_test.py``."""
-        return await test_keys(self._call, self.config.environment)
+        return await PROBE.test(self._call, self.config.environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """``x-paystack-signature``: hex HMAC-SHA512 of the raw body, keyed with the API secret key."""
@@ -266,21 +265,8 @@ class PaystackProvider(Handler):
         return await self.http.send_json(method, self.config.base_url.rstrip("/") + path, self.config.secret_key, body)
 
     def _initialize_body(self, params: CreatePaymentParams) -> JsonObject:
-        body: JsonObject = {
-            "email": params.customer.email,
-            "amount": to_wire(params.amount, WIRE_EXPONENT),
-            "currency": params.amount.currency,
-            "reference": params.reference,
-            "callback_url": params.return_url,
-            "metadata": {
-                **charge.noted_metadata(params),
-                "payment_id": params.payment_id,
-                "cancel_action": params.return_url,
-            },
-        }
-        if params.method is not None:
-            body["channels"] = [params.method]
-        return body
+        body = charge.payment_body(params, {"cancel_action": params.return_url}) | {"callback_url": params.return_url}
+        return body if params.method is None else body | {"channels": [params.method]}
 
     def _refund_body(self, params: RefundParams) -> JsonObject:
         return {

@@ -30,8 +30,8 @@ from polytill.providers.outcomes import (
     Wants,
     unless_missing,
 )
-from polytill.providers.paystack.disputes import dispute_fact, dispute_of
-from polytill.providers.paystack.key_test import is_inactive
+from polytill.providers.paystack.disputes import WIRE_EXPONENT, dispute_fact, dispute_of
+from polytill.providers.paystack.key_test import PROBE
 from polytill.providers.wire_amounts import fee_from_wire, from_wire, money_or_none, to_wire
 from polytill.providers.wire_json import (
     id_in,
@@ -46,8 +46,6 @@ from polytill.providers.wire_json import (
 )
 
 # ── Facts ──
-
-WIRE_EXPONENT = 2  # times 100 in every currency, also XOF and RWF, which have no minor unit
 
 # Marks a charge without Paystack's page in its metadata: there is no link to it.
 DIRECT = {"polytill_charge": "direct"}
@@ -359,7 +357,7 @@ def read_error(answer: Answer) -> Outcome:
         return Unknown(Reason.duplicate, "duplicate_reference", message)
     if code == "transaction_not_found" or answer.status == 404 or "reference not found" in lower:
         return NotSent(Reason.not_found, code, message)
-    if answer.status == 401 or code == "invalid_Key" or message == "Invalid key" or is_inactive(message):
+    if answer.status == 401 or code == "invalid_Key" or message == "Invalid key" or PROBE.reports_inactive(message):
         return NotSent(Reason.config, code or "invalid_key", message)
     if "currency not supported" in lower:
         return NotSent(Reason.currency_not_supported, code, message)

@@ -7,10 +7,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.providers.fixture_files import FixtureFiles, each_delivery, named, same_amount
+from tests.providers.scripted import Script
 
 from polytill.domain.clock import World
-from polytill.domain.money import Money, to_major
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import (
@@ -30,11 +31,7 @@ from polytill.providers.http import Answer, Http, parse_json
 from polytill.providers.outcomes import Declined, NeedsAction, NextKind, NotSent, Pending, Succeeded, Unknown
 from polytill.providers.wire_amounts import fee_from_wire
 
-ROOT = Path(__file__).parents[1] / "fixtures" / "providers" / "flutterwave"
-ENTRIES: list[dict[str, Any]] = json.loads((ROOT / "INDEX.json").read_text())["entries"]
-WEBHOOKS = [entry for entry in ENTRIES if entry["kind"] == "webhooks"]
-RESPONSES = [entry for entry in ENTRIES if entry["kind"] == "responses"]
-SIGNED = sorted((ROOT / "signed").glob("*.json"))
+FILES = FixtureFiles("flutterwave")
 STATES: dict[Any, str] = {
     Succeeded: "succeeded",
     NeedsAction: "requires_action",
@@ -44,16 +41,9 @@ STATES: dict[Any, str] = {
 KEY = "FLWSECK_TEST-0123456789abcdef-X"
 
 
-class Fixed:
-    """A transport that gives one answer and remembers what it was asked."""
-
-    def __init__(self, status: int, content: bytes) -> None:
-        self.answer: Any = (status, {}, content)
-        self.paths: list[str] = []
-
-    async def send(self, method: str, url: str, headers: Any, body: bytes | None) -> Any:
-        self.paths.append(f"{method} {url.removeprefix('https://api.flutterwave.com')}")
-        return self.answer
+class Fixed(Script):
+    base = "https://api.flutterwave.com"
+    repeats = True
 
 
 def handler(
@@ -70,29 +60,7 @@ def handler(
     return FlutterwaveProvider(config, Http(transport), World())
 
 
-def same_amount(money: Money | None, expected: str | None) -> bool:
-    if money is None or expected is None:
-        return money is None and expected is None
-    return to_major(money.minor, money.currency) == Decimal(expected)
-
-
-def named(entries: list[dict[str, Any]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("entry", [pytest.param(entry, id=entry["name"]) for entry in entries])
-
-
-def test_nothing_is_left_out() -> None:
-    assert (len(ENTRIES), len(WEBHOOKS), len(RESPONSES), len(SIGNED)) == (23, 10, 13, 18)
-    listed = [name for entry in WEBHOOKS for name in entry["signed"]]
-    assert sorted(listed) == [f"signed/{path.name}" for path in SIGNED]
-    assert {f"webhooks/{path.name}" for path in (ROOT / "webhooks").glob("*.body")} == {
-        entry["body_file"] for entry in WEBHOOKS
-    }
-    assert {f"responses/{path.name}" for path in (ROOT / "responses").iterdir()} == {
-        entry["file"] for entry in RESPONSES
-    }
-
-
-@pytest.mark.parametrize("path", SIGNED, ids=lambda path: path.stem)
+@each_delivery(FILES)
 def test_signed_delivery(path: Path) -> None:
     delivery = json.loads(path.read_text())
     body, headers, word = base64.b64decode(delivery["body_b64"]), delivery["headers"], delivery["secret"]
@@ -110,12 +78,11 @@ def test_signed_delivery(path: Path) -> None:
 # ── Deliveries ──
 
 
-@named(WEBHOOKS)
+@named(FILES.webhooks)
 def test_delivery_is_read(entry: dict[str, Any]) -> None:
-    body, expected = (ROOT / entry["body_file"]).read_bytes(), entry["expected"]
-    assert hashlib.sha256(body).hexdigest() == entry["body_sha256"]
-    assert parse_json(body) == parse_json((ROOT / entry["file"]).read_bytes())
-    delivery = json.loads((ROOT / f"signed/{entry['name']}.valid.json").read_text())
+    body, expected = FILES.body(entry), entry["expected"]
+    assert parse_json(body) == parse_json(FILES.content(entry))
+    delivery = json.loads((FILES.root / f"signed/{entry['name']}.valid.json").read_text())
     provider = handler()
     assert provider.validate_webhook(delivery["headers"], body)
     result = provider.process_webhook(body)
@@ -173,10 +140,10 @@ def holds(name: str, value: Any, result: WebhookResult, facts: dict[str, Any]) -
 # ── Answers ──
 
 
-@named(RESPONSES)
+@named(FILES.responses)
 async def test_answer_is_read(entry: dict[str, Any]) -> None:
-    expected, http, content = entry["expected"], entry["http"], (ROOT / entry["file"]).read_bytes()
-    transport = Fixed(http["status"], content)
+    expected, http, content = entry["expected"], entry["http"], FILES.content(entry)
+    transport = Fixed((http["status"], content))
     provider, wire = handler(transport), parse_json(content)
     path = http["path"].removeprefix("/v3")
     call = f"{http['method']} {http['path']}"
@@ -185,10 +152,10 @@ async def test_answer_is_read(entry: dict[str, Any]) -> None:
         test = await provider.test_credentials()
         assert test.ok is (expected["credential_check"] == "ok")
         assert test.environment is (Environment.sandbox if test.ok else None)
-        assert transport.paths == ["GET /v3/balances", "POST /v3/payments"][: 2 if test.ok else 1]
+        assert transport.calls == ["GET /v3/balances", "POST /v3/payments"][: 2 if test.ok else 1]
         if test.ok:
             return
-        transport.paths.clear()
+        transport.requests.clear()
         outcome = await provider.refund_payment(RefundParams("r-1", "p-1", "1", Money(100, "NGN"), True))
     elif path.startswith("/transactions/fee"):
         # No verb asks for a fee; the handler's arithmetic must read one.
@@ -203,7 +170,7 @@ async def test_answer_is_read(entry: dict[str, Any]) -> None:
         assert [STATES[type(fact.outcome)] for fact in listed.facts] == expected["states"]
         assert all(isinstance(fact.provider_transaction_id, str) and fact.reference for fact in listed.facts)
         assert wire["meta"]["page_info"]["total_pages"] == expected["total_pages"]
-        assert transport.paths == ["GET /v3/transactions?from=2020-01-01&to=2020-05-05&page=1"]
+        assert transport.calls == ["GET /v3/transactions?from=2020-01-01&to=2020-05-05&page=1"]
         return
     elif path == "/payments":
         params = CreatePaymentParams(
@@ -222,8 +189,8 @@ async def test_answer_is_read(entry: dict[str, Any]) -> None:
     else:
         assert path.startswith("/charges?type="), "a call that this test does not know"
         outcome = read_charge(Answer(http["status"], wire))
-    if transport.paths and "credential_check" not in expected:
-        assert transport.paths[0] == call
+    if transport.calls and "credential_check" not in expected:
+        assert transport.calls[0] == call
     for name, value in expected.items():
         if name not in ("object", "credential_check"):
             assert answers(name, value, outcome, wire), name
@@ -263,8 +230,8 @@ def answers(name: str, value: Any, outcome: Any, wire: dict[str, Any]) -> bool:
 
 
 def test_secrets_of_a_fixture_do_not_stay() -> None:
-    for entry in RESPONSES:
-        outcome = read_charge(Answer(200, parse_json((ROOT / entry["file"]).read_bytes())))
+    for entry in FILES.responses:
+        outcome = read_charge(Answer(200, parse_json(FILES.content(entry))))
         kept = repr(getattr(outcome, "response", None))
         assert "flw-t1nf" not in kept
         assert "hosted/pay" not in kept

@@ -2,12 +2,12 @@
 
 import base64
 import json
-from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.providers.scripted import Script
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money, to_major
@@ -37,22 +37,6 @@ BASE = "https://developersandbox-api.flutterwave.com"
 TOKEN = (200, {"access_token": "tok-1", "expires_in": 600})
 NGN = Money(7_550, "NGN")
 REFERENCE = "ref-000001-000002-000003"
-
-
-class Script:
-    """A transport that plays back answers and keeps the requests."""
-
-    def __init__(self, *answers: tuple[int, Any]) -> None:
-        self.answers = list(answers)
-        self.requests: list[tuple[str, str, Mapping[str, str], bytes | None]] = []
-
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Any:
-        self.requests.append((method, url, headers, body))
-        status, data = self.answers.pop(0)
-        return status, {}, json.dumps(data).encode()
-
-    def sent(self) -> Any:
-        return json.loads(self.requests[-1][3] or b"null")
 
 
 def handler(*answers: tuple[int, Any], word: str = "flw-secret-hash", base: str = BASE) -> Any:

@@ -5,10 +5,10 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tests.providers import scripted
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money
@@ -42,17 +42,8 @@ NGN = Money(7550, "NGN")
 NOW = 1795378150  # 2026-11-22T20:09:10Z
 
 
-class Script:
-    """A transport that plays back answers and keeps the requests, byte for byte."""
-
-    def __init__(self, *answers: tuple[int, Any]) -> None:
-        self.answers = list(answers)
-        self.requests: list[tuple[str, str, Mapping[str, str], bytes | None]] = []
-
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Any:
-        self.requests.append((method, url.removeprefix(BASE), headers, body))
-        status, data = self.answers.pop(0)
-        return status, {}, json.dumps(data).encode()
+class Script(scripted.Script):
+    base = BASE
 
     def paths(self) -> list[str]:
         return [path for _, path, _, _ in self.requests]

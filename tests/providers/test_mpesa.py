@@ -1,14 +1,13 @@
 """M-Pesa: every fixture as it is, the exact bytes of each call, and the traps: running, lost, busy, not whole."""
 
 import base64
-import hashlib
 import json
-from collections.abc import Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.providers import scripted
+from tests.providers.fixture_files import FixtureFiles, named
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money, to_major
@@ -28,11 +27,7 @@ from polytill.providers.http import AnswerLost, ConnectionNotMade, Http
 from polytill.providers.mpesa.handler import MpesaProvider
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
 
-ROOT = Path(__file__).parents[1] / "fixtures" / "providers" / "mpesa"
-ENTRIES: list[dict[str, Any]] = json.loads((ROOT / "INDEX.json").read_text())["entries"]
-WEBHOOKS = [entry for entry in ENTRIES if entry["kind"] == "webhooks"]
-RESPONSES = [entry for entry in ENTRIES if entry["kind"] == "responses"]
-SIGNED = sorted((ROOT / "signed").glob("*.json"))
+FILES = FixtureFiles("mpesa")
 
 BASE = "https://sandbox.safaricom.co.ke"
 TOKEN = (200, {"access_token": "tok-1", "expires_in": "3599"})
@@ -40,24 +35,12 @@ PASSKEY = "bfb279f9aa9bdbcf158e97dd71a467cd"
 NOW = 1795378150  # 2026-11-22T20:09:10Z, 23:09:10 in Nairobi
 KES = Money(150_000, "KES")
 PROMPT = "ws_CO_191220191020363925"
-ACCEPTED = (200, json.loads((ROOT / "responses/stkpush.accepted.json").read_text()))
+ACCEPTED = (200, json.loads((FILES.root / "responses/stkpush.accepted.json").read_text()))
 RUNNING = (500, {"requestId": "1", "errorCode": "500.001.1001", "errorMessage": "The transaction is being processed"})
 
 
-class Script:
-    """A transport that plays back answers and keeps the requests."""
-
-    def __init__(self, *answers: Any) -> None:
-        self.answers = list(answers)
-        self.requests: list[tuple[str, str, Mapping[str, str], bytes | None]] = []
-
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Any:
-        self.requests.append((method, url.removeprefix(BASE), headers, body))
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        status, data = answer
-        return status, {}, data if isinstance(data, bytes) else json.dumps(data).encode()
+class Script(scripted.Script):
+    base = BASE
 
 
 def handler(*answers: Any, **config: Any) -> tuple[MpesaProvider, Script]:
@@ -85,10 +68,6 @@ def create(**changes: Any) -> CreatePaymentParams:
     return CreatePaymentParams(**values | changes)
 
 
-def named(entries: list[dict[str, Any]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("entry", [pytest.param(entry, id=entry["name"]) for entry in entries])
-
-
 def state_of(outcome: Outcome) -> str:
     if isinstance(outcome, Declined):
         assert outcome.final, "a prompt that ended can be answered no more"
@@ -96,20 +75,14 @@ def state_of(outcome: Outcome) -> str:
     return {Succeeded: "succeeded", Pending: "processing"}[type(outcome)]
 
 
-def test_nothing_is_left_out() -> None:
-    assert (len(ENTRIES), len(WEBHOOKS), len(RESPONSES), len(SIGNED)) == (7, 4, 3, 4)
-    assert sorted(name for entry in WEBHOOKS for name in entry["signed"]) == [f"signed/{p.name}" for p in SIGNED]
-
-
 # ── Callbacks ──
 
 
-@named(WEBHOOKS)
+@named(FILES.webhooks)
 def test_callback_is_a_hint(entry: dict[str, Any]) -> None:
-    body, expected = (ROOT / entry["body_file"]).read_bytes(), dict(entry["expected"])
-    assert hashlib.sha256(body).hexdigest() == entry["body_sha256"]
+    body, expected = FILES.body(entry), dict(entry["expected"])
     [path] = entry["signed"]
-    delivery = json.loads((ROOT / path).read_text())
+    delivery = json.loads((FILES.root / path).read_text())
     assert base64.b64decode(delivery["body_b64"]) == body
     provider, script = handler()
     assert provider.validate_webhook(delivery["headers"], body)
@@ -137,7 +110,7 @@ def test_callback_is_a_hint(entry: dict[str, Any]) -> None:
 
 
 def test_a_callback_carries_the_reference_of_its_address() -> None:
-    event = json.loads((ROOT / "webhooks/stk.success.json").read_text()) | {ADDRESS_REFERENCE: "ours-1"}
+    event = json.loads((FILES.root / "webhooks/stk.success.json").read_text()) | {ADDRESS_REFERENCE: "ours-1"}
     result = handler()[0].process_webhook(json.dumps(event).encode())
     [fact] = result.facts
     assert isinstance(fact, PaymentFact)
@@ -148,9 +121,9 @@ def test_a_callback_carries_the_reference_of_its_address() -> None:
 # ── Answers ──
 
 
-@named(RESPONSES)
+@named(FILES.responses)
 async def test_answer_is_read(entry: dict[str, Any]) -> None:
-    content, http, expected = (ROOT / entry["file"]).read_bytes(), entry["http"], entry["expected"]
+    content, http, expected = FILES.content(entry), entry["http"], entry["expected"]
     provider, script = handler(TOKEN, (http["status"], content))
     if entry["name"] == "query.cancelled":
         prompt = json.loads(content)["CheckoutRequestID"]

@@ -3,13 +3,13 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.providers import scripted
+from tests.providers.fixture_files import FixtureFiles, named
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money, to_major
@@ -33,10 +33,7 @@ from polytill.providers.http import Http
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.providers.paypal.handler import PayPalProvider
 
-ROOT = Path(__file__).parents[1] / "fixtures" / "providers" / "paypal"
-ENTRIES: list[dict[str, Any]] = json.loads((ROOT / "INDEX.json").read_text())["entries"]
-WEBHOOKS = [entry for entry in ENTRIES if entry["kind"] == "webhooks"]
-SIGNED = sorted((ROOT / "signed").glob("*.json"))
+FILES = FixtureFiles("paypal")
 
 BASE = "https://api-m.sandbox.paypal.com"
 TOKEN = (200, {"access_token": "tok-1", "token_type": "Bearer", "expires_in": 32400})
@@ -45,24 +42,13 @@ USD = Money(10_000, "USD")
 SIGNED_AT = datetime.fromisoformat("2026-11-22T20:09:10+00:00").timestamp()
 
 
-class Script:
-    """A transport that plays back answers and keeps the requests. Bytes are sent as they are."""
+class Script(scripted.Script):
+    base = BASE
 
-    def __init__(self, *answers: tuple[int, Any]) -> None:
-        self.answers = list(answers)
-        self.requests: list[tuple[str, str, Mapping[str, str], bytes | None]] = []
-
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Any:
-        self.requests.append((method, url.removeprefix(BASE), headers, body))
-        status, data = self.answers.pop(0)
-        return status, {}, data if isinstance(data, bytes) else json.dumps(data).encode()
-
+    @property
     def calls(self) -> list[str]:
         """The calls behind the access tokens."""
-        return [f"{method} {path}" for method, path, _, _ in self.requests if "oauth2" not in path]
-
-    def sent(self) -> Any:
-        return json.loads(self.requests[-1][3] or b"null")
+        return [call for call in super().calls if "oauth2" not in call]
 
 
 def handler(*answers: tuple[int, Any], webhook_id: str = "8PT597110X687430LKGECATA") -> tuple[PayPalProvider, Script]:
@@ -102,20 +88,17 @@ ASK = ConfirmPaymentParams("ref-000001", ORDER, USD)
 PAID, HELD = order(captures=[part("COMPLETED")]), order(authorizations=[part("CREATED", "AUTH1")])
 
 
-def test_nothing_is_left_out() -> None:
-    assert (len(ENTRIES), len(WEBHOOKS), len(SIGNED)) == (7, 2, 7)
-    assert sorted(n for entry in WEBHOOKS for n in entry["signed"]) == sorted(f"signed/{p.name}" for p in SIGNED)
-
-
 # ── Signatures ──
 
 
-@pytest.mark.parametrize("delivery", [json.loads(p.read_text()) for p in SIGNED], ids=[p.stem for p in SIGNED])
+@pytest.mark.parametrize(
+    "delivery", [json.loads(p.read_text()) for p in FILES.signed], ids=[p.stem for p in FILES.signed]
+)
 async def test_signed_delivery(delivery: dict[str, Any]) -> None:
     body = base64.b64decode(delivery["body_b64"])
     assert hashlib.sha256(body).hexdigest() == delivery["body_sha256"]
     provider, script = handler(webhook_id=delivery["webhook_id"])
-    script.answers = [(200, (ROOT / delivery["cert_file"]).read_bytes())]
+    script.answers = [(200, (FILES.root / delivery["cert_file"]).read_bytes())]
     assert not provider.validate_webhook(delivery["headers"], body), "without a certificate nothing is believed"
     await provider.fetch_webhook_key(delivery["headers"])
     assert provider.validate_webhook(delivery["headers"], body) is (delivery["expect"] == "accept")
@@ -123,7 +106,7 @@ async def test_signed_delivery(delivery: dict[str, Any]) -> None:
     assert len(script.requests) == (0 if foreign else 1), "a certificate is fetched from PayPal over https only"
     assert all("Authorization" not in headers for _, _, headers, _ in script.requests)
     other, script = handler(webhook_id="OTHERWEBHOOKID00")
-    script.answers = [(200, (ROOT / delivery["cert_file"]).read_bytes())]
+    script.answers = [(200, (FILES.root / delivery["cert_file"]).read_bytes())]
     await other.fetch_webhook_key(delivery["headers"])
     assert not other.validate_webhook(delivery["headers"], body)
 
@@ -140,9 +123,9 @@ async def test_signed_delivery(delivery: dict[str, Any]) -> None:
     ],
 )
 async def test_a_bad_certificate_or_header_is_refused(changed: dict[str, str], answer: Any) -> None:
-    delivery = json.loads((ROOT / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
+    delivery = json.loads((FILES.root / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
     headers, provider = {**delivery["headers"], **changed}, handler()[0]
-    provider.http = Http(Script(answer or (200, (ROOT / "certs/cert.pem").read_bytes())))
+    provider.http = Http(Script(answer or (200, (FILES.root / "certs/cert.pem").read_bytes())))
     await provider.fetch_webhook_key(headers)
     assert not provider.validate_webhook(headers, base64.b64decode(delivery["body_b64"]))
 
@@ -162,26 +145,26 @@ async def test_a_bad_certificate_or_header_is_refused(changed: dict[str, str], a
     ],
 )
 async def test_nobody_is_asked_for_a_certificate_elsewhere(url: str) -> None:
-    delivery = json.loads((ROOT / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
+    delivery = json.loads((FILES.root / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
     headers, (provider, script) = {**delivery["headers"], "PAYPAL-CERT-URL": url}, handler()
-    script.answers = [(200, (ROOT / "certs/cert.pem").read_bytes())]
+    script.answers = [(200, (FILES.root / "certs/cert.pem").read_bytes())]
     await provider.fetch_webhook_key(headers)
     assert script.requests == []
     assert not provider.validate_webhook(headers, base64.b64decode(delivery["body_b64"]))
 
 
 async def test_a_certificate_in_a_page_is_none() -> None:
-    delivery = json.loads((ROOT / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
+    delivery = json.loads((FILES.root / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
     provider, script = handler(webhook_id=delivery["webhook_id"])
-    script.answers = [(200, b"<p>No results for " + (ROOT / "certs/cert.pem").read_bytes())]
+    script.answers = [(200, b"<p>No results for " + (FILES.root / "certs/cert.pem").read_bytes())]
     await provider.fetch_webhook_key(delivery["headers"])
     assert not provider.validate_webhook(delivery["headers"], base64.b64decode(delivery["body_b64"]))
 
 
 async def test_a_certificate_is_asked_for_once_and_only_for_what_can_be_signed() -> None:
-    delivery = json.loads((ROOT / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
+    delivery = json.loads((FILES.root / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
     first, script = handler(webhook_id=delivery["webhook_id"])
-    script.answers = [(200, (ROOT / "certs/cert.pem").read_bytes())]
+    script.answers = [(200, (FILES.root / "certs/cert.pem").read_bytes())]
     for missing in ("ID", "TIME", "SIG"):
         rest = {name: value for name, value in delivery["headers"].items() if name != f"PAYPAL-TRANSMISSION-{missing}"}
         await first.fetch_webhook_key(rest)
@@ -194,10 +177,10 @@ async def test_a_certificate_is_asked_for_once_and_only_for_what_can_be_signed()
 
 
 async def test_an_expired_certificate_is_refused() -> None:
-    delivery = json.loads((ROOT / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
+    delivery = json.loads((FILES.root / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
     provider, script = handler()
     script.answers, provider.world = (
-        [(200, (ROOT / "certs/cert.pem").read_bytes())],
+        [(200, (FILES.root / "certs/cert.pem").read_bytes())],
         World(time_s=lambda: 2_100_000_000),
     )
     await provider.fetch_webhook_key(delivery["headers"])
@@ -207,10 +190,9 @@ async def test_an_expired_certificate_is_refused() -> None:
 # ── Deliveries ──
 
 
-@pytest.mark.parametrize("entry", [pytest.param(entry, id=entry["name"]) for entry in WEBHOOKS])
+@named(FILES.webhooks)
 def test_delivery_is_read(entry: dict[str, Any]) -> None:
-    body, expected = (ROOT / entry["body_file"]).read_bytes(), entry["expected"]
-    assert hashlib.sha256(body).hexdigest() == entry["body_sha256"]
+    body, expected = FILES.body(entry), entry["expected"]
     result = handler()[0].process_webhook(body)
     assert (result.event_id, result.dedupe_key, result.event_type) == (
         expected["event_id"],
@@ -327,7 +309,7 @@ def test_a_lost_dispute_costs_what_was_given_back(end: str | None, given: str | 
 
 
 async def test_create_sends_exactly_this() -> None:
-    made = json.loads((ROOT / "responses/orders.create.payer_action_required.json").read_text())
+    made = json.loads((FILES.root / "responses/orders.create.payer_action_required.json").read_text())
     provider, script = handler((200, made))
     outcome = await provider.create_payment_intent(create(merchant_name="Boston Dental", description="Visit"))
     assert isinstance(outcome, NeedsAction)
@@ -389,7 +371,7 @@ async def test_decimals_are_paypals(money: Money, value: str | None) -> None:
 
 async def test_bad_keys() -> None:
     provider, script = handler()
-    body = json.loads((ROOT / "responses/error.invalid_client.json").read_text())
+    body = json.loads((FILES.root / "responses/error.invalid_client.json").read_text())
     script.answers = [(401, body), (401, body)]
     assert not (await provider.test_credentials()).ok
     outcome = await provider.create_payment_intent(create())
@@ -401,20 +383,20 @@ async def test_bad_keys() -> None:
 
 
 async def test_an_approved_order_is_captured_once() -> None:
-    captured = json.loads((ROOT / "responses/orders.capture.completed.json").read_text())
+    captured = json.loads((FILES.root / "responses/orders.capture.completed.json").read_text())
     provider, script = handler((200, order("APPROVED")), (201, captured))
     outcome = await provider.confirm_payment(ASK)
     assert isinstance(outcome, Succeeded)
     assert (outcome.amount, outcome.fee, outcome.provider_transaction_id) == (USD, Money(300, "USD"), ORDER)
-    assert script.calls() == [f"GET /v2/checkout/orders/{ORDER}", f"POST /v2/checkout/orders/{ORDER}/capture"]
+    assert script.calls == [f"GET /v2/checkout/orders/{ORDER}", f"POST /v2/checkout/orders/{ORDER}/capture"]
     assert "PayPal-Request-Id" not in script.requests[-1][2], "the first decline would be replayed"
 
 
 async def test_somebody_else_was_faster() -> None:
-    body = json.loads((ROOT / "responses/error.already_captured.json").read_text())
+    body = json.loads((FILES.root / "responses/error.already_captured.json").read_text())
     provider, script = handler((200, order("APPROVED")), (422, body), (200, PAID))
     assert isinstance(await provider.confirm_payment(ASK), Succeeded)
-    assert len(script.calls()) == 3
+    assert len(script.calls) == 3
 
 
 async def test_a_declined_instrument_may_be_changed() -> None:
@@ -433,12 +415,12 @@ async def test_manual_capture_holds_then_takes() -> None:
     outcome = await provider.confirm_payment(ASK)
     assert isinstance(outcome, Succeeded)
     assert outcome.authorized_only
-    assert script.calls()[-1].endswith("/authorize")
+    assert script.calls[-1].endswith("/authorize")
     provider, script = handler((200, HELD), (201, part("COMPLETED", "CAP1", "40.00")))
     taken = await provider.capture_payment(OperationParams("op-1", "ref-000001", ORDER, Money(4_000, "USD")))
     assert isinstance(taken, Succeeded)
     assert (taken.amount, taken.provider_transaction_id) == (Money(4_000, "USD"), ORDER)
-    assert script.calls()[-1] == "POST /v2/payments/authorizations/AUTH1/capture"
+    assert script.calls[-1] == "POST /v2/payments/authorizations/AUTH1/capture"
     assert script.sent() == {"final_capture": True, "amount": {"currency_code": "USD", "value": "40.00"}}
     provider, script = handler((200, HELD), (200, part("VOIDED", "AUTH1")))
     void = await provider.cancel_payment(OperationParams("op-2", "ref-000001", ORDER))
@@ -479,7 +461,7 @@ async def test_a_refund_is_of_the_capture() -> None:
     outcome = await provider.refund_payment(params)
     assert isinstance(outcome, Succeeded)
     assert (outcome.provider_transaction_id, outcome.amount) == ("REF1", Money(4_000, "USD"))
-    assert script.calls()[-1] == "POST /v2/payments/captures/CAP1/refund"
+    assert script.calls[-1] == "POST /v2/payments/captures/CAP1/refund"
     assert script.requests[-1][2]["PayPal-Request-Id"] == "re-1"
     assert script.sent() == {
         "amount": {"currency_code": "USD", "value": "40.00"},

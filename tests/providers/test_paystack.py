@@ -7,10 +7,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.providers.fixture_files import FixtureFiles, each_delivery, named, same_amount
+from tests.providers.scripted import Script
 
 from polytill.domain.clock import World
-from polytill.domain.money import Money, to_major
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import (
@@ -40,12 +41,7 @@ from polytill.providers.outcomes import (
 from polytill.providers.paystack.handler import PaystackProvider
 from polytill.providers.paystack.reading import read_list, refund_outcome
 
-ALL = Path(__file__).parents[1] / "fixtures" / "providers"
-ROOT = ALL / "paystack"
-ENTRIES: list[dict[str, Any]] = json.loads((ROOT / "INDEX.json").read_text())["entries"]
-WEBHOOKS = [entry for entry in ENTRIES if entry["kind"] == "webhooks"]
-RESPONSES = [entry for entry in ENTRIES if entry["kind"] == "responses"]
-SIGNED = sorted((ROOT / "signed").glob("*.json"))
+FILES = FixtureFiles("paystack")
 STATES: dict[Any, str] = {
     Succeeded: "succeeded",
     NeedsAction: "requires_action",
@@ -56,16 +52,9 @@ STATES: dict[Any, str] = {
 PROSE = {"object", "effect"}
 
 
-class Fixed:
-    """A transport that gives one answer and remembers what it was asked."""
-
-    def __init__(self, status: int, content: bytes) -> None:
-        self.answer: Any = (status, {}, content)
-        self.paths: list[str] = []
-
-    async def send(self, method: str, url: str, headers: Any, body: bytes | None) -> Any:
-        self.paths.append(f"{method} {url.removeprefix('https://api.paystack.co')}")
-        return self.answer
+class Fixed(Script):
+    base = "https://api.paystack.co"
+    repeats = True
 
 
 def handler(transport: Any = None, secret: str = "sk_test_0") -> PaystackProvider:
@@ -76,39 +65,7 @@ def handler(transport: Any = None, secret: str = "sk_test_0") -> PaystackProvide
     return PaystackProvider(config, Http(transport), World())
 
 
-def same_amount(money: Money | None, expected: str | None) -> bool:
-    if money is None or expected is None:
-        return money is None and expected is None
-    return to_major(money.minor, money.currency) == Decimal(expected)
-
-
-def named(entries: list[dict[str, Any]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("entry", [pytest.param(entry, id=entry["name"]) for entry in entries])
-
-
-def test_nothing_is_left_out() -> None:
-    assert (len(ENTRIES), len(WEBHOOKS), len(RESPONSES), len(SIGNED)) == (40, 18, 22, 25)
-    listed = [name for entry in WEBHOOKS for name in entry["signed"]]
-    assert sorted(listed) == [f"signed/{path.name}" for path in SIGNED]
-    assert {f"webhooks/{path.name}" for path in (ROOT / "webhooks").glob("*.body")} == {
-        entry["body_file"] for entry in WEBHOOKS
-    }
-    assert {f"responses/{path.name}" for path in (ROOT / "responses").iterdir()} == {
-        entry["file"] for entry in RESPONSES
-    }
-
-
-def test_fixture_bytes_are_unchanged() -> None:
-    lines = (ALL / "SHA256SUMS").read_text().splitlines()
-    listed = {name: digest for digest, name in (line.split("  ./", 1) for line in lines)}
-    there = {str(path.relative_to(ALL)): path for path in ALL.rglob("*") if path.is_file()}
-    del there["SHA256SUMS"]
-    assert listed.keys() == there.keys()
-    changed = [name for name, path in there.items() if hashlib.sha256(path.read_bytes()).hexdigest() != listed[name]]
-    assert not changed
-
-
-@pytest.mark.parametrize("path", SIGNED, ids=lambda path: path.stem)
+@each_delivery(FILES)
 def test_signed_delivery(path: Path) -> None:
     delivery = json.loads(path.read_text())
     body = base64.b64decode(delivery["body_b64"])
@@ -122,11 +79,10 @@ def test_signed_delivery(path: Path) -> None:
 # ── Deliveries ──
 
 
-@named(WEBHOOKS)
+@named(FILES.webhooks)
 def test_delivery_is_read(entry: dict[str, Any]) -> None:
-    body = (ROOT / entry["body_file"]).read_bytes()
-    assert hashlib.sha256(body).hexdigest() == entry["body_sha256"]
-    assert parse_json(body) == parse_json((ROOT / entry["file"]).read_bytes())
+    body = FILES.body(entry)
+    assert parse_json(body) == parse_json(FILES.content(entry))
     result, wire, expected = handler().process_webhook(body), json.loads(body)["data"], entry["expected"]
     assert not result.must_fetch
     facts: dict[str, Any] = {type(fact).__name__: fact for fact in result.facts}
@@ -203,8 +159,8 @@ def create(reference: str = "ref-000001") -> CreatePaymentParams:
 
 async def outcome_of(entry: dict[str, Any]) -> Outcome:
     """What the verb that makes this call answers; for calls that no verb makes, what the reader says."""
-    http, content = entry["http"], (ROOT / entry["file"]).read_bytes()
-    transport = Fixed(http["status"], content)
+    http, content = entry["http"], FILES.content(entry)
+    transport = Fixed((http["status"], content))
     provider, amount = handler(transport), Money(10000, "NGN")
     call = f"{http['method']} {http['path']}"
     if call == "POST /transaction/initialize":
@@ -219,19 +175,19 @@ async def outcome_of(entry: dict[str, Any]) -> Outcome:
     else:
         assert "/charge" in call, "a call that this test does not know"
         return provider.read_charge(Answer(http["status"], parse_json(content)))
-    assert transport.paths == [call]
+    assert transport.calls == [call]
     return outcome
 
 
-@named(RESPONSES)
+@named(FILES.responses)
 async def test_answer_is_read(entry: dict[str, Any]) -> None:
     expected, http = entry["expected"], entry["http"]
-    content = (ROOT / entry["file"]).read_bytes()
+    content = FILES.content(entry)
     if "credential_check" in expected:
-        transport = Fixed(http["status"], content)
+        transport = Fixed((http["status"], content))
         test = await handler(transport).test_credentials()
         assert test.ok is (expected["credential_check"] == "ok")
-        assert transport.paths == ["GET /balance", "POST /transaction/initialize"][: 2 if test.ok else 1]
+        assert transport.calls == ["GET /balance", "POST /transaction/initialize"][: 2 if test.ok else 1]
         if expected.keys() == {"credential_check"}:
             return
     if "refunds" in expected:
@@ -286,10 +242,10 @@ def answers(name: str, value: Any, outcome: Any, expected: dict[str, Any], wire:
 
 
 async def test_secrets_of_a_fixture_do_not_stay() -> None:
-    for entry in WEBHOOKS:
-        result = handler().process_webhook((ROOT / entry["body_file"]).read_bytes())
+    for entry in FILES.webhooks:
+        result = handler().process_webhook(FILES.body(entry))
         assert "AUTH_" not in repr(result)
-    for entry in RESPONSES:
+    for entry in FILES.responses:
         if entry["http"]["path"] != "/balance" and "refunds" not in entry["expected"]:
             outcome = await outcome_of(entry)
             kept = repr(getattr(outcome, "response", None))

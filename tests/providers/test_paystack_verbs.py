@@ -1,10 +1,10 @@
 """Every verb of the Paystack handler: the exact bytes that it sends, and what it makes of the answers."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tests.providers import scripted
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money
@@ -34,17 +34,8 @@ WRITE = {**READ, "Content-Type": "application/json"}
 NGN = Money(7550, "NGN")
 
 
-class Script:
-    """A transport that plays back answers and keeps the requests, byte for byte."""
-
-    def __init__(self, *answers: tuple[int, Any]) -> None:
-        self.answers = list(answers)
-        self.requests: list[tuple[str, str, Mapping[str, str], bytes | None]] = []
-
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Any:
-        self.requests.append((method, url.removeprefix("https://api.paystack.co"), headers, body))
-        status, data = self.answers.pop(0)
-        return status, {}, json.dumps(data).encode()
+class Script(scripted.Script):
+    base = "https://api.paystack.co"
 
 
 def handler(script: Script) -> PaystackProvider:

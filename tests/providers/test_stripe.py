@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import stripe
+from tests.providers.fixture_files import FixtureFiles, each_delivery, named, same_amount
+from tests.providers.scripted import Script
 
 from polytill.domain.clock import World
-from polytill.domain.money import Money, to_major
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import (
@@ -33,25 +35,18 @@ from polytill.providers.stripe.handler import StripeProvider
 from polytill.providers.stripe.reading import read_intent, read_refund
 from polytill.providers.stripe.terms import wire_amount
 
-ROOT = Path(__file__).parents[1] / "fixtures" / "providers" / "stripe"
-ENTRIES: list[dict[str, Any]] = json.loads((ROOT / "INDEX.json").read_text())["entries"]
-WEBHOOKS = [entry for entry in ENTRIES if entry["kind"] == "webhooks"]
-RESPONSES = [entry for entry in ENTRIES if entry["kind"] == "responses"]
-SIGNED = sorted((ROOT / "signed").glob("*.json"))
+FILES = FixtureFiles("stripe")
 SECRET = "whsec_test_c0ffee0123456789abcdef0123456789"
 SECOND_SECRET = "whsec_another_0123456789"
 
 
-class Fixed:
-    """A transport that gives one answer and remembers what it was asked."""
+class Fixed(Script):
+    base = "https://api.stripe.com"
+    repeats = True
 
-    def __init__(self, status: int, content: bytes) -> None:
-        self.answer: tuple[int, dict[str, str], bytes] = (status, {}, content)
-        self.paths: list[str] = []
-
-    async def send(self, method: str, url: str, headers: Any, body: bytes | None) -> Any:
-        self.paths.append(f"{method} {url.removeprefix('https://api.stripe.com')}".split("?")[0])
-        return self.answer
+    @property
+    def calls(self) -> list[str]:
+        return [call.partition("?")[0] for call in super().calls]
 
 
 def handler(transport: Any = None, secrets: tuple[str, ...] = (SECRET,), now: float = 0) -> StripeProvider:
@@ -65,32 +60,10 @@ def handler(transport: Any = None, secrets: tuple[str, ...] = (SECRET,), now: fl
     return StripeProvider(config, Http(transport), World(time_s=lambda: now))
 
 
-def same_amount(money: Money | None, expected: str | None) -> bool:
-    if money is None or expected is None:
-        return money is None and expected is None
-    return to_major(money.minor, money.currency) == Decimal(expected)
-
-
-def named(entries: list[dict[str, Any]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("entry", [pytest.param(entry, id=entry["name"]) for entry in entries])
-
-
-def test_nothing_is_left_out() -> None:
-    assert (len(ENTRIES), len(WEBHOOKS), len(RESPONSES), len(SIGNED)) == (37, 21, 16, 31)
-    listed = [name for entry in WEBHOOKS for name in entry["signed"]]
-    assert sorted(listed) == [f"signed/{path.name}" for path in SIGNED]
-    assert {f"webhooks/{path.name}" for path in (ROOT / "webhooks").glob("*.body")} == {
-        entry["body_file"] for entry in WEBHOOKS
-    }
-    assert {f"responses/{path.name}" for path in (ROOT / "responses").iterdir()} == {
-        entry["file"] for entry in RESPONSES
-    }
-
-
 # ── Signatures ──
 
 
-@pytest.mark.parametrize("path", SIGNED, ids=lambda path: path.stem)
+@each_delivery(FILES)
 def test_signed_delivery(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     delivery = json.loads(path.read_text())
     body, headers, now = base64.b64decode(delivery["body_b64"]), delivery["headers"], delivery["verify_at"]
@@ -151,11 +124,10 @@ def test_any_signature_and_any_secret_will_do_but_no_empty_one() -> None:
 # ── Deliveries ──
 
 
-@named(WEBHOOKS)
+@named(FILES.webhooks)
 def test_delivery_is_read(entry: dict[str, Any]) -> None:
-    body = (ROOT / entry["body_file"]).read_bytes()
-    assert hashlib.sha256(body).hexdigest() == entry["body_sha256"]
-    assert parse_json(body) == parse_json((ROOT / entry["file"]).read_bytes())
+    body = FILES.body(entry)
+    assert parse_json(body) == parse_json(FILES.content(entry))
     result, expected = handler().process_webhook(body), entry["expected"]
     assert not result.must_fetch
     assert len(result.facts) == (result.action == "apply")
@@ -247,8 +219,8 @@ def state_of(outcome: Any) -> str:
 
 async def outcome_of(entry: dict[str, Any]) -> Outcome:
     """What the verb that makes this call answers."""
-    http, content = entry["http"], (ROOT / entry["file"]).read_bytes()
-    transport = Fixed(http["status"], content)
+    http, content = entry["http"], FILES.content(entry)
+    transport = Fixed((http["status"], content))
     provider, amount = handler(transport), Money(2020, "GBP")
     intent_id = str(json.loads(content).get("id", "pi_1"))
     paths = [f"{http['method']} {http['path']}".replace("{id}", intent_id)]
@@ -270,18 +242,18 @@ async def outcome_of(entry: dict[str, Any]) -> Outcome:
         outcome = await provider.confirm_payment(ConfirmPaymentParams("r", intent_id, amount))
     if entry["name"] == "error.cancel_succeeded_intent":
         paths.append(f"GET /v1/payment_intents/{intent_id}")
-    assert transport.paths == paths
+    assert transport.calls == paths
     return outcome
 
 
-@named(RESPONSES)
+@named(FILES.responses)
 async def test_answer_is_read(entry: dict[str, Any]) -> None:
-    expected, content = dict(entry["expected"]), (ROOT / entry["file"]).read_bytes()
+    expected, content = dict(entry["expected"]), FILES.content(entry)
     if "credential_check" in expected:
-        transport = Fixed(entry["http"]["status"], content)
+        transport = Fixed((entry["http"]["status"], content))
         test = await handler(transport).test_credentials()
-        assert transport.paths[0] == "GET /v1/balance"
-        assert all(path.startswith("GET ") for path in transport.paths)  # with a secret key nothing is sent
+        assert transport.calls[0] == "GET /v1/balance"
+        assert all(path.startswith("GET ") for path in transport.calls)  # with a secret key nothing is sent
         assert test.ok is (expected.pop("credential_check") == "ok")
         if test.ok:
             assert test.environment is Environment.sandbox
@@ -341,11 +313,11 @@ def answers(name: str, value: Any, outcome: Any, wire: dict[str, Any]) -> bool:
 
 
 async def test_secrets_of_a_fixture_do_not_stay() -> None:
-    for entry in WEBHOOKS:
-        result = handler().process_webhook((ROOT / entry["body_file"]).read_bytes())
+    for entry in FILES.webhooks:
+        result = handler().process_webhook(FILES.body(entry))
         kept = [getattr(getattr(fact, "outcome", fact), "response", None) for fact in result.facts]
         assert "_secret_" not in repr([result.body, kept])
-    for entry in RESPONSES:
+    for entry in FILES.responses:
         if entry["http"]["path"] != "/v1/balance" and "refunds" not in entry["expected"]:
             outcome = await outcome_of(entry)
             assert "_secret_" not in repr(getattr(outcome, "response", None))

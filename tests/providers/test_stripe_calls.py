@@ -1,14 +1,13 @@
 """What the Stripe handler sends, byte for byte, and what it makes of the answers; amounts, catalog and keys."""
 
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from tests.providers import scripted
 
 from polytill.domain.clock import World
 from polytill.domain.currencies import CURRENCIES, exponent_of
@@ -39,28 +38,15 @@ NOW = 1_800_000_000
 DAY = 86_400
 
 
-class Script:
-    """A transport that gives prepared answers, the last one again and again, and keeps every request."""
-
-    def __init__(self, *answers: tuple[int, Json] | tuple[int, Json, dict[str, str]] | Exception) -> None:
-        self.answers = list(answers)
-        self.sent: list[tuple[str, str, Mapping[str, str], bytes | None]] = []
-
-    async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        self.sent.append((method, url, dict(headers), body))
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer[0], answer[2] if len(answer) == 3 else {}, json.dumps(answer[1]).encode()
+class Script(scripted.Script):
+    repeats = True
 
     @property
     def calls(self) -> list[str]:
-        return [f"{method} {unquote(url.removeprefix('https://api.stripe.com'))}" for method, url, _, _ in self.sent]
+        return [unquote(call.replace("https://api.stripe.com", "", 1)) for call in super().calls]
 
     def query(self, index: int) -> dict[str, list[str]]:
-        return parse_qs(urlsplit(self.sent[index][1]).query)
+        return parse_qs(urlsplit(self.requests[index][1]).query)
 
 
 def handler(
@@ -124,7 +110,7 @@ async def test_create_sends_exactly_this() -> None:
     assert outcome.action.kind is NextKind.client_token
     assert outcome.action.provider_token == Secret("pi_1_secret_x")
     assert outcome.provider_transaction_id == "pi_1"
-    assert script.sent == [
+    assert script.requests == [
         (
             "POST",
             "https://api.stripe.com/v1/payment_intents",
@@ -146,7 +132,7 @@ async def test_create_with_a_method_and_manual_capture() -> None:
     for method, sent in (("card", "card"), ("apple_pay", "card"), ("sepa_debit", "sepa_debit")):
         script = Script((200, intent()))
         await handler(script).create_payment_intent(create(method=method, capture="manual", customer=Customer()))
-        body = script.sent[0][3]
+        body = script.requests[0][3]
         assert body is not None
         assert parse_qs(body.decode()) == {
             "amount": ["1050"],
@@ -161,7 +147,7 @@ async def test_create_with_a_method_and_manual_capture() -> None:
 async def test_no_caller_can_overwrite_our_marks() -> None:
     script = Script((200, intent()))
     await handler(script).create_payment_intent(create(metadata={"polytill_attempt": "another"}))
-    assert b"another" not in (script.sent[0][3] or b"")
+    assert b"another" not in (script.requests[0][3] or b"")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +156,7 @@ async def test_no_caller_can_overwrite_our_marks() -> None:
 async def test_base_address(base: str) -> None:
     script = Script((200, intent()))
     await handler(script, base).create_payment_intent(create())
-    assert script.sent[0][1] == "http://127.0.0.1:8429/stripe/v1/payment_intents"
+    assert script.requests[0][1] == "http://127.0.0.1:8429/stripe/v1/payment_intents"
 
 
 async def test_every_post_has_its_own_key() -> None:
@@ -182,15 +168,15 @@ async def test_every_post_has_its_own_key() -> None:
     await provider.capture_payment(OperationParams("op-1", "att-1", "pi_1", Money(700, "USD")))
     await provider.cancel_payment(OperationParams("op-2", "att-1", "pi_1"))
     await provider.refund_payment(RefundParams("ref-1", "att-1", "pi_1", amount, True, "requested_by_customer"))
-    keys = [headers["Idempotency-Key"] for _, _, headers, _ in script.sent]
+    keys = [headers["Idempotency-Key"] for _, _, headers, _ in script.requests]
     assert keys[1] == keys[3]  # the same payment method twice is a repeat
     assert len({*keys}) == 6
     assert [keys[0], *keys[4:]] == ["att-1", "op-1", "op-2", "ref-1"]
     assert all(len(key) <= 255 and re.fullmatch(r"[\w-]+", key) for key in keys)
-    assert {headers["Stripe-Version"] for _, _, headers, _ in script.sent} == {API_VERSION}
+    assert {headers["Stripe-Version"] for _, _, headers, _ in script.requests} == {API_VERSION}
     expand = "expand[]=latest_charge.balance_transaction"
     back = "return_url=https%3A%2F%2Fx.example"
-    sent = [f"{call} {(sent[3] or b'').decode()}" for call, sent in zip(script.calls, script.sent, strict=True)]
+    sent = [f"{call} {(sent[3] or b'').decode()}" for call, sent in zip(script.calls, script.requests, strict=True)]
     assert sent[1:] == [
         f"POST /v1/payment_intents/pi_1/confirm payment_method=pm_1&{back}&{expand}",
         f"POST /v1/payment_intents/pi_1/confirm payment_method=pm_2&{back}&{expand}",
@@ -205,7 +191,7 @@ async def test_every_post_has_its_own_key() -> None:
 async def test_a_reason_in_our_own_words_is_not_sent() -> None:
     script = Script((200, refund()))
     await handler(script).refund_payment(RefundParams("ref-1", "att-1", "pi_1", Money(500, "USD"), False, "was ill"))
-    assert b"reason" not in (script.sent[0][3] or b"")
+    assert b"reason" not in (script.requests[0][3] or b"")
 
 
 # ── The present truth ──
@@ -288,7 +274,7 @@ async def test_confirm_without_an_id_asks_nobody() -> None:
     script = Script((200, intent()))
     outcome = await handler(script).confirm_payment(ConfirmPaymentParams("att-1", None, Money(1050, "USD")))
     assert isinstance(outcome, Unknown)
-    assert not script.sent
+    assert not script.requests
 
 
 # ── Lost answers ──
@@ -301,7 +287,7 @@ async def test_lookup_is_the_same_request_again() -> None:
     await handler(first).create_payment_intent(params)
     # What comes back from a database may have another order.
     outcome = await handler(again).lookup_payment(lookup(create=replace(params, metadata={"a": "1", "b": "2"})))
-    assert first.sent == again.sent[:1]
+    assert first.requests == again.requests[:1]
     assert again.calls[1].startswith("GET /v1/payment_intents/pi_1")
     assert isinstance(outcome, Pending)
     assert outcome.provider_transaction_id == "pi_1"
@@ -343,11 +329,11 @@ async def test_lookup_outside_the_window_repeats_nothing() -> None:
     script = Script((200, listed()), (200, listed()))
     outcome = await handler(script).lookup_payment(lookup(age_s=DAY, created_at_s=0))
     assert isinstance(outcome, NotSent)
-    assert [sent[0] for sent in script.sent] == ["GET", "GET"]
+    assert [sent[0] for sent in script.requests] == ["GET", "GET"]
     assert script.query(0)["created[gte]"] == [str(NOW - DAY - 600)]
     at_the_edge = Script((200, listed()), (200, listed()))
     await handler(at_the_edge).lookup_payment(lookup(age_s=23 * 3600))
-    assert [sent[0] for sent in at_the_edge.sent] == ["GET", "GET"]
+    assert [sent[0] for sent in at_the_edge.requests] == ["GET", "GET"]
     without_the_call = Script((200, listed(intent())))
     assert isinstance(await handler(without_the_call).lookup_payment(lookup(create=None)), NeedsAction)
 
@@ -378,14 +364,14 @@ async def test_a_lookup_that_fails_proves_nothing(answers: list[Any], reason: Re
     outcome = await handler(script).lookup_payment(lookup())
     assert isinstance(outcome, Unknown)
     assert outcome.reason is reason
-    assert len(script.sent) == len(answers)
+    assert len(script.requests) == len(answers)
 
 
 async def test_a_list_without_end_proves_nothing() -> None:
     script = Script(FAILED_FOR_GOOD, (200, listed(intent(metadata={}), has_more=True)))
     outcome = await handler(script).lookup_payment(lookup())
     assert isinstance(outcome, Unknown)
-    assert len(script.sent) == 1 + MAX_PAGES
+    assert len(script.requests) == 1 + MAX_PAGES
 
 
 async def test_a_repeat_that_is_refused_proves_that_the_first_was_not_executed() -> None:
@@ -413,7 +399,7 @@ async def test_lookup_of_a_refund() -> None:
     first, again = Script((200, refund())), Script((200, refund("pending"), REPLAYED), (200, refund("failed")))
     await handler(first).refund_payment(RefundParams("ref-1", "att-1", "pi_1", Money(500, "USD"), False, "duplicate"))
     assert isinstance(await handler(again).lookup_refund(refund_lookup()), Declined)
-    assert (first.sent, again.calls[1]) == (again.sent[:1], "GET /v1/refunds/re_1")
+    assert (first.requests, again.calls[1]) == (again.requests[:1], "GET /v1/refunds/re_1")
 
     known = Script((200, refund()))
     outcome = await handler(known).lookup_refund(refund_lookup(provider_refund_id="re_1"))
@@ -646,7 +632,7 @@ async def test_amounts_that_stripe_has_no_number_for(major: str, currency: str) 
     ):
         assert isinstance(outcome, NotSent)
         assert outcome.reason is Reason.validation
-    assert not script.sent
+    assert not script.requests
 
 
 @pytest.mark.parametrize(

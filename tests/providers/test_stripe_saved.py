@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from tests.providers import scripted
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money
@@ -53,18 +54,16 @@ KEPT = intent(
 )
 
 
-class Script:
-    def __init__(self, *answers: tuple[int, Json] | Exception) -> None:
-        self.answers = list(answers)
-        self.sent: list[tuple[str, list[tuple[str, str]], str | None]] = []
+class Script(scripted.Script):
+    base = "https://api.stripe.com"
 
-    async def send(self, method: str, url: str, headers: Any, body: bytes | None) -> Any:
-        path = url.removeprefix("https://api.stripe.com").partition("?")[0]
-        self.sent.append((f"{method} {path}", parse_qsl((body or b"").decode()), headers.get("Idempotency-Key")))
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer[0], {}, json.dumps(answer[1]).encode()
+    @property
+    def forms(self) -> list[tuple[str, list[tuple[str, str]], str | None]]:
+        """Each request's call, form and idempotency key."""
+        return [
+            (f"{method} {path.partition('?')[0]}", parse_qsl((body or b"").decode()), headers.get("Idempotency-Key"))
+            for method, path, headers, body in self.requests
+        ]
 
 
 def handler(script: Script) -> StripeProvider:
@@ -76,7 +75,7 @@ async def test_a_payment_that_saves_makes_a_customer_first_under_a_key_of_its_ow
     script = Script((200, {"id": "cus_1", "object": "customer"}), (200, intent("requires_payment_method")))
     outcome = await handler(script).create_payment_intent(CREATE)
     assert isinstance(outcome, NeedsAction)
-    (first, person, first_key), (second, form, second_key) = script.sent
+    (first, person, first_key), (second, form, second_key) = script.forms
     assert (first, first_key) == ("POST /v1/customers", "att-1-customer")
     assert person == [("email", "ada@example.com"), ("name", "Ada"), ("metadata[polytill_payment]", "pay-1")]
     assert (second, second_key) == ("POST /v1/payment_intents", "att-1")
@@ -87,7 +86,7 @@ async def test_a_payment_that_saves_makes_a_customer_first_under_a_key_of_its_ow
 async def test_without_a_customer_no_payment_was_sent(failure: Any) -> None:
     script = Script(failure)
     assert isinstance(await handler(script).create_payment_intent(CREATE), NotSent)
-    assert len(script.sent) == 1
+    assert len(script.forms) == 1
 
 
 async def test_a_lookup_whose_customer_fails_proves_nothing() -> None:
@@ -128,7 +127,7 @@ async def test_a_saved_method_is_charged_in_one_request() -> None:
     assert isinstance(outcome, Succeeded)
     assert outcome.amount == USD
     assert outcome.saved_method is None
-    assert script.sent == [
+    assert script.forms == [
         (
             "POST /v1/payment_intents",
             [
@@ -182,4 +181,4 @@ async def test_a_lost_charge_is_read_from_the_list_and_never_repeated() -> None:
     assert isinstance(await provider.charge_saved_method(CHARGE), Unknown)
     found = await provider.lookup_payment(LookupParams("att-2", None, USD, None, 60.0, 1_799_999_900))
     assert isinstance(found, Succeeded)
-    assert [call for call, _, _ in script.sent] == ["POST /v1/payment_intents", "GET /v1/payment_intents"]
+    assert [call for call, _, _ in script.forms] == ["POST /v1/payment_intents", "GET /v1/payment_intents"]

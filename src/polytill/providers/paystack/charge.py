@@ -80,23 +80,23 @@ def wire_phone(phone: Phone, currency: str) -> str:
     return phone.national if currency == "GHS" and phone.country_code == "233" else phone.e164
 
 
-def _noted_metadata(params: CreatePaymentParams | ChargeSavedMethodParams) -> JsonObject:
-    """The host's metadata with the merchant's reference, which Paystack's dashboard shows as a separate field."""
+def metadata_of(params: CreatePaymentParams | ChargeSavedMethodParams, marks: Mapping[str, str]) -> JsonObject:
+    """The host's metadata with our own ``marks``, and with the merchant's reference, which Paystack's dashboard shows as
+    a separate field."""
     told_as = shown(params.merchant_reference, LONGEST_REFERENCE)
     kept: JsonObject = dict(noted(dict(params.metadata), told_as))
     if told_as and "custom_fields" not in kept:
         kept["custom_fields"] = [{"display_name": "Reference", "variable_name": "reference", "value": told_as}]
-    return kept
+    return {**kept, "payment_id": params.payment_id, **marks}
 
 
-def payment_body(params: CreatePaymentParams | ChargeSavedMethodParams, marks: Mapping[str, str]) -> JsonObject:
-    """What every payment has. ``marks`` is further metadata. Raises ``InvalidAmount`` if the amount is too fine."""
+def order_of(params: CreatePaymentParams | ChargeSavedMethodParams) -> JsonObject:
+    """The fields that begin every request for a payment. Raises ``InvalidAmount`` if the amount is too fine."""
     return {
         "email": params.customer.email,
         "amount": to_wire(params.amount, WIRE_EXPONENT),
         "currency": params.amount.currency,
         "reference": params.reference,
-        "metadata": {**_noted_metadata(params), "payment_id": params.payment_id, **marks},
     }
 
 
@@ -117,12 +117,13 @@ def charge_body(params: CreatePaymentParams) -> JsonObject | NotSent:
     missing = [name for name in needed if name not in way]
     if missing:
         return NotSent(Reason.validation, missing[0], f"Paystack needs the {missing[0]} to charge {method}.")
-    return payment_body(params, DIRECT) | {method: way}
+    return {**order_of(params), method: way, "metadata": metadata_of(params, DIRECT)}
 
 
 def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
     """The body of POST /transaction/charge_authorization. Raises ``InvalidAmount`` as for any payment."""
-    return payment_body(params, DIRECT) | {"authorization_code": params.token.reveal()}
+    code = params.token.reveal()
+    return {"authorization_code": code, **order_of(params), "metadata": metadata_of(params, DIRECT)}
 
 
 def step(params: ContinuePaymentParams) -> tuple[str, JsonObject] | NotSent:

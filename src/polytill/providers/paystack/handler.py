@@ -265,8 +265,12 @@ class PaystackProvider(Handler):
         return await self.http.send_json(method, self.config.base_url.rstrip("/") + path, self.config.secret_key, body)
 
     def _initialize_body(self, params: CreatePaymentParams) -> JsonObject:
-        body = charge.payment_body(params, {"cancel_action": params.return_url}) | {"callback_url": params.return_url}
-        return body if params.method is None else body | {"channels": [params.method]}
+        return {
+            **charge.order_of(params),
+            "callback_url": params.return_url,
+            "metadata": charge.metadata_of(params, {"cancel_action": params.return_url}),
+            **({"channels": [params.method]} if params.method is not None else {}),
+        }
 
     def _refund_body(self, params: RefundParams) -> JsonObject:
         return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import re
 
 from polytill.domain.clock import World
 
@@ -30,13 +31,16 @@ _TAG_BYTES = 10
 def address(kind: bytes, practice_id: int, secret_part: bytes, key: bytes) -> str:
     """A token with a practice id and a random part, authenticated by ``key``. ``kind`` separates the uses."""
     payload = practice_id.to_bytes(5, "big") + secret_part
-    tag = hmac.digest(key, kind + payload, "sha256")[:_TAG_BYTES]
-    return base64.b32encode(payload + tag).decode().rstrip("=").lower()
+    return base64.b32encode(payload + _tag(key, kind + payload)).decode().rstrip("=").lower()
+
+
+def _tag(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha256")[:_TAG_BYTES]
 
 
 def read_address(kind: bytes, token: str, keys: list[bytes]) -> tuple[int, bytes] | None:
     """The practice id and the random part of a token that one of ``keys`` authenticates; else None."""
-    if not 20 <= len(token) <= 120 or not token.isascii() or not token.isalnum() or token != token.lower():
+    if not re.fullmatch("[0-9a-z]{20,120}", token):
         return None
     padded = token.upper() + "=" * (-len(token) % 8)
     try:
@@ -46,9 +50,5 @@ def read_address(kind: bytes, token: str, keys: list[bytes]) -> tuple[int, bytes
     if base64.b32encode(raw).decode() != padded:
         return None  # one token, one spelling
     payload, tag = raw[:-_TAG_BYTES], raw[-_TAG_BYTES:]
-    if len(payload) < 6:
-        return None
-    for key in keys:
-        if hmac.compare_digest(hmac.digest(key, kind + payload, "sha256")[:_TAG_BYTES], tag):
-            return int.from_bytes(payload[:5], "big"), payload[5:]
-    return None
+    is_ours = any(hmac.compare_digest(_tag(key, kind + payload), tag) for key in keys)
+    return (int.from_bytes(payload[:5], "big"), payload[5:]) if is_ours and len(payload) >= 6 else None

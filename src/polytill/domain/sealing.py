@@ -38,6 +38,19 @@ class Place:
     version: int = 0
 
 
+def _encrypted(key: AESGCM, plain: bytes, bound: bytes, world: World) -> str:
+    nonce = world.random_bytes(_NONCE_BYTES)
+    return base64.b64encode(nonce + key.encrypt(nonce, plain, bound)).decode()
+
+
+def _decrypted(key: AESGCM, encoded: str, bound: bytes) -> bytes:
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+        return key.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], bound)
+    except (InvalidTag, ValueError) as error:
+        raise SealBroken from error
+
+
 def _text_of(path: Path) -> str:
     try:
         return path.read_text()
@@ -62,20 +75,13 @@ class DataKey:
 
     def seal(self, secret: Secret, place: Place, world: World) -> str:
         """The secret as text that opens only at ``place``."""
-        nonce = world.random_bytes(_NONCE_BYTES)
-        ciphertext = self._aead.encrypt(nonce, secret.reveal().encode(), self._bound(place))
-        return _PREFIX + base64.b64encode(nonce + ciphertext).decode()
+        return _PREFIX + _encrypted(self._aead, secret.reveal().encode(), self._bound(place), world)
 
     def open(self, sealed: str, place: Place) -> Secret:
         """The secret that was sealed at ``place``. Raises ``SealBroken`` for anything else."""
-        try:
-            if not sealed.startswith(_PREFIX):
-                raise SealBroken
-            raw = base64.b64decode(sealed[len(_PREFIX) :], validate=True)
-            plain = self._aead.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], self._bound(place))
-            return Secret(plain.decode())
-        except (InvalidTag, ValueError) as error:
-            raise SealBroken from error
+        if not sealed.startswith(_PREFIX):
+            raise SealBroken
+        return Secret(_decrypted(self._aead, sealed.removeprefix(_PREFIX), self._bound(place)).decode())
 
     def __repr__(self) -> str:
         return f"DataKey(practice {self.practice_id})"
@@ -237,9 +243,8 @@ class KeyRing:
         return DataKey(practice_id, key), self._wrap(practice_id, key, world)
 
     def _wrap(self, practice_id: int, key: bytes, world: World) -> str:
-        key_id, nonce = self._order[0], world.random_bytes(_NONCE_BYTES)
-        wrapped = AESGCM(self._keys[key_id]).encrypt(nonce, key, self._bound(practice_id))
-        return f"{key_id}:{base64.b64encode(nonce + wrapped).decode()}"
+        key_id = self._order[0]
+        return f"{key_id}:{_encrypted(AESGCM(self._keys[key_id]), key, self._bound(practice_id), world)}"
 
     def unwrap(self, practice_id: int, wrapped: str) -> DataKey:
         """The data key of a directory row. Raises ``SealBroken`` if it was altered or moved, or if its key is missing."""
@@ -254,11 +259,7 @@ class KeyRing:
                 f"The key ring has no key {key_id!r}, which wrapped the data key of practice {practice_id};"
                 " bring the present key ring to this node."
             )
-        try:
-            raw = base64.b64decode(encoded, validate=True)
-            return AESGCM(self._keys[key_id]).decrypt(raw[:12], raw[12:], self._bound(practice_id))
-        except (InvalidTag, ValueError) as error:
-            raise SealBroken from error
+        return _decrypted(AESGCM(self._keys[key_id]), encoded, self._bound(practice_id))
 
     def rewrapped(self, practice_id: int, wrapped: str, world: World) -> str | None:
         """The same data key wrapped by the first key of the ring. None if it is already."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from polytill.domain.contacts import InvalidContact, country_code_length, read_phone, trunk_zero
+from polytill.domain.contacts import country_code_length, stored_phone, trunk_zero
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.identifiers import identifier_key
 from polytill.domain.text import compact, search_form, visible, words
@@ -70,9 +70,7 @@ def search_body(*texts: str | None, codes: tuple[str | None, ...] = (), phones: 
     for code in codes:
         if code:
             found += dict.fromkeys([*words(code), compact(code)])
-    for phone in phones:
-        if phone:
-            found += phone_forms(phone)
+    found += [form for phone in phones if phone for form in phone_forms(phone)]
     return f" {' '.join(found)[:LONGEST_BODY]} "
 
 
@@ -95,10 +93,7 @@ def phone_forms(phone: str) -> list[str]:
 def _typed_phone(phone: str) -> list[str]:
     """The digits of a phone number as written, without the dialing prefix, and with its country code if it has one."""
     digits = "".join(each for each in search_form(phone).replace("(0)", "") if each.isdigit())
-    try:
-        read = read_phone(phone)
-    except InvalidContact:
-        read = None
+    read = stored_phone(phone)
     forms = (digits, digits.lstrip("0"), read.digits if read else "")
     return list(dict.fromkeys(form for form in forms if form))
 
@@ -132,7 +127,7 @@ def read_query(typed: str) -> tuple[Term, ...]:
 
 
 def _unless_sign(found: re.Match[str]) -> str:
-    sign = "".join(words(found[1]))
+    sign = compact(found[1])
     return found[1] if sign and sign not in _CURRENCY_SIGNS else ""
 
 
@@ -143,18 +138,12 @@ def _unnamed(leaf: Leaf) -> Leaf:
 def _without_label(text: str) -> str:
     """The text without a label of the number that follows it."""
     before, _, last = text.rstrip().rpartition(" ")
-    return before if "".join(words(last)).rstrip("°") in _LABELS else text
+    return before if compact(last).rstrip("°") in _LABELS else text
 
 
 def _of_words(text: str, near_amount: bool) -> list[Term]:
-    terms: list[Term] = []
-    for token in text.split():
-        if near_amount and "".join(words(token)) in _CURRENCY_SIGNS:
-            continue
-        leaf = _leaf(token)
-        if leaf is not None:
-            terms.append(((leaf,),))
-    return terms
+    tokens = (token for token in text.split() if not (near_amount and compact(token) in _CURRENCY_SIGNS))
+    return [((leaf,),) for token in tokens if (leaf := _leaf(token)) is not None]
 
 
 def _leaf(token: str) -> Leaf | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from polytill.domain.currencies import CURRENCIES, exponent_of
 from polytill.domain.errors import FieldError, Invalid, InvalidAmount
-from polytill.domain.money import MAX_MINOR, PPM, Money, percent_to_ppm
+from polytill.domain.money import MAX_MINOR, Money, percent_to_ppm
 
 LONGEST = 60
 _MINUS = "-\u2212\u2010\u2011\u2013\ufe63\uff0d"
@@ -236,14 +236,12 @@ def typed_percentage(text: str) -> int:
     try:
         if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,20})?|\.[0-9]{1,20}", number):
             raise InvalidAmount
-        ppm = percent_to_ppm(number)
+        return percent_to_ppm(number)
     except InvalidAmount:
         shown = text.strip()[:20]
         raise TypedAmountError(
             "no_percentage", f"“{shown}” is not a percentage from 0 to 100 with at most four decimals.", text=shown
         ) from None
-    assert 0 <= ppm <= PPM
-    return ppm
 
 
 def typed_whole(text: str, least: int, most: int) -> int:

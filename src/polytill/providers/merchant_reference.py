@@ -28,12 +28,14 @@ def plain_code(text: str | None, longest: int) -> str | None:
     return _within(_PLAIN, text, longest)
 
 
-def statement_suffix(text: str | None, longest: int = STATEMENT_LONGEST) -> str | None:
+def statement_suffix(text: str | None) -> str | None:
     """A reference for a card statement: without ``< > \\ ' " *``, and with a letter in it. None if nothing remains."""
-    kept = _within(_STATEMENT, text, longest)
+    kept = _within(_STATEMENT, text, STATEMENT_LONGEST)
     if kept is None or re.search("[A-Za-z]", kept):
         return kept
-    return f"No {kept}" if len(kept) + 3 <= longest else f"N{kept[1 - longest :].strip(' ./#&-')}"
+    if len(kept) + 3 <= STATEMENT_LONGEST:
+        return f"No {kept}"
+    return f"N{kept[1 - STATEMENT_LONGEST :].strip(' ./#&-')}"
 
 
 def noted(metadata: dict[str, str], reference: str | None) -> dict[str, str]:

@@ -235,9 +235,14 @@ def unproven(outcome: Outcome, proofs: frozenset[Reason] = frozenset()) -> Outco
     return outcome
 
 
+def is_missing(outcome: object) -> bool:
+    """Whether an outcome says that nothing was found."""
+    return isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
+
+
 def unless_missing(error: Outcome) -> Outcome:
     """The error of a request to which "not found" is not an answer. A 404 can come from a gateway or from an address
     that is temporarily not served, so it becomes ``Unknown``."""
-    if isinstance(error, NotSent) and error.reason is Reason.not_found:
+    if isinstance(error, NotSent) and is_missing(error):
         return Unknown(Reason.unreadable, error.code, error.detail)
     return error

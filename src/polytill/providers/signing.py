@@ -8,11 +8,7 @@ from collections.abc import Mapping
 
 def header(headers: Mapping[str, str], name: str) -> str | None:
     """A header by its case-insensitive name; None if it is absent or empty."""
-    wanted = name.lower()
-    for key, value in headers.items():
-        if key.lower() == wanted:
-            return value or None
-    return None
+    return next((value for key, value in headers.items() if key.lower() == name.lower()), None) or None
 
 
 def same(expected: str, given: str | None) -> bool:

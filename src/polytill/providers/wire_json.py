@@ -6,6 +6,7 @@ the empty value of that type.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,6 +83,11 @@ def reason_of_decline(text: str) -> Reason:
     if any(word in lower for word in ("incorrect", "invalid pin", "wrong pin", "otp")):
         return Reason.incorrect_details
     return Reason.declined
+
+
+def filled(fields: Mapping[str, Any]) -> JsonObject:
+    """The fields that have a value."""
+    return {name: value for name, value in fields.items() if value}
 
 
 def moment_text(seconds: int) -> str:

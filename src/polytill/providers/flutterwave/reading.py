@@ -368,11 +368,6 @@ def items_of(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
     return read_error(answer) if items is None else items
 
 
-def not_found(outcome: Outcome) -> bool:
-    """Whether an outcome says that nothing was found."""
-    return isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
-
-
 def digits(value: str | None) -> str | None:
     """The value, if it is a number that may be used in a URL."""
     return value if value and value.isascii() and value.isdigit() else None

@@ -51,7 +51,6 @@ from polytill.providers.flutterwave.reading import (
     listed_payment,
     major_text,
     money_in,
-    not_found,
     read_charge,
     read_refund,
     read_transaction,
@@ -87,11 +86,12 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
     as_unknown,
+    is_missing,
     unless_missing,
 )
 from polytill.providers.signing import header, same
 from polytill.providers.wire_amounts import too_fine
-from polytill.providers.wire_json import id_in, object_in, refund_note, text_in
+from polytill.providers.wire_json import filled, id_in, object_in, refund_note, text_in
 
 # ── Facts ──
 
@@ -251,7 +251,7 @@ class FlutterwaveProvider(Handler):
         if refund_id:
             answer = await self._call("GET", f"/refunds/{refund_id}")
             outcome = read_refund(answer, currency, number)
-            if not not_found(outcome):
+            if not is_missing(outcome):
                 return outcome
         found = number or await self._number_of(params.payment_reference)
         if not isinstance(found, str):
@@ -345,23 +345,18 @@ class FlutterwaveProvider(Handler):
         return await self.http.send_json(method, self._base + path, self.config.secret_key, body)
 
     def _payment_body(self, params: CreatePaymentParams) -> JsonObject:
-        customer = {
-            "email": params.customer.email,
-            "name": params.customer.name,
-            "phonenumber": params.phone.digits if params.phone else None,
-        }
+        phone = params.phone.digits if params.phone else None
         body: JsonObject = {
             "tx_ref": params.reference,
             "amount": major_text(params.amount),
             "currency": params.amount.currency,
             "redirect_url": params.return_url,
-            "customer": {name: value for name, value in customer.items() if value},
+            "customer": filled({"email": params.customer.email, "name": params.customer.name, "phonenumber": phone}),
             "meta": {**noted_metadata(params), "payment_id": params.payment_id, "attempt_id": params.reference},
         }
         told_as = shown(params.merchant_reference, LONGEST_REFERENCE)
-        if params.merchant_name or params.description or told_as:
-            texts = {"title": params.merchant_name, "description": params.description or told_as}
-            body["customizations"] = {name: text for name, text in texts.items() if text}
+        if texts := filled({"title": params.merchant_name, "description": params.description or told_as}):
+            body["customizations"] = texts
         if params.method is not None:
             options = PAYMENT_OPTIONS.get(params.method, {"": params.method})
             body["payment_options"] = options.get(params.amount.currency) or options.get("", "")
@@ -378,14 +373,14 @@ class FlutterwaveProvider(Handler):
             return outcome
         truth = await self._verify(reference, None, direct=True)
         if isinstance(truth, NotSent):
-            return outcome if not_found(truth) else as_unknown(outcome)
+            return outcome if is_missing(truth) else as_unknown(outcome)
         return truth
 
     async def _verify(self, reference: str, transaction_id: str | None, direct: bool = False) -> Outcome:
         outcome: Outcome = NotSent(Reason.not_found)
         if number := digits(transaction_id):
             outcome = about(reference, await self._call("GET", f"/transactions/{number}/verify"), direct)
-        if not_found(outcome):
+        if is_missing(outcome):
             query = urlencode({"tx_ref": reference})
             outcome = about(reference, await self._call("GET", f"/transactions/verify_by_reference?{query}"), direct)
         if isinstance(outcome, Declined | Pending):

@@ -22,7 +22,7 @@ from polytill.providers.flutterwave.reading import DIRECT, major_text, read_char
 from polytill.providers.http import Answer
 from polytill.providers.merchant_reference import noted, shown
 from polytill.providers.outcomes import Declined, JsonObject, NotSent, Outcome, Reason, Unknown, Wants
-from polytill.providers.wire_json import object_in, string_in, text_in
+from polytill.providers.wire_json import filled, object_in, string_in, text_in
 
 # ── Facts ──
 
@@ -100,7 +100,7 @@ def charge_of(params: CreatePaymentParams) -> tuple[str, JsonObject] | NotSent:
         "email": params.customer.email,
         "redirect_url": params.return_url,
         "meta": {**noted_metadata(params), "payment_id": params.payment_id, **DIRECT},
-        **{name: value for name, value in told.items() if value},
+        **filled(told),
     }
 
 
@@ -121,7 +121,7 @@ def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
         "amount": major_text(params.amount),
         "currency": params.amount.currency,
         "meta": {**noted_metadata(params), "payment_id": params.payment_id, **DIRECT},
-        **{name: value for name, value in told.items() if value},
+        **filled(told),
     }
 
 

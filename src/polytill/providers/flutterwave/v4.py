@@ -35,7 +35,7 @@ from polytill.providers.facts import Listing, keys_failed
 from polytill.providers.flutterwave import v4_reading as reading
 from polytill.providers.flutterwave.chargebacks import page_of
 from polytill.providers.flutterwave.key_test import read_listing
-from polytill.providers.flutterwave.reading import major_text, not_found, v4_signature
+from polytill.providers.flutterwave.reading import digits, major_text, v4_signature
 from polytill.providers.flutterwave.terms import WEBHOOK_SECRET, terms_in
 from polytill.providers.flutterwave.v3_charge import noted_metadata
 from polytill.providers.http import Answered, origin_of, read_answer
@@ -49,6 +49,7 @@ from polytill.providers.outcomes import (
     Reason,
     Unknown,
     as_unknown,
+    is_missing,
     unproven,
 )
 from polytill.providers.signing import header, same
@@ -177,7 +178,7 @@ class FlutterwaveV4Provider(Handler):
 
     async def list_disputes(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[DisputeFact]:
         """GET /chargebacks. The cursor is the page number; an empty page is the end."""
-        page = cursor if cursor and cursor.isdecimal() else "1"
+        page = digits(cursor) or "1"
         query = {"from": moment_text(since_s), "to": moment_text(until_s), "page": page, "size": 50}
         items = read_answer(await self._call("GET", f"/chargebacks?{urlencode(query)}"), reading.items_of)
         return page_of(items, str(int(page) + 1) if items else None) if isinstance(items, list) else items
@@ -272,7 +273,7 @@ class FlutterwaveV4Provider(Handler):
             return Unknown(Reason.not_found, "no_charge_id", "Only a webhook can show the result of the charge.")
         outcome = reading.about(reference, await self._call("GET", f"/charges/{quote(charge_id, safe='')}"))
         # A charge with an id exists, so "not found" proves nothing.
-        if not_found(outcome):
+        if is_missing(outcome):
             return Unknown(Reason.not_found, "404", "Flutterwave does not find its own charge.")
         return outcome
 

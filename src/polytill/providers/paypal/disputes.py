@@ -52,10 +52,7 @@ REASONS = {
 
 def dispute_in(resource: JsonObject) -> DisputeFact | None:
     """A dispute; None if its state is not known."""
-    fact = read_dispute(resource)
-    outcome = text_in(object_in(resource, "dispute_outcome"), "outcome_code")
-    state = _state(text_in(resource, "status"), outcome, _taken(resource))
-    return fact if state is not None else None
+    return read_dispute(resource) if _state(resource) is not None else None
 
 
 def read_dispute(resource: JsonObject) -> DisputeFact | None:
@@ -66,8 +63,7 @@ def read_dispute(resource: JsonObject) -> DisputeFact | None:
     about = next(iter(objects_in(resource, "disputed_transactions") or []), {})
     end, status = object_in(resource, "dispute_outcome"), text_in(resource, "status")
     outcome, reason = text_in(end, "outcome_code"), text_in(resource, "reason")
-    taken = _taken(resource)
-    state = _state(status, outcome, taken)
+    state, taken = _state(resource), _taken(resource)
     disputed = reading.money_in(resource.get("dispute_amount"))
     # A lost dispute may have cost only a part of the disputed amount.
     given = reading.money_in(end.get("amount_refunded")) or (taken if taken and taken.minor else None)
@@ -97,17 +93,17 @@ def _was_debited(resource: JsonObject) -> bool:
     return any(text_in(move, "reason") not in FEES for move in taking)
 
 
-def _state(status: str, outcome: str, taken: Money | None) -> str | None:
+def _state(resource: JsonObject) -> str | None:
     """Open, won, lost or closed; None if PayPal's codes do not show it."""
+    outcome = text_in(object_in(resource, "dispute_outcome"), "outcome_code")
     if outcome in OUTCOMES:
         return OUTCOMES[outcome]
-    if status != RESOLVED:
+    if text_in(resource, "status") != RESOLVED:
         return "open" if outcome in ("", "NONE") else None
     if outcome == "NONE":  # "the previous dispute was closed without any decision"
         return "closed"
-    if taken is None:
-        return None
-    return "lost" if taken.minor > 0 else "won"
+    taken = _taken(resource)
+    return None if taken is None else "lost" if taken.minor > 0 else "won"
 
 
 def _taken(resource: JsonObject) -> Money | None:

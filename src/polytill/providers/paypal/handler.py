@@ -52,6 +52,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
     as_unknown,
+    is_missing,
     unproven,
 )
 from polytill.providers.paypal import disputes, reading, webhooks
@@ -60,7 +61,7 @@ from polytill.providers.paypal.key_test import test_keys
 from polytill.providers.paypal.reading import places_of
 from polytill.providers.token_cache import Token
 from polytill.providers.wire_amounts import amount_step, too_fine
-from polytill.providers.wire_json import string_in
+from polytill.providers.wire_json import filled, string_in
 
 # ── Facts ──
 
@@ -315,7 +316,7 @@ class PayPalProvider(Handler):
             page["brand_name"] = params.merchant_name[:LONGEST_TEXT]
         return {
             "intent": "AUTHORIZE" if params.capture == "manual" else "CAPTURE",
-            "purchase_units": [{name: value for name, value in unit.items() if value}],
+            "purchase_units": [filled(unit)],
             "payment_source": {"paypal": {"experience_context": page}},
         }
 
@@ -347,7 +348,7 @@ class PayPalProvider(Handler):
 
     async def _settled(self, reference: str, order_id: str | None, only_ask: bool = False) -> Outcome:
         order = await self._order(order_id)
-        if order_id and only_ask and isinstance(order, NotSent) and order.reason is Reason.not_found:
+        if order_id and only_ask and isinstance(order, NotSent) and is_missing(order):
             order = await self._order_of_capture(order_id, order)
         if not isinstance(order, dict):
             return order

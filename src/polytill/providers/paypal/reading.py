@@ -44,6 +44,7 @@ _IDENTIFIERS: IdentifierPaths = {
 
 WAITING = ("CREATED", "SAVED", "PAYER_ACTION_REQUIRED")
 CAPTURED = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED")
+RELEASED = {"VOIDED": Reason.canceled, "EXPIRED": Reason.expired, "DENIED": Reason.declined}
 REFUND_WORDS = {"COMPLETED": "succeeded", "PENDING": "pending", "FAILED": "failed", "CANCELLED": "failed"}
 ORDER_WORDS = frozenset({*WAITING, "APPROVED", "COMPLETED", "VOIDED"})
 
@@ -80,9 +81,8 @@ def read_order(data: JsonObject) -> Outcome:
     if status not in ORDER_WORDS:
         return Unknown(Reason.unreadable, status or "200", "PayPal's order has a status that is not known.")
     if captures:
-        in_parts = read_parts(data, order_id)
         best = next((one for one in captures if one.get("status") in CAPTURED), captures[-1])
-        return in_parts or read_capture(best, order_id)
+        return read_parts(data, order_id) or read_capture(best, order_id)
     if holds:
         return read_authorization(holds[-1], order_id)
     if status == "VOIDED":
@@ -115,26 +115,24 @@ def read_parts(order: JsonObject, order_id: str | None) -> Succeeded | None:
     """An authorization that was captured in parts: their total, and the amount that is still authorized. None if one
     capture is all there is."""
     done = [one for one in payments_of(order, "captures") if one.get("status") in CAPTURED]
-    holds = payments_of(order, "authorizations")
-    amounts = [money_in(one.get("amount")) for one in done]
-    held = money_in(holds[-1].get("amount")) if holds else None
-    is_open = bool(holds) and holds[-1].get("status") == "PARTIALLY_CAPTURED"
-    first = amounts[0] if amounts else None
-    if (
-        first is None
-        or not (len(done) > 1 or is_open)
-        or any(a is None or a.currency != first.currency for a in amounts)
-    ):
+    hold = (payments_of(order, "authorizations") or [{}])[-1]
+    is_open = hold.get("status") == "PARTIALLY_CAPTURED"
+    total, held = _sum([money_in(one.get("amount")) for one in done]), money_in(hold.get("amount"))
+    if total is None or not (len(done) > 1 or is_open):
         return None
-    total = Money(sum(a.minor for a in amounts if a is not None), first.currency)
     kept = redact(done[-1], REDACTED)
     if is_open and held is not None and held.currency == total.currency and held.minor > total.minor:
         rest = Money(held.minor - total.minor, total.currency)
         return Succeeded(rest, order_id, authorized_only=True, response=kept, captured=total)
-    fees = [_fee_in(one) for one in done]
-    same = [fee for fee in fees if fee is not None and fees[0] is not None and fee.currency == fees[0].currency]
-    fee = Money(sum(one.minor for one in same), same[0].currency) if len(same) == len(done) else None
-    return Succeeded(total, order_id, fee, response=kept)
+    return Succeeded(total, order_id, _sum([_fee_in(one) for one in done]), response=kept)
+
+
+def _sum(parts: list[Money | None]) -> Money | None:
+    """Their sum; None if there is none, or if one is missing or of another currency."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or len({part.currency for part in known}) != 1:
+        return None
+    return Money(sum(part.minor for part in known), known[0].currency)
 
 
 def read_capture(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
@@ -158,10 +156,8 @@ def read_authorization(data: JsonObject, order_id: str | None = None) -> Succeed
         return Succeeded(amount, name, authorized_only=True, response=kept)
     if status == "PENDING":
         return Pending(amount, name, kept)
-    if status in ("VOIDED", "EXPIRED"):
-        return Declined(Reason.canceled if status == "VOIDED" else Reason.expired, True, status, None, name, kept)
-    if status == "DENIED":
-        return Declined(Reason.declined, True, status, None, name, kept)
+    if status in RELEASED:
+        return Declined(RELEASED[status], True, status, None, name, kept)
     return Unknown(Reason.unreadable, status or "200", "PayPal's authorization could not be read.")
 
 
@@ -244,11 +240,10 @@ def payments_of(order: JsonObject, kind: str) -> list[JsonObject]:
 def capture_of(order: JsonObject, wanted: Money | None = None) -> str | None:
     """The id of the capture to refund; of several, one that is large enough and has most of it left."""
     found = [one for one in payments_of(order, "captures") if one.get("status") in CAPTURED]
-    words = ("COMPLETED", "PARTIALLY_REFUNDED")
-    for word in words if wanted is not None and len(found) > 1 else ():
+    for word in ("COMPLETED", "PARTIALLY_REFUNDED") if wanted and len(found) > 1 else ():
         for one in found:
             amount = money_in(one.get("amount"))
-            if one.get("status") == word and amount is not None and wanted and amount.minor >= wanted.minor:
+            if one.get("status") == word and amount and wanted and amount.minor >= wanted.minor:
                 return string_in(one, "id")
     return next((string_in(one, "id") for one in found), None)
 

@@ -55,6 +55,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
     as_unknown,
+    is_missing,
     unless_missing,
     unproven,
 )
@@ -343,8 +344,7 @@ class PaystackProvider(Handler):
             return outcome
         truth = await self._verify(reference, direct=True)
         if isinstance(truth, NotSent):
-            never_began = truth.reason is Reason.not_found
-            return outcome if never_began else as_unknown(outcome)
+            return outcome if is_missing(truth) else as_unknown(outcome)
         return truth
 
     async def _progress(self, reference: str, found: Outcome) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlencode
 
+from polytill.domain.money import Money
 from polytill.providers.contract import ChargeSavedMethodParams, CreatePaymentParams
 from polytill.providers.merchant_reference import noted, shown, statement_suffix
 from polytill.providers.stripe.reading import OUR_ATTEMPT, OUR_PAYMENT
@@ -25,22 +26,12 @@ def create_form(params: CreatePaymentParams) -> Form:
     bank debit that takes days. Older versions know every other field here.
     """
     capture = "manual" if params.capture == "manual" else "automatic"  # not automatic_async: the fee is in the answer
-    form: Form = [
-        ("amount", str(wire_amount(params.amount))),
-        ("currency", params.amount.currency.lower()),
-        ("capture_method", capture),
-        *optional("description", params.description or shown(params.merchant_reference, LONGEST_TEXT)),
-        *optional("receipt_email", params.customer.email),
-    ]
-    if params.method is not None:
-        method = WALLETS_THROUGH_CARD.get(params.method, params.method)
-        form.append(("allowed_payment_method_types[0]", method))
-        if method == "card":
-            form += optional("statement_descriptor_suffix", statement_suffix(params.merchant_reference))
-    else:  # shown on statements of cards only; not rejected for any other method
-        form += optional("statement_descriptor_suffix", statement_suffix(params.merchant_reference))
-    ours = {OUR_PAYMENT: params.payment_id, OUR_ATTEMPT: params.reference}
-    return form + metadata({**_noted(params), **ours})
+    form = [*_amount(params.amount), ("capture_method", capture), *_told(params)]
+    method = WALLETS_THROUGH_CARD.get(params.method, params.method) if params.method is not None else None
+    form += optional("allowed_payment_method_types[0]", method)
+    if method in (None, "card"):  # shown on statements of cards only; not rejected if the method is not known yet
+        form += _suffix(params)
+    return form + _metadata(params)
 
 
 def customer_form(params: CreatePaymentParams) -> Form:
@@ -57,24 +48,36 @@ def keeping(customer_id: str) -> Form:
 
 def charge_form(params: ChargeSavedMethodParams) -> Form:
     """A payment that is charged immediately while the customer is absent. Raises ``InvalidAmount`` as above."""
-    form: Form = [
-        ("amount", str(wire_amount(params.amount))),
-        ("currency", params.amount.currency.lower()),
+    return [
+        *_amount(params.amount),
         ("capture_method", "automatic"),
         *optional("customer", params.provider_customer_id),
         ("payment_method", params.token.reveal()),
         ("off_session", "true"),
         ("confirm", "true"),
-        *optional("description", params.description or shown(params.merchant_reference, LONGEST_TEXT)),
-        *optional("receipt_email", params.customer.email),
-        *optional("statement_descriptor_suffix", statement_suffix(params.merchant_reference)),
+        *_told(params),
+        *_suffix(params),
+        *_metadata(params),
+        *EXPAND,
     ]
-    ours = {OUR_PAYMENT: params.payment_id, OUR_ATTEMPT: params.reference}
-    return form + metadata({**_noted(params), **ours}) + EXPAND
 
 
-def _noted(params: CreatePaymentParams | ChargeSavedMethodParams) -> dict[str, str]:
-    return noted(dict(params.metadata), shown(params.merchant_reference, LONGEST_TEXT))
+def _amount(amount: Money) -> Form:
+    return [("amount", str(wire_amount(amount))), ("currency", amount.currency.lower())]
+
+
+def _told(params: CreatePaymentParams | ChargeSavedMethodParams) -> Form:
+    description = params.description or shown(params.merchant_reference, LONGEST_TEXT)
+    return optional("description", description) + optional("receipt_email", params.customer.email)
+
+
+def _suffix(params: CreatePaymentParams | ChargeSavedMethodParams) -> Form:
+    return optional("statement_descriptor_suffix", statement_suffix(params.merchant_reference))
+
+
+def _metadata(params: CreatePaymentParams | ChargeSavedMethodParams) -> Form:
+    hosts = noted(dict(params.metadata), shown(params.merchant_reference, LONGEST_TEXT))
+    return metadata({**hosts, OUR_PAYMENT: params.payment_id, OUR_ATTEMPT: params.reference})
 
 
 def metadata(values: Mapping[str, str]) -> Form:

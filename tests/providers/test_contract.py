@@ -1,34 +1,23 @@
 """What the contract itself promises: capabilities are the methods, pages have one cursor, hosts one meaning."""
 
-import json
 from typing import Any
 
 import pytest
+from tests.providers.scripted import Fixed
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.providers.contract import Balance, Handler, Page, ProviderConfig, RefundFact
+from polytill.providers.contract import Balance, Handler, Page, ProviderConfig, RefundFact, environment_of_key
 from polytill.providers.features import FEATURES, features_of
 from polytill.providers.http import Http, may_receive_keys
 from polytill.providers.outcomes import NotSent, Unknown
 from polytill.providers.registry import BUILT_IN
 
 
-class Answering:
-    """A transport that gives one answer, and keeps what was asked."""
-
-    def __init__(self, status: int, body: Any) -> None:
-        self.status, self.body, self.asked = status, json.dumps(body).encode(), list[str]()
-
-    async def send(self, method: str, url: str, *_: Any) -> tuple[int, dict[str, str], bytes]:
-        self.asked.append(f"{method} {url}")
-        return self.status, {}, self.body
-
-
-def made(code: str, status: int, body: Any) -> tuple[Any, Answering]:
-    cls, transport = BUILT_IN[code], Answering(status, body)
+def made(code: str, status: int, body: Any) -> tuple[Any, Fixed]:
+    cls, transport = BUILT_IN[code], Fixed((status, body))
     config = ProviderConfig(
         Environment.sandbox, cls.catalog.api_base_url, "pk", Secret("sk_test_0123456789abcdef01234")
     )
@@ -40,6 +29,55 @@ def test_a_verb_that_is_not_there_is_no_feature() -> None:
         code = "bare"
 
     assert features_of(Bare) == []
+
+
+MONEY = "payments webhooks refunds partial_refunds"
+CAN = {
+    "stripe": f"{MONEY} manual_capture cancel saved_methods list_transactions list_disputes balance",
+    "paystack": f"{MONEY} direct_charges saved_methods list_transactions list_disputes balance",
+    "flutterwave": f"{MONEY} direct_charges saved_methods list_transactions list_disputes balance",
+    "flutterwave_v4": f"{MONEY} list_disputes",
+    "mpesa": "payments webhooks",
+    "paypal": f"{MONEY} manual_capture cancel list_disputes",
+}
+
+
+@pytest.mark.parametrize("code", CAN)
+def test_what_it_can_do(code: str) -> None:
+    assert features_of(BUILT_IN[code]) == CAN[code].split()
+
+
+@pytest.mark.parametrize(
+    ("code", "field", "value", "environment"),
+    [
+        ("paystack", "secretKey", "sk_test_0123456789abcdef0123456789", Environment.sandbox),
+        ("paystack", "secretKey", "sk_live_0123456789abcdef0123456789", Environment.production),
+        ("paystack", "secretKey", "pk_test_0123456789abcdef0123456789", None),
+        ("paystack", "secretKey", "sk_test_0123456789abcdef0123456789\n", None),
+        ("paystack", "publicKey", "pk_test_12345678", Environment.sandbox),
+        ("paystack", "publicKey", "pk_live_12345678", Environment.production),
+        ("paystack", "publicKey", "", None),
+        ("flutterwave", "secretKey", "FLWSECK_TEST-0123456789abcdef-X", Environment.sandbox),
+        ("flutterwave", "secretKey", "FLWSECK-0123456789abcdef-X", Environment.production),
+        ("flutterwave", "secretKey", "FLWSECK-0123456789abcdef-18c0123456vt-X", Environment.production),
+        ("flutterwave", "secretKey", "FLWPUBK-0123456789abcdef-X", None),
+        ("flutterwave", "secretKey", "FLWSECK_TEST-0123456789abcdef-X\n", None),
+        ("flutterwave", "secretKey", "FLWSECK-0123456789abcdef", None),
+        ("flutterwave", "publicKey", "FLWPUBK_TEST-0123456789abcdef-X", Environment.sandbox),
+        ("flutterwave", "publicKey", "FLWPUBK-0123456789abcdef-X", Environment.production),
+        ("flutterwave", "publicKey", "FLWPUBK_LIVE-0123456789abcdef-X", None),
+        ("flutterwave", "webhookSecret", "any word", None),  # the same in both
+        ("stripe", "secretKey", "sk_test_12345678", Environment.sandbox),
+        ("stripe", "secretKey", "rk_test_12345678", Environment.sandbox),
+        ("stripe", "secretKey", "sk_live_12345678", Environment.production),
+        ("stripe", "secretKey", "pk_live_12345678", None),
+        ("stripe", "secretKey", "sk_live_1", None),
+        ("stripe", "publicKey", "pk_live_12345678", Environment.production),
+        ("stripe", "webhookSecret", "whsec_12345678", None),  # the same in both
+    ],
+)
+def test_keys_tell_their_environment(code: str, field: str, value: str, environment: Environment | None) -> None:
+    assert environment_of_key(BUILT_IN[code], field, value) is environment
 
 
 def test_every_feature_names_a_verb() -> None:
@@ -112,7 +150,7 @@ async def test_disputes_are_listed() -> None:
     assert isinstance(page, Page)
     assert [(fact.provider_dispute_id, fact.amount) for fact in page.facts] == [("dp_1", Money(1000, "USD"))]
     assert (page.next, page.unread) == (None, 1), "what cannot be read is counted"
-    assert asked.asked == ["GET https://api.stripe.com/v1/disputes?created[gte]=1&created[lte]=2&limit=100"]
+    assert asked.calls == ["GET https://api.stripe.com/v1/disputes?created[gte]=1&created[lte]=2&limit=100"]
     one = {"id": 5, "currency": "NGN", "resolution": None, "transaction": {"id": 9, "reference": "r", "amount": 10000}}
     paystack, _ = made("paystack", 200, {"status": True, "data": [one, {"id": 6}]})
     page = await paystack.list_disputes(1, 2)
@@ -125,7 +163,7 @@ async def test_a_full_page_has_a_next_one() -> None:
     paystack, asked = made("paystack", 200, {"status": True, "data": full})
     assert (await paystack.list_transactions(0, 1)).next == "2"
     assert (await paystack.list_transactions(0, 1, "2")).next == "3"
-    assert asked.asked[1].endswith("page=2")
+    assert asked.calls[1].endswith("page=2")
     paystack, _ = made("paystack", 200, {"status": True, "data": full[:99]})
     assert (await paystack.list_transactions(0, 1)).next is None
     flutterwave, _ = made("flutterwave", 200, {"status": "success", "data": []})

@@ -24,7 +24,6 @@ from polytill.providers.contract import (
     RefundLookupParams,
     RefundParams,
 )
-from polytill.providers.features import features_of
 from polytill.providers.flutterwave.v4 import FlutterwaveV4Provider
 from polytill.providers.http import Http
 from polytill.providers.outcomes import Declined, NeedsAction, NextKind, NotSent, Pending, Reason, Succeeded, Unknown
@@ -246,7 +245,3 @@ async def test_a_reference_that_is_taken_proves_nothing(status: int) -> None:
     provider, _ = handler((status, {"status": "failed", "error": {"code": "10409", "message": "It exists."}}))
     found = await provider.lookup_payment(LookupParams(REFERENCE, None, NGN, create(), 60.0))
     assert (type(found), found.reason) == (Unknown, Reason.conflict)
-
-
-def test_what_it_can_do() -> None:
-    assert features_of(FlutterwaveV4Provider) == ["payments", "webhooks", "refunds", "partial_refunds", "list_disputes"]

@@ -25,9 +25,7 @@ from polytill.providers.contract import (
     RefundFact,
     RefundLookupParams,
     RefundParams,
-    environment_of_key,
 )
-from polytill.providers.features import features_of
 from polytill.providers.flutterwave.reading import read_charge
 from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.providers.http import Answer, Http
@@ -829,25 +827,6 @@ def test_tokens_do_not_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "environment"),
-    [
-        ("secretKey", "FLWSECK_TEST-0123456789abcdef-X", Environment.sandbox),
-        ("secretKey", "FLWSECK-0123456789abcdef-X", Environment.production),
-        ("secretKey", "FLWSECK-0123456789abcdef-18c0123456vt-X", Environment.production),
-        ("secretKey", "FLWPUBK-0123456789abcdef-X", None),
-        ("secretKey", "FLWSECK_TEST-0123456789abcdef-X\n", None),
-        ("secretKey", "FLWSECK-0123456789abcdef", None),
-        ("publicKey", "FLWPUBK_TEST-0123456789abcdef-X", Environment.sandbox),
-        ("publicKey", "FLWPUBK-0123456789abcdef-X", Environment.production),
-        ("publicKey", "FLWPUBK_LIVE-0123456789abcdef-X", None),
-        ("webhookSecret", "any word", None),  # the same in both
-    ],
-)
-def test_keys_tell_their_environment(field: str, value: str, environment: Environment | None) -> None:
-    assert environment_of_key(FlutterwaveProvider, field, value) is environment
-
-
-@pytest.mark.parametrize(
     ("value", "good"),
     [
         ("a", True),
@@ -869,17 +848,6 @@ def test_any_printable_word_is_a_secret_hash(value: str, good: bool) -> None:
 
 
 def test_what_is_declared() -> None:
-    assert features_of(FlutterwaveProvider) == [
-        "payments",
-        "webhooks",
-        "refunds",
-        "partial_refunds",
-        "direct_charges",
-        "saved_methods",
-        "list_transactions",
-        "list_disputes",
-        "balance",
-    ]
     assert FlutterwaveProvider.idempotency == "none"
     assert FlutterwaveProvider.settle_horizon_s > 28
     catalog = FlutterwaveProvider.catalog

@@ -22,7 +22,6 @@ from polytill.providers.contract import (
     PaymentFact,
     ProviderConfig,
 )
-from polytill.providers.features import features_of
 from polytill.providers.http import AnswerLost, ConnectionNotMade, Http
 from polytill.providers.mpesa.handler import MpesaProvider
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
@@ -272,6 +271,5 @@ async def test_spike_arrest_is_slow_down() -> None:
 
 
 def test_what_it_can_do() -> None:
-    assert features_of(MpesaProvider) == ["payments", "webhooks"]
     assert MpesaProvider.create_moves_money
     assert handler()[0].get_public_config() == {}

@@ -28,7 +28,6 @@ from polytill.providers.contract import (
     RefundLookupParams,
     RefundParams,
 )
-from polytill.providers.features import features_of
 from polytill.providers.http import Http
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.providers.paypal.handler import PayPalProvider
@@ -498,15 +497,3 @@ async def test_a_lost_refund_is_read_from_the_order() -> None:
     assert missing.reason is Reason.not_found
     provider, _ = handler((404, {"name": "RESOURCE_NOT_FOUND"}))
     assert isinstance(await provider.lookup_refund(params), Unknown), "a missing order proves nothing of a refund"
-
-
-def test_what_it_can_do() -> None:
-    assert features_of(PayPalProvider) == [
-        "payments",
-        "webhooks",
-        "refunds",
-        "partial_refunds",
-        "manual_capture",
-        "cancel",
-        "list_disputes",
-    ]

@@ -21,9 +21,7 @@ from polytill.providers.contract import (
     RefundFact,
     RefundLookupParams,
     RefundParams,
-    environment_of_key,
 )
-from polytill.providers.features import features_of
 from polytill.providers.http import Http
 from polytill.providers.outcomes import Declined, NeedsAction, NextKind, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.providers.paystack.handler import PaystackProvider
@@ -468,34 +466,7 @@ def test_a_previous_key_still_opens_during_rotation() -> None:
     assert not PaystackProvider(nobody, Http(Script()), World()).validate_webhook(empty, delivery)
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "environment"),
-    [
-        ("secretKey", KEY, Environment.sandbox),
-        ("secretKey", KEY.replace("test", "live"), Environment.production),
-        ("secretKey", "pk_test_0123456789abcdef0123456789", None),
-        ("secretKey", KEY + "\n", None),
-        ("publicKey", "pk_test_12345678", Environment.sandbox),
-        ("publicKey", "pk_live_12345678", Environment.production),
-        ("publicKey", "", None),
-    ],
-)
-def test_keys_tell_their_environment(field: str, value: str, environment: Environment | None) -> None:
-    assert environment_of_key(PaystackProvider, field, value) is environment
-
-
 def test_what_is_declared() -> None:
-    assert features_of(PaystackProvider) == [
-        "payments",
-        "webhooks",
-        "refunds",
-        "partial_refunds",
-        "direct_charges",
-        "saved_methods",
-        "list_transactions",
-        "list_disputes",
-        "balance",
-    ]
     assert PaystackProvider.idempotency == "reference"
     provider = handler(Script())
     assert provider.get_public_config() == {"publicKey": "pk_test_12345678"}

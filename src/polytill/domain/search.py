@@ -23,7 +23,6 @@ SHORTEST_IDENTIFIER = 4
 SHORTEST_PHONE = 6
 # The end of a payment's id is found, too. Whole ids are found by an index.
 END_OF_ID = 12
-MOST_WAYS = 32
 
 # Digits and their usual separators between white space, with an optional leading "#" or "+".
 _NUMERIC = re.compile(r"(?<!\S)[#+(\['\"]{0,3}\d[\d\s()\[\].,'\"/\-]*(?!\S)")
@@ -170,10 +169,20 @@ def _of_digits(text: str) -> Term | None:
     parts = [*whole.parts, phrase if len(digits) > SHORT else f" {phrase}"]
     if len(digits) >= SHORTEST_PHONE:
         parts += _typed_phone(text.replace("(0)", ""))
-    pieces = [leaf for token in text.split() if (leaf := _leaf(token)) is not None]
+    pieces = [leaf for token in text.split() if (leaf := _number_beside_others(token)) is not None]
     # The last piece first: numbers start alike and end differently, so most rows are decided by one comparison.
     side_by_side = (tuple(reversed(pieces)),) if 1 < len(pieces) <= MOST_PIECES else ()
     return (Leaf(_not_implied(parts, side_by_side), amounts, whole.identifiers),), *side_by_side
+
+
+def _number_beside_others(token: str) -> Leaf | None:
+    """One of several numbers side by side. One or two digits are found as a word of their own and three at an end of a
+    word, since almost every group of rows has such digits somewhere: "0712 345 678" would read every row."""
+    leaf, code = _leaf(token), compact(token)
+    if leaf is None or not (code.isdigit() and code.isascii()) or len(code) > SHORT + 1:
+        return leaf
+    parts = (f" {code} ",) if len(code) <= SHORT else (f" {code}", f"{code} ")
+    return replace(leaf, parts=parts)
 
 
 def _not_implied(parts: list[str], readings: Iterable[tuple[Leaf, ...]]) -> tuple[str, ...]:
@@ -208,6 +217,8 @@ _FOUR, _THREE = re.compile(r"(?=(.{4}))", re.DOTALL), re.compile(r"(?=([^0-9]{3}
 _TWO = re.compile(r"(?=([^\x00-\x7f]{2}))")
 
 Bits = frozenset[tuple[int, int]]  # (part, bit of it)
+# Alternative readings; a reading is leaves that must all be there, and a leaf is there with all bits of one of its ways.
+Needed = tuple[tuple[tuple[Bits, ...], ...], ...]
 
 
 def signature(rows: Iterable[tuple[str, str]]) -> tuple[bytes, ...]:
@@ -221,26 +232,20 @@ def signature(rows: Iterable[tuple[str, str]]) -> tuple[bytes, ...]:
     return tuple(bytes(part) for part in parts)
 
 
-def bits_needed(terms: tuple[Term, ...]) -> tuple[tuple[Bits, ...], ...]:
-    """What a signature must contain for everything typed: for each entry any of its sets of bits. Identifiers are not
-    included."""
+def bits_needed(terms: tuple[Term, ...]) -> tuple[Needed, ...]:
+    """What a signature must contain for everything typed. Identifiers are not included."""
     found = []
     for term in terms:
-        either: list[Bits] = [frozenset()]
-        for number, reading in enumerate(term):
-            every: list[Bits] = [frozenset()]
-            for leaf in reading:
-                every = [one | more for one in every for more in _ways(leaf)][: MOST_WAYS + 1]
-                if len(every) > MOST_WAYS:
-                    every = [frozenset()]
-            either = every if number == 0 else either + every
-        if frozenset() not in either:  # an alternative that requires nothing excludes no group
-            found.append(tuple(either))
+        readings = []
+        for reading in term:
+            leaves = [[_bits(_grams_of_part(part)) for part in leaf.parts] for leaf in reading]
+            for ways, leaf in zip(leaves, reading, strict=True):
+                ways += [_bits([f"={amount}"]) for amount in leaf.amounts]
+            # A leaf that can be there without any bit excludes no group.
+            readings.append(tuple(tuple(ways) for ways in leaves if all(ways)))
+        if all(readings):
+            found.append(tuple(readings))
     return tuple(found)
-
-
-def _ways(leaf: Leaf) -> list[Bits]:
-    return [_bits(_grams_of_part(part)) for part in leaf.parts] + [_bits([f"={amount}"]) for amount in leaf.amounts]
 
 
 def _grams_of_part(part: str) -> list[str]:

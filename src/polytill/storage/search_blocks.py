@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from polytill.domain.search import SIGNATURE_PARTS, Bits, Term, bits_needed, signature
+from polytill.domain.search import SIGNATURE_PARTS, Bits, Needed, Term, bits_needed, signature
 from polytill.domain.states import Environment
 from polytill.storage.databases import PracticeDb
 from polytill.storage.units import Unit, moment
@@ -52,7 +52,9 @@ async def holding(db: PracticeDb, environment: Environment, terms: tuple[Term, .
     needed = bits_needed(terms)
     if not needed:
         return None
-    parts = sorted({part for ways in needed for bits in ways for part, _ in bits})
+    parts = sorted(
+        {part for term in needed for reading in term for ways in reading for bits in ways for part, _ in bits}
+    )
     columns = ", ".join(f"part{part}" for part in parts)
     found: list[Block] = []
     most, last = max(WORTH_IT, await last_number(db) // MOST_OF_ALL), 0
@@ -77,14 +79,20 @@ def _block(row: Any) -> Block:
     return Block(row["block"], oldest_at, newest_at)
 
 
-def _fitting(rows: list[Any], parts: list[int], needed: tuple[tuple[Bits, ...], ...]) -> list[Any]:
-    """The rows whose signatures have all bits of one alternative for everything typed."""
+def _fitting(rows: list[Any], parts: list[int], needed: tuple[Needed, ...]) -> list[Any]:
+    """The rows whose signatures have what is needed."""
     names = [f"part{part}" for part in parts]
-    masks = [[_masks(bits, parts) for bits in ways] for ways in needed]
+    masks = [
+        [[[_masks(bits, parts) for bits in ways] for ways in reading] for reading in readings] for readings in needed
+    ]
     fitting = []
     for row in rows:
         signs = [int.from_bytes(row[name], "little") for name in names]
-        if all(any(all(signs[at] & mask == mask for at, mask in way) for way in ways) for ways in masks):
+
+        def has(way: list[tuple[int, int]], signs: list[int] = signs) -> bool:
+            return all(signs[at] & mask == mask for at, mask in way)
+
+        if all(any(all(any(map(has, ways)) for ways in reading) for reading in readings) for readings in masks):
             fitting.append(row)
     return fitting
 

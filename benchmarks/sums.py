@@ -18,6 +18,7 @@ from benchmarks.measuring import Size, stage, start
 from benchmarks.processes import Program
 from benchmarks.results import Aim, Result
 from polytill.app import Polytill
+from polytill.domain.ledger import LedgerAccount, LedgerFact
 from polytill.domain.localities import starts_of, zone_of
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.storage import attempts, ledger, overview
@@ -178,7 +179,10 @@ def _payment(rows: Rows, model: Payment, attempt: Attempt, chance: random.Random
         )
         payment_rows.change(rows, payment, change, at)
         account = f"provider:{provider}"
-        for entry in (Entry("payment", account, "payments", AMOUNT, "NGN"), Entry("fee", "fees", account, FEE, "NGN")):
+        for entry in (
+            Entry(LedgerFact.payment, account, LedgerAccount.payments, AMOUNT, "NGN"),
+            Entry(LedgerFact.fee, LedgerAccount.fees, account, FEE, "NGN"),
+        ):
             place = payment.practice_id, payment.environment, payment.id
             ledger.book(rows, f"{payment.id}-{entry.fact}", *place, entry, at)
     return is_paid

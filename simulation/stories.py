@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from polytill.domain.errors import CallerError, Conflict
 from polytill.domain.money import Money
-from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.domain.states import AttemptState, CaptureMode, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.payments.create import PaymentDetails, create_payment
 from polytill.flows.payments.request import PaymentRequest
@@ -47,7 +47,7 @@ class Story(Edges):
             Money(chance.randrange(100_00, 90_000_00, 100), chance.choice(taken_in)),
             customer=Customer("payer@example.com", "Ada Payer", "254712345678"),
             provider_code=pinned,
-            capture="manual" if manual else "automatic",
+            capture=CaptureMode.manual if manual else CaptureMode.automatic,
         )
         first = await self._created(practice, body, key)
         if first is None:

@@ -24,7 +24,7 @@ from polytill.domain.errors import (
 )
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus, RefundState
+from polytill.domain.states import AttemptState, CaptureMode, Environment, EventState, PaymentStatus, RefundState
 from polytill.flows.payments.request import PaymentRequest
 from polytill.migration import Migrated, migrate
 from polytill.providers.outcomes import NextKind, PayOffline, Wants
@@ -56,6 +56,7 @@ __all__ = [
     "AttemptState",
     "AvailableProvider",
     "CallerError",
+    "CaptureMode",
     "ConfigurationRequest",
     "Conflict",
     "Credentials",

@@ -29,7 +29,7 @@ from polytill.domain.clock import World
 from polytill.domain.errors import OperatorError
 from polytill.domain.money import Money
 from polytill.domain.sealing import KeyRing
-from polytill.domain.states import ApiKeyKind
+from polytill.domain.states import ApiKeyKind, CredentialState
 from polytill.flows.admin import catalog, staff
 from polytill.flows.admin.practices import create_key
 from polytill.flows.context import log
@@ -109,7 +109,7 @@ class Demo:
             if not (entry.base_url(kept.environment.value) or "").startswith(self.simulator_url):
                 continue
             opened = open_credentials(db.data_key, entry.code, kept)
-            if kept.state == "superseded" or opened.secret_key is None:
+            if kept.state is CredentialState.superseded or opened.secret_key is None:
                 continue
             signed_with = opened.webhook_secret or opened.secret_key
             hook = {

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from polytill.app import Polytill
 from polytill.domain.errors import PolytillError
 from polytill.domain.sealing import KeyRing
+from polytill.domain.states import PracticeState, ProviderStatus
 from polytill.flows.admin.event_destination import FAILING, read_backlog
 from polytill.flows.context import Context
 from polytill.flows.handlers import handler_or_reason
@@ -80,7 +81,7 @@ async def _catalog(context: Context) -> list[Finding]:
     if not catalog:
         findings.append(Finding(True, "The catalog is empty. Run `polytill catalog add stripe paystack flutterwave`."))
     for entry in catalog.values():
-        if entry.status == "inactive":
+        if entry.status is ProviderStatus.inactive:
             continue
         handler, missing = handler_or_reason(context, entry)
         if handler is None:
@@ -107,7 +108,7 @@ async def _practices(context: Context) -> list[Finding]:
     findings = []
     head = migrating.head("practice")
     for entry in await practices.listed(context.owner, limit=1_000_000):
-        if entry.state == "provisioning":
+        if entry.state is PracticeState.provisioning:
             findings.append(
                 Finding(True, f"Practice {entry.id} was not created completely. Its database is {entry.database_name}.")
             )

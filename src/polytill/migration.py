@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from polytill.app import Polytill
+from polytill.domain.states import PracticeState
 from polytill.flows.admin import catalog, fleet
 from polytill.flows.admin.practices import clear_half_made
 from polytill.owner_setup import migrate_owner
@@ -37,7 +38,7 @@ async def migrate(settings: Settings | None = None) -> Migrated:
         seeded = await catalog.seed(context)
         await clear_half_made(context)
         found = await practices.listed(context.owner, limit=1_000_000)
-        ids = [entry.id for entry in found if entry.state != "provisioning"]
+        ids = [entry.id for entry in found if entry.state is not PracticeState.provisioning]
         failures = {}
         async for done in fleet.migrate_each(context, ids, ACTOR):
             failures.update({practice_id: why for practice_id, why in done if why is not None})

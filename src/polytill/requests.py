@@ -11,7 +11,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import FieldError, Invalid, invalid
 from polytill.domain.money import MAX_MINOR, Money
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
+from polytill.domain.states import CaptureMode, Environment
 from polytill.domain.text import visible
 from polytill.flows.command import Command
 from polytill.flows.payments.request import PaymentRequest
@@ -88,8 +88,8 @@ def check_payment(request: PaymentRequest) -> None:
         *_text("/reference", request.reference, 200),
         *_codes(("/providerCode", request.provider_code), ("/paymentMethod", request.payment_method)),
     ]
-    if request.capture not in ("automatic", "manual"):
-        errors.append(FieldError("/capture", "capture is automatic or manual."))
+    if not isinstance(request.capture, CaptureMode):
+        errors.append(FieldError("/capture", "The capture mode is CaptureMode.automatic or CaptureMode.manual."))
     if request.environment is not None and not isinstance(request.environment, Environment):
         errors.append(FieldError("/environment", "The environment is Environment.sandbox or Environment.production."))
     url = request.return_url
@@ -98,7 +98,7 @@ def check_payment(request: PaymentRequest) -> None:
     if request.expires_at is not None and request.expires_at.tzinfo is None:
         errors.append(FieldError("/expiresAt", "The time needs a time zone."))
     chosen = request.payment_method or request.save_method or request.method_details is not None
-    if request.saved_method and (chosen or request.capture == "manual"):
+    if request.saved_method and (chosen or request.capture is CaptureMode.manual):
         text = "A saved method excludes a payment method, saving, method details and manual capture."
         errors.append(FieldError("/savedMethod", text))
     if request.method_details is not None and request.save_method:

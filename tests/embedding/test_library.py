@@ -28,6 +28,7 @@ from polytill import (
     Worker,
 )
 from polytill.domain.errors import Unauthorized
+from polytill.domain.states import CaptureMode
 from polytill.providers.outcomes import Declined, Reason
 from polytill.storage import audit
 from tests.flows import scenes
@@ -99,7 +100,7 @@ async def test_capture_and_cancel(scene: Scene) -> None:
     for number in (1, 2):
         scene.wire.says("create", held(transaction=f"tx-{number}"))
     first, second = [
-        await till.pay(practice_id, replace(REQUEST, capture="manual"), key=f"hold-{number}", actor=ACTOR)
+        await till.pay(practice_id, replace(REQUEST, capture=CaptureMode.manual), key=f"hold-{number}", actor=ACTOR)
         for number in (1, 2)
     ]
     assert (first.status, first.authorized) == (PaymentStatus.authorized, Money(1000, "NGN"))

@@ -13,7 +13,7 @@ from polytill import Credentials, Polytill, Secret, Worker, results
 
 # A name that is missing here breaks somebody's import: remove one only with a changelog entry.
 NAMES = """
-    Attempt AttemptState AvailableProvider CallerError ConfigurationRequest Conflict Credentials Customer Environment
+    Attempt AttemptState AvailableProvider CallerError CaptureMode ConfigurationRequest Conflict Credentials Customer Environment
     Event EventPage EventState FieldError Forbidden Invalid Migrated Money NewPractice NextAction NextKind NotFound NotNow
     OperatorError PayOffline Payment PaymentPage PaymentRequest PaymentStatus Polytill PolytillError Practice
     ProviderConfiguration ProviderRefused Refund RefundState Secret Settings TooLarge TooMany Unauthorized Wants

@@ -15,7 +15,7 @@ from polytill.background import sweep
 from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment, RefundOrigin, RefundState
+from polytill.domain.states import Environment, IntegrationType, RefundOrigin, RefundState
 from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
@@ -185,7 +185,7 @@ async def scene(folder: Path, engine_url: str | None) -> AsyncIterator[Scene]:
             given = {
                 "code": code,
                 "name": handler.name,
-                "integration_type": "custom",
+                "integration_type": IntegrationType.custom,
                 "handler_module": f"{handler.__module__}.{handler.__name__}",
             }
             await catalog.add(till.context, given, None, "test")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.money import Money
+from polytill.domain.states import CaptureMode
 from polytill.flows.reconciliation.payments import reconcile
 from polytill.providers.contract import Page, PaymentFact
 from polytill.providers.outcomes import NotSent, Reason, Succeeded
@@ -114,7 +115,7 @@ async def test_a_part_that_was_captured_is_compared_with_what_was_taken(
     await scene.configure()
     scene.wire.says("create", held())
     scene.wire.says("capture", paid(400))
-    payment = (await scene.pay(capture="manual")).payment
+    payment = (await scene.pay(capture=CaptureMode.manual)).payment
     await calls.capture(scene.till, scene.practice_id, payment.id, key="take", amount=400)
     listed.append(PaymentFact(told, (await scene.attempts(payment.id))[0].id, "tx-1"))
     scene.wire.always("confirm", paid(400))
@@ -128,7 +129,7 @@ async def test_less_than_was_taken_differs(scene: Scene, listed: list[PaymentFac
     payment = await scene.succeeded()
     if told.authorized_only:
         scene.wire.says("create", held())
-        payment = (await scene.pay(capture="manual")).payment
+        payment = (await scene.pay(capture=CaptureMode.manual)).payment
     scene.wire.always("confirm", held() if told.authorized_only else paid())
     listed.append(PaymentFact(told, (await scene.attempts(payment.id))[0].id, payment.provider_transaction_id))
     await later(scene)

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from polytill.domain.money import Money
-from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, PAYMENT_NEXT, AttemptState, Environment, PaymentStatus
+from polytill.domain.states import (
+    ATTEMPT_CLOSED,
+    ATTEMPT_NEXT,
+    PAYMENT_NEXT,
+    AttemptState,
+    CaptureMode,
+    Environment,
+    PaymentStatus,
+)
 from polytill.flows.payments.decide import Verdict, decide
 from polytill.providers.outcomes import (
     Declined,
@@ -200,7 +208,7 @@ def test_a_successor_is_used_only_where_the_attempt_is_closed() -> None:
 
 @pytest.mark.parametrize(("amount", "fits"), [(1000, True), (400, True), (1, True), (0, False), (1001, False)])
 def test_part_of_what_is_held_may_be_captured(amount: int, fits: bool) -> None:
-    payment = replace(payment_in(P.authorized), capture_mode="manual")
+    payment = replace(payment_in(P.authorized), capture_mode=CaptureMode.manual)
     verdict = decide(payment, replace(ATTEMPT, state=A.authorized), Succeeded(Money(amount, "NGN"), "t"))
     assert change_of(verdict) == ({"authorized": 0, "captured": amount} if fits else {})
     assert bool(verdict.cases) is not fits
@@ -225,7 +233,7 @@ class Runs(RuleBasedStateMachine):
     def fact(self, number: int, name: str, manual: bool, part: int) -> None:
         outcome, attempt = OUTCOMES[name], self.attempts[number]
         if manual and name == "succeeded" and attempt.state is A.authorized:
-            self.payment.capture_mode, outcome = "manual", replace(outcome, amount=Money(part, "NGN"))
+            self.payment.capture_mode, outcome = CaptureMode.manual, replace(outcome, amount=Money(part, "NGN"))
         if getattr(outcome, "provider_transaction_id", None):
             outcome = replace(outcome, provider_transaction_id=f"t{number}")
         had = self.payment.amount_captured

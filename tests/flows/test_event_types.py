@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.money import Money
+from polytill.domain.states import CaptureMode
 from polytill.providers.contract import DisputeFact, PaymentFact
 from polytill.providers.outcomes import Succeeded
 from tests.flows.scenes import REFUSED, Scene, held, paid
@@ -28,7 +29,7 @@ async def test_a_declined_payment(scene: Scene) -> None:
 async def test_an_authorized_payment_of_which_a_part_is_captured(scene: Scene) -> None:
     configuration = await scene.configure()
     scene.wire.says("create", held())
-    payment = (await scene.pay(capture="manual")).payment
+    payment = (await scene.pay(capture=CaptureMode.manual)).payment
     [attempt] = await scene.attempts(payment.id)
     part = Succeeded(Money(600, "NGN"), "tx-1", authorized_only=True, captured=Money(400, "NGN"))
     await scene.delivery(configuration, PaymentFact(part, attempt.id, "tx-1"))
@@ -40,7 +41,7 @@ async def test_an_authorized_payment_of_which_a_part_is_captured(scene: Scene) -
 async def test_a_second_authorization(scene: Scene) -> None:
     configured = {code: await scene.configure(code) for code in ("scripted", "other")}
     scene.wire.says("create", REFUSED, held(transaction="tx-2"))
-    payment = (await scene.pay(capture="manual")).payment
+    payment = (await scene.pay(capture=CaptureMode.manual)).payment
     first, _ = await scene.attempts(payment.id)
     scene.wire.says("confirm", held())  # a hold of a closed attempt is looked up
     await scene.delivery(configured[first.provider_code], PaymentFact(held(), first.id, "tx-1"))

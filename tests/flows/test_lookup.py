@@ -12,7 +12,7 @@ import pytest
 from polytill.background import sweep
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.money import Money
-from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.domain.states import AttemptState, CaptureMode, PaymentStatus
 from polytill.flows.context import Practice
 from polytill.flows.finding import Finding
 from polytill.flows.next_action import open_action
@@ -470,7 +470,7 @@ async def everything_about(scene: Scene, unfinished: Any, held_one: Any, won: An
 async def three(scene: Scene) -> tuple[Any, Any, Any]:
     """A payment that waits for its payer, one that is held, and one that has succeeded."""
     scene.wire.says("create", LINK, held())
-    return await scene.pay(), await scene.pay(capture="manual"), await scene.succeeded()
+    return await scene.pay(), await scene.pay(capture=CaptureMode.manual), await scene.succeeded()
 
 
 async def test_a_configuration_that_another_node_has_just_made_is_read(scene: Scene) -> None:
@@ -771,7 +771,7 @@ async def _everything_waits_at(scene: Scene, code: str, number: int) -> None:
     done = await make(paid(transaction=f"paid-{number}"))
     wire.says("refund", LOST)
     await calls.refund(scene.till, scene.practice_id, done.id, key=done.id, amount=400)
-    on_hold = await make(held(transaction=f"held-{number}"), capture="manual")
+    on_hold = await make(held(transaction=f"held-{number}"), capture=CaptureMode.manual)
     wire.says("capture", LOST)
     await calls.capture(scene.till, scene.practice_id, on_hold.id, key=on_hold.id)
     hinted = (await scene.attempts((await make(LINK)).id))[0]
@@ -873,7 +873,7 @@ async def test_what_a_clock_of_another_year_has_put_off_is_asked_about_all_the_s
     scene.wire.says("refund", LOST)
     await calls.refund(scene.till, scene.practice_id, done.id, key="back", amount=400)
     scene.wire.says("create", held(transaction="tx-h"))
-    on_hold = (await scene.pay(capture="manual")).payment
+    on_hold = (await scene.pay(capture=CaptureMode.manual)).payment
     scene.wire.says("capture", LOST)
     await calls.capture(scene.till, scene.practice_id, on_hold.id, key="take")
 

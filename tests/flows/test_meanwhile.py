@@ -10,7 +10,7 @@ import pytest
 
 from polytill.background import sweep
 from polytill.domain.money import Money
-from polytill.domain.states import AttemptState, OperationState, PaymentStatus, RefundState
+from polytill.domain.states import AttemptState, CaptureMode, OperationState, PaymentStatus, RefundState
 from polytill.flows.command import Command
 from polytill.flows.context import Practice
 from polytill.flows.next_action import open_action
@@ -179,7 +179,7 @@ async def test_a_cancel_that_an_authorization_overtakes_has_not_come_about(scene
     """At the lookup there was nothing to cancel; at the time of writing, the amount is authorized."""
     configuration = await scene.configure()
     scene.wire.says("create", LINK)
-    taken = await scene.pay(capture="manual")
+    taken = await scene.pay(capture=CaptureMode.manual)
 
     async def meanwhile(_: Any) -> NeedsAction:
         await scene.delivery(configuration, PaymentFact(held(), taken.attempts[0].id, "tx-1"))
@@ -197,7 +197,7 @@ async def test_a_cancel_that_an_authorization_overtakes_has_not_come_about(scene
 async def test_an_expiry_that_an_authorization_overtakes_cancels_nothing(scene: Scene) -> None:
     configuration = await scene.configure()
     scene.wire.says("create", LINK)
-    taken = await scene.pay(capture="manual")
+    taken = await scene.pay(capture=CaptureMode.manual)
 
     async def meanwhile(_: Any) -> NotSent:
         await scene.delivery(configuration, PaymentFact(held(), taken.attempts[0].id, "tx-1"))
@@ -214,7 +214,7 @@ async def test_news_of_a_hold_that_comes_after_its_end_is_asked_about(scene: Sce
     """The first webhook was delayed at the provider; the host has canceled the payment since."""
     configuration = await scene.configure()
     scene.wire.says("create", held())
-    taken = await scene.pay(capture="manual")
+    taken = await scene.pay(capture=CaptureMode.manual)
     canceled = Declined(Reason.canceled, True, "canceled", None, "tx-1")
     scene.wire.says("cancel", canceled)
     await cancel(scene.context, scene.practice_id, taken.payment.id, Command("off", "test"))
@@ -243,7 +243,7 @@ async def test_a_hold_that_ends_while_its_news_is_applied_is_asked_about(
 ) -> None:
     configuration = await scene.configure()
     scene.wire.says("create", LINK)
-    taken = await scene.pay(capture="manual")
+    taken = await scene.pay(capture=CaptureMode.manual)
     canceled = Declined(Reason.canceled, True, "canceled", None, "tx-1")
     scene.wire.says("cancel", canceled)
     scene.wire.says("confirm", canceled)

@@ -10,7 +10,7 @@ import pytest
 
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.money import Money
-from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.domain.states import AttemptState, CaptureMode, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.context import Practice
 from polytill.flows.payments import capture_cancel
@@ -32,7 +32,7 @@ CANCELED = Declined(Reason.canceled, True)
 async def authorized(scene: Scene, code: str = "scripted") -> Payment:
     await scene.configure(code)
     scene.wire.says("create", held())
-    return (await scene.pay(capture="manual")).payment
+    return (await scene.pay(capture=CaptureMode.manual)).payment
 
 
 async def capture(scene: Scene, payment: Payment, amount: int | None = None, key: str = "take") -> PaymentDetails:
@@ -75,7 +75,7 @@ async def test_no_more_than_is_held(scene: Scene) -> None:
 async def test_only_the_router_lets_manual_capture_through(scene: Scene) -> None:
     await scene.configure("plain")
     with pytest.raises(Invalid, match="No configured provider"):
-        await scene.pay(capture="manual")
+        await scene.pay(capture=CaptureMode.manual)
 
 
 async def test_the_same_key_captures_once(scene: Scene) -> None:
@@ -120,7 +120,7 @@ async def test_a_key_that_canceled_what_was_canceled_stands_for_that(scene: Scen
     for _ in range(2):
         assert (await cancel(scene, payment, "again")).payment.status is P.canceled
     scene.wire.says("create", held(transaction="tx-2"))
-    other = (await scene.pay(capture="manual")).payment
+    other = (await scene.pay(capture=CaptureMode.manual)).payment
     with pytest.raises(Conflict, match="another request"):
         await cancel(scene, other, "again")
     assert len(scene.wire.of("cancel")) == 1
@@ -144,7 +144,7 @@ async def test_a_lost_capture_is_found_out_and_not_repeated(scene: Scene, answer
 async def test_the_hold_is_what_is_captured_or_called_off(scene: Scene, verb: str) -> None:
     configuration = await scene.configure()
     scene.wire.says("create", Unknown(Reason.timeout))
-    payment = (await scene.pay(capture="manual")).payment
+    payment = (await scene.pay(capture=CaptureMode.manual)).payment
     scene.wire.says("lookup", NotSent(Reason.not_found))
     scene.wire.says("create", replace(LINK, provider_transaction_id="tx-2"))
     await scene.later(3)

@@ -12,7 +12,7 @@ from simulation.loop import VirtualLoop, run
 
 from polytill.app import Polytill
 from polytill.domain.errors import Conflict, Forbidden, Invalid
-from polytill.domain.states import AttemptState, Environment, PaymentStatus
+from polytill.domain.states import AttemptState, Environment, PaymentStatus, PracticeState
 from polytill.flows import provider_calls
 from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.practices import PracticeChanges, change_practice
@@ -206,7 +206,7 @@ async def test_a_suspended_practice(scene: Scene) -> None:
     await scene.configure()
     scene.wire.says("create", LINK)
     before = await scene.pay("before")
-    await change_practice(scene.context, scene.practice_id, PracticeChanges(state="suspended"), "test")
+    await change_practice(scene.context, scene.practice_id, PracticeChanges(state=PracticeState.suspended), "test")
     with pytest.raises(Forbidden):
         await scene.pay("after")
     assert (await scene.pay("before")).payment == before.payment

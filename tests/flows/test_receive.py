@@ -9,7 +9,7 @@ import pytest
 
 from polytill.domain.errors import InvalidAmount, NotFound, TooMany, Unauthorized
 from polytill.domain.money import Money
-from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus
+from polytill.domain.states import AttemptState, CaptureMode, Environment, EventState, PaymentStatus
 from polytill.flows.admin import provider_configs
 from polytill.flows.webhooks import receive, unsigned
 from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact, WebhookResult
@@ -488,7 +488,7 @@ async def test_a_provider_that_is_away_for_a_minute_is_asked_soon_after(scene: S
 async def test_another_amount_of_an_authorized_payment_is_parked(scene: Scene) -> None:
     configuration = await scene.configure()
     scene.wire.says("create", held())
-    taken = await scene.pay(capture="manual")
+    taken = await scene.pay(capture=CaptureMode.manual)
     event = await scene.delivery(configuration, fact(taken, paid(1200)))
     assert event is not None
     stored = await webhook_events.by_id(scene.db, event.id)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polytill.domain.contacts import Phone
-from polytill.domain.states import Environment
+from polytill.domain.states import CaptureMode, Environment, ProviderStatus
 from polytill.flows.payments import route as routing
 from polytill.flows.payments.route import Candidate, Wanted, route
 from polytill.providers.contract import CustomerFields
@@ -34,7 +34,7 @@ ANY = Candidate(
     config_id=1,
     environment=SANDBOX,
     is_enabled=True,
-    catalog_status="active",
+    catalog_status=ProviderStatus.active,
     handler_missing=None,
     practice_currencies=frozenset({"NGN"}),
     support=CurrencySupport("NGN", False, 0, 0, 100, 1000),
@@ -45,7 +45,7 @@ ANY = Candidate(
     priority=0,
     catalog_priority=0,
 )
-FULL = Wanted("NGN", 500, "card", "manual", frozenset({"email"}))
+FULL = Wanted("NGN", 500, "card", CaptureMode.manual, frozenset({"email"}))
 
 # What is changed of the candidate | what is changed of the request | the reason | the pointer
 EXCLUDED = """

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from polytill.domain.errors import UnreadableRow
 from polytill.domain.money import Money
-from polytill.domain.states import EventState, PaymentStatus
+from polytill.domain.states import CaptureMode, EventState, PaymentStatus
 from polytill.flows import events as flows_events
 from polytill.flows.admin.event_destination import set_destination
 from polytill.flows.context import Practice
@@ -70,7 +70,7 @@ async def lost_refund(scene: Scene) -> str:
 
 async def lost_capture(scene: Scene) -> str:
     scene.wire.says("create", held(transaction=f"tx-{next(_numbers)}h"))
-    made = await scene.pay(capture="manual")
+    made = await scene.pay(capture=CaptureMode.manual)
     scene.wire.says("capture", LOST)
     await calls.capture(scene.till, scene.practice_id, made.payment.id, key=f"take-{next(_numbers)}")
     [row] = await scene.db.fetch("SELECT id FROM payment_operations WHERE payment_id = $1", made.payment.id)

@@ -9,7 +9,7 @@ import pytest
 
 from polytill.domain.errors import Conflict, Invalid, NotNow
 from polytill.domain.money import Money
-from polytill.domain.states import OperationState, PaymentStatus, RefundState
+from polytill.domain.states import CaptureMode, OperationState, PaymentStatus, RefundState
 from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import capture
 from polytill.flows.review import resolve
@@ -83,7 +83,7 @@ async def test_a_capture(scene: Scene) -> None:
     """It holds up every further capture and cancel: somebody must hear of it, and can have it asked about."""
     await scene.configure()
     scene.wire.says("create", held())
-    payment = (await scene.pay(capture="manual")).payment
+    payment = (await scene.pay(capture=CaptureMode.manual)).payment
     scene.wire.says("capture", SILENT)
     await capture(scene.context, scene.practice_id, payment.id, 400, Command("take", "test"))
     await asked_for(scene, SILENT)

@@ -21,7 +21,7 @@ from polytill.domain.clock import World
 from polytill.domain.errors import Invalid
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus, RefundState
+from polytill.domain.states import AttemptState, CaptureMode, Environment, EventState, PaymentStatus, RefundState
 from polytill.flows.admin import provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
@@ -374,7 +374,7 @@ async def test_who_bears_the_fee_with_a_saved_card_has_paid_what_was_asked(
         assert (charged.payment.status, charged.payment.amount_captured) == (PaymentStatus.succeeded, 25_000)
         assert await at.cases() == []
         with pytest.raises(Invalid):
-            await at.pays("k3", saved_method=method.id, capture="manual")
+            await at.pays("k3", saved_method=method.id, capture=CaptureMode.manual)
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500])

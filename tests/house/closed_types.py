@@ -22,10 +22,26 @@ from simulation.judged import (
     NOT_JUDGED_EVENTS,
 )
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.event_types import EventType
+from polytill.domain.ledger import LedgerAccount, LedgerFact
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution, CaseState
 from polytill.domain.sources import Source
-from polytill.domain.states import ApiKeyKind, DisputeState, RefundOrigin
+from polytill.domain.states import (
+    ApiKeyKind,
+    CaptureMode,
+    CredentialState,
+    DeliveryState,
+    DetachmentState,
+    DisputeState,
+    IntegrationType,
+    LinkState,
+    OperationKind,
+    PracticeState,
+    ProviderStatus,
+    RefundOrigin,
+    StaffRole,
+)
 from polytill.flows.admin.practices import KEY_PREFIXES
 from polytill.flows.payments.returned_amounts import REFUNDED_BY
 from polytill.flows.refunds.disputes import ENDS
@@ -34,6 +50,8 @@ from tests.house.reading import ROOT, SOURCE
 
 LANGUAGES = ("en", "fr", "sw")
 FLOWS = "src/polytill/flows/"
+TREES = ("owner", "practice")
+OWNER, PRACTICE = (f"storage/migrations/{tree}" for tree in TREES)
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -73,6 +91,11 @@ def texts(type_: type[StrEnum], group: str, is_exact: bool = True, prefix: str =
 def _group(language: str, group: str, prefix: str) -> set[str]:
     keys = tomllib.loads((SOURCE / f"web/texts/{language}.toml").read_text("utf-8"))[group]
     return {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
+
+
+def by_name(type_: type[StrEnum], language: str, group: str) -> set[str]:
+    """The members whose names are keys of a group of texts, by their values."""
+    return {type_[key].value if key in type_.__members__ else key for key in _group(language, group, "")}
 
 
 def _after(document: str, heading: str) -> str:
@@ -153,7 +176,10 @@ def reference(type_: type[StrEnum]) -> Place:
 PLACES: list[Place] = [
     *(
         reference(type_)
-        for type_ in (CaseKind, CaseState, CaseAction, EventType, RefundOrigin, DisputeState, ApiKeyKind)
+        for type_ in (
+            *(CaseKind, CaseState, CaseAction, EventType, RefundOrigin, DisputeState, ApiKeyKind),
+            *(PracticeState, StaffRole, ProviderStatus, IntegrationType, CaptureMode, OperationKind, DeliveryState),
+        )
     ),
     # ── Review cases ──
     *texts(CaseKind, "case"),
@@ -186,7 +212,49 @@ PLACES: list[Place] = [
     # ── API keys ──
     Place(ApiKeyKind, "storage/migrations/owner, CHECK of api_keys.kind", checked("api_keys.kind", "owner")),
     Place(ApiKeyKind, "flows/admin/practices.py (has no prefix)", lambda: KEY_PREFIXES),
+    # ── The audit log ──
+    *(
+        Place(AuditAction, f"web/texts/{language}.toml [action]", lambda n=language: by_name(AuditAction, n, "action"))
+        for language in LANGUAGES
+    ),
+    # ── Practices and their people ──
+    Place(PracticeState, "storage/migrations/owner, CHECK of practices.state", checked("practices.state", "owner")),
+    *texts(PracticeState, "practice_state"),
+    *(
+        Place(StaffRole, f"storage/migrations/{tree}, CHECK of users.role", checked("users.role", tree))
+        for tree in TREES
+    ),
+    *texts(StaffRole, "role"),
+    # ── Providers ──
+    Place(ProviderStatus, f"{OWNER}, CHECK of payment_providers.status", checked("payment_providers.status", "owner")),
+    *texts(ProviderStatus, "catalog_status"),
+    Place(
+        IntegrationType,
+        f"{OWNER}, CHECK of payment_providers.integration_type",
+        checked("payment_providers.integration_type", "owner"),
+    ),
+    Place(
+        CredentialState,
+        f"{PRACTICE}, CHECK of provider_credentials.state",
+        checked("provider_credentials.state"),
+        without=frozenset({"active"}),  # they are columns of the configuration
+    ),
+    # ── Payments and their ledger ──
+    Place(CaptureMode, f"{PRACTICE}, CHECK of payments.capture_mode", checked("payments.capture_mode")),
+    Place(OperationKind, f"{PRACTICE}, CHECK of payment_operations.kind", checked("payment_operations.kind")),
+    Place(LinkState, f"{PRACTICE}, CHECK of payment_links.state", checked("payment_links.state")),
+    *texts(LinkState, "link_status", is_exact=False),
+    Place(
+        DetachmentState,
+        f"{PRACTICE}, CHECK of saved_method_detachments.state",
+        checked("saved_method_detachments.state"),
+    ),
+    Place(LedgerFact, f"{PRACTICE}, CHECK of ledger_lines.fact", checked("ledger_lines.fact")),
+    Place(LedgerFact, "src/polytill/flows (nothing books it)", written_in(FLOWS, LedgerFact)),
+    Place(LedgerAccount, "src/polytill/flows (nothing is booked on it)", written_in(FLOWS, LedgerAccount)),
+    Place(LedgerAccount, "storage/overview.py (no sum has it)", written_in("src/polytill/storage/", LedgerAccount)),
     # ── Events ──
+    Place(DeliveryState, f"{OWNER}, CHECK of event_deliveries.state", checked("event_deliveries.state", "owner")),
     Place(EventType, "docs/events.md, the table of types", table("docs/events.md", "## Types")),
     Place(EventType, "src/polytill/flows (nothing records such an event)", written_in(FLOWS, EventType)),
     Place(EventType, "simulation/judged.py", lambda: {*JUDGED_EVENTS, *NOT_JUDGED_EVENTS}),

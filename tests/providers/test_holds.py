@@ -17,6 +17,7 @@ from tests import calls
 from tests.providers.money_scene import MoneyScene, money_scene
 
 from polytill.domain.errors import Conflict, Invalid
+from polytill.domain.states import CaptureMode
 from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import cancel
 from polytill.simulator.stripe import payments
@@ -59,14 +60,14 @@ async def _is(scene: MoneyScene, payment: Payment, status: str, captured: int, r
 
 
 async def test_more_than_was_authorized_is_refused(holds: MoneyScene) -> None:
-    payment = await holds.paid(HELD, capture="manual")
+    payment = await holds.paid(HELD, capture=CaptureMode.manual)
     with pytest.raises(Invalid):
         await _capture(holds, payment, HELD + 1)
     await _is(holds, payment, "authorized", 0)
 
 
 async def test_a_part_is_captured_once_and_its_rest_is_released(holds: MoneyScene) -> None:
-    payment = await holds.paid(HELD, capture="manual")
+    payment = await holds.paid(HELD, capture=CaptureMode.manual)
     await _capture(holds, payment, 5_000)
     assert holds.transaction(payment).captured == 5_000
     with pytest.raises(Conflict) as again:
@@ -86,7 +87,7 @@ async def test_a_part_is_captured_once_and_its_rest_is_released(holds: MoneyScen
 
 
 async def test_two_captures_and_a_cancel_at_once(holds: MoneyScene) -> None:
-    payment = await holds.paid(HELD, capture="manual")
+    payment = await holds.paid(HELD, capture=CaptureMode.manual)
     acts = (_capture(holds, payment, HELD), _capture(holds, payment, HELD), _cancel(holds, payment))
     done = await asyncio.gather(*acts, return_exceptions=True)
     assert all(isinstance(one, Conflict) for one in done if isinstance(one, BaseException)), done
@@ -97,7 +98,7 @@ async def test_two_captures_and_a_cancel_at_once(holds: MoneyScene) -> None:
 
 
 async def test_a_capture_after_the_hold_has_ended_takes_nothing(holds: MoneyScene) -> None:
-    payment = await holds.paid(HELD, capture="manual")
+    payment = await holds.paid(HELD, capture=CaptureMode.manual)
     hold = holds.transaction(payment)
     if holds.code == "stripe":
         holds.pass_time(40 * 86_400)
@@ -124,7 +125,7 @@ async def test_two_refunds_in_the_dashboard_return_all_and_no_more(holds: MoneyS
 
 async def test_an_overcapture_in_the_dashboard_waits_for_a_person(holds: MoneyScene) -> None:
     """The providers that have it allow more than was authorized there. Nothing is booked, and staff are told."""
-    payment = await holds.paid(HELD, capture="manual")
+    payment = await holds.paid(HELD, capture=CaptureMode.manual)
     hold, more = holds.transaction(payment), HELD + 500
     if holds.code == "stripe":
         desk = Desk(holds.wire.network, holds.account, "http://stripe.example")

@@ -14,7 +14,7 @@ from polytill.domain.currencies import CURRENCIES, exponent_of
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money, from_major
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
+from polytill.domain.states import CaptureMode, Environment
 from polytill.providers.contract import (
     ConfirmPaymentParams,
     CreatePaymentParams,
@@ -129,7 +129,9 @@ async def test_create_sends_exactly_this() -> None:
 async def test_create_with_a_method_and_manual_capture() -> None:
     for method, sent in (("card", "card"), ("apple_pay", "card"), ("sepa_debit", "sepa_debit")):
         script = Script((200, intent()))
-        await handler(script).create_payment_intent(create(method=method, capture="manual", customer=Customer()))
+        await handler(script).create_payment_intent(
+            create(method=method, capture=CaptureMode.manual, customer=Customer())
+        )
         body = script.requests[0][3]
         assert body is not None
         assert parse_qs(body.decode()) == {

@@ -11,7 +11,7 @@ from tests.providers.localstripe_server import REFUSED, Mailbox, Proxy, localstr
 from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
+from polytill.domain.states import CaptureMode, Environment
 from polytill.providers.contract import (
     ConfirmPaymentParams,
     CreatePaymentParams,
@@ -122,7 +122,7 @@ async def test_a_declined_card(stripe: StripeProvider) -> None:
 
 async def test_an_authorization_is_captured_in_part_or_given_up(stripe: StripeProvider) -> None:
     for reference in ("att-3", "att-4"):
-        intent_id, outcome = await paid(stripe, replace(create(reference), capture="manual"))
+        intent_id, outcome = await paid(stripe, replace(create(reference), capture=CaptureMode.manual))
         assert isinstance(outcome, Succeeded)
         assert outcome.authorized_only
         operation = OperationParams(f"op-{reference}", reference, intent_id)

@@ -16,6 +16,7 @@ from tests.installation import fresh_settings, opened
 
 from polytill.app import Polytill
 from polytill.domain.errors import Invalid, OperatorError
+from polytill.domain.states import IntegrationType
 from polytill.flows.admin import catalog
 from polytill.providers.registry import BUILT_IN, HandlerMissing, Registry
 from polytill.testing.conformance.scaffold import rendered, write_provider
@@ -102,9 +103,9 @@ def test_a_broken_plug_in_breaks_nobody_else(monkeypatch: pytest.MonkeyPatch) ->
     registry = Registry()
     assert registry.installed() == BUILT_IN
     with pytest.raises(HandlerMissing, match="The plug-in 'b_package:Provider' cannot be loaded: SystemExit"):
-        registry.get("b", "plugin")
+        registry.get("b", IntegrationType.plugin)
     with pytest.raises(HandlerMissing, match="No handler for 'd' is installed"):
-        registry.get("d", "plugin")
+        registry.get("d", IntegrationType.plugin)
 
 
 # ── Custom ──
@@ -140,7 +141,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> frozenset[str]:
 
 
 async def _add(till: Polytill, path: str | None) -> None:
-    given = {"code": "acme", "name": "Acme", "integration_type": "custom", "handler_module": path}
+    given = {"code": "acme", "name": "Acme", "integration_type": IntegrationType.custom, "handler_module": path}
     await catalog.add(till.context, given, None, "test")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.money import Money
-from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.domain.states import AttemptState, CaptureMode, PaymentStatus
 from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
 from polytill.providers.http import to_json
 from polytill.providers.outcomes import Declined, Reason, Succeeded
@@ -31,7 +31,7 @@ def part(taken: int, rest: int) -> Succeeded:
 async def _authorized(scene: Scene) -> tuple[Any, Payment]:
     configuration = await scene.configure()
     scene.wire.says("create", held(10_000))
-    payment = (await scene.pay(amount=10_000, capture="manual")).payment
+    payment = (await scene.pay(amount=10_000, capture=CaptureMode.manual)).payment
     assert payment.status is PaymentStatus.authorized
     return configuration, payment
 
@@ -85,7 +85,7 @@ async def test_a_part_can_be_refunded_and_disputed_at_the_provider(scene: Scene)
 async def test_first_heard_of_when_a_part_was_taken(scene: Scene) -> None:
     configuration = await scene.configure()
     scene.wire.says("create", part(7_000, 3_000))
-    payment = (await scene.pay(amount=10_000, capture="manual")).payment
+    payment = (await scene.pay(amount=10_000, capture=CaptureMode.manual)).payment
     assert (payment.status, payment.amount_captured, payment.amount_authorized) == ("authorized", 7_000, 10_000)
     fresh = await _told(scene, configuration, payment, paid(10_000, fee=None))
     assert (fresh.amount_captured, await _taken(scene, payment)) == (10_000, 10_000)

@@ -242,7 +242,7 @@ async def test_a_later_event_waits_for_a_refused_one_and_not_for_an_abandoned_on
     assert sorted(host.ids()) == [first, other]
     await _used_up(till)
     await event_delivery.deliver(till.context)
-    assert (await states(till))["given_up"] == 2
+    assert (await states(till))["abandoned"] == 2
     host.answers.clear()
     await event_delivery.deliver(till.context)
     assert host.ids()[-1] == second

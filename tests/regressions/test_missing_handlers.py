@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.errors import NotNow
-from polytill.domain.states import PaymentStatus
+from polytill.domain.states import CaptureMode, PaymentStatus
 from polytill.flows import provider_calls
 from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import cancel, capture
@@ -47,7 +47,7 @@ async def test_a_call_of_a_missing_handler_is_to_be_made_again_later(scene: Scen
         payment = await scene.succeeded()
     else:
         scene.wire.says("create", held())
-        payment = (await scene.pay(capture="manual")).payment
+        payment = (await scene.pay(capture=CaptureMode.manual)).payment
     uninstall()
     requests = {
         "refund": lambda: calls.refund(scene.till, scene.practice_id, payment.id, key="k", amount=100),

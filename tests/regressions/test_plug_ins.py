@@ -16,7 +16,7 @@ import pytest
 from polytill.app import Polytill
 from polytill.doctor import examine
 from polytill.domain.errors import Invalid, NotNow
-from polytill.domain.states import AttemptState, EventState, PaymentStatus
+from polytill.domain.states import AttemptState, EventState, IntegrationType, PaymentStatus
 from polytill.flows.admin import catalog
 from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import cancel
@@ -136,7 +136,7 @@ def test_a_broken_declaration_is_refused_when_it_is_loaded(installs: Installs, n
     assert plug_in.handler is None
     assert word in (plug_in.refused or ""), plug_in.refused
     with pytest.raises(HandlerMissing, match="strange:Provider"):
-        registry.get(handler.code, "plugin")
+        registry.get(handler.code, IntegrationType.plugin)
 
 
 def test_a_declaration_that_raises_is_refused(installs: Installs) -> None:
@@ -174,7 +174,7 @@ def test_two_plug_ins_of_one_code_are_both_refused_by_name(installs: Installs) -
     assert registry.installed() == BUILT_IN
     assert first.loads == second.loads == 0, "no code of either runs"
     with pytest.raises(HandlerMissing) as refused:
-        registry.get("strange", "plugin")
+        registry.get("strange", IntegrationType.plugin)
     assert "first:Provider (first 0.1.0)" in str(refused.value)
     assert "second:Provider (second 0.1.0)" in str(refused.value)
 
@@ -236,7 +236,7 @@ async def test_a_plug_in_that_is_installed_later_is_found(broken: Polytill, inst
     """F9: a running service did not see a plug-in that was added to the catalog."""
     installs(EntryPoint("later", declared(code="later"), "later"))
     with pytest.raises(HandlerMissing):
-        broken.context.registry.get("later", "plugin")
+        broken.context.registry.get("later", IntegrationType.plugin)
     unit = Unit()
     unit.add(
         "INSERT INTO payment_providers (code, name, status, integration_type) VALUES ($1, $2, 'active', 'plugin')",
@@ -246,8 +246,8 @@ async def test_a_plug_in_that_is_installed_later_is_found(broken: Polytill, inst
     await broken.context.owner.commit(unit)
     broken.context.forget_catalog()
     await broken.context.catalog()
-    assert broken.context.registry.get("later", "plugin").code == "later"
-    assert broken.context.registry.get("sound", "plugin").code == "sound", "what is loaded stays"
+    assert broken.context.registry.get("later", IntegrationType.plugin).code == "later"
+    assert broken.context.registry.get("sound", IntegrationType.plugin).code == "sound", "what is loaded stays"
 
 
 async def test_the_platforms_pages_and_health_name_the_refused_ones(
@@ -418,7 +418,12 @@ def test_the_scripted_handlers_are_sound() -> None:
 @pytest.mark.parametrize("module", ["strange.module:Class", "module", "strange.module.Class", None])
 async def test_a_handler_module_that_cannot_be_loaded_is_named_at_its_field(scene: Scene, module: str | None) -> None:
     """F23: the error of ``handlerModule`` stood at ``/code``."""
-    given = {"code": "clinic", "name": "Clinic Pay", "integration_type": "custom", "handler_module": module}
+    given = {
+        "code": "clinic",
+        "name": "Clinic Pay",
+        "integration_type": IntegrationType.custom,
+        "handler_module": module,
+    }
     with pytest.raises(Invalid) as refused:
         await catalog.add(scene.context, given, None, "test")
     assert [error.pointer for error in refused.value.errors] == ["/handlerModule"]

@@ -19,7 +19,7 @@ from polytill.background import learn
 from polytill.domain.errors import NotFound, NotNow
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.domain.states import EventState, PaymentStatus
+from polytill.domain.states import EventState, PaymentStatus, PracticeState
 from polytill.flows import lease, presence
 from polytill.flows.admin import catalog, clusters, readiness
 from polytill.flows.admin.practices import PracticeChanges, change_practice, create_key, key_hash, revoke_key
@@ -198,7 +198,7 @@ async def test_what_is_known_to_have_changed_is_not_used(elsewhere: Elsewhere) -
             key_id = found.id
     assert (await context.opening.entry(scene.practice_id)).state == "active"
     assert (await context.catalog())["scripted"].status == "active"
-    await change_practice(scene.context, scene.practice_id, PracticeChanges(state="suspended"), "test")
+    await change_practice(scene.context, scene.practice_id, PracticeChanges(state=PracticeState.suspended), "test")
     await revoke_key(scene.context, key_id, None, "test")
     await catalog.change(scene.context, "scripted", {"status": "inactive"}, None, "test")
     await elsewhere.later(watch.INTERVAL_S)
@@ -264,7 +264,7 @@ async def test_the_copy_is_bounded_and_kept_up_to_date(elsewhere: Elsewhere, mon
     for number in range(6):
         made.append((await calls.create_practice(scene.till, f"Clinic {number}", "NGN"))[0].id)
         assert await known() == made[:4]
-    await change_practice(scene.context, made[1], PracticeChanges(state="suspended"), "test")
+    await change_practice(scene.context, made[1], PracticeChanges(state=PracticeState.suspended), "test")
     assert await known() == [made[0], *made[2:4]]
     assert not await context.opening.directory.read()  # nothing has changed since
     # What was served here is known beyond the bound.

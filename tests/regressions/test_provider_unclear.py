@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from polytill.domain.errors import Conflict
-from polytill.domain.states import AttemptState, PaymentStatus, RefundState
+from polytill.domain.states import AttemptState, CaptureMode, PaymentStatus, RefundState
 from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import cancel, capture
 from polytill.flows.provider_messages import messages_of
@@ -105,7 +105,7 @@ async def test_a_lost_answer_keeps_the_words_of_the_lookups(scene: Scene) -> Non
 async def test_a_refused_capture_says_why_on_its_attempt(scene: Scene) -> None:
     await scene.configure()
     scene.wire.says("create", held())
-    payment = (await scene.pay(capture="manual")).payment
+    payment = (await scene.pay(capture=CaptureMode.manual)).payment
     scene.wire.says("capture", NotSent(Reason.validation, "LEVITATION", "Not while levitating."))
     await capture(scene.context, scene.practice_id, payment.id, 400, Command("take", "test"))
     [attempt] = await scene.attempts(payment.id)
@@ -187,7 +187,7 @@ async def test_a_lost_answer_to_a_refund_keeps_the_words_of_the_lookups(scene: S
 async def test_a_capture_or_cancel_that_nobody_understands_reaches_a_person(scene: Scene, kind: str) -> None:
     await scene.configure()
     scene.wire.says("create", held())
-    payment = (await scene.pay(capture="manual")).payment
+    payment = (await scene.pay(capture=CaptureMode.manual)).payment
     scene.wire.says(kind, Pending(None, "tx-1"))
     if kind == "capture":
         await capture(scene.context, scene.practice_id, payment.id, 400, Command("op", "test"))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from polytill.domain.states import Environment, OperationState, RefundState
+from polytill.domain.states import CaptureMode, Environment, OperationState, RefundState
 from polytill.flows.command import Command
 from polytill.flows.payments import capture_cancel
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unknown
@@ -63,7 +63,7 @@ async def test_words_of_a_refund_end_with_its_success(scene: Scene) -> None:
 async def test_code_and_message_of_a_capture_and_a_cancel_are_kept(scene: Scene) -> None:
     await scene.configure()
     scene.wire.says("create", held())
-    payment = (await scene.pay(capture="manual")).payment
+    payment = (await scene.pay(capture=CaptureMode.manual)).payment
     scene.wire.says("capture", NotSent(Reason.validation, "LEVITATION", "Not while levitating."))
     await capture_cancel.capture(scene.context, scene.practice_id, payment.id, 400, Command("take", "test"))
     scene.clock.at_s += 1

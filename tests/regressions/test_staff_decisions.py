@@ -14,7 +14,7 @@ import pytest
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.money import Money
-from polytill.domain.states import AttemptState, OperationState, PaymentStatus, RefundState
+from polytill.domain.states import AttemptState, CaptureMode, OperationState, PaymentStatus, RefundState
 from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import cancel, capture
 from polytill.flows.review import resolve
@@ -410,7 +410,7 @@ async def stuck_operation(scene: Scene, kind: str) -> tuple[OperatorCase, Paymen
     """A capture or cancel whose answer was lost, for an hour."""
     await scene.configure()
     scene.wire.says("create", held())
-    payment = (await scene.pay(capture="manual")).payment
+    payment = (await scene.pay(capture=CaptureMode.manual)).payment
     scene.wire.says(kind, SILENT)
     if kind == "capture":
         await capture(scene.context, scene.practice_id, payment.id, None, Command("op", "user:1"))

@@ -20,7 +20,7 @@ import pytest
 
 from polytill.domain.localities import zone_of
 from polytill.domain.money import Money
-from polytill.domain.states import Environment
+from polytill.domain.states import CaptureMode, Environment
 from polytill.flows.admin.practices import create_key
 from polytill.flows.payments.create import client_token
 from polytill.providers.contract import PaymentFact, RefundFact
@@ -110,7 +110,7 @@ async def test_an_authorization_captured_in_parts_is_one_payment(scene: Scene) -
     """Two captures are two entries of the ledger, and one payment beside the volume."""
     configuration = await scene.configure()
     scene.wire.says("create", held(10_000))
-    payment = (await scene.pay(amount=10_000, capture="manual")).payment
+    payment = (await scene.pay(amount=10_000, capture=CaptureMode.manual)).payment
     [attempt] = await scene.attempts(payment.id)
     part = Succeeded(Money(3_000, "NGN"), "tx-1", authorized_only=True, captured=Money(7_000, "NGN"))
     for outcome in (part, paid(10_000, fee=None)):

@@ -14,6 +14,7 @@ import pytest
 from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.errors import NotFound, NotNow, SealBroken, WrongPractice
+from polytill.domain.states import PracticeState
 from polytill.flows.admin import catalog
 from polytill.flows.admin.practices import PracticeChanges, change_practice, key_hash, migrate_practice, revoke_key
 from polytill.storage import api_keys, migrating, watch
@@ -98,7 +99,9 @@ async def test_another_practices_data_key_does_not_open(nodes: TwoNodes) -> None
 async def test_a_change_is_seen_at_once_here_and_within_a_second_elsewhere(nodes: TwoNodes) -> None:
     entry, _ = await calls.create_practice(nodes.here, "Before", "NGN")
     assert (await nodes.there.context.opening.entry(entry.id)).name == "Before"
-    await change_practice(nodes.here.context, entry.id, PracticeChanges(name="After", state="suspended"), "test")
+    await change_practice(
+        nodes.here.context, entry.id, PracticeChanges(name="After", state=PracticeState.suspended), "test"
+    )
     assert (await nodes.here.context.opening.entry(entry.id)).name == "After"
     nodes.clock.at_s += 0.999
     assert (await nodes.there.context.opening.entry(entry.id)).name == "Before"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from polytill.domain.states import AttemptState, Environment, PaymentStatus
+from polytill.domain.states import AttemptState, Environment, IntegrationType, PaymentStatus
 from polytill.flows.payments.create import PaymentDetails, details_of, find
 from polytill.flows.payments.retries import may_try_again
 from polytill.flows.recovery import lookup
@@ -299,7 +299,7 @@ async def test_a_page_allows_what_its_provider_needs_and_nothing_else(shared: In
 
 async def test_stripe_itself_is_loaded_from_stripe(shared: Installation) -> None:
     context = shared.till.context
-    cls = context.registry.get("stripe", "built_in", None)
+    cls = context.registry.get("stripe", IntegrationType.built_in, None)
     for base in ("https://api.stripe.com", "https://api.stripe.com/v1"):
         config = ProviderConfig(Environment.production, base, "pk_live_x")
         public = cls(config, context.http, context.world).get_public_config()
@@ -310,11 +310,11 @@ async def test_stripe_itself_is_loaded_from_stripe(shared: Installation) -> None
 async def test_methods_are_those_of_the_currency() -> None:
     registry = Registry(frozenset())
     for code in PROVIDERS:
-        cls = registry.get(code, "built_in", None)
+        cls = registry.get(code, IntegrationType.built_in, None)
         for currency in cls.catalog.currencies:
             assert set(cls.methods_in(currency)) <= set(cls.catalog.methods), (code, currency)
             assert "card" in cls.methods_in(currency)
-    flutterwave, paystack = (registry.get(c, "built_in", None) for c in ("flutterwave", "paystack"))
+    flutterwave, paystack = (registry.get(c, IntegrationType.built_in, None) for c in ("flutterwave", "paystack"))
     assert "ussd" in flutterwave.methods_in("NGN")
     assert not {"ussd", "mobile_money", "bank_transfer"} & set(flutterwave.methods_in("USD"))
     assert "mobile_money" not in flutterwave.methods_in("NGN")

@@ -226,7 +226,7 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
 
 async def _abandoned(house: Installation) -> None:
     async with house.till.context.owner.transaction() as tx:
-        tx.add("UPDATE event_deliveries SET state = 'given_up', given_up_at = next_try_at")
+        tx.add("UPDATE event_deliveries SET state = 'abandoned', abandoned_at = next_try_at")
 
 
 async def _case(house: Installation, practice_id: int) -> str:

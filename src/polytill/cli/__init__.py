@@ -27,6 +27,7 @@ from polytill.cli.opened import console, fail, opened, sentence_of
 from polytill.cli.people import people_app
 from polytill.cli.practices import practices_app
 from polytill.domain.errors import Invalid, PolytillError
+from polytill.domain.states import PracticeState
 from polytill.web import logs
 
 app = typer.Typer(
@@ -267,7 +268,9 @@ def migrate() -> None:
             if cleared := await clear_half_made(till.context):
                 console.print(f"Removed incomplete practices: {cleared}.")
             entries = [
-                e for e in await practices.listed(till.context.owner, limit=1_000_000) if e.state != "provisioning"
+                e
+                for e in await practices.listed(till.context.owner, limit=1_000_000)
+                if e.state is not PracticeState.provisioning
             ]
             failures: dict[int, str] = {}
             with Progress(console=console, transient=True) as progress:

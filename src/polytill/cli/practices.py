@@ -9,6 +9,7 @@ from rich.table import Table
 
 from polytill.cli.key_test import practices_test_keys
 from polytill.cli.opened import console, fail, opened
+from polytill.domain.states import PracticeState
 
 practices_app = typer.Typer(no_args_is_help=True, help="Practices: create them, list them, change them.")
 practices_app.command("test-keys")(practices_test_keys)
@@ -86,12 +87,12 @@ def practices_change(
     """Change the name, the default currency, the state or the external id of a practice."""
     from polytill.flows.admin.practices import PracticeChanges, change_practice
 
-    if state not in (None, "active", "suspended"):
+    if state not in (None, PracticeState.active, PracticeState.suspended):
         fail("The state must be active or suspended.")
     changes = PracticeChanges(
         name=name,
         currency=None if currency is None else currency.upper(),
-        state=state,
+        state=None if state is None else PracticeState(state),
         external_id=... if external_id is None else external_id or None,
     )
     entry = opened(lambda till: change_practice(till.context, practice, changes, "cli"))

@@ -21,6 +21,62 @@ class ApiKeyKind(StrEnum):
     publishable = "publishable"
 
 
+class StaffRole(StrEnum):
+    """What a person may do on the pages. A ``viewer`` changes nothing."""
+
+    admin = "admin"
+    viewer = "viewer"
+
+
+class PracticeState(StrEnum):
+    """Whether a practice takes payments. ``provisioning``: its database is being created; nobody sees it yet.
+    ``suspended``: no new payments; those that exist are finished."""
+
+    provisioning = "provisioning"
+    active = "active"
+    suspended = "suspended"
+
+
+class ProviderStatus(StrEnum):
+    """Whether practices may use a provider of the catalog. ``deprecated``: only those that already do."""
+
+    active = "active"
+    inactive = "inactive"
+    deprecated = "deprecated"
+    beta = "beta"
+
+
+class IntegrationType(StrEnum):
+    """Where a provider's handler comes from: this package, an installed plug-in, or a module that the catalog names."""
+
+    built_in = "built_in"
+    plugin = "plugin"
+    custom = "custom"
+
+
+class CredentialState(StrEnum):
+    """The state of one set of credentials: used, tested for a change of the environment, or replaced. A replaced set
+    still verifies webhooks for a time."""
+
+    active = "active"
+    prepared = "prepared"
+    superseded = "superseded"
+
+
+class CaptureMode(StrEnum):
+    """When the money of a payment is taken: at once, or by a capture after the authorization."""
+
+    automatic = "automatic"
+    manual = "manual"
+
+
+class LinkState(StrEnum):
+    """Whether a payment link can be paid. It expires by its time."""
+
+    open = "open"
+    closed = "closed"
+
+
 class PaymentStatus(StrEnum):
     """The status of a payment. "Refunded" is computed from refunds and is not a status."""
 
@@ -64,6 +120,13 @@ class RefundOrigin(StrEnum):
 
     api = "api"
     provider = "provider"
+
+
+class OperationKind(StrEnum):
+    """What was requested for an authorization."""
+
+    capture = "capture"
+    cancel = "cancel"
 
 
 class OperationState(StrEnum):
@@ -124,6 +187,22 @@ class CountedAs(StrEnum):
 
     separate = "separate"
     same = "same"
+
+
+class DetachmentState(StrEnum):
+    """Whether a removed saved method is detached at its provider, or the provider refused."""
+
+    due = "due"
+    detached = "detached"
+    refused = "refused"
+
+
+class DeliveryState(StrEnum):
+    """The state of one event on its way to the destination."""
+
+    pending = "pending"
+    delivered = "delivered"
+    abandoned = "abandoned"
 
 
 class EventState(StrEnum):

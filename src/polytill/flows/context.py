@@ -15,7 +15,7 @@ from polytill.domain.errors import NotNow
 from polytill.domain.identifiers import Numbers
 from polytill.domain.localities import Locality
 from polytill.domain.sealing import KeyRing
-from polytill.domain.states import Environment
+from polytill.domain.states import Environment, IntegrationType, ProviderStatus
 from polytill.flows.listing_progress import Progress
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.server_clock import ServerClock
@@ -169,14 +169,20 @@ class Context:
                 return read
             self._catalog, self._catalog_generation = read, generation
             # A plug-in may have been installed since this process started.
-            self.registry.look_again(code for code, entry in read.items() if entry.integration_type == "plugin")
+            self.registry.look_again(
+                code for code, entry in read.items() if entry.integration_type is IntegrationType.plugin
+            )
         return self._catalog
 
     def _catalog_as_known(self, known: dict[str, ProviderEntry]) -> dict[str, ProviderEntry]:
         changed = [
             code for code in known if self.opening.watch.changed_since("provider", code, self._catalog_generation)
         ]
-        return {**known, **{code: replace(known[code], status="inactive") for code in changed}} if changed else known
+        return (
+            {**known, **{code: replace(known[code], status=ProviderStatus.inactive) for code in changed}}
+            if changed
+            else known
+        )
 
     def forget_catalog(self) -> None:
         """Read the catalog again on next use."""

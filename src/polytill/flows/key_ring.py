@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import KeyRingDiffers, NotFound, SealBroken
 from polytill.domain.sealing import KeyRing, Place
 from polytill.flows.context import Context
@@ -89,6 +90,6 @@ async def put_to_use(context: Context, key_id: str, actor: str) -> None:
         return
     unit = Unit()
     key_ring_keys.record(unit, {key_id: context.ring.checks()[key_id]}, now)
-    audit.append(unit, now, actor, "key_ring.key_recorded", "owner", {"key": key_id})
+    audit.append(unit, now, actor, AuditAction.key_ring_key_recorded, "owner", {"key": key_id})
     await context.owner.commit(unit)
     await check(context.owner, context.ring)

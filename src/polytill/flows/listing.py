@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from polytill.domain.errors import UnreadableRow
+from polytill.domain.states import CredentialState
 from polytill.flows.context import Practice, log
 from polytill.flows.identifiers import attempt_of
 from polytill.flows.provider_calls import is_refused, listing_page
@@ -41,7 +42,7 @@ async def listed(practice: Practice, account: Account, verb: str, since: datetim
         cursor: str | None = None
         for _ in range(MAX_PAGES):
             page = await listing_page(practice, one, verb, since, until, cursor)
-            if one.credentials.state == "superseded" and is_refused(page):
+            if one.credentials.state is CredentialState.superseded and is_refused(page):
                 refused = practice.id, one.config_id, one.credentials.version
                 practice.context.refused_at_s[refused] = practice.context.world.time_s()
                 break

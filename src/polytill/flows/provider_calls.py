@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_WON, Environment
+from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_WON, CredentialState, Environment
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.handler_guard import answered_wrongly, clean, declared, handler_failed, listed, own_copy, understood
 from polytill.flows.handlers import handler_or_reason
@@ -102,7 +102,9 @@ def _webhook_secrets(practice: Practice, cls: type[Handler], account: Account, o
     for kept in sorted((configuration.active, *configuration.others), key=lambda s: -s.version):
         if kept.environment != account.environment:
             continue
-        if kept.state == "superseded" and (kept.superseded_at is None or kept.superseded_at < honoured_since):
+        if kept.state is CredentialState.superseded and (
+            kept.superseded_at is None or kept.superseded_at < honoured_since
+        ):
             continue
         its = opened
         if kept.version != opened.version:
@@ -153,7 +155,7 @@ async def detach(
     if configuration is None or entry is None:
         return Detachment("unknown", "no_configuration")
     kept = configuration.credentials(version) if version is not None else None
-    now = [one for one in (configuration.active, *configuration.others) if one.state in ("active", "prepared")]
+    now = [one for one in (configuration.active, *configuration.others) if one.state is not CredentialState.superseded]
     ended = Detachment("unknown", "no_configuration")
     for credentials in (kept, *(one for one in now if one is not kept)):
         if credentials is None or credentials.environment is not environment:

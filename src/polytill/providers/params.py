@@ -9,7 +9,7 @@ from typing import Any, Literal
 from polytill.domain.contacts import Phone, stored_phone
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
+from polytill.domain.states import CaptureMode, Environment
 from polytill.providers.outcomes import Wants
 
 
@@ -60,7 +60,7 @@ class CreatePaymentParams:
     customer: Customer  # The customer, as far as known.
     return_url: str  # Where the provider sends the customer afterwards.
     method: str | None = None  # The requested payment method; None: the customer chooses.
-    capture: str = "automatic"  # `automatic`, or `manual`: only authorize the amount.
+    capture: CaptureMode = CaptureMode.automatic
     description: str | None = None  # What the payment is for.
     metadata: Mapping[str, str] = field(default_factory=dict)  # The metadata of the host application.
     merchant_name: str | None = None  # The practice's name.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module, invalidate_caches
 from importlib.metadata import EntryPoint, entry_points
 
+from polytill.domain.states import IntegrationType
 from polytill.providers.contained import cause_of, ends_only_itself
 from polytill.providers.contract import Handler
 from polytill.providers.declaration import faults_of
@@ -64,9 +65,11 @@ class Registry:
         self._plug_ins: dict[str, PlugIn] | None = None
         self._custom: dict[str, type[Handler]] = {}
 
-    def get(self, code: str, integration_type: str = "built_in", handler_module: str | None = None) -> type[Handler]:
+    def get(
+        self, code: str, integration_type: IntegrationType = IntegrationType.built_in, handler_module: str | None = None
+    ) -> type[Handler]:
         """The handler of a catalog entry. Raises ``HandlerMissing`` if there is none."""
-        if integration_type == "custom":
+        if integration_type is IntegrationType.custom:
             return self._load_custom(code, handler_module)
         if code in BUILT_IN:
             return BUILT_IN[code]

@@ -5,19 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.storage.databases import OwnerDb, PracticeDb, Writes
 from polytill.storage.units import json_text, json_value, moment
 
 
 def append(
-    unit: Writes, now: datetime, actor: str, action: str, subject: str, detail: dict[str, Any] | None = None
+    unit: Writes, now: datetime, actor: str, action: AuditAction, subject: str, detail: dict[str, Any] | None = None
 ) -> None:
     """Add one entry: ``actor`` did ``action`` to ``subject``."""
     unit.add(
         "INSERT INTO audit_log (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)",
         now,
         actor,
-        action,
+        action.value,
         subject,
         json_text(detail),
     )

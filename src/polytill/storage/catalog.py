@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.currencies import CURRENCIES
+from polytill.domain.states import IntegrationType, ProviderStatus
 from polytill.storage.databases import OwnerDb, Tx, Writes
 from polytill.storage.units import json_text, json_value, moment
 
@@ -42,10 +43,10 @@ class ProviderEntry:
     requires_secret_key: bool = True
     requires_webhook_secret: bool = False
     config_schema: dict[str, Any] | None = None
-    status: str = "active"
+    status: ProviderStatus = ProviderStatus.active
     is_default: bool = False
     priority: int = 0
-    integration_type: str = "built_in"
+    integration_type: IntegrationType = IntegrationType.built_in
     handler_module: str | None = None
     created_by: str | None = None
     id: int = 0
@@ -81,6 +82,8 @@ def _entry(row: Any) -> ProviderEntry:
         values[name] = json_value(values[name])
     for name in _FLAGS:
         values[name] = bool(values[name])
+    values["status"] = ProviderStatus(values["status"])
+    values["integration_type"] = IntegrationType(values["integration_type"])
     values["created_at"], values["updated_at"] = moment(values["created_at"]), moment(values["updated_at"])
     return ProviderEntry(**values)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from polytill.domain.clock import World
 from polytill.domain.errors import NotFound, NotNow
+from polytill.domain.states import PracticeState
 from polytill.storage import api_keys, practices
 from polytill.storage.api_keys import ApiKey
 from polytill.storage.databases import OwnerDb
@@ -54,7 +55,7 @@ class Directory:
             if cached and usable:
                 return cached[0]
             raise
-        if entry is None or entry.state == "provisioning":
+        if entry is None or entry.state is PracticeState.provisioning:
             if practice_id in self._entries:  # an id that never existed is no change: anybody can ask for one
                 self.forget(practice_id)
             raise NotFound("There is no such practice.")
@@ -83,7 +84,7 @@ class Directory:
         return [
             entry
             for entry, generation in self._entries.values()
-            if entry.state == "active" and not changed("practice", str(entry.id), generation)
+            if entry.state is PracticeState.active and not changed("practice", str(entry.id), generation)
         ]
 
     async def read(self) -> bool:
@@ -112,7 +113,7 @@ class Directory:
         after = 0
         while len(found) < MOST_PRACTICES:
             page = await practices.listed(self._owner, after, PAGE)
-            found |= {entry.id: (entry, generation) for entry in page if entry.state != "provisioning"}
+            found |= {entry.id: (entry, generation) for entry in page if entry.state is not PracticeState.provisioning}
             if len(page) < PAGE:
                 break
             after = page[-1].id

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.states import DeliveryState
 from polytill.storage.databases import OwnerDb, Tx, Writes
 from polytill.storage.events import COLUMNS, Event, event_of
 from polytill.storage.reading import readable, reads_row
@@ -94,7 +95,7 @@ def plan(unit: Writes, event: Event, now: datetime) -> None:
     unit.add(
         "INSERT INTO event_deliveries (feed_id, practice_id, payment_id, next_try_at) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (feed_id) DO UPDATE SET state = 'pending', tries = 0, next_try_at = excluded.next_try_at,"
-        " given_up_at = NULL, resolved_at = NULL",
+        " abandoned_at = NULL, resolved_at = NULL",
         event.position,
         event.practice_id,
         event.payment_id,
@@ -105,8 +106,8 @@ def plan(unit: Writes, event: Event, now: datetime) -> None:
 def plan_abandoned(unit: Writes, now: datetime) -> None:
     """Plan the delivery of every abandoned event without a resolution, with all its tries."""
     unit.add(
-        "UPDATE event_deliveries SET state = 'pending', tries = 0, next_try_at = $1, given_up_at = NULL"
-        " WHERE state = 'given_up' AND resolved_at IS NULL",
+        "UPDATE event_deliveries SET state = 'pending', tries = 0, next_try_at = $1, abandoned_at = NULL"
+        " WHERE state = 'abandoned' AND resolved_at IS NULL",
         now,
     )
 
@@ -115,7 +116,7 @@ def resolve(unit: Writes, position: int, now: datetime) -> None:
     """Resolve an abandoned event. ``Stale`` if it is not abandoned or is resolved already."""
     unit.add(
         "UPDATE event_deliveries SET resolved_at = $2"
-        " WHERE feed_id = $1 AND state = 'given_up' AND resolved_at IS NULL",
+        " WHERE feed_id = $1 AND state = 'abandoned' AND resolved_at IS NULL",
         position,
         now,
         expect=1,
@@ -268,7 +269,7 @@ class Tried:
 
     claim_id: str
     position: int
-    state: str  # delivered, pending, given_up
+    state: DeliveryState
     status: int | None
     error: str | None
     next_try_at: datetime | None
@@ -278,7 +279,7 @@ def finish(unit: Writes, tried: Tried, now: datetime) -> None:
     """Record how a try ended. Nothing is recorded if another worker has the claim now or the address has changed."""
     unit.add(
         "UPDATE event_deliveries SET state = $3, tries = tries + 1, last_status = $4, last_error = $5,"
-        " next_try_at = COALESCE($6, next_try_at), delivered_at = $7, given_up_at = $8, claimed_by = NULL,"
+        " next_try_at = COALESCE($6, next_try_at), delivered_at = $7, abandoned_at = $8, claimed_by = NULL,"
         " claimed_until = NULL WHERE feed_id = $2 AND claimed_by = $1 AND state = 'pending'",
         tried.claim_id,
         tried.position,
@@ -286,8 +287,8 @@ def finish(unit: Writes, tried: Tried, now: datetime) -> None:
         tried.status,
         tried.error,
         tried.next_try_at,
-        now if tried.state == "delivered" else None,
-        now if tried.state == "given_up" else None,
+        now if tried.state is DeliveryState.delivered else None,
+        now if tried.state is DeliveryState.abandoned else None,
     )
 
 
@@ -313,10 +314,10 @@ async def backlog(owner: OwnerDb) -> Backlog:
         " MIN(CASE WHEN d.state = 'pending' THEN f.created_at END) AS oldest,"
         " COUNT(CASE WHEN d.state = 'pending' AND d.tries > 0 THEN 1 END) AS retrying,"
         " MIN(CASE WHEN d.state = 'pending' AND d.tries > 0 THEN f.created_at END) AS since,"
-        " COUNT(CASE WHEN d.state = 'given_up' THEN 1 END) AS abandoned,"
+        " COUNT(CASE WHEN d.state = 'abandoned' THEN 1 END) AS abandoned,"
         " (SELECT COUNT(*) FROM event_destinations) AS destinations"
         " FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"
-        " WHERE d.state IN ('pending', 'given_up') AND d.resolved_at IS NULL"
+        " WHERE d.state IN ('pending', 'abandoned') AND d.resolved_at IS NULL"
     )
     assert row is not None
     return Backlog(
@@ -334,30 +335,37 @@ class Delivery:
     """One event and the state of its delivery."""
 
     event: Event
-    state: str
+    state: DeliveryState
     tries: int
     last_status: int | None
     last_error: str | None
     next_try_at: datetime | None
     delivered_at: datetime | None
-    given_up_at: datetime | None
+    abandoned_at: datetime | None
     resolved_at: datetime | None
 
 
 @reads_row
 def _delivery(row: Any) -> Delivery:
-    ends = (moment(row[name]) for name in ("next_try_at", "delivered_at", "given_up_at", "resolved_at"))
-    return Delivery(event_of(row), row["state"], row["tries"], row["last_status"], row["last_error"], *ends)
+    ends = (moment(row[name]) for name in ("next_try_at", "delivered_at", "abandoned_at", "resolved_at"))
+    return Delivery(
+        event_of(row), DeliveryState(row["state"]), row["tries"], row["last_status"], row["last_error"], *ends
+    )
 
 
 async def listed(
-    owner: OwnerDb, state: str | None, practice_id: int | None, before: int | None, limit: int, unresolved: bool = False
+    owner: OwnerDb,
+    state: DeliveryState | None,
+    practice_id: int | None,
+    before: int | None,
+    limit: int,
+    unresolved: bool = False,
 ) -> list[Delivery]:
     """Deliveries, newest event first."""
     columns = ", ".join(f"f.{name}" for name in COLUMNS.split(", "))
     rows = await owner.fetch(
         f"SELECT {columns}, d.state, d.tries, d.last_status, d.last_error, d.next_try_at, d.delivered_at,"  # noqa: S608
-        " d.given_up_at, d.resolved_at FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"
+        " d.abandoned_at, d.resolved_at FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"
         " WHERE (CAST($1 AS TEXT) IS NULL OR d.state = $1) AND (CAST($2 AS INTEGER) IS NULL OR d.practice_id = $2)"
         " AND d.feed_id < $3 AND ($5 = 0 OR d.resolved_at IS NULL) ORDER BY d.feed_id DESC LIMIT $4",
         state,

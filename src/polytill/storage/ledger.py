@@ -1,7 +1,6 @@
 """The double-entry ledger: append-only lines, whose sum is zero for every entry, environment and currency.
 
-Accounts: ``provider:<code>`` (what a provider holds for the practice), ``payments``, ``refunds``, ``fees``,
-``disputes``, ``duplicate_payments`` (until they are refunded). Debits are positive, credits negative.
+Debits are positive, credits negative. The accounts are in ``domain/ledger.py``.
 """
 
 from __future__ import annotations
@@ -10,19 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.ledger import LedgerFact, provider_of
 from polytill.domain.states import Environment
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.payments import Payment
 from polytill.storage.units import moment
-
-_PROVIDER = "provider:"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One booking: ``amount`` minor units from the ``credit`` account to the ``debit`` account."""
 
-    fact: str
+    fact: LedgerFact
     debit: str
     credit: str
     amount: int
@@ -52,18 +50,13 @@ def book(
         entry.credit,
         entry.amount,
         -entry.amount,
-        entry.fact,
+        entry.fact.value,
         payment.id,
         refund_id,
         now,
-        _provider_at(entry.credit),
-        _provider_at(entry.debit),
+        provider_of(entry.credit),
+        provider_of(entry.debit),
     )
-
-
-def _provider_at(account: str) -> str:
-    """The provider of an account. Empty if it is not a provider's account."""
-    return account.removeprefix(_PROVIDER) if account.startswith(_PROVIDER) else ""
 
 
 async def balances(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from polytill.domain.states import Environment, OperationState
+from polytill.domain.states import Environment, OperationKind, OperationState
 from polytill.storage.columns import columns_of
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import overdue_sql, read_past, readable, reads_row
@@ -22,7 +22,7 @@ class Operation:
     practice_id: int
     environment: Environment
     attempt_id: str
-    kind: str
+    kind: OperationKind
     amount: int | None
     state: OperationState
     idempotency_key: str
@@ -44,7 +44,7 @@ _OPERATION = columns_of(Operation)
 def _operation(row: Any) -> Operation:
     values = dict(row)
     values["environment"] = Environment(values["environment"])
-    values["state"] = OperationState(values["state"])
+    values["kind"], values["state"] = OperationKind(values["kind"]), OperationState(values["state"])
     for name in ("next_lookup_at", "created_at", "updated_at"):
         values[name] = moment(values[name])
     return Operation(**values)
@@ -61,7 +61,7 @@ def insert(unit: Writes, operation: Operation) -> None:
         operation.practice_id,
         operation.environment.value,
         operation.attempt_id,
-        operation.kind,
+        operation.kind.value,
         operation.amount,
         operation.state.value,
         operation.idempotency_key,

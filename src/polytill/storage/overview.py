@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.ledger import LedgerAccount, LedgerFact
 from polytill.domain.states import Environment, PaymentStatus
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.units import moment
@@ -18,12 +19,17 @@ class Booked:
     units."""
 
     day: int
-    account: str
-    fact: str
+    account: LedgerAccount
+    fact: LedgerFact
     provider_code: str
     method: str
     lines: int
     amount: int
+
+
+def _line(day: int, row: Any, lines: int, amount: int) -> Booked:
+    account, fact = LedgerAccount(row["account"]), LedgerFact(row["fact"])
+    return Booked(day, account, fact, row["provider_code"], row["method"], lines, amount)
 
 
 @dataclass(slots=True)
@@ -45,20 +51,20 @@ class Sums:
         """Add what the ledger booked on an account that is not a provider's."""
         self.net -= line.amount
         match line.account, line.fact:
-            case "payments", _:
-                self.payments += line.lines if line.fact == "payment" else 0
+            case LedgerAccount.payments, _:
+                self.payments += line.lines if line.fact is LedgerFact.payment else 0
                 self.gross -= line.amount
-            case "duplicate_payments", "duplicate_payment":
+            case LedgerAccount.duplicate_payments, LedgerFact.duplicate_payment:
                 self.duplicates += line.lines
                 self.duplicates_received -= line.amount
-            case "duplicate_payments", _:
+            case LedgerAccount.duplicate_payments, _:
                 self.duplicates_returned += line.amount
-            case "refunds", _:
-                self.refunds += line.lines if line.fact == "refund" else 0
+            case LedgerAccount.refunds, _:
+                self.refunds += line.lines if line.fact is LedgerFact.refund else 0
                 self.refunded += line.amount
-            case "disputes", _:
+            case LedgerAccount.disputes, _:
                 self.disputed += line.amount
-            case "fees", _:
+            case LedgerAccount.fees, _:
                 self.fees += line.amount
 
     @property
@@ -138,7 +144,7 @@ async def booked(db: PracticeDb, environment: Environment, currency: str, starts
         *starts,
     )
     return [
-        Booked(r["day"], r["account"], r["fact"], r["provider_code"], r["method"], *map(int, r["sums"].split()))
+        _line(r["day"], r, *map(int, r["sums"].split()))
         for r in rows
         if r["sums"] != "0 0"  # as part of the query, SQLite would sum everything twice
     ]
@@ -173,7 +179,7 @@ async def of_payments(db: PracticeDb, payment_ids: Sequence[str]) -> dict[str, d
         *payment_ids,
     )
     for r in rows:
-        line = Booked(0, r["account"], r["fact"], r["provider_code"], r["method"], r["lines"], r["amount"])
+        line = _line(0, r, r["lines"], r["amount"])
         found[r["payment_id"]].setdefault(r["currency"], Sums()).add(line)
     return found
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from polytill.domain.states import Environment
+from polytill.domain.states import Environment, LinkState
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.units import moment
 
@@ -23,7 +23,7 @@ class PaymentLink:
     description: str
     reference: str | None
     single_use: bool
-    state: str  # open | closed
+    state: LinkState
     expires_at: datetime
     created_by: str
     created_at: datetime
@@ -38,7 +38,7 @@ class PaymentLink:
         canceled: the link at the provider may still be payable, so there is no other payment."""
         if self.single_use and self.succeeded:
             return "paid"
-        if self.state == "closed":
+        if self.state is LinkState.closed:
             return "closed"
         if self.expires_at <= now:
             return "expired"
@@ -57,7 +57,7 @@ _SELECT = (
 
 def _link(row: Any) -> PaymentLink:
     values = dict(row)
-    values["environment"] = Environment(values["environment"])
+    values["environment"], values["state"] = Environment(values["environment"]), LinkState(values["state"])
     values["single_use"] = bool(values["single_use"])
     for name in ("expires_at", "created_at", "updated_at"):
         values[name] = moment(values[name])
@@ -80,7 +80,7 @@ def insert(unit: Writes, link: PaymentLink) -> None:
         link.description,
         link.reference,
         link.single_use,
-        link.state,
+        link.state.value,
         link.expires_at,
         link.created_by,
         link.created_at,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
+from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, CaptureMode, Environment, PaymentStatus
 from polytill.storage.columns import columns_of
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import read_past, readable, reads_row
@@ -25,7 +25,7 @@ class Payment:
     amount: int
     currency: str
     payment_method: str | None
-    capture_mode: str
+    capture_mode: CaptureMode
     customer_email: str | None
     customer_name: str | None
     customer_phone: str | None
@@ -94,6 +94,7 @@ def payment_of(row: Any) -> Payment:
     values = dict(row)
     values["environment"] = Environment(values["environment"])
     values["status"] = PaymentStatus(values["status"])
+    values["capture_mode"] = CaptureMode(values["capture_mode"])
     values["metadata"] = json_value(values["metadata"])
     values["provider_response"] = json_value(values["provider_response"])
     values["method_details"] = json_value(values["method_details"])
@@ -117,7 +118,7 @@ def insert(unit: Writes, payment: Payment) -> None:
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,"
         " $22, $23, $24, $25, $26, $27)",
         payment.id, payment.practice_id, payment.environment.value, payment.status.value, payment.amount,
-        payment.currency, payment.payment_method, payment.capture_mode, payment.provider_code,
+        payment.currency, payment.payment_method, payment.capture_mode.value, payment.provider_code,
         payment.customer_email, payment.customer_name, payment.customer_phone, payment.description,
         payment.reference, json_text(payment.metadata), payment.return_url, payment.pinned_provider,
         payment.idempotency_key, payment.fingerprint, payment.created_by, payment.expires_at,

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.localities import zone_of
+from polytill.domain.states import PracticeState
 from polytill.storage.databases import OwnerDb, Tx, Writes
 from polytill.storage.units import moment
 
@@ -31,7 +32,7 @@ class PracticeEntry:
     cluster: str
     database_name: str
     schema_version: str
-    state: str
+    state: PracticeState
     wrapped_data_key: str
     created_at: datetime | None
     updated_at: datetime | None
@@ -53,7 +54,7 @@ def _entry(row: Any) -> PracticeEntry:
         row["cluster"],
         row["database_name"],
         row["schema_version"],
-        row["state"],
+        PracticeState(row["state"]),
         row["wrapped_data_key"],
         moment(row["created_at"]),
         moment(row["updated_at"]),

@@ -12,18 +12,18 @@ from typing import Any
 from polytill.domain.clock import World
 from polytill.domain.sealing import DataKey, Place
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
+from polytill.domain.states import CredentialState, Environment
 from polytill.storage.databases import PracticeDb, Tx, Writes
 from polytill.storage.units import json_text, json_value, moment
 
 
 @dataclass(slots=True)
 class CredentialSet:
-    """One set of credentials of one environment, sealed. ``state``: active | prepared | superseded."""
+    """One set of credentials of one environment, sealed."""
 
     environment: Environment
     version: int
-    state: str
+    state: CredentialState
     public_key: str | None = None
     secret_key: str | None = None
     webhook_secret: str | None = None
@@ -147,7 +147,7 @@ def open_public_key(key: DataKey, code: str, sealed: CredentialSet) -> str | Non
     return value and key.open(value, _place(code, "public_key", sealed.environment, sealed.version)).reveal()
 
 
-def seal_credentials(key: DataKey, code: str, opened: Opened, state: str, world: World) -> CredentialSet:
+def seal_credentials(key: DataKey, code: str, opened: Opened, state: CredentialState, world: World) -> CredentialSet:
     """Seal credentials for storage. Each configuration value that is a ``Secret`` is sealed separately."""
 
     def sealed(name: str, secret: Secret | None) -> str | None:
@@ -194,7 +194,7 @@ async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
         active = CredentialSet(
             Environment(row["environment"]),
             row["credential_version"],
-            "active",
+            CredentialState.active,
             row["public_key"],
             row["secret_key"],
             row["webhook_secret"],
@@ -227,7 +227,7 @@ async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
             CredentialSet(
                 Environment(row["environment"]),
                 row["version"],
-                row["state"],
+                CredentialState(row["state"]),
                 row["public_key"],
                 row["secret_key"],
                 row["webhook_secret"],

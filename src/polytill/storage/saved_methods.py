@@ -14,7 +14,7 @@ from typing import Any
 
 from polytill.domain.sealing import DataKey, Place
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
+from polytill.domain.states import DetachmentState, Environment
 from polytill.storage.columns import columns_of, insert_into
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.units import moment
@@ -205,7 +205,7 @@ def try_detaching(unit: Writes, one: Detaching, next_try_at: datetime, now: date
     )
 
 
-def detached(unit: Writes, one: Detaching, state: str, code: str | None, now: datetime) -> None:
+def detached(unit: Writes, one: Detaching, state: DetachmentState, code: str | None, now: datetime) -> None:
     """Delete the token of a copy that the provider has detached, or refuses to detach."""
     unit.add(
         "UPDATE saved_method_detachments SET state = $2, last_code = $3, sealed_token = NULL, next_try_at = NULL,"

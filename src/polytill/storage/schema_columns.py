@@ -102,7 +102,7 @@ def users(metadata: sa.MetaData) -> sa.Table:
         flag("is_active", True),
         *stamps(),
         sa.UniqueConstraint("email"),
-        one_of("role", ("admin", "viewer")),
+        one_of("role", states.StaffRole),
     )
 
 

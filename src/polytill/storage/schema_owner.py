@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from polytill.domain.states import ApiKeyKind
+from polytill.domain.states import ApiKeyKind, DeliveryState, IntegrationType, PracticeState, ProviderStatus
 from polytill.storage.schema_columns import (
     NAMING,
     Json,
@@ -55,8 +55,8 @@ sa.Table(
     text("integration_type", server_default="built_in"), maybe("handler_module"),
     *stamps(), maybe("created_by"),
     sa.UniqueConstraint("code"),
-    one_of("status", ("active", "inactive", "deprecated", "beta")),
-    one_of("integration_type", ("built_in", "plugin", "custom")),
+    one_of("status", ProviderStatus),
+    one_of("integration_type", IntegrationType),
 )  # fmt: skip
 
 sa.Table(
@@ -105,7 +105,7 @@ sa.Table(
     maybe("external_id"),
     sa.UniqueConstraint("cluster", "database_name"),
     sa.Index(None, "external_id", unique=True),
-    one_of("state", ("provisioning", "active", "suspended")),
+    one_of("state", PracticeState),
 )
 
 sa.Table(
@@ -223,11 +223,11 @@ sa.Table(
     maybe("last_status", sa.Integer),
     maybe("last_error"),
     maybe("delivered_at", Moment),
-    maybe("given_up_at", Moment),
+    maybe("abandoned_at", Moment),
     maybe("resolved_at", Moment),
     maybe("claimed_by"),
     maybe("claimed_until", Moment),
-    one_of("state", ("pending", "delivered", "given_up")),
+    one_of("state", DeliveryState),
     sa.Index(None, "state", "next_try_at"),
     sa.Index(None, "payment_id"),
     sa.Index(None, "claimed_by"),

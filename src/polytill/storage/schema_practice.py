@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from polytill.domain import states
+from polytill.domain.ledger import LedgerFact
 from polytill.domain.review_cases import CaseKind, CaseState
 from polytill.storage.schema_columns import (
     NAMING,
@@ -102,7 +103,7 @@ sa.Table(
     moment("created_at", now=True),
     maybe("superseded_at", Moment),
     sa.UniqueConstraint("config_id", "version"),
-    one_of("state", ("prepared", "superseded")),
+    one_of("state", (states.CredentialState.prepared, states.CredentialState.superseded)),
 )
 
 sa.Table(
@@ -135,7 +136,7 @@ sa.Table(
     maybe("expires_at", Moment), moment("created_at"), moment("updated_at"),
     text("number"),  # for people
     sa.UniqueConstraint("practice_id", "idempotency_key"), sa.Index(None, "practice_id", "number", unique=True),
-    one_of("status", states.PaymentStatus), one_of("capture_mode", ("automatic", "manual")),
+    one_of("status", states.PaymentStatus), one_of("capture_mode", states.CaptureMode),
     sa.CheckConstraint("amount > 0", name="amount"),
     sa.CheckConstraint(
         "amount_refunded >= 0 AND refund_reserved >= 0 AND amount_lost >= 0 AND duplicate_refunded >= 0"
@@ -174,7 +175,7 @@ sa.Table(
     maybe("next_try_at", Moment),
     maybe("last_code"),
     *stamps(),
-    one_of("state", ("due", "detached", "refused")),
+    one_of("state", states.DetachmentState),
     sa.Index(None, "state", "next_try_at"),
 )
 
@@ -265,7 +266,7 @@ sa.Table(
     maybe("reason"), maybe("raw_code"), text("idempotency_key"), text("fingerprint"), text("created_by"),
     *_lookups(), moment("created_at"), moment("updated_at"), maybe("detail"),
     sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
-    sa.UniqueConstraint("practice_id", "idempotency_key"), one_of("kind", ("capture", "cancel")),
+    sa.UniqueConstraint("practice_id", "idempotency_key"), one_of("kind", states.OperationKind),
     one_of("state", states.OperationState), sa.Index(None, "payment_id"), sa.Index(None, "next_lookup_at"),
 )  # fmt: skip
 
@@ -300,7 +301,7 @@ sa.Table(
     text("fact"), _of_payment(), maybe("refund_id"), moment("created_at"),
     # On the line that is not on the provider's account: the provider of the entry and the method of the payment.
     text("provider_code", server_default=""), text("method", server_default=""),
-    sa.Index(None, "payment_id"), sa.Index(None, "environment", "currency", "account"),
+    one_of("fact", LedgerFact), sa.Index(None, "payment_id"), sa.Index(None, "environment", "currency", "account"),
     # What overviews sum: it has every column that they read.
     sa.Index(
         "ix_ledger_lines_sums", "environment", "currency", "account", "fact", "provider_code", "method", "created_at",
@@ -384,7 +385,7 @@ sa.Table(
     text("created_by"),
     moment("created_at"),
     moment("updated_at"),
-    one_of("state", ("open", "closed")),
+    one_of("state", states.LinkState),
     sa.CheckConstraint("amount > 0", name="amount"),
 )
 

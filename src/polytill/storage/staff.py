@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.states import StaffRole
 from polytill.storage.databases import OwnerDb, PracticeDb, Writes
 from polytill.storage.units import moment
 
@@ -15,12 +16,12 @@ StaffDb = OwnerDb | PracticeDb
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A row of ``users``. ``role`` is admin or viewer."""
+    """A row of ``users``."""
 
     id: int
     email: str
     name: str
-    role: str
+    role: StaffRole
     is_active: bool
     has_password: bool
     created_at: datetime
@@ -54,7 +55,7 @@ def _person(row: Any) -> Person:
         row["id"],
         row["email"],
         row["name"],
-        row["role"],
+        StaffRole(row["role"]),
         bool(row["is_active"]),
         row["password_hash"] is not None,
         created_at,
@@ -64,7 +65,7 @@ def _person(row: Any) -> Person:
 # ── People ──
 
 
-def insert(unit: Writes, email: str, name: str, role: str, now: datetime) -> None:
+def insert(unit: Writes, email: str, name: str, role: StaffRole, now: datetime) -> None:
     """Insert a person without a password. ``Duplicate`` if the e-mail is taken."""
     unit.add(
         "INSERT INTO users (email, name, role, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)",
@@ -76,7 +77,7 @@ def insert(unit: Writes, email: str, name: str, role: str, now: datetime) -> Non
     )
 
 
-def change(unit: Writes, person_id: int, role: str, is_active: bool, now: datetime) -> None:
+def change(unit: Writes, person_id: int, role: StaffRole, is_active: bool, now: datetime) -> None:
     """Change the role, or whether the person may sign in."""
     unit.add(
         "UPDATE users SET role = $2, is_active = $3, updated_at = $4 WHERE id = $1",

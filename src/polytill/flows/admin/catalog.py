@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, NotFound
+from polytill.domain.states import IntegrationType, ProviderStatus
 from polytill.flows.context import Context
 from polytill.flows.handler_guard import takes
 from polytill.flows.handlers import handler_or_reason
@@ -37,7 +39,7 @@ def entry_from_handler(handler: type[Handler]) -> ProviderEntry:
         requires_webhook_secret="webhookSecret" in handler.keys and handler.keys["webhookSecret"].required,
         config_schema=handler.config_schema,
         priority=facts.priority,
-        integration_type="built_in" if BUILT_IN.get(handler.code) is handler else "plugin",
+        integration_type=IntegrationType.built_in if BUILT_IN.get(handler.code) is handler else IntegrationType.plugin,
         handler_module=f"{handler.__module__}.{handler.__name__}",
         currencies={code: _support(code, terms) for code, terms in facts.currencies.items()},
     )
@@ -88,7 +90,7 @@ async def _insert(context: Context, entry: ProviderEntry, actor: str) -> None:
     try:
         async with context.owner.transaction() as tx:
             await catalog.insert(tx, entry, now)
-            audit.append(tx, now, actor, "provider.added", entry.code, {"status": entry.status})
+            audit.append(tx, now, actor, AuditAction.provider_added, entry.code, {"status": entry.status})
     except Duplicate:
         raise Conflict(f"The catalog already has a provider {entry.code!r}.", code="duplicate_code") from None
     context.forget_catalog()
@@ -100,13 +102,13 @@ async def add(context: Context, columns: dict[str, Any], currencies: list[str] |
     named = ProviderEntry(
         code=code,
         name=columns.get("name") or code,
-        integration_type=columns.get("integration_type") or "built_in",
+        integration_type=columns.get("integration_type") or IntegrationType.built_in,
         handler_module=columns.get("handler_module"),
     )
     handler, missing = handler_or_reason(context, named)
-    if handler is None and (columns.get("status") or "active") != "inactive":
+    if handler is None and (columns.get("status") or ProviderStatus.active) is not ProviderStatus.inactive:
         detail = f"{missing} Without a handler, a provider can only be added with status inactive."
-        where = "/handlerModule" if columns.get("integration_type") == "custom" else "/code"
+        where = "/handlerModule" if named.integration_type is IntegrationType.custom else "/code"
         raise Invalid([FieldError(where, detail)], code="handler_missing")
     entry = entry_from_handler(handler) if handler else named
     values = {name: value for name, value in columns.items() if value is not None}
@@ -188,7 +190,7 @@ async def change(
         after = replace(before, **columns)
         after.currencies = dict(before.currencies)
         handler, missing = handler_or_reason(context, after)
-        if handler is None and after.status != "inactive":
+        if handler is None and after.status is not ProviderStatus.inactive:
             raise Invalid([FieldError("/status", f"{missing} It can only be inactive.")], code="handler_missing")
         touched = _with_currencies(after, currencies, handler)
         _check_taken(after, handler, [one.currency_code for one in touched if one.is_active])
@@ -200,7 +202,7 @@ async def change(
         names = [f.name for f in fields(after) if f.name in columns] + (
             ["supported_currencies"] if currencies is not None else []
         )
-        audit.append(tx, now, actor, "provider.changed", code, {"fields": names, "status": after.status})
+        audit.append(tx, now, actor, AuditAction.provider_changed, code, {"fields": names, "status": after.status})
     context.forget_catalog()
     return (await context.catalog())[code]
 
@@ -225,7 +227,7 @@ def _with_currencies(
 
 async def deprecate(context: Context, code: str, actor: str) -> ProviderEntry:
     """Deprecate a provider, in place of deletion: no new configurations, but refunds of existing payments still work."""
-    return await change(context, code, {"status": "deprecated"}, None, actor)
+    return await change(context, code, {"status": ProviderStatus.deprecated}, None, actor)
 
 
 async def put_currency(context: Context, code: str, support: CurrencySupport, actor: str) -> CurrencySupport:
@@ -240,7 +242,7 @@ async def put_currency(context: Context, code: str, support: CurrencySupport, ac
         now = context.world.now()
         catalog.put_currency(tx, entry.id, support, now)
         catalog.update(tx, after, now)
-        audit.append(tx, now, actor, "provider.currency_set", code, {"currency": support.currency_code})
+        audit.append(tx, now, actor, AuditAction.provider_currency_set, code, {"currency": support.currency_code})
     context.forget_catalog()
     return support
 
@@ -255,5 +257,5 @@ async def remove_currency(context: Context, code: str, currency_code: str, actor
         now = context.world.now()
         catalog.remove_currency(tx, entry.id, currency_code)
         catalog.update(tx, after, now)
-        audit.append(tx, now, actor, "provider.currency_removed", code, {"currency": currency_code})
+        audit.append(tx, now, actor, AuditAction.provider_currency_removed, code, {"currency": currency_code})
     context.forget_catalog()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.database_urls import wrong_with_server
 from polytill.domain.errors import Conflict, Duplicate, NotFound, NotNow, OperatorError, Stale, invalid
 from polytill.domain.sealing import Place
@@ -35,7 +36,7 @@ async def add(context: Context, name: str, url: Secret, actor: str) -> None:
     now = context.world.now()
     unit = Unit()
     practices.add_cluster(unit, name, context.opening.seal_owners(url, _place(name)), now)
-    audit.append(unit, now, actor, "cluster.added", name)
+    audit.append(unit, now, actor, AuditAction.cluster_added, name)
     try:
         await context.owner.commit(unit)
     except Duplicate:
@@ -60,7 +61,7 @@ async def change(context: Context, name: str, url: Secret | None, is_active: boo
     unit = Unit()
     practices.change_cluster(unit, name, sealed, is_active, now)
     changed = {"address": url is not None} | ({} if is_active is None else {"isActive": is_active})
-    audit.append(unit, now, actor, "cluster.changed", name, changed)
+    audit.append(unit, now, actor, AuditAction.cluster_changed, name, changed)
     try:
         await context.owner.commit(unit)
     except Stale:
@@ -74,7 +75,7 @@ async def remove(context: Context, name: str, actor: str) -> None:
     async with context.owner.transaction() as tx:
         count = await practices.remove_cluster(tx, name)
         if count == 0:
-            audit.append(tx, context.world.now(), actor, "cluster.removed", name)
+            audit.append(tx, context.world.now(), actor, AuditAction.cluster_removed, name)
     if count is None:
         raise NotFound(_NO_SUCH.format(name=name))
     if count:

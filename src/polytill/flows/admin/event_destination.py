@@ -6,6 +6,7 @@ import base64
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict, NotFound, Stale, invalid
 from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
@@ -52,7 +53,7 @@ async def set_destination(context: Context, url: str, actor: str) -> str:
         event_deliveries.keep_previous(unit, before.sealed_secrets[0], context.shared_after(overlap_s))
     event_deliveries.put_destination(unit, url, sealed, now)
     event_deliveries.due_now(unit, due, address_changed=before is None or before.url != url)
-    audit.append(unit, now, actor, "events.destination_set", "owner", {"origin": origin})
+    audit.append(unit, now, actor, AuditAction.events_destination_set, "owner", {"origin": origin})
     await context.owner.commit(unit)
     return secret
 
@@ -61,7 +62,7 @@ async def remove_destination(context: Context, actor: str) -> None:
     """Stop all deliveries. Pending events stay in the feed, and are delivered only if they are replayed."""
     unit = Unit()
     event_deliveries.remove_destination(unit)
-    audit.append(unit, context.world.now(), actor, "events.destination_removed", "owner", None)
+    audit.append(unit, context.world.now(), actor, AuditAction.events_destination_removed, "owner", None)
     try:
         await context.owner.commit(unit)
     except Stale:
@@ -75,7 +76,7 @@ async def replay(context: Context, position: int, actor: str) -> None:
         raise NotFound("There is no such event.")
     unit = Unit()
     event_deliveries.plan(unit, found[0], context.shared_after(0))
-    audit.append(unit, context.world.now(), actor, "events.replayed", "owner", {"cursor": position})
+    audit.append(unit, context.world.now(), actor, AuditAction.events_replayed, "owner", {"cursor": position})
     await context.owner.commit(unit)
 
 
@@ -85,7 +86,7 @@ async def replay_abandoned(context: Context, actor: str) -> int:
     event_deliveries.plan_abandoned(unit, context.shared_after(0))
     count = (await context.owner.commit(unit))[0]
     if count:
-        audit.append(unit, context.world.now(), actor, "events.abandoned_replayed", "owner", {"count": count})
+        audit.append(unit, context.world.now(), actor, AuditAction.events_abandoned_replayed, "owner", {"count": count})
         await context.owner.commit(unit)
     return count
 
@@ -95,7 +96,7 @@ async def resolve(context: Context, position: int, actor: str) -> None:
     now = context.world.now()
     unit = Unit()
     event_deliveries.resolve(unit, position, now)
-    audit.append(unit, now, actor, "events.abandoned_resolved", "owner", {"cursor": position})
+    audit.append(unit, now, actor, AuditAction.events_abandoned_resolved, "owner", {"cursor": position})
     try:
         await context.owner.commit(unit)
     except Stale:

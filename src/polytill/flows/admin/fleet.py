@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterable
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import NotNow, PolytillError, Stale
 from polytill.flows.admin.practices import migrate_practice
 from polytill.flows.context import Context, log
@@ -77,7 +78,7 @@ async def begin(context: Context, actor: str) -> str | None:
     waiting = await fleet.behind(context.owner, migrating.head("practice"))
     unit = Unit()
     fleet.begin(unit, run, actor, len(waiting), context.shared_after(0), context.shared_after(CLAIM_S))
-    audit.append(unit, now, actor, "fleet.migration_begun", "owner", {"practices": len(waiting)})
+    audit.append(unit, now, actor, AuditAction.fleet_migration_begun, "owner", {"practices": len(waiting)})
     try:
         await context.owner.commit(unit)
     except Stale:
@@ -100,7 +101,9 @@ async def run(context: Context, run: str, actor: str) -> None:
                     await _keep(context, run)
         now = context.world.now()
         fleet.end(unit, run, now)
-        audit.append(unit, now, actor, "fleet.migration_ended", "owner", {"practices": len(waiting), "failed": failed})
+        audit.append(
+            unit, now, actor, AuditAction.fleet_migration_ended, "owner", {"practices": len(waiting), "failed": failed}
+        )
     except BaseException:
         fleet.give_up(unit, run, context.shared_after(-1.0))
         raise

@@ -20,7 +20,7 @@ from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.external_ids import MAX_LENGTH, read_external_id
 from polytill.domain.localities import COUNTRIES, time_zones
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
+from polytill.domain.states import Environment, PracticeState
 from polytill.flows.admin import credentials
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.practices import NewPractice, PracticeChanges, change_practice, create_practice
@@ -108,7 +108,11 @@ async def plan(context: Context, file: bytes) -> list[Arrival]:
     ]
     if errors:
         raise Invalid(errors)
-    known = [one for one in await practices.listed(context.owner, limit=1_000_000) if one.state != "provisioning"]
+    known = [
+        one
+        for one in await practices.listed(context.owner, limit=1_000_000)
+        if one.state is not PracticeState.provisioning
+    ]
     named = [_external_id(f"/{number}", entry, errors) for number, entry in enumerate(entries)]
     arrivals = [
         await _planned(context, f"/{number}", entry, external_id, known, errors)

@@ -5,6 +5,7 @@ No practice database changes, and payments continue: a node with the new key in 
 
 from __future__ import annotations
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Stale
 from polytill.domain.sealing import Place
 from polytill.flows.admin.event_destination import PLACE, current
@@ -24,7 +25,9 @@ async def rewrap(context: Context, practice_id: int, actor: str) -> bool:
     now = context.world.now()
     unit = Unit()
     practices.rewrap(unit, practice_id, entry.wrapped_data_key, wrapped, now)
-    audit.append(unit, now, actor, "practice.key_rewrapped", f"practice:{practice_id}", {"by": context.ring.ids[0]})
+    audit.append(
+        unit, now, actor, AuditAction.practice_key_rewrapped, f"practice:{practice_id}", {"by": context.ring.ids[0]}
+    )
     await context.owner.commit(unit)
     context.opening.forget(practice_id)
     return True
@@ -51,7 +54,12 @@ async def reseal_owners(context: Context, actor: str) -> int:
         resealed += 1
     if resealed:
         audit.append(
-            unit, now, actor, "owner.secrets_resealed", "owner", {"by": context.ring.ids[0], "count": resealed}
+            unit,
+            now,
+            actor,
+            AuditAction.owner_secrets_resealed,
+            "owner",
+            {"by": context.ring.ids[0], "count": resealed},
         )
         await context.owner.commit(unit)
     return resealed

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import FieldError
 from polytill.domain.states import Environment
 from polytill.domain.text import in_sentence
@@ -20,7 +21,6 @@ from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.provider_configs import Account
 
-TESTED = "provider.tested"
 # The reasons of fields with a key of the other environment.
 OTHER_ENVIRONMENT = frozenset({"live_key", "test_key"})
 _LINES = 200
@@ -52,7 +52,7 @@ def note(unit: Writes, now: datetime, actor: str, code: str, environment: Enviro
     detail = {"ok": result.ok, "environment": environment.value, "reached": result.reached}
     if result.finding is not None:
         detail["finding"] = result.finding.value
-    audit.append(unit, now, actor, TESTED, code, detail)
+    audit.append(unit, now, actor, AuditAction.provider_tested, code, detail)
 
 
 async def last_tests(db: PracticeDb, code: str) -> dict[str, LastTest]:
@@ -60,7 +60,7 @@ async def last_tests(db: PracticeDb, code: str) -> dict[str, LastTest]:
     found: dict[str, LastTest] = {}
     for line in await audit.listed(db, code, limit=_LINES):
         detail = line["detail"] or {}
-        if line["action"] == TESTED and "environment" in detail and detail.get("reached", True):
+        if line["action"] == AuditAction.provider_tested and "environment" in detail and detail.get("reached", True):
             last = LastTest(line["at"], bool(detail.get("ok")), _finding(detail.get("finding")))
             found.setdefault(detail["environment"], last)
     return found

@@ -7,12 +7,13 @@ import hashlib
 from dataclasses import dataclass, replace
 from types import EllipsisType
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import Conflict, Duplicate, NotFound, invalid
 from polytill.domain.external_ids import read_external_id
 from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
 from polytill.domain.names import read_name
-from polytill.domain.states import ApiKeyKind
+from polytill.domain.states import ApiKeyKind, PracticeState
 from polytill.flows import key_ring
 from polytill.flows.context import Context, log
 from polytill.storage import api_keys, audit, migrating, practice_profile, practices
@@ -55,7 +56,7 @@ async def create_key(
         unit,
         now,
         actor,
-        "key.created",
+        AuditAction.key_created,
         f"practice:{practice_id}" if practice_id else "owner",
         {"kind": kind, "name": name},
     )
@@ -129,7 +130,7 @@ async def create_practice(context: Context, new: NewPractice, actor: str) -> tup
         cluster=cluster,
         database_name=database_name,
         schema_version="",
-        state="provisioning",
+        state=PracticeState.provisioning,
         wrapped_data_key="",
         created_at=now,
         updated_at=now,
@@ -160,7 +161,7 @@ async def create_practice(context: Context, new: NewPractice, actor: str) -> tup
         first = ApiKey(0, ApiKeyKind.practice, practice_id, "first key", tuple(PRACTICE_SCOPES), key[-4:], now)
         api_keys.insert(unit, first, hashed)
         made = {"name": name, "cluster": cluster} | ({"externalId": external_id} if external_id else {})
-        audit.append(unit, now, actor, "practice.created", f"practice:{practice_id}", made)
+        audit.append(unit, now, actor, AuditAction.practice_created, f"practice:{practice_id}", made)
         await context.owner.commit(unit)
     except BaseException as error:
         if await _undone(context, practice_id, cluster, database_name) or not isinstance(error, Exception):
@@ -190,7 +191,7 @@ async def clear_half_made(context: Context, older_than_s: float = 600.0) -> int:
     before = context.world.after(-older_than_s)
     cleared = 0
     for entry in await practices.listed(context.owner, limit=1_000_000):
-        if entry.state == "provisioning" and entry.created_at is not None and entry.created_at < before:
+        if entry.state is PracticeState.provisioning and entry.created_at is not None and entry.created_at < before:
             cleared += await _undone(context, entry.id, entry.cluster, entry.database_name)
     return cleared
 
@@ -198,11 +199,11 @@ async def clear_half_made(context: Context, older_than_s: float = 600.0) -> int:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PracticeChanges:
     """What to change of a practice. None leaves a value as it is; for the external id ``...`` does, and None removes
-    it. ``state``: active | suspended."""
+    it."""
 
     name: str | None = None
     currency: str | None = None
-    state: str | None = None
+    state: PracticeState | None = None
     country: str | None = None
     time_zone: str | None = None
     external_id: str | EllipsisType | None = ...
@@ -243,12 +244,12 @@ async def change_practice(
         home = Locality(after.country, after.time_zone)
         practice_profile.update(own, practice_id, after.name, CURRENCIES[after.default_currency].numeric, home, now)
         if by_own_staff:  # the number of a person is meaningful only in the log of their own practice
-            audit.append(own, now, actor, "practice.changed", str(practice_id), detail)
+            audit.append(own, now, actor, AuditAction.practice_changed, str(practice_id), detail)
             actor = f"practice:{practice_id}"
         await practice.db.commit(own)
     unit = Unit()
     practices.update(unit, after, now)
-    audit.append(unit, now, actor, "practice.changed", f"practice:{practice_id}", detail)
+    audit.append(unit, now, actor, AuditAction.practice_changed, f"practice:{practice_id}", detail)
     try:
         await context.owner.commit(unit)
     except Duplicate:
@@ -267,7 +268,7 @@ async def migrate_practice(context: Context, practice_id: int, actor: str) -> li
     unit = Unit()
     now = context.world.now()
     practices.set_schema_version(unit, practice_id, migrating.head("practice"), now)
-    audit.append(unit, now, actor, "practice.migrated", f"practice:{practice_id}", {"revisions": done})
+    audit.append(unit, now, actor, AuditAction.practice_migrated, f"practice:{practice_id}", {"revisions": done})
     await context.owner.commit(unit)
     context.opening.forget(practice_id)
     return done
@@ -278,6 +279,8 @@ async def revoke_key(context: Context, key_id: int, practice_id: int | None, act
     now = context.world.now()
     unit = Unit()
     api_keys.revoke(unit, key_id, practice_id, now)
-    audit.append(unit, now, actor, "key.revoked", f"practice:{practice_id}" if practice_id else "owner", {"id": key_id})
+    audit.append(
+        unit, now, actor, AuditAction.key_revoked, f"practice:{practice_id}" if practice_id else "owner", {"id": key_id}
+    )
     await context.owner.commit(unit)
     context.opening.directory.key_revoked(key_id)

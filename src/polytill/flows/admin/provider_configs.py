@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, NotFound, Stale, invalid
-from polytill.domain.states import Environment
+from polytill.domain.states import CredentialState, Environment, ProviderStatus
 from polytill.flows.admin import key_tests
 from polytill.flows.admin.credentials import Keys, check_keys
 from polytill.flows.context import Context, Practice
@@ -41,7 +42,7 @@ class LiveKeysRefused(Conflict):
         super().__init__(f"The live keys do not work: {test.detail}", said=test.detail, finding=test.finding)
 
 
-NEW_ALLOWED = frozenset({"active", "beta"})
+NEW_ALLOWED = frozenset({ProviderStatus.active, ProviderStatus.beta})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ async def _configured(practice: Practice, wish: Wish, actor: str, patch: bool) -
         opened = check_keys(handler, entry, environment, wish.keys, held)
         wish = replace(wish, supported_currencies=_checked_currencies(entry, wish.supported_currencies, live))
         fields = await _save(practice, tx, wish, existing, entry, opened)
-        audit.append(tx, practice.now(), actor, "provider.configured", entry.code, fields)
+        audit.append(tx, practice.now(), actor, AuditAction.provider_configured, entry.code, fields)
     return entry, live is None
 
 
@@ -161,7 +162,7 @@ async def _save(
     active = (
         existing.active
         if unchanged and existing is not None
-        else seal_credentials(practice.db.data_key, entry.code, opened, "active", practice.context.world)
+        else seal_credentials(practice.db.data_key, entry.code, opened, CredentialState.active, practice.context.world)
     )
     gone = existing is not None and existing.removed_at is not None
     base = existing if existing is not None and not gone else None
@@ -204,7 +205,7 @@ def _keep_previous(tx: Tx, existing: Configuration, saved: Configuration, now: d
     same_environment = existing.environment is saved.environment
     kept = replace(
         existing.active,
-        state="superseded" if same_environment else "prepared",
+        state=CredentialState.superseded if same_environment else CredentialState.prepared,
         superseded_at=now if same_environment else None,
     )
     provider_configs.supersede_prepared(tx, existing.id, saved.environment, now)
@@ -237,11 +238,11 @@ async def prepare_credentials(
         if environment is existing.environment:
             raise Stale  # somebody just switched to it
         opened.version = max(s.version for s in (existing.active, *existing.others)) + 1
-        sealed = seal_credentials(practice.db.data_key, code, opened, "prepared", context.world)
+        sealed = seal_credentials(practice.db.data_key, code, opened, CredentialState.prepared, context.world)
         provider_configs.supersede_prepared(tx, existing.id, environment, now)
         provider_configs.keep(tx, existing, sealed, now)
         detail = {"environment": environment.value, "version": opened.version}
-        audit.append(tx, now, actor, "provider.credentials_prepared", code, detail)
+        audit.append(tx, now, actor, AuditAction.provider_credentials_prepared, code, detail)
     context.forget(practice_id)
     saved = (await context.configured(practice.db)).configurations[code]
     if context.on_configured is not None:
@@ -281,21 +282,25 @@ async def switch(
         if environment is existing.environment:
             return existing, result
         prepared = _prepared(existing, environment, prepared.version)
-        saved = replace(existing, active=replace(prepared, state="active"), others=[])
+        saved = replace(existing, active=replace(prepared, state=CredentialState.active), others=[])
         provider_configs.drop_kept(tx, existing.id, prepared.version)
-        provider_configs.keep(tx, existing, replace(existing.active, state="prepared"), now)
+        provider_configs.keep(tx, existing, replace(existing.active, state=CredentialState.prepared), now)
         provider_configs.update(tx, saved, now)
         await _move_defaults(tx, saved)
         if result is not None:
             key_tests.note(tx, now, actor, code, environment, result)
-        audit.append(tx, now, actor, "provider.environment_switched", code, {"environment": environment.value})
+        audit.append(
+            tx, now, actor, AuditAction.provider_environment_switched, code, {"environment": environment.value}
+        )
     context.forget(practice_id)
     return (await context.configured(practice.db)).configurations[code], result
 
 
 def _prepared(existing: Configuration, environment: Environment, version: int | None = None) -> CredentialSet:
     """Return the prepared keys of this environment; ``Stale`` if they are not the ones that were tested."""
-    found = next((s for s in existing.others if s.state == "prepared" and s.environment is environment), None)
+    found = next(
+        (s for s in existing.others if s.state is CredentialState.prepared and s.environment is environment), None
+    )
     if found is None:
         raise Conflict(f"There are no keys for {environment.value} yet. Save them first.", code="no_credentials")
     if version not in (None, found.version):
@@ -331,7 +336,7 @@ async def remove(context: Context, practice_id: int, code: str, actor: str) -> N
         saved = replace(existing, is_enabled=False, is_default=False, removed_at=now)
         provider_configs.update(tx, saved, now)
         await _move_defaults(tx, saved)
-        audit.append(tx, now, actor, "provider.removed", code, None)
+        audit.append(tx, now, actor, AuditAction.provider_removed, code, None)
     context.forget(practice_id)
 
 

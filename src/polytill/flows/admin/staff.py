@@ -16,17 +16,18 @@ from functools import cache
 
 import argon2
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.contacts import email_key
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, TooMany, Unauthorized, invalid
 from polytill.domain.names import read_name
 from polytill.domain.secret import Secret
+from polytill.domain.states import StaffRole
 from polytill.flows.context import Context, Practice
 from polytill.storage import audit, staff
 from polytill.storage.databases import PracticeDb
 from polytill.storage.staff import Person, Presence, Session, StaffDb
 from polytill.storage.units import Unit
 
-ROLES = ("admin", "viewer")
 IDLE_S = 2 * 3600
 ABSOLUTE_S = 12 * 3600
 LINK_S = 72 * 3600
@@ -85,16 +86,14 @@ async def invite(context: Context, db: StaffDb, email: str, name: str, role: str
     typed, email = email.strip(), normalized(email)
     if len(email) > 254 or not _EMAIL.fullmatch(typed):  # before the normal form removes invisible characters
         raise invalid("/email", "This is not an e-mail address.", reason="not_an_email")
-    if role not in ROLES:
-        raise invalid("/role", "The role must be admin or viewer.", reason="no_role")
     try:
         name = read_name(name, required=False)
     except ValueError as error:
         raise invalid("/name", f"The name {error}.") from None
-    now = context.world.now()
+    chosen, now = _role(role), context.world.now()
     unit = Unit()
-    staff.insert(unit, email, name, role, now)
-    audit.append(unit, now, actor, "person.invited", email, {"role": role})
+    staff.insert(unit, email, name, chosen, now)
+    audit.append(unit, now, actor, AuditAction.person_invited, email, {"role": chosen})
     try:
         await db.commit(unit)
     except Duplicate:
@@ -104,12 +103,18 @@ async def invite(context: Context, db: StaffDb, email: str, name: str, role: str
     return await link(context, db, email, actor)
 
 
+def _role(role: str) -> StaffRole:
+    if role not in StaffRole.__members__:
+        raise invalid("/role", "The role must be admin or viewer.", reason="no_role")
+    return StaffRole(role)
+
+
 async def invite_first(practice: Practice, email: str, name: str, actor: str) -> str:
     """Invite a practice's first admin as the owner. ``Conflict`` if the practice has people: then its admins invite."""
     if await staff.listed(practice.db):
         detail = "This practice already has staff. Its own admins invite the others."
         raise Conflict(detail, code="has_people")
-    return await invite(practice.context, practice.db, email, name, "admin", actor)
+    return await invite(practice.context, practice.db, email, name, StaffRole.admin, actor)
 
 
 async def link(context: Context, db: StaffDb, email: str, actor: str) -> str:
@@ -121,7 +126,7 @@ async def link(context: Context, db: StaffDb, email: str, actor: str) -> str:
     staff.end_links_of(unit, person.id)
     await db.commit(unit)
     staff.insert_link(unit, person.id, hashed, now, context.world.after(LINK_S))
-    audit.append(unit, now, actor, "person.link_made", person.email, None)
+    audit.append(unit, now, actor, AuditAction.person_link_made, person.email, None)
     await db.commit(unit)
     return f"{context.settings.public_url}{door_of(db)}/welcome/{token.reveal()}"
 
@@ -140,16 +145,16 @@ async def change(
     """Change a person's role, or deactivate or activate them, and end their sessions. Nobody can do this to themselves,
     so an admin always remains."""
     before = await existing(db, email)
-    after_role, after_active = role or before.role, before.is_active if is_active is None else is_active
-    if after_role not in ROLES:
-        raise invalid("/role", "The role must be admin or viewer.", reason="no_role")
+    after_role, after_active = _role(role or before.role), before.is_active if is_active is None else is_active
     if actor == f"user:{before.id}":
         raise Conflict("You cannot change your own role. Ask another admin.", code="own_role")
     now = context.world.now()
     unit = Unit()
     staff.change(unit, before.id, after_role, after_active, now)
     staff.end_sessions_of(unit, before.id)
-    audit.append(unit, now, actor, "person.changed", before.email, {"role": after_role, "active": after_active})
+    audit.append(
+        unit, now, actor, AuditAction.person_changed, before.email, {"role": after_role, "active": after_active}
+    )
     await db.commit(unit)
     return await existing(db, email)
 
@@ -159,7 +164,7 @@ async def end_sessions(context: Context, db: StaffDb, email: str, actor: str) ->
     person = await existing(db, email)
     unit = Unit()
     staff.end_sessions_of(unit, person.id)
-    audit.append(unit, context.world.now(), actor, "person.signed_out", person.email, None)
+    audit.append(unit, context.world.now(), actor, AuditAction.person_signed_out, person.email, None)
     await db.commit(unit)
 
 
@@ -201,7 +206,7 @@ async def choose_password(context: Context, db: StaffDb, token: str, password: s
     staff.use_link(unit, token_hash(token))
     staff.end_sessions_of(unit, person.id)
     staff.set_password(unit, person.id, hashed, context.world.now())
-    audit.append(unit, context.world.now(), f"user:{person.id}", "person.password_chosen", person.email, None)
+    audit.append(unit, context.world.now(), f"user:{person.id}", AuditAction.person_password_chosen, person.email, None)
     try:
         await db.commit(unit)
     except Stale:
@@ -221,7 +226,9 @@ async def change_password(
     staff.set_password(unit, person.id, hashed, context.world.now())
     staff.end_sessions_of(unit, person.id)
     staff.end_links_of(unit, person.id)
-    audit.append(unit, context.world.now(), f"user:{person.id}", "person.password_changed", person.email, None)
+    audit.append(
+        unit, context.world.now(), f"user:{person.id}", AuditAction.person_password_changed, person.email, None
+    )
     await db.commit(unit)
     return await _begin(context, db, person)
 
@@ -282,7 +289,7 @@ async def _begin(context: Context, db: StaffDb, person: Person) -> SignedIn:
     unit = Unit()
     staff.forget_sessions(unit, context.world.after(-ABSOLUTE_S))
     staff.insert_session(unit, person.id, hashed, context.world.now())
-    audit.append(unit, context.world.now(), f"user:{person.id}", "person.signed_in", person.email, None)
+    audit.append(unit, context.world.now(), f"user:{person.id}", AuditAction.person_signed_in, person.email, None)
     await db.commit(unit)
     return SignedIn(token, person)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from polytill.domain.states import ProviderStatus
 from polytill.flows.context import Practice
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.provider_configs import Configuration
@@ -31,7 +32,9 @@ async def available(practice: Practice, currency: str | None) -> list[Available]
         if configuration is not None and configuration.removed_at is not None:
             configuration = None
         support = entry.currencies.get(wanted)
-        listed = entry.status in ("active", "beta") or (entry.status == "deprecated" and configuration is not None)
+        listed = entry.status in (ProviderStatus.active, ProviderStatus.beta) or (
+            entry.status is ProviderStatus.deprecated and configuration is not None
+        )
         if not listed or support is None or not support.is_active:
             continue
         is_default = (

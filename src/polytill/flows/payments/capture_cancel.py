@@ -8,11 +8,19 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict, Duplicate, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.sources import Source
-from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
+from polytill.domain.states import (
+    ATTEMPT_CLOSED,
+    OPERATION_OPEN,
+    AttemptState,
+    OperationKind,
+    OperationState,
+    PaymentStatus,
+)
 from polytill.flows.command import Command
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
@@ -99,7 +107,7 @@ async def _capture(
     attempt = current_attempt(payment, await attempts.of_payment(practice.db, payment_id))
     if amount is not None:
         await check_amount(context, attempt, amount)
-    return await _begin(practice, payment, attempt, "capture", wanted, command)
+    return await _begin(practice, payment, attempt, OperationKind.capture, wanted, command)
 
 
 async def _cancel(context: Context, practice_id: int, payment_id: str, command: Command) -> PaymentDetails:
@@ -117,7 +125,7 @@ async def _cancel(context: Context, practice_id: int, payment_id: str, command: 
         raise Conflict(
             "The outcome of this payment is not known yet. It can be canceled once it is known.", code="outcome_unknown"
         )
-    return await _begin(practice, payment, attempt, "cancel", None, command)
+    return await _begin(practice, payment, attempt, OperationKind.cancel, None, command)
 
 
 async def _nothing_left_to_cancel(practice: Practice, payment: Payment, command: Command) -> PaymentDetails:
@@ -130,7 +138,7 @@ async def _nothing_left_to_cancel(practice: Practice, payment: Payment, command:
         payment.practice_id,
         payment.environment,
         current_attempt(payment, found.attempts).id,
-        "cancel",
+        OperationKind.cancel,
         None,
         OperationState.succeeded,
         command.key,
@@ -164,7 +172,7 @@ async def _replayed(db: PracticeDb, payment: Payment, command: Command) -> Payme
 
 
 async def _begin(
-    practice: Practice, payment: Payment, attempt: Attempt, kind: str, amount: int | None, command: Command
+    practice: Practice, payment: Payment, attempt: Attempt, kind: OperationKind, amount: int | None, command: Command
 ) -> PaymentDetails:
     handler = await required_handler(practice.context, attempt)
     await ensure_lease(practice.context, payment.practice_id)
@@ -189,7 +197,14 @@ async def _begin(
     # The payment must not have changed since it was read, so that only one of two concurrent operations is stored.
     payments.guard(unit, payment, now)
     operations.insert(unit, operation)
-    audit.append(unit, now, command.actor, f"payment.{kind}", payment.id, {"operation": operation.id, "amount": amount})
+    audit.append(
+        unit,
+        now,
+        command.actor,
+        AuditAction(f"payment.{kind}"),
+        payment.id,
+        {"operation": operation.id, "amount": amount},
+    )
     try:
         await practice.db.commit(unit)
     except Duplicate:
@@ -208,7 +223,7 @@ async def _send(
         attempt.provider_transaction_id,
         Money(operation.amount, payment.currency) if operation.amount is not None else None,
     )
-    closable = operation.kind == "capture" or handler.cancel_payment is not None
+    closable = operation.kind is OperationKind.capture or handler.cancel_payment is not None
     outcome = await call_for(practice, attempt, f"{operation.kind}_payment", params) if closable else None
     if outcome is None or (isinstance(outcome, NotSent) and outcome.code == NOTHING_TO_CLOSE):
         outcome = await _canceled_here(practice, payment, attempt)
@@ -253,11 +268,11 @@ def _state_of(operation: Operation, outcome: Outcome) -> OperationState:
         case Succeeded():
             return (
                 OperationState.succeeded
-                if operation.kind == "capture" and not outcome.authorized_only
+                if operation.kind is OperationKind.capture and not outcome.authorized_only
                 else (OperationState.declined)
             )
         case Declined(final=True):
-            return OperationState.succeeded if operation.kind == "cancel" else OperationState.declined
+            return OperationState.succeeded if operation.kind is OperationKind.cancel else OperationState.declined
         case Declined() | NeedsAction():
             return OperationState.declined
         case Pending():
@@ -336,7 +351,11 @@ async def _keep_words(db: PracticeDb, attempt: Attempt, outcome: Outcome) -> Non
 
 async def _end(practice: Practice, payment: Payment, attempt: Attempt, operation: Operation) -> None:
     """End the operation of a settled attempt: it has succeeded, or never can."""
-    wanted = attempt.state is AttemptState.succeeded if operation.kind == "capture" else attempt.state in ATTEMPT_CLOSED
+    wanted = (
+        attempt.state is AttemptState.succeeded
+        if operation.kind is OperationKind.capture
+        else attempt.state in ATTEMPT_CLOSED
+    )
     state = OperationState.succeeded if wanted else OperationState.declined
     changed = replace(operation, state=state, updated_at=practice.now(), next_lookup_at=None)
     queue = await _noted(practice, payment, operation, changed)
@@ -364,10 +383,10 @@ async def refresh(practice: Practice, operation: Operation) -> None:
         await _end(practice, payment, attempt, operation)
         return
     handler = await required_handler(practice.context, attempt)
-    if operation.kind == "cancel" and handler.cancel_payment is None:
+    if operation.kind is OperationKind.cancel and handler.cancel_payment is None:
         await _send(practice, handler, payment, attempt, operation)
         return
-    question = _question(payment, attempt, only_ask=operation.kind == "cancel")
+    question = _question(payment, attempt, only_ask=operation.kind is OperationKind.cancel)
     outcome = await call_for(practice, attempt, "confirm_payment", question)
     outcome = unless_stale(practice.db, payment, attempt, outcome)
     if isinstance(outcome, NotSent):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.event_types import EventType
 from polytill.domain.identifiers import IdentifierKind, identifier_key
 from polytill.domain.money import Money
@@ -20,6 +21,7 @@ from polytill.domain.states import (
     REFUND_DONE,
     REFUND_VOID,
     AttemptState,
+    CaptureMode,
     DecidedOn,
     OperationState,
     RefundState,
@@ -89,7 +91,7 @@ def _may_pass(outcome: Outcome) -> bool:
 
 def _taken(payment: Payment, attempt: Attempt) -> Money:
     is_the_one = payment.provider_transaction_id == attempt.provider_transaction_id
-    is_captured = payment.capture_mode == "manual" and is_the_one
+    is_captured = payment.capture_mode is CaptureMode.manual and is_the_one
     return Money(payment.amount_captured if is_captured else attempt.amount, attempt.currency)
 
 
@@ -251,7 +253,9 @@ async def _adopt(practice: Practice, attempt: Attempt, named: str, response: obj
     now = practice.now()
     staff_decisions.rename(unit, attempt, named)
     payment_identifiers.insert(unit, attempt, found, now)
-    audit.append(unit, now, Source.provider, "payment.transaction_named", attempt.payment_id, {"transaction": named})
+    audit.append(
+        unit, now, Source.provider, AuditAction.payment_transaction_named, attempt.payment_id, {"transaction": named}
+    )
     await practice.db.commit(unit)
     fresh = await attempts.by_id(practice.db, attempt.id)
     assert fresh is not None

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Duplicate, FieldError, Forbidden, Invalid, NotFound, Stale, invalid
 from polytill.domain.identifiers import Identifiers, new_number
 from polytill.domain.ids import address, new_id
 from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
 from polytill.domain.sources import Source
-from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
+from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, CaptureMode, Environment, PaymentStatus, PracticeState
 from polytill.flows.command import Command
 from polytill.flows.commits import until_committed
 from polytill.flows.context import CHECKED_TTL_S, Context, Practice, Snapshot
@@ -92,7 +93,7 @@ async def _of_saved_method(db: PracticeDb, request: PaymentRequest, key: str) ->
     known = await payments.by_key(db, key)
     if known is not None:  # a repeat returns the same payment, even if its method was removed meanwhile
         return request
-    if request.capture == "manual":
+    if request.capture is CaptureMode.manual:
         raise invalid("/capture", "A saved method is charged at once; nothing can be held.")
     kept = await saved_methods.wanted(db, request.saved_method, request.customer.email)
     if request.environment not in (None, kept.environment) or request.provider_code not in (None, kept.provider_code):
@@ -157,11 +158,11 @@ async def _create(
     if not found.ranked:
         snapshot = await context.configured(practice.db)  # no request is rejected because of an old snapshot
         found = route(await candidates(context, snapshot, request.amount.currency), wanted)
-    if not found.ranked or entry.state != "active":
+    if not found.ranked or entry.state is not PracticeState.active:
         known = await payments.by_key(practice.db, command.key)
         if known is not None:
             return await _replayed(practice.db, known, command)
-        if entry.state != "active":
+        if entry.state is not PracticeState.active:
             raise Forbidden("This practice is suspended.", reason="practice_suspended")
         raise refused(found, request.amount.currency)
     await ensure_lease(context, practice_id)
@@ -179,7 +180,7 @@ async def _create(
         provider_configs.touch(unit, attempt.config_id, now)
     out = {o.code: o.reason for o in found.excluded}
     detail = {"route": found.reason, "why": found.why, "excluded": out}
-    audit.append(unit, now, command.actor, "payment.created", payment.id, detail)
+    audit.append(unit, now, command.actor, AuditAction.payment_created, payment.id, detail)
     if also is not None:
         also(unit, payment)
     try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
+from polytill.domain.ledger import LedgerAccount, LedgerFact, provider_account
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
-from polytill.domain.states import ATTEMPT_NEXT, AttemptState, PaymentStatus
+from polytill.domain.states import ATTEMPT_NEXT, AttemptState, CaptureMode, PaymentStatus
 from polytill.flows.payments import partial_captures
 from polytill.flows.provider_calls import OTHER_ACCOUNT
 from polytill.providers.outcomes import (
@@ -97,7 +98,7 @@ def _with(attempt: Attempt, state: AttemptState, outcome: Outcome) -> Attempt:
 def _fits(payment: Payment, attempt: Attempt, amount: Money) -> bool:
     if amount.currency != attempt.currency:
         return False
-    if payment.capture_mode == "manual" and attempt.state is AttemptState.authorized:
+    if payment.capture_mode is CaptureMode.manual and attempt.state is AttemptState.authorized:
         return 0 < amount.minor <= payment.amount_authorized
     return amount.minor == attempt.amount
 
@@ -125,12 +126,12 @@ def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdic
         return _mismatch(attempt, outcome)
     is_rest = payment.status is PaymentStatus.authorized and attempt.state is AttemptState.authorized
     before = payment.amount_captured if is_rest else 0  # captures of the same authorization that are already booked
-    amount, provider = outcome.amount.minor - before, f"provider:{attempt.provider_code}"
+    amount, provider = outcome.amount.minor - before, provider_account(attempt.provider_code)
     if amount < 0:
         return _mismatch(attempt, outcome)
     changed, fee = _with(attempt, AttemptState.succeeded, outcome), []
     if outcome.fee is not None and outcome.fee.minor > 0:
-        fee = [Entry("fee", "fees", provider, outcome.fee.minor, outcome.fee.currency)]
+        fee = [Entry(LedgerFact.fee, LedgerAccount.fees, provider, outcome.fee.minor, outcome.fee.currency)]
     if payment.status is PaymentStatus.succeeded or (
         payment.status is PaymentStatus.authorized and attempt.state is not AttemptState.authorized
     ):
@@ -143,7 +144,12 @@ def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdic
         return Verdict(
             changed,
             None,
-            [Entry("duplicate_payment", provider, "duplicate_payments", amount, attempt.currency), *fee],
+            [
+                Entry(
+                    LedgerFact.duplicate_payment, provider, LedgerAccount.duplicate_payments, amount, attempt.currency
+                ),
+                *fee,
+            ],
             [case],
         )
     entries = [*([partial_captures.taken(payment, attempt, amount)] if amount else []), *fee]
@@ -177,7 +183,13 @@ def _fee_learnt_later(payment: Payment, attempt: Attempt, outcome: Succeeded) ->
         provider_fee=outcome.fee.minor,
         provider_fee_currency=outcome.fee.currency,
     )
-    entry = Entry("fee", "fees", f"provider:{attempt.provider_code}", outcome.fee.minor, outcome.fee.currency)
+    entry = Entry(
+        LedgerFact.fee,
+        LedgerAccount.fees,
+        provider_account(attempt.provider_code),
+        outcome.fee.minor,
+        outcome.fee.currency,
+    )
     return Verdict(_with(attempt, attempt.state, outcome), change, [entry] if outcome.fee.minor > 0 else [])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import REFUND_VOID, DisputeState
 from polytill.flows.context import Practice
@@ -47,7 +48,7 @@ async def follow(
     ):
         if is_gone:
             cases.close(unit, case, resolution, by, now)
-            audit.append(unit, now, by, "case.resolved", case.id, {"kind": case.kind, **resolution})
+            audit.append(unit, now, by, AuditAction.case_resolved, case.id, {"kind": case.kind, **resolution})
         elif case.detail["resolution"]["action"] in _ENDED_BY_FACTS:
             cases.reopen(unit, case)
-            audit.append(unit, now, by, "case.reopened", case.id, {"kind": case.kind})
+            audit.append(unit, now, by, AuditAction.case_reopened, case.id, {"kind": case.kind})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from polytill.domain.states import AttemptState
+from polytill.domain.states import AttemptState, OperationKind
 from polytill.flows.context import Practice
 from polytill.providers.outcomes import Declined, Outcome
 from polytill.storage import operations
@@ -22,7 +22,7 @@ async def as_closed(practice: Practice, payment: Payment, attempt: Attempt, outc
     if (
         is_over
         or is_hold
-        or any(one.kind == "cancel" for one in await operations.open_of_payment(practice.db, payment.id))
+        or any(one.kind is OperationKind.cancel for one in await operations.open_of_payment(practice.db, payment.id))
     ):
         return replace(outcome, closed_for_certain=False)
     return outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict, Stale, invalid
 from polytill.domain.money import Money
 from polytill.domain.sources import Source
@@ -57,7 +58,7 @@ async def confirm_manual_payment(
 
     def also(unit: Unit) -> None:
         detail = {"attempt": attempt.id, "amount": received.amount, **seen}
-        audit.append(unit, context.world.now(), actor, "payment.confirmed_manually", payment.id, detail)
+        audit.append(unit, context.world.now(), actor, AuditAction.payment_confirmed_manually, payment.id, detail)
 
     # Only the first of two concurrent confirmations is recorded; the second changes nothing and writes no audit line.
     for _ in range(TRIES):

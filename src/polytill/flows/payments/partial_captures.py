@@ -6,7 +6,8 @@ refunded and disputed. It becomes ``succeeded`` with the last capture, or with t
 
 from __future__ import annotations
 
-from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.domain.ledger import LedgerAccount, LedgerFact, provider_account
+from polytill.domain.states import AttemptState, CaptureMode, PaymentStatus
 from polytill.providers.outcomes import Succeeded
 from polytill.storage.attempts import Attempt
 from polytill.storage.ledger import Entry
@@ -34,7 +35,7 @@ def part(payment: Payment, attempt: Attempt, outcome: Succeeded) -> tuple[Change
     if told is None or told.currency != payment.currency or not _is_of(payment, attempt):
         return None
     more = told.minor - payment.amount_captured
-    if payment.capture_mode != "manual" or more <= 0 or told.minor > payment.amount_authorized:
+    if payment.capture_mode is not CaptureMode.manual or more <= 0 or told.minor > payment.amount_authorized:
         return None
     change = Change(payment.status, add_captured=more, provider_response=outcome.response)
     return change, [taken(payment, attempt, more)]
@@ -42,8 +43,8 @@ def part(payment: Payment, attempt: Attempt, outcome: Succeeded) -> tuple[Change
 
 def taken(payment: Payment, attempt: Attempt, amount: int) -> Entry:
     """The ledger entry of a captured amount. Only a payment's first capture is a ``payment``, which sums count."""
-    fact = "capture" if payment.amount_captured else "payment"
-    return Entry(fact, f"provider:{attempt.provider_code}", "payments", amount, attempt.currency)
+    fact = LedgerFact.capture if payment.amount_captured else LedgerFact.payment
+    return Entry(fact, provider_account(attempt.provider_code), LedgerAccount.payments, amount, attempt.currency)
 
 
 def _is_of(payment: Payment, attempt: Attempt) -> bool:

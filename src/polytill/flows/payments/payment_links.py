@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict, Forbidden, NotFound, Stale, TooMany, invalid
 from polytill.domain.ids import address, new_id
 from polytill.domain.money import Money
-from polytill.domain.states import Environment
+from polytill.domain.states import Environment, LinkState, PracticeState
 from polytill.flows.command import Command
 from polytill.flows.context import Context, Practice
 from polytill.flows.payments.candidates import candidates
@@ -60,7 +61,7 @@ def link_address(context: Context, link: PaymentLink) -> str:
 async def create_link(context: Context, practice_id: int, wish: LinkWish, actor: str) -> PaymentLink:
     """Create a link if a provider of the practice can take its payment."""
     entry = await context.opening.entry(practice_id)
-    if entry.state != "active":
+    if entry.state is not PracticeState.active:
         raise Forbidden("This practice is suspended.", reason="practice_suspended")
     now = context.world.now()
     expires_at = wish.expires_at or now + timedelta(days=LASTS_DAYS)
@@ -81,7 +82,7 @@ async def create_link(context: Context, practice_id: int, wish: LinkWish, actor:
         wish.description,
         unless_blank(wish.reference),
         wish.single_use,
-        "open",
+        LinkState.open,
         expires_at,
         actor,
         now,
@@ -90,7 +91,7 @@ async def create_link(context: Context, practice_id: int, wish: LinkWish, actor:
     unit = Unit()
     payment_links.insert(unit, link)
     detail = {"amount": wish.amount, "currency": wish.currency, "singleUse": wish.single_use}
-    audit.append(unit, now, actor, "payment_link.created", link.id, detail)
+    audit.append(unit, now, actor, AuditAction.payment_link_created, link.id, detail)
     await practice.db.commit(unit)
     return link
 
@@ -115,11 +116,11 @@ async def link_behind(context: Context, token: str) -> tuple[Practice, PaymentLi
 async def close_link(context: Context, practice_id: int, link_id: str, actor: str) -> PaymentLink:
     """Close a link: no payment can start through it any more. A payment that has started is canceled separately."""
     practice, link = await find_link(context, practice_id, link_id)
-    if link.state == "open":
+    if link.state is LinkState.open:
         now = context.world.now()
         unit = Unit()
         payment_links.close(unit, link_id, now)
-        audit.append(unit, now, actor, "payment_link.closed", link_id)
+        audit.append(unit, now, actor, AuditAction.payment_link_closed, link_id)
         with suppress(Stale):  # another request closed it at the same time
             await practice.db.commit(unit)
         _, link = await find_link(context, practice_id, link_id)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from polytill.domain.money import Money
-from polytill.domain.states import Environment
+from polytill.domain.states import CaptureMode, Environment
 from polytill.flows.payments import customers
 from polytill.providers.contract import Customer
 
@@ -24,7 +24,7 @@ class PaymentRequest:
     reference: str | None = None  # Your own identifier; need not be unique; at most 200 characters.
     metadata: dict[str, str] | None = None  # Up to 20 values of your own, passed to the provider.
     provider_code: str | None = None  # Only this provider is used.
-    capture: str = "automatic"  # ``manual`` authorizes the amount; capture it later.
+    capture: CaptureMode = CaptureMode.automatic  # ``manual`` authorizes the amount; capture it later.
     return_url: str | None = None  # Where the customer returns to.
     environment: Environment | None = None  # None: production if a provider is configured for it.
     expires_at: datetime | None = None  # None: the default of the settings.
@@ -35,7 +35,7 @@ class PaymentRequest:
 
 # Left out of a request's fingerprint, so that a new optional field changes no fingerprint of stored payments. An empty
 # ``method_details`` is none of them: it requests a direct charge.
-DEFAULTS: dict[str, Any] = {"capture": "automatic", "save_method": False, "customer": {}, "metadata": {}}
+DEFAULTS: dict[str, Any] = {"capture": CaptureMode.automatic, "save_method": False, "customer": {}, "metadata": {}}
 
 
 def meaning(request: PaymentRequest) -> dict[str, Any]:

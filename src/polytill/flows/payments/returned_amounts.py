@@ -20,7 +20,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.ids import new_id
+from polytill.domain.ledger import LedgerAccount, LedgerFact, provider_account
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.sources import Source
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeState, RefundOrigin
@@ -202,11 +204,12 @@ def _enter(practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, m
     """Write the ledger entry of a loss, or of the reversal of one."""
     if not more:
         return
-    account, provider = "disputes" if own else "duplicate_payments", f"provider:{attempt.provider_code}"
+    provider = provider_account(attempt.provider_code)
+    account = LedgerAccount.disputes if own else LedgerAccount.duplicate_payments
     entry = (
-        Entry("dispute_lost", account, provider, more, payment.currency)
+        Entry(LedgerFact.dispute_lost, account, provider, more, payment.currency)
         if more > 0
-        else Entry("dispute_reversed", provider, account, -more, payment.currency)
+        else Entry(LedgerFact.dispute_reversed, provider, account, -more, payment.currency)
     )
     ledger.book(unit, new_id(practice.context.world), payment, entry, practice.now())
 
@@ -275,11 +278,11 @@ async def follow_case(
             if news is not None and news.decision is not None:
                 ended, by = news.decision, news.by
             cases.close(unit, known, ended, by, now)
-            audit.append(unit, now, by, "case.resolved", known.id, {"kind": kind, **ended})
+            audit.append(unit, now, by, AuditAction.case_resolved, known.id, {"kind": kind, **ended})
         elif any(known.detail.get(name) != value for name, value in detail.items()):
             cases.update(unit, known, detail)
         return
     by_facts = known.detail.get("resolution", {}).get("action") == BY_FACTS["action"]
     if holds and (by_facts or any(known.detail.get(name) != value for name, value in detail.items())):
         cases.reopen(unit, known, detail)
-        audit.append(unit, now, Source.provider, "case.reopened", known.id, {"kind": kind})
+        audit.append(unit, now, Source.provider, AuditAction.case_reopened, known.id, {"kind": kind})

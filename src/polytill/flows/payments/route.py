@@ -14,7 +14,7 @@ from typing import Any
 from polytill.domain.contacts import Phone
 from polytill.domain.errors import FieldError
 from polytill.domain.money import Money
-from polytill.domain.states import Environment
+from polytill.domain.states import CaptureMode, Environment, ProviderStatus
 from polytill.providers.customer_fields import NOTHING, CustomerFields
 from polytill.storage.catalog import CurrencySupport
 
@@ -40,7 +40,7 @@ EXCLUDED = frozenset(
         "amount_step",
     }
 )
-TAKES_NEW_PAYMENTS = frozenset({"active", "beta", "deprecated"})
+TAKES_NEW_PAYMENTS = frozenset({ProviderStatus.active, ProviderStatus.beta, ProviderStatus.deprecated})
 
 
 def _no_fields(method: str | None, direct: bool) -> CustomerFields:
@@ -83,7 +83,7 @@ class Wanted:
     currency: str
     amount: int | None = None
     payment_method: str | None = None
-    capture: str = "automatic"
+    capture: CaptureMode = CaptureMode.automatic
     customer_fields: frozenset[str] | None = None
     environment: Environment | None = None
     provider_code: str | None = None
@@ -176,7 +176,7 @@ def _why_not_this(c: Candidate, wanted: Wanted, support: CurrencySupport) -> Exc
 
     if wanted.payment_method is not None and wanted.payment_method not in c.methods:
         return out("payment_method", f"{c.name} does not take {wanted.payment_method} here.", "/paymentMethod")
-    if wanted.capture == "manual" and not c.captures_manually:
+    if wanted.capture is CaptureMode.manual and not c.captures_manually:
         return out("capture_mode", f"{c.name} cannot hold an amount and capture it later.", "/capture")
     if wanted.saved_method is not None and not c.charges_saved:
         return out("saved_methods", f"{c.name} cannot charge a payer again.", wanted.saved_method)

@@ -9,12 +9,14 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.contacts import InvalidContact, Phone, email_key, read_email, stored_phone
 from polytill.domain.errors import Conflict, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.sources import Source
+from polytill.domain.states import DetachmentState
 from polytill.flows import provider_calls
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.handlers import handler_for
@@ -157,7 +159,7 @@ async def remove(context: Context, practice_id: int, method_id: str, actor: str)
         "copies": len(await saved_methods.copies(practice.db, method)),
         "detach": detaches,
     }
-    audit.append(unit, now, actor, "saved_method.removed", method_id, detail)
+    audit.append(unit, now, actor, AuditAction.saved_method_removed, method_id, detail)
     try:
         await practice.db.commit(unit)
     except Stale:
@@ -196,8 +198,10 @@ async def detach_due(practice: Practice) -> int:
             log.warning("saved_method_not_detached", practice=practice.id, method=one.id, code=ended.code)
             continue
         now = practice.now()
-        saved_methods.detached(unit, one, ended.state, ended.code, now)
-        audit.append(unit, now, Source.provider, f"saved_method.{ended.state}", one.id, {"code": ended.code})
+        saved_methods.detached(unit, one, DetachmentState(ended.state), ended.code, now)
+        audit.append(
+            unit, now, Source.provider, AuditAction(f"saved_method.{ended.state}"), one.id, {"code": ended.code}
+        )
         if ended.state == "refused":  # nothing here can charge it, but it still exists at the provider
             cases.open_case(
                 unit,

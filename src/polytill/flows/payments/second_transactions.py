@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
@@ -94,7 +95,7 @@ async def _book_as_its_own(
 
     def also(unit: Unit) -> None:
         contradictions.contradict(practice.context, unit, payment, against)
-        audit.append(unit, now, source, "payment.paid_again", attempt.payment_id, detail)
+        audit.append(unit, now, source, AuditAction.payment_paid_again, attempt.payment_id, detail)
 
     await settle(practice, payment, again, Finding(outcome, source), ExtraSteps(also, stores_attempt=True))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind
@@ -143,7 +144,7 @@ class _Writing:
                 "reason": verdict.attempt.reason,
             }
             status = verdict.change.status if verdict.change else payment.status
-            audit.append(unit, now, self.finding.source, f"payment.{status.value}", payment.id, detail)
+            audit.append(unit, now, self.finding.source, AuditAction(f"payment.{status.value}"), payment.id, detail)
 
     def log(self) -> None:
         """Log the result, with the provider's code and message. An answer that cannot be understood is a warning."""
@@ -174,7 +175,7 @@ async def reopen(practice: Practice, payment: Payment, attempt: Attempt, source:
     unit = Unit()
     payments.change(unit, payment, change, now)
     attempts.insert(unit, attempt)
-    audit.append(unit, now, source, "payment.tried_again", payment.id, {"attempt": attempt.id})
+    audit.append(unit, now, source, AuditAction.payment_tried_again, payment.id, {"attempt": attempt.id})
     also(unit)
     await practice.db.commit(unit)
     return payments.applied(payment, change, now)

@@ -15,7 +15,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.sources import Source
-from polytill.domain.states import AttemptState, Environment
+from polytill.domain.states import AttemptState, CaptureMode, Environment
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.finding import Finding
 from polytill.flows.handlers import handler_for
@@ -226,7 +226,7 @@ def _reported_state(outcome: Succeeded) -> AttemptState:
 
 def _taken(payment: Payment, attempt: Attempt) -> int:
     """Return the amount that an attempt has captured or holds: a capture may have been partial."""
-    partly = payment.capture_mode == "manual" and attempt.state is AttemptState.succeeded
+    partly = payment.capture_mode is CaptureMode.manual and attempt.state is AttemptState.succeeded
     is_the_one = attempt.provider_transaction_id == payment.provider_transaction_id
     return payment.amount_captured if partly and is_the_one else attempt.amount
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.secret import Secret
 from polytill.domain.sources import Source
-from polytill.domain.states import PaymentStatus
+from polytill.domain.states import PaymentStatus, PracticeState
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice
 from polytill.flows.handler_guard import declared
@@ -143,7 +144,7 @@ async def try_again(
     """Start a new attempt at a failed payment, with the fields that the customer ``corrected``. If that is not safe, or
     if another request was first, nothing changes."""
     entry = await context.opening.entry(practice_id)
-    if entry.state != "active":
+    if entry.state is not PracticeState.active:
         practice, payment = await find(context, practice_id, payment_id)
         return await details_of(practice.db, payment)
     decide = partial(_reopened, context, practice_id, payment_id, corrected)
@@ -240,7 +241,9 @@ async def _write_corrected(practice: Practice, payment: Payment, right: Payment)
     changed = [name for name in CUSTOMER_FIELDS if getattr(after, name) != getattr(before, name)]
     if right.method_details != payment.method_details and "phone" not in changed:
         changed.append("phone")
-    audit.append(unit, practice.now(), Source.customer, "payment.customer_corrected", payment.id, {"fields": changed})
+    audit.append(
+        unit, practice.now(), Source.customer, AuditAction.payment_customer_corrected, payment.id, {"fields": changed}
+    )
     await practice.db.commit(unit)
 
 
@@ -250,5 +253,5 @@ async def set_color(context: Context, practice_id: int, color: str | None, actor
     now = context.world.now()
     unit = Unit()
     practice_profile.set_checkout_color(unit, practice_id, color, now)
-    audit.append(unit, now, actor, "practice.checkout_color", str(practice_id), {"color": color})
+    audit.append(unit, now, actor, AuditAction.practice_checkout_color, str(practice_id), {"color": color})
     await practice.db.commit(unit)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.contacts import InvalidContact, read_code, read_phone, without_invisible
 from polytill.domain.errors import Conflict, FieldError, Invalid, Stale
 from polytill.domain.ids import new_id
@@ -59,7 +60,9 @@ async def continue_payment(
     now = context.world.now()
     unit = Unit()
     payments.guard(unit, payment, now)
-    audit.append(unit, now, actor, "payment.continued", payment.id, {"attempt": attempt.id, "wants": wants.value})
+    audit.append(
+        unit, now, actor, AuditAction.payment_continued, payment.id, {"attempt": attempt.id, "wants": wants.value}
+    )
     try:
         await practice.db.commit(unit)
     except Stale:

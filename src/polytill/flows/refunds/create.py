@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict, Duplicate, NotFound, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import MAX_MINOR, Money
@@ -119,7 +120,7 @@ async def _create_refund(
     detail = {"refund": refund.id, "amount": wanted}
     if wanted > undisputed(payment):
         detail["accepted_dispute_risk"] = True
-    audit.append(unit, now, command.actor, "refund.created", payment.id, detail)
+    audit.append(unit, now, command.actor, AuditAction.refund_created, payment.id, detail)
     try:
         await practice.db.commit(unit)
     except Duplicate:

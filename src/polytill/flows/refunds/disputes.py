@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
@@ -266,8 +267,8 @@ def _event(dispute: Dispute) -> EventType:
     return EventType.inquiry_closed if _is_inquiry(dispute) else ENDS[dispute.state].event
 
 
-def _audited(dispute: Dispute) -> str:
-    return f"{'inquiry' if _is_inquiry(dispute) else 'dispute'}.{dispute.state.value}"
+def _audited(dispute: Dispute) -> AuditAction:
+    return AuditAction(f"{'inquiry' if _is_inquiry(dispute) else 'dispute'}.{dispute.state.value}")
 
 
 async def confirm_end(practice: Practice, dispute: Dispute) -> None:
@@ -295,14 +296,14 @@ async def _open_again(
         open_case(practice.context, unit, payment, kind, subject, detail)
         return
     cases.reopen(unit, known, detail)
-    audit.append(unit, practice.now(), Source.provider, "case.reopened", known.id, {"kind": kind})
+    audit.append(unit, practice.now(), Source.provider, AuditAction.case_reopened, known.id, {"kind": kind})
 
 
 async def _end_case(practice: Practice, unit: Unit, kind: CaseKind, subject: str, why: CaseResolution) -> None:
     now, resolution = practice.now(), {"action": why}
     for case in await cases.listed(practice.db, kind=kind, subject=subject):
         cases.close(unit, case, resolution, "provider", now)
-        audit.append(unit, now, Source.provider, "case.resolved", case.id, {"kind": kind, **resolution})
+        audit.append(unit, now, Source.provider, AuditAction.case_resolved, case.id, {"kind": kind, **resolution})
 
 
 async def _other_end(practice: Practice, unit: Unit, payment: Payment, before: Dispute, state: DisputeState) -> None:
@@ -334,5 +335,5 @@ async def count_dispute(
     payments.change(unit, payment, change, now, payment.version)
     disputes.change(unit, before, dispute)
     detail = {"dispute": dispute.provider_dispute_id, "note": resolution["note"]}
-    audit.append(unit, now, actor, f"dispute.counted_{counted_as.value}", payment.id, detail)
+    audit.append(unit, now, actor, AuditAction(f"dispute.counted_{counted_as.value}"), payment.id, detail)
     await practice.db.commit(unit)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
@@ -171,7 +172,7 @@ async def learn_dispute(practice: Practice, refund: Refund, provider_dispute_id:
         payments.change(unit, payment, change, now, payment.version)
         refunds.change(unit, fresh.state, changed)
         detail = {"refund": refund.id, "dispute": provider_dispute_id}
-        audit.append(unit, now, Source.provider, "refund.of_dispute", payment.id, detail)
+        audit.append(unit, now, Source.provider, AuditAction.refund_of_dispute, payment.id, detail)
         try:
             await practice.db.commit(unit)
             return
@@ -352,7 +353,12 @@ async def _adopt(
     unit = Unit()
     contradictions.contradict(practice.context, unit, payment, against)
     audit.append(
-        unit, now, Source.provider, "refund.adopted", payment.id, {"refund": refund_id, "amount": amount.minor}
+        unit,
+        now,
+        Source.provider,
+        AuditAction.refund_adopted,
+        payment.id,
+        {"refund": refund_id, "amount": amount.minor},
     )
     await _move(practice, unit, payment, refund, adopted, Source.webhook, adopted=True)
     also(unit)

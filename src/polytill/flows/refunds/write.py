@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
+from polytill.domain.ledger import LedgerAccount, LedgerFact, provider_account
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.sources import Source
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, RefundState
@@ -88,8 +90,8 @@ async def _move(
     entries: list[Entry] = []
     attempt = await attempts.by_id(practice.db, after.attempt_id)
     assert attempt is not None
-    account = f"provider:{attempt.provider_code}"
-    given = "duplicate_payments" if after.returns_duplicate else "refunds"
+    account = provider_account(attempt.provider_code)
+    given = LedgerAccount.duplicate_payments if after.returns_duplicate else LedgerAccount.refunds
     if before.state in REFUND_RESERVES and before.reserves:
         change.add_reserved = -before.amount if after.state not in REFUND_RESERVES else 0
     if after.state in REFUND_DONE and before.state not in REFUND_DONE:
@@ -97,11 +99,11 @@ async def _move(
         after.booked = 0 if after.returns_duplicate else max(0, min(after.amount, available))
         after.booked_duplicate = after.amount - after.booked
         change.add_refunded, change.add_duplicate_refunded = after.booked, after.booked_duplicate
-        entries.append(Entry("refund", given, account, after.amount, after.currency))
+        entries.append(Entry(LedgerFact.refund, given, account, after.amount, after.currency))
     elif before.state in REFUND_DONE and after.state not in REFUND_DONE:
         change.add_refunded, change.add_duplicate_refunded = -before.booked, -before.booked_duplicate
         after.booked = after.booked_duplicate = 0
-        entries.append(Entry("refund_failed", account, given, after.amount, after.currency))
+        entries.append(Entry(LedgerFact.refund_failed, account, given, after.amount, after.currency))
         if not after.is_undone:
             open_case(
                 practice.context,
@@ -134,7 +136,7 @@ async def _move(
 def _report(practice: Practice, unit: Unit, payment: Payment, before: Refund, after: Refund, source: Source) -> None:
     """Add the audit line of one change of state, and its event if the refund has ended."""
     detail = {"refund": after.id, "from": before.state.value, "to": after.state.value, "reason": after.failure_reason}
-    audit.append(unit, after.updated_at, source, f"refund.{after.state.value}", payment.id, detail)
+    audit.append(unit, after.updated_at, source, AuditAction(f"refund.{after.state.value}"), payment.id, detail)
     if after.state in REFUND_DONE or after.state in REFUND_VOID:
         type_ = EventType.refund_succeeded if after.state in REFUND_DONE else EventType.refund_failed
         told = {

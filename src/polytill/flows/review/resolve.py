@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.sources import Source
-from polytill.domain.states import AttemptState, OperationState, RefundOrigin, RefundState
+from polytill.domain.states import AttemptState, OperationState, PracticeState, RefundOrigin, RefundState
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.finding import ExtraSteps, Finding, FindingKind
@@ -94,7 +95,7 @@ async def across(context: Context, after_id: int) -> tuple[list[tuple[int, Opera
     entries = await practices.listed(context.owner, after_id, PRACTICES_AT_ONCE)
     found = []
     for entry in entries:
-        if entry.state == "provisioning":
+        if entry.state is PracticeState.provisioning:
             continue
         try:
             practice = await context.practice(entry.id)
@@ -115,7 +116,7 @@ async def look_up(context: Context, practice_id: int, case_id: str, actor: str) 
     if case.payment_id is None:
         raise Conflict("This case has no payment, so there is nothing to look up.", code="nothing_to_look_up")
     unit = Unit()
-    audit.append(unit, context.world.now(), actor, "case.looked_up", case.id, {"kind": case.kind})
+    audit.append(unit, context.world.now(), actor, AuditAction.case_looked_up, case.id, {"kind": case.kind})
     await practice.db.commit(unit)
     answered = await _look_up(practice, case)
     found = await _evidence(practice.db, case)
@@ -305,7 +306,7 @@ async def _duplicate_refund(practice: Practice, case: OperatorCase, actor: str, 
     payments.guard(unit, payment, now)
     refunds.insert(unit, made)
     detail = {"refund": made.id, "amount": made.amount, "case": case.id}
-    audit.append(unit, now, actor, "refund.created", payment.id, detail)
+    audit.append(unit, now, actor, AuditAction.refund_created, payment.id, detail)
     try:
         await practice.db.commit(unit)
     except Duplicate:
@@ -324,7 +325,7 @@ async def open_or_conflict(db: PracticeDb, case_id: str) -> OperatorCase:
 def add_resolution(unit: Unit, case: OperatorCase, resolution: dict[str, Any], actor: str, now: datetime) -> None:
     """Resolve an open case by a decision of staff, with its audit line, in the unit that carries it out."""
     cases.resolve(unit, case, resolution, actor, now)
-    audit.append(unit, now, actor, "case.resolved", case.id, {"kind": case.kind, **resolution})
+    audit.append(unit, now, actor, AuditAction.case_resolved, case.id, {"kind": case.kind, **resolution})
 
 
 async def _resolve(practice: Practice, case: OperatorCase, resolution: dict[str, Any], actor: str) -> None:

@@ -10,13 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict, Stale, invalid
 from polytill.domain.identifiers import IdentifierKind, identifier_key
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.sources import Source
-from polytill.domain.states import AttemptState, DecidedOn, OperationState, RefundState
+from polytill.domain.states import AttemptState, DecidedOn, OperationKind, OperationState, RefundState
 from polytill.domain.text import visible
 from polytill.flows.context import Context, Practice
 from polytill.flows.finding import AddSteps, ExtraSteps, Finding, FindingKind
@@ -89,7 +90,7 @@ async def mark_paid(context: Context, practice_id: int, case_id: str, proof: Pro
         if named != transaction:
             payment_identifiers.insert(unit, attempt, {IdentifierKind.receipt: (transaction,)}, now)
         detail = {"attempt": attempt.id, "amount": amount, "transaction": transaction, "note": note}
-        audit.append(unit, now, actor, "payment.marked_paid", attempt.payment_id, detail)
+        audit.append(unit, now, actor, AuditAction.payment_marked_paid, attempt.payment_id, detail)
         add_resolution(unit, case, resolution, actor, now)
 
     with suppress(Stale):  # somebody else resolved the case, or the transaction paid another attempt meanwhile
@@ -170,7 +171,7 @@ async def decide(context: Context, practice_id: int, case_id: str, is_done: bool
         now = context.world.now()
         staff_decisions.insert(unit, decision)
         detail = {what.value: stuck.id, "amount": stuck.amount, "note": note}
-        audit.append(unit, now, actor, f"{what.value}.{decided.value}", stuck.payment_id, detail)
+        audit.append(unit, now, actor, AuditAction(f"{what.value}.{decided.value}"), stuck.payment_id, detail)
         add_resolution(unit, case, resolution, actor, now)
 
     with suppress(Stale):  # the provider's answer or another decision was first
@@ -250,7 +251,7 @@ async def _operation_decided(
     if attempt.state not in (AttemptState.authorized, AttemptState.needs_action):
         raise Stale  # its attempt has ended: the next lookup ends the operation
     outcome: Outcome = Declined(Reason.canceled, True, BY_STAFF, "Staff decided that this was canceled.")
-    if operation.kind == "capture":
+    if operation.kind is OperationKind.capture:
         outcome = Succeeded(
             Money(payment.amount_captured + (operation.amount or 0), payment.currency), attempt.provider_transaction_id
         )

@@ -16,6 +16,7 @@ from math import ceil
 import msgspec
 from standardwebhooks import Webhook
 
+from polytill.domain.states import DeliveryState
 from polytill.flows.admin.event_destination import current, secrets_of
 from polytill.flows.context import Context, log
 from polytill.flows.events import event_view
@@ -174,7 +175,7 @@ class EventSender:
         except Exception as failure:  # a fault of one event must not stop the others
             error = type(failure).__name__
         if status is not None and 200 <= status < 300:
-            return Tried(claim_id, event.position, "delivered", status, None, None)
+            return Tried(claim_id, event.position, DeliveryState.delivered, status, None, None)
         log.warning(
             "event_not_delivered",
             event_id=event.event_id,
@@ -184,9 +185,9 @@ class EventSender:
             tries=tries,
         )
         if tries > len(RETRY_S):
-            return Tried(claim_id, event.position, "given_up", status, error, None)
+            return Tried(claim_id, event.position, DeliveryState.abandoned, status, error, None)
         pause_s = RETRY_S[tries - 1] * (1 - JITTER + 2 * JITTER * context.world.random_bytes(1)[0] / 255)
-        return Tried(claim_id, event.position, "pending", status, error, context.shared_after(pause_s))
+        return Tried(claim_id, event.position, DeliveryState.pending, status, error, context.shared_after(pause_s))
 
     def _headers(self, event: Event, body: bytes) -> dict[str, str]:
         # By the clock that all processes share: receivers reject a timestamp that is minutes off, and our clock may be
@@ -218,7 +219,7 @@ class EventSender:
         practice_id = self._tasks[task].claimed.event.practice_id
         tried = task.result()
         event_deliveries.finish(unit, tried, now)
-        (self._failing.discard if tried.state == "delivered" else self._failing.add)(practice_id)
+        (self._failing.discard if tried.state is DeliveryState.delivered else self._failing.add)(practice_id)
 
 
 async def turn(going: EventSender, context: Context) -> int:

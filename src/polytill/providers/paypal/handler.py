@@ -18,6 +18,7 @@ from urllib.parse import quote
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.identifiers import Identifiers
 from polytill.domain.secret import Secret
+from polytill.domain.states import CaptureMode
 from polytill.providers.contract import (
     CatalogEntry,
     ConfirmPaymentParams,
@@ -315,7 +316,7 @@ class PayPalProvider(Handler):
         if params.merchant_name:
             page["brand_name"] = params.merchant_name[:LONGEST_TEXT]
         return {
-            "intent": "AUTHORIZE" if params.capture == "manual" else "CAPTURE",
+            "intent": "AUTHORIZE" if params.capture is CaptureMode.manual else "CAPTURE",
             "purchase_units": [filled(unit)],
             "payment_source": {"paypal": {"experience_context": page}},
         }

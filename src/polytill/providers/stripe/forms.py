@@ -25,7 +25,7 @@ def create_form(params: CreatePaymentParams) -> Form:
     requested method is named, in the filter of the API version that we pin: a customer who chose a card must not get a
     bank debit that takes days. Older versions know every other field here.
     """
-    capture = "manual" if params.capture == "manual" else "automatic"  # not automatic_async: the fee is in the answer
+    capture = params.capture.value  # never automatic_async: the fee is in the answer
     form = [*_amount(params.amount), ("capture_method", capture), *_told(params)]
     method = WALLETS_THROUGH_CARD.get(params.method, params.method) if params.method is not None else None
     form += optional("allowed_payment_method_types[0]", method)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from polytill.domain.errors import NotFound
+from polytill.domain.states import ProviderStatus
 from polytill.flows.admin import catalog as catalog_flow
 from polytill.web.api.auth import Owner
 from polytill.web.api.bodies import StrictRoute
 from polytill.web.api.models.catalog import AddProvider, ChangeProvider, CurrencyTerms, Provider, SetCurrencyTerms
 from polytill.web.api.responses import respond
-from polytill.web.api.values import Currency, CurrencyCode, ProviderCode, Status
+from polytill.web.api.values import Currency, CurrencyCode, ProviderCode
 
 router = APIRouter(prefix="/api/owner/payment-providers", tags=["provider catalog"], route_class=StrictRoute)
 
@@ -29,7 +30,9 @@ NEVER_NULL = (
 
 
 @router.get("", response_model=list[Provider])
-async def list_providers(caller: Owner, status: Status | None = None, currency: Currency | None = None) -> Response:
+async def list_providers(
+    caller: Owner, status: ProviderStatus | None = None, currency: Currency | None = None
+) -> Response:
     """List the catalog."""
     entries = (await caller.context.catalog()).values()
     return respond(

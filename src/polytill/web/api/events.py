@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from polytill.domain.clock import wire_time
 from polytill.domain.errors import NotFound
+from polytill.domain.states import DeliveryState
 from polytill.flows.admin import event_destination
 from polytill.storage import event_deliveries, events
 from polytill.web.api.auth import Owner
@@ -91,14 +92,13 @@ async def remove_event_destination(caller: Owner) -> Response:
 @router.get("/event-deliveries", response_model=models.EventDeliveryPage)
 async def list_event_deliveries(
     caller: Owner,
-    state: models.DeliveryState | None = None,
+    state: DeliveryState | None = None,
     practice_id: Annotated[int | None, Query(alias="practiceId", ge=1, le=2**31 - 1)] = None,
     before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Response:
     """List event deliveries, newest event first."""
-    stored = models.STORED[state] if state else None
-    found = await event_deliveries.listed(caller.context.owner, stored, practice_id, before, limit + 1)
+    found = await event_deliveries.listed(caller.context.owner, state, practice_id, before, limit + 1)
     following = found[limit - 1].event.position if len(found) > limit else None
     return respond(models.EventDeliveryPage([models.EventDelivery.of(one) for one in found[:limit]], following))
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from polytill.domain.errors import NotFound, invalid
+from polytill.domain.states import PracticeState
 from polytill.flows.admin import practices as admin_practices
 from polytill.storage import practices
 from polytill.web.api.auth import Owner, PracticeId
@@ -34,7 +35,7 @@ async def list_practices(
     else:
         found = await practices.by_external_id(caller.context.owner, external_id)
         entries = [found] if found is not None and found.id > after else []
-    return respond([Practice.of(entry) for entry in entries if entry.state != "provisioning"])
+    return respond([Practice.of(entry) for entry in entries if entry.state is not PracticeState.provisioning])
 
 
 @router.post("", status_code=201, response_model=NewPractice)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
 from polytill.domain.errors import FieldError, Invalid
-from polytill.domain.states import Environment
+from polytill.domain.states import CaptureMode, Environment, ProviderStatus
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.context import Practice, Snapshot
 from polytill.flows.payments import available as payments_available
@@ -61,7 +61,7 @@ async def list_available_providers(
                 description=entry.description,
                 logo_url=entry.logo_url,
                 status=entry.status,
-                is_beta=entry.status == "beta",
+                is_beta=entry.status is ProviderStatus.beta,
                 is_configured=configuration is not None,
                 is_enabled=configuration is not None and configuration.is_enabled,
                 is_default=one.is_default,
@@ -126,7 +126,7 @@ async def choose_provider(
     currency: Annotated[Currency, Path()],
     amount: Annotated[int | None, Query(gt=0, le=10**15)] = None,
     payment_method: Annotated[Code | None, Query(alias="paymentMethod")] = None,
-    capture: Literal["automatic", "manual"] = "automatic",
+    capture: CaptureMode = CaptureMode.automatic,
     environment: Environment | None = None,
     customer_fields: Annotated[
         str | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr, TypeAdapter
@@ -103,7 +103,6 @@ Url = Annotated[StrictStr, Field(max_length=2000), AfterValidator(no_control), A
 KeyText = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(no_control)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_plain_json)]
 Priority = Annotated[StrictInt, Field(ge=-1_000_000, le=1_000_000)]
-Status = Literal["active", "inactive", "deprecated", "beta"]
 
 # Values of addresses and queries.
 ProviderCode = Annotated[str, Path(alias="code", max_length=40)]

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import FieldError, NotFound, PolytillError, invalid
+from polytill.domain.states import PracticeState
 from polytill.domain.typed_amounts import TypedAmountError, typed_percentage, typed_whole
 from polytill.flows.admin import catalog
 from polytill.flows.context import Context
@@ -71,7 +72,7 @@ async def _users(context: Context) -> dict[str, list[Any]]:
                 found.setdefault(code, []).append((entry, configuration))
 
     entries = await practices.listed(context.owner, 0, USERS_LOOKED_AT)
-    await asyncio.gather(*(one(entry) for entry in entries if entry.state != "provisioning"))
+    await asyncio.gather(*(one(entry) for entry in entries if entry.state is not PracticeState.provisioning))
     return found
 
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Query, Request, Response
 
 from polytill.domain.currencies import exponent_of
+from polytill.domain.ledger import LedgerAccount
 from polytill.domain.localities import day_of, starts_of
 from polytill.domain.money import to_major
 from polytill.domain.states import Environment
@@ -68,7 +69,7 @@ async def read_month(db: PracticeDb, environment: Environment, currency: str, fi
             month.by_method[line.method],
         ):
             sums.add(line)
-        if line.account == "payments":
+        if line.account is LedgerAccount.payments:
             month.volume[(line.provider_code, day)] -= line.amount
     for (number, status), payments in (await overview.created(db, environment, currency, starts)).items():
         for counts in (month.counts, month.created[month.days[number].isoformat()]):

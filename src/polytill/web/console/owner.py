@@ -12,6 +12,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import CallerError, NotFound, PolytillError, invalid
 from polytill.domain.localities import time_zones
+from polytill.domain.states import DeliveryState, PracticeState
 from polytill.flows.admin import event_destination
 from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin import staff as people
@@ -108,7 +109,9 @@ async def health(context: Context, looked: list[Looked]) -> list[dict[str, Any]]
 async def home(request: Request, visitor: OwnerViewer) -> Response:
     """Show the state of the platform."""
     context = visitor.context
-    entries = [e for e in await practices.listed(context.owner, 0, 100_000) if e.state != "provisioning"]
+    entries = [
+        e for e in await practices.listed(context.owner, 0, 100_000) if e.state is not PracticeState.provisioning
+    ]
     head = migrating.head("practice")
     looked, backlog = await look(context), await event_destination.read_backlog(context)
     volumes = await overview.volumes(context.owner, context.world.after(-30 * A_DAY_S))
@@ -117,7 +120,7 @@ async def home(request: Request, visitor: OwnerViewer) -> Response:
         "owner/home.html",
         visitor=visitor,
         practices=len(entries),
-        suspended=sum(e.state == "suspended" for e in entries),
+        suspended=sum(e.state is PracticeState.suspended for e in entries),
         behind=sum(e.schema_version != head for e in entries),
         waits=sum(one.waiting.total for one in looked if one.waiting) + backlog.abandoned,
         events_failing=event_destination.state_of(backlog, context.world.now()) == "failing",
@@ -136,7 +139,11 @@ async def list_practices(
 ) -> Response:
     """List practices with their recent number of payments. During a migration of all, the page shows its progress."""
     context, head = visitor.context, migrating.head("practice")
-    found = [e for e in await practices.listed(context.owner, after, PER_PAGE + 1) if e.state != "provisioning"]
+    found = [
+        e
+        for e in await practices.listed(context.owner, after, PER_PAGE + 1)
+        if e.state is not PracticeState.provisioning
+    ]
     return page(
         request,
         "owner/practices.html",
@@ -330,7 +337,9 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
         )
     names = provider_names(words_of(request), (await context.catalog()).values())
     backlog = await event_destination.read_backlog(context)
-    abandoned = await event_deliveries.listed(context.owner, "given_up", None, None, PER_PAGE, unresolved=True)
+    abandoned = await event_deliveries.listed(
+        context.owner, DeliveryState.abandoned, None, None, PER_PAGE, unresolved=True
+    )
     return page(
         request,
         "owner/attention.html",

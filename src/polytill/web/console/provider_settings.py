@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from polytill.domain.errors import CallerError, Invalid, NotFound, invalid
 from polytill.domain.secret import Secret, without_secrets
-from polytill.domain.states import Environment
+from polytill.domain.states import CredentialState, Environment
 from polytill.domain.typed_amounts import TypedAmountError, typed_whole
 from polytill.flows.admin import credentials, key_tests, provider_configs
 from polytill.flows.admin.credentials import CREDENTIALS, Keys
@@ -114,7 +114,9 @@ async def _page(request: Request, found: OfPractice, code: str, status: int = 20
             "hook": hook_url(found.visitor.context, configuration.hook_token),
             "default_for": defaults_of(snapshot, configuration),
             "last_tests": await key_tests.last_tests(found.db, code),
-            "prepared": sorted({s.environment.value for s in configuration.others if s.state == "prepared"}),
+            "prepared": sorted(
+                {s.environment.value for s in configuration.others if s.state is CredentialState.prepared}
+            ),
         }
     more.setdefault("given", {})
     more.setdefault("tested", None)

@@ -10,6 +10,7 @@ from fastapi import Depends, Path, Request, Response
 
 from polytill.app import Polytill
 from polytill.domain.errors import Forbidden, NotFound
+from polytill.domain.states import StaffRole
 from polytill.flows.admin import staff
 from polytill.flows.admin.staff import SignedIn
 from polytill.flows.context import Context
@@ -45,7 +46,7 @@ class Visitor:
     @property
     def is_admin(self) -> bool:
         """Whether the person may change things."""
-        return self.person.role == "admin"
+        return self.person.role is StaffRole.admin
 
     @property
     def actor(self) -> str:

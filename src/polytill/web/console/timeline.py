@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.sources import Source
 from polytill.storage.payments import Payment
 from polytill.storage.webhook_events import WebhookEvent
@@ -73,7 +74,7 @@ def _line(words: Words, payment: Payment, line: dict[str, Any], names: dict[str,
     thing, _, state = line["action"].partition(".")
     detail = line["detail"] or {}
     by = who(words, line["actor"], people)
-    if line["action"] == "payment.created":
+    if line["action"] == AuditAction.payment_created:
         return Step(
             line["at"],
             words("story.created"),
@@ -88,7 +89,7 @@ def _line(words: Words, payment: Payment, line: dict[str, Any], names: dict[str,
         return Step(line["at"], told, why, by, TONES.get(detail["to"], "info"))
     amount = detail.get("amount")
     money = words.money(amount, payment.currency) if isinstance(amount, int) else ""
-    if line["action"] == "payment.confirmed_manually":
+    if line["action"] == AuditAction.payment_confirmed_manually:
         # Staff must describe what they saw: this shows it.
         money = _joined([money, _quoted(detail.get("note")), _proof(words, detail.get("proof"))])
     title = words.of(f"story.{thing}", state)
@@ -169,7 +170,7 @@ def told(
             for name in TELLING
             if detail.get(name) not in (None, "", [])
         ]
-        if line["action"] == "case.resolved" and detail.get("action"):
+        if line["action"] == AuditAction.case_resolved and detail.get("action"):
             said.append(words.of("resolution", str(detail["action"])))
         if detail.get("reason"):
             said.append(words.of("reason", str(detail["reason"])))

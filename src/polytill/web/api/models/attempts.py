@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field
 
 from polytill.domain.identifiers import IdentifierKind, Identifiers
-from polytill.domain.states import AttemptState, OperationState
+from polytill.domain.states import AttemptState, OperationKind, OperationState
 from polytill.storage import attempts, operations
 from polytill.web.api.responses import Minor, Moment, ResponseBody
 from polytill.web.code_by import CodeBy, code_by
@@ -47,7 +47,7 @@ class Operation(ResponseBody):
     """A capture or a cancel that was requested."""
 
     id: str
-    kind: Literal["capture", "cancel"]
+    kind: OperationKind
     amount: Annotated[Minor | None, Field(description="The amount of a capture; null for a cancel")]
     status: OperationState
     reason: str | None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, StrictBool, StrictStr, field_validator
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import percent_to_ppm, ppm_to_percent
+from polytill.domain.states import IntegrationType, ProviderStatus
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.web.api.requests import RequestBody
 from polytill.web.api.responses import Minor, Moment, ResponseBody
-from polytill.web.api.values import Bound, Code, Currency, JsonObject, Priority, Status, Text, Url, Word, no_control
+from polytill.web.api.values import Bound, Code, Currency, JsonObject, Priority, Text, Url, Word, no_control
 
 
 class ChangeProvider(RequestBody):
@@ -31,10 +32,10 @@ class ChangeProvider(RequestBody):
     requires_secret_key: StrictBool | None = None
     requires_webhook_secret: StrictBool | None = None
     config_schema: JsonObject | None = None
-    status: Status | None = None
+    status: ProviderStatus | None = None
     is_default: StrictBool | None = None
     priority: Priority | None = None
-    integration_type: Literal["built_in", "plugin", "custom"] | None = None
+    integration_type: IntegrationType | None = None
     handler_module: Annotated[StrictStr, AfterValidator(no_control), Field(max_length=200)] | None = None
 
 
@@ -98,10 +99,10 @@ class Provider(ResponseBody):
     requires_secret_key: bool
     requires_webhook_secret: bool
     config_schema: dict[str, Any] | None
-    status: Status
+    status: ProviderStatus
     is_default: bool
     priority: int
-    integration_type: Literal["built_in", "plugin", "custom"]
+    integration_type: IntegrationType
     handler_module: str | None
     created_at: Moment
     updated_at: Moment

@@ -9,16 +9,12 @@ from pydantic import Field
 
 from polytill.domain.clock import wire_time
 from polytill.domain.event_types import EventType
-from polytill.domain.states import Environment
+from polytill.domain.states import DeliveryState, Environment
 from polytill.flows.admin.event_destination import state_of
 from polytill.storage import event_deliveries, events
 from polytill.web.api.requests import RequestBody
 from polytill.web.api.responses import Moment, ResponseBody
 from polytill.web.api.values import Url
-
-DeliveryState = Literal["pending", "delivered", "abandoned"]
-STORED: dict[str | None, str | None] = {"pending": "pending", "delivered": "delivered", "abandoned": "given_up"}
-_SHOWN = {stored: shown for shown, stored in STORED.items()}
 
 
 class SetEventDestination(RequestBody):
@@ -130,9 +126,9 @@ class EventDelivery(ResponseBody):
             type=event.type,
             practice_id=event.practice_id,
             payment_id=event.payment_id,
-            state=_SHOWN.get(delivery.state, delivery.state),
-            next_try_at=wire_time(delivery.next_try_at) if delivery.state == "pending" else None,
-            abandoned_at=wire_time(delivery.given_up_at),
+            state=delivery.state,
+            next_try_at=wire_time(delivery.next_try_at) if delivery.state is DeliveryState.pending else None,
+            abandoned_at=wire_time(delivery.abandoned_at),
             created_at=wire_time(event.created_at),
         )
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
 
 from polytill.domain.contacts import check_phone_characters, read_email, read_name
 from polytill.domain.metadata import MAX_ENTRIES, MAX_METADATA_VALUE
-from polytill.domain.states import Environment, PaymentStatus
+from polytill.domain.states import CaptureMode, Environment, PaymentStatus
 from polytill.flows.context import Practice
 from polytill.flows.payments.create import PaymentDetails, client_token
 from polytill.storage import payments
@@ -74,7 +74,7 @@ class CreatePayment(BodyWithBlanks):
         "providers use themselves are reserved",
     )
     provider_code: Code | None = None
-    capture: Literal["automatic", "manual"] = "automatic"
+    capture: CaptureMode = CaptureMode.automatic
     return_url: Url | None = None
     environment: Environment | None = None
     save_method: StrictBool = False
@@ -86,7 +86,7 @@ class CreatePayment(BodyWithBlanks):
     @model_validator(mode="after")
     def _one_way(self) -> CreatePayment:
         chosen = self.payment_method or self.save_method or self.method_details is not None
-        if self.saved_method and (chosen or self.capture == "manual"):
+        if self.saved_method and (chosen or self.capture is CaptureMode.manual):
             raise ValueError("savedMethod excludes paymentMethod, saveMethod, methodDetails and manual capture")
         if self.method_details is not None and self.save_method:
             raise ValueError("methodDetails excludes saveMethod: a direct charge cannot save the method")
@@ -140,7 +140,7 @@ class PaymentSummary(ResponseBody):
     fees: list[Fee]
     currency: str
     payment_method: str | None
-    capture: Literal["automatic", "manual"]
+    capture: CaptureMode
     provider_code: str | None
     provider_transaction_id: str | None
     provider_fee: Minor | None

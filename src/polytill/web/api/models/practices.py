@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+from polytill.domain.states import PracticeState, StaffRole
 from polytill.storage.practices import PracticeEntry
 from polytill.web.api.requests import RequestBody
 from polytill.web.api.responses import Moment, ResponseBody
@@ -26,7 +27,7 @@ class ChangePractice(RequestBody):
 
     name: Word | None = None
     default_currency: Currency | None = None
-    state: Literal["active", "suspended"] | None = None
+    state: Literal[PracticeState.active, PracticeState.suspended] | None = None
     country: Country | None = None
     time_zone: TimeZone | None = None
     external_id: ExternalId | None = None
@@ -40,7 +41,7 @@ class Practice(ResponseBody):
     external_id: str | None
     default_currency: str
     cluster: str
-    state: Literal["active", "suspended", "provisioning"]
+    state: PracticeState
     schema_version: str | None
     created_at: Moment
     updated_at: Moment
@@ -66,6 +67,6 @@ class StaffMember(ResponseBody):
     id: int
     email: str
     name: str
-    role: str
+    role: StaffRole
     is_active: bool
     created_at: Moment

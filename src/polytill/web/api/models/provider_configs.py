@@ -9,7 +9,7 @@ from pydantic import Field, StrictBool
 
 from polytill.domain.clock import wire_time
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
+from polytill.domain.states import CredentialState, Environment
 from polytill.flows.admin.credentials import Keys, credential_view
 from polytill.flows.context import Snapshot
 from polytill.providers.contract import CredentialTest, KeyFinding
@@ -143,7 +143,9 @@ class ProviderConfiguration(ResponseBody):
             secret_key=SecretState.of(shown["secretKey"]),
             webhook_secret=SecretState.of(shown["webhookSecret"]),
             config=shown["config"],
-            prepared_environments=sorted({s.environment for s in configuration.others if s.state == "prepared"}),
+            prepared_environments=sorted(
+                {s.environment for s in configuration.others if s.state is CredentialState.prepared}
+            ),
             webhook_url=webhook_url,
         )
 

@@ -160,12 +160,12 @@ CREATE TABLE event_deliveries (
     last_status INTEGER,
     last_error TEXT,
     delivered_at {moment},
-    given_up_at {moment},
+    abandoned_at {moment},
     resolved_at {moment},
     claimed_by TEXT,
     claimed_until {moment},
     CONSTRAINT pk_event_deliveries PRIMARY KEY (feed_id),
-    CONSTRAINT ck_event_deliveries_state CHECK (state IN ('pending', 'delivered', 'given_up')),
+    CONSTRAINT ck_event_deliveries_state CHECK (state IN ('pending', 'delivered', 'abandoned')),
     CONSTRAINT fk_event_deliveries_feed_id FOREIGN KEY(feed_id) REFERENCES event_feed (id)
 );
 CREATE INDEX ix_event_deliveries_claimed_by ON event_deliveries (claimed_by);

@@ -311,6 +311,7 @@ CREATE TABLE ledger_lines (
     method TEXT DEFAULT '' NOT NULL,
     CONSTRAINT pk_ledger_lines PRIMARY KEY (id),
     CONSTRAINT ck_ledger_lines_environment CHECK (environment IN ('sandbox', 'production')),
+    CONSTRAINT ck_ledger_lines_fact CHECK (fact IN ('payment', 'capture', 'duplicate_payment', 'fee', 'refund', 'refund_failed', 'dispute_lost', 'dispute_reversed')),
     CONSTRAINT fk_ledger_lines_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id),
     CONSTRAINT fk_ledger_lines_payment_id FOREIGN KEY(payment_id) REFERENCES payments (id)
 );

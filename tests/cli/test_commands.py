@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from typer.testing import CliRunner
 
 from polytill.cli import app
 from polytill.providers.contract import CredentialTest, KeyFinding
+from tests.cli.process import one_sentence, polytill
 
 
 def commands(group: object = None, *path: str) -> Iterator[tuple[str, ...]]:
@@ -25,28 +24,6 @@ def commands(group: object = None, *path: str) -> Iterator[tuple[str, ...]]:
         yield from commands(command, *path, name)
 
 
-def polytill(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in an empty folder, with no settings but these."""
-    code = "from polytill.cli import main; main()"
-    environment = {
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(folder),
-        "PYTHONPATH": ":".join(sys.path),
-        "NO_COLOR": "1",
-        "COLUMNS": "200",
-        **more,
-    }
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("path", list(commands()), ids=" ".join)
 def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
     command = get_command(app)
@@ -56,14 +33,6 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
     for parameter in command.params:
         if parameter.name not in ("help", "install_completion", "show_completion"):
             assert getattr(parameter, "help", None), (path, parameter.name)
-
-
-def one_sentence(found: subprocess.CompletedProcess[str]) -> str:
-    """What a failed command says: one sentence on standard error, no traceback."""
-    assert found.returncode != 0, found.stdout
-    assert "Traceback" not in found.stderr + found.stdout
-    [line] = [line for line in found.stderr.splitlines() if line.strip()]
-    return line
 
 
 @pytest.mark.parametrize(

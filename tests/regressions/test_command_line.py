@@ -27,7 +27,8 @@ from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import without_secrets
 from polytill.storage.postgres_connect import connect, with_database
-from tests.cli.test_commands import commands, polytill
+from tests.cli.process import polytill
+from tests.cli.test_commands import commands
 from tests.postgres.server import PostgresServer, postgres_server
 
 PASSWORD = "hunter2"

@@ -18,7 +18,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.states import Environment
 from polytill.storage import cases
 from polytill.web.console.texts import words_for
-from tests.cli.test_commands import one_sentence, polytill
+from tests.cli.process import one_sentence, polytill
 from tests.installation import Installation
 from tests.regressions.test_ways_to_resolve import NOTE
 from tests.web.browsing import Browser, person

@@ -17,7 +17,7 @@ from polytill.flows.admin import import_legacy
 from polytill.flows.admin.practices import PracticeChanges, change_practice
 from polytill.storage import practices, provider_configs
 from tests import calls
-from tests.cli.test_commands import one_sentence, polytill
+from tests.cli.process import one_sentence, polytill
 from tests.installation import TEST_KEYS, Installation
 
 PAYSTACK = {"paystack": {**TEST_KEYS["paystack"], "isEnabled": True, "supportedCurrencies": ["NGN"]}}

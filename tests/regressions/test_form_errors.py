@@ -33,13 +33,14 @@ def said_of(html: str) -> list[str]:
     return [re.sub(r"<[^>]+>", " ", one) for one in found]
 
 
-@pytest.mark.parametrize("language", ["fr", "sw"])
-async def test_nonsense_in_any_field_is_answered_in_the_readers_language(shared: Installation, language: str) -> None:
+async def test_nonsense_in_any_field_is_answered_in_the_readers_language(shared: Installation) -> None:
+    """The languages take turns: what is sent in French to one engine is sent in Swahili to the other."""
+    first = 0 if shared.till.context.settings.owner_database_url.get_secret_value().startswith("sqlite") else 1
     practice = await Practice.make(shared, "paystack")
     payment = await practice.paid(100_000)
     door, owner = f"/practice/{practice.id}", "/owner"
     await person(shared, await practice.db, "pat@example.com")
-    await person(shared, shared.till.context.owner, f"owner-{language}@example.com")
+    await person(shared, shared.till.context.owner, "owner@example.com")
     body = {"providerCode": "manual", "environment": "sandbox", "isEnabled": True, "supportedCurrencies": ["NGN"]}
     await practice.call("POST", "/payment-providers", body)
     pages = {
@@ -61,17 +62,17 @@ async def test_nonsense_in_any_field_is_answered_in_the_readers_language(shared:
     raw, seen = [], 0
     for at, paths in pages.items():
         async with Browser(shared) as browser:
-            await browser.sign_in(at, "pat@example.com" if at == door else f"owner-{language}@example.com")
-            speaks = {"Accept-Language": language}
+            await browser.sign_in(at, "pat@example.com" if at == door else "owner@example.com")
             for path in paths:
                 address = f"{at}/{path}"
-                forms = (await browser.get(address, **speaks)).forms
+                forms = (await browser.get(address)).forms
                 for action, fields in forms.items():
                     names = [name for name in fields if name not in KEPT]
                     if action.endswith(SKIPPED) or len(names) > 40:
                         names = [n for n in names if n.endswith("-NGN")]
                     for name in names:
-                        for text in NONSENSE:
+                        for number, text in enumerate(NONSENSE, first):
+                            speaks = {"Accept-Language": ("fr", "sw")[number % 2]}
                             answer = await browser.post(action or address, {**fields, name: text}, speaks)
                             assert answer.status < 500, (action, name, text)
                             if answer.status == 422:

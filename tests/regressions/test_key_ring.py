@@ -21,7 +21,7 @@ from polytill.owner_setup import migrate_owner
 from polytill.settings import Settings
 from polytill.storage import nodes, practices
 from tests import calls
-from tests.cli.test_commands import one_sentence, polytill
+from tests.cli.process import one_sentence, polytill
 from tests.installation import fresh_settings, opened
 
 

@@ -24,7 +24,7 @@ from polytill.storage import files
 from polytill.storage.postgres_connect import connect, with_database
 from polytill.storage.sqlite import _translated, file_fault
 from tests import calls
-from tests.cli.test_commands import one_sentence, polytill
+from tests.cli.process import one_sentence, polytill
 from tests.installation import Installation, fresh_settings, running
 from tests.storage.making import run
 

@@ -21,7 +21,7 @@ from polytill.domain.errors import DatabaseUnavailable
 from polytill.flows import lease, presence
 from polytill.web.app import make_app
 from tests import calls
-from tests.cli.test_commands import one_sentence, polytill
+from tests.cli.process import one_sentence, polytill
 from tests.installation import fresh_settings, opened
 
 

@@ -345,14 +345,14 @@ def dashboard_refund_ignored() -> list[Swap]:
     """A refund from the provider's dashboard is ignored."""
     apply = settle_refunds.apply_refund_fact
 
-    async def only_ours(practice: Practice, payment: Any, attempt: Any, fact: Any, also: Any) -> list[Any]:
+    async def only_ours(practice: Practice, payment: Any, attempt: Any, fact: Any, source: Any, also: Any) -> Any:
         known = await refunds.of_payment(practice.db, payment.id)
         if fact.amount is None or not settle_refunds._matching(known, attempt, fact):
             unit = Unit()
             also(unit)
             await practice.db.commit(unit)
             return []
-        return await apply(practice, payment, attempt, fact, also)
+        return await apply(practice, payment, attempt, fact, source, also)
 
     return [(webhook_refunds, "apply_refund_fact", only_ours)]
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from polytill.background import sweep
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.money import Money
+from polytill.domain.sources import Source
 from polytill.domain.states import Environment, EventState
 from polytill.flows.listing import KEYS_TRIED_AGAIN_S, MAX_PAGES, REPLACED_KEYS_COUNT
 from polytill.flows.reconciliation.disputes import CLOCKS_DIFFER, LONGEST_DISPUTE
@@ -17,7 +19,7 @@ from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.refunds.listed import LOOKED_UP_AGAIN_AT
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
-from polytill.storage import disputes, listings, refunds, webhook_events
+from polytill.storage import audit, disputes, listings, refunds, webhook_events
 from tests import calls
 from tests.flows.scenes import LINK, Scene, keys, paid
 from tests.flows.scripted import HANDLERS
@@ -193,6 +195,20 @@ async def test_a_nameless_success_that_came_back_is_taken_back(scene: Scene, lis
     assert await given_back(scene, payment) == [("api", "failed", "r1")]
     assert (await scene.payment(payment.id)).amount_refunded == 0
     assert await scene.cases() == ["refund_failed"]
+
+
+async def test_a_refund_that_only_a_listing_told_is_recorded_as_looked_up(scene: Scene, lists: Lists) -> None:
+    """Its audit line named a webhook that never came."""
+    await scene.configure()
+    payment = await scene.succeeded()
+    about = {"provider_transaction_id": payment.provider_transaction_id}
+    lists.put("refunds", scene.clock.at_s, RefundFact("succeeded", None, "r0", amount=Money(300, "NGN"), **about))
+    scene.wire.always("lookup_refund", Succeeded(Money(300, "NGN"), "r0"))
+    scene.wire.always("confirm", paid())
+    await run(scene)
+    assert await given_back(scene, payment) == [("provider", "succeeded", "r0")]
+    lines = await audit.listed(scene.db, payment.id)
+    assert [line["actor"] for line in lines if line["action"] == AuditAction.refund_succeeded] == [Source.lookup]
 
 
 async def test_a_refund_in_the_dashboard_that_failed_gave_nothing_back(scene: Scene, lists: Lists) -> None:

@@ -151,7 +151,7 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: RefundFac
             return True
     if reported.amount is None:
         return True  # it failed, and was not made here: nothing was refunded
-    for refund in await apply_refund_fact(practice, payment, attempt, reported, without_webhook):
+    for refund in await apply_refund_fact(practice, payment, attempt, reported, Source.lookup, without_webhook):
         # The listed refund was recorded as ended, or may be one of several: the provider tells which, and its outcome.
         called = reported.provider_refund_id if reported.reference == refund.id else None
         refund, outcome = await refunding.look_up(practice, refund, Source.lookup, called)

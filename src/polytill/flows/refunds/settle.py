@@ -73,7 +73,7 @@ async def settle_refund(practice: Practice, refund: Refund, finding: Finding, st
         if another is not None:
             attempt = await attempts.by_id(practice.db, refund.attempt_id)
             assert attempt is not None
-            await apply_to_the_end(practice, payment, attempt, another, lambda _: None)
+            await apply_to_the_end(practice, payment, attempt, another, finding.source, lambda _: None)
         return writing.changed
     raise Stale
 
@@ -232,7 +232,7 @@ def _needs_lookup(matching: list[Refund], fact: RefundFact) -> bool:
 
 
 async def apply_refund_fact(
-    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, also: AddSteps
+    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, source: Source, also: AddSteps
 ) -> list[Refund]:
     """Settle the one refund that a fact is about, or adopt it. Returns the refunds that must be looked up instead.
 
@@ -272,10 +272,10 @@ async def apply_refund_fact(
             return matching
         outcome = _outcome_of(fact, amount)
         if matching:
-            await settle_refund(practice, matching[0], Finding(outcome, Source.webhook), ExtraSteps(also))
+            await settle_refund(practice, matching[0], Finding(outcome, source), ExtraSteps(also))
             return []
         try:
-            await _adopt(practice, fresh, attempt, fact, amount, also)
+            await _adopt(practice, fresh, attempt, replace(fact, amount=amount), source, also)
         except (Stale, CheckRefused, Duplicate):
             continue  # another webhook about this payment was first: read again what is known
         return []
@@ -283,10 +283,10 @@ async def apply_refund_fact(
 
 
 async def apply_to_the_end(
-    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, also: AddSteps
+    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, source: Source, also: AddSteps
 ) -> None:
     """``apply_refund_fact`` if no further lookup can help: a review case opens for what stays unclear."""
-    if not await apply_refund_fact(practice, payment, attempt, fact, also):
+    if not await apply_refund_fact(practice, payment, attempt, fact, source, also):
         return
     detail = {"refund": fact.provider_refund_id, "refunded": fact.amount.minor if fact.amount else None}
     unit = Unit()
@@ -314,11 +314,12 @@ def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:
 
 
 async def _adopt(
-    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, amount: Money, also: AddSteps
+    practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, source: Source, also: AddSteps
 ) -> None:
     """Store a refund that was made in the provider's dashboard and book it, as one unit: a crash in between would leave
     a row that later totals count, but that is never booked. It reserves nothing."""
-    now = practice.now()
+    amount, now = fact.amount, practice.now()
+    assert amount is not None
     refund_id = new_id(practice.context.world)
     key = f"provider:{refund_id}"
     if current_attempt(payment, await attempts.of_payment(practice.db, payment.id)).id != attempt.id:
@@ -360,6 +361,6 @@ async def _adopt(
         payment.id,
         {"refund": refund_id, "amount": amount.minor},
     )
-    await _move(practice, unit, payment, refund, adopted, Source.webhook, adopted=True)
+    await _move(practice, unit, payment, refund, adopted, source, adopted=True)
     also(unit)
     await practice.db.commit(unit)

@@ -61,7 +61,7 @@ async def apply_refund(
     if fact.amount is None and await lists_refunds(practice.context, attempt):
         await _apply_total(practice, event, fact, payment, attempt)
         return
-    several = await apply_refund_fact(practice, payment, attempt, fact, also)
+    several = await apply_refund_fact(practice, payment, attempt, fact, Source.webhook, also)
     if several and await _look_up(practice, event, payment.id, several, fact):
         await _apply_other_refund(practice, event, fact, payment, attempt, also)
 
@@ -143,7 +143,7 @@ async def _apply_other_refund(
     If the provider cannot be asked, a review case opens.
     """
     tells_all = fact.total is not None or fact.provider_refund_id is not None
-    if tells_all and not await apply_refund_fact(practice, payment, attempt, fact, also):
+    if tells_all and not await apply_refund_fact(practice, payment, attempt, fact, Source.webhook, also):
         return
     handler = await handler_for(practice.context, attempt)
     if fact.amount is None or handler is None or handler.idempotency == "key":
@@ -168,4 +168,4 @@ async def _apply_other_refund(
     elif isinstance(found, Unknown | NotSent):
         await wait(practice, event, payment.id, found.reason.value)
     elif not await in_other_currency(practice, event, payment, found):
-        await apply_to_the_end(practice, payment, attempt, found, also)
+        await apply_to_the_end(practice, payment, attempt, found, Source.webhook, also)

@@ -269,7 +269,7 @@ def _state_of(operation: Operation, outcome: Outcome) -> OperationState:
             return (
                 OperationState.succeeded
                 if operation.kind is OperationKind.capture and not outcome.authorized_only
-                else (OperationState.declined)
+                else OperationState.declined
             )
         case Declined(final=True):
             return OperationState.succeeded if operation.kind is OperationKind.cancel else OperationState.declined

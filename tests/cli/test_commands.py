@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from polytill.cli import app
 from polytill.providers.contract import CredentialTest, KeyFinding
 from tests.cli.process import one_sentence, polytill
+from tests.house.reading import ROOT
 
 
 def commands(group: object = None, *path: str) -> Iterator[tuple[str, ...]]:
@@ -22,6 +24,17 @@ def commands(group: object = None, *path: str) -> Iterator[tuple[str, ...]]:
         return
     for name, command in found.items():
         yield from commands(command, *path, name)
+
+
+def test_the_documents_list_every_command() -> None:
+    text = (ROOT / "docs/simulator.md").read_text("utf-8")
+    listed = re.search(r"\*\*`polytill`\*\* has the commands (.*?)\. `--help`", text, re.DOTALL)
+    assert listed is not None
+    found = set()
+    for name in re.findall(r"`([^`]+)`", listed[1]):
+        group, _, rest = name.partition(" ")
+        found |= {(group, one) for one in rest.split("|")} if rest else {(group,)}
+    assert found == set(commands())
 
 
 @pytest.mark.parametrize("path", list(commands()), ids=" ".join)

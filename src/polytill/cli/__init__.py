@@ -197,7 +197,7 @@ def simulate(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1")] = 8429,
     seed: Annotated[int, typer.Option(help="The same seed produces the same ids and the same faults")] = 0,
 ) -> None:
-    """Run the provider simulator on 127.0.0.1, with the APIs of Stripe, Paystack and Flutterwave.
+    """Run the provider simulator on 127.0.0.1, with the APIs of all built-in providers.
 
     Any well-formed test key is an account. Control it under /_network (see docs/simulator.md).
     """

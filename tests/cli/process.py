@@ -1,7 +1,7 @@
 """The command line as a process of its own, for tests.
 
 One parent process imports the command line once, and forks a process for each command. Each has its own folder,
-environment and output, as if it had been started by itself, without a second of imports.
+environment and output, as if a shell had started it, but without a second of imports.
 """
 
 from __future__ import annotations

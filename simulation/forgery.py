@@ -27,19 +27,20 @@ def success(simulated: Provider, account: Account, tx: Transaction) -> bytes:
     """The provider's webhook for this payment as if it had been paid."""
     provider = simulated.name
     claimed = copy.deepcopy(tx)
+    claimed.account = account.key
     claimed.status, claimed.captured, claimed.paid_at = "succeeded", claimed.amount, claimed.created_at
     event: Json
     if provider == "paystack":
         claimed.wire.status, claimed.wire.message = "success", "Successful"
-        event = {"event": "charge.success", "data": paystack_shapes.charge_event(account, claimed)}
+        event = {"event": "charge.success", "data": paystack_shapes.charge_event(claimed)}
     elif provider == "stripe":
         claimed.wire.status = "succeeded"
-        shape = stripe_shapes.intent_json(account, claimed) | {"amount_received": claimed.amount}
+        shape = stripe_shapes.intent_json(claimed) | {"amount_received": claimed.amount}
         event = {
             "id": f"evt_made_up_{claimed.reference}",
             "object": "event",
             "type": "payment_intent.succeeded",
-            "livemode": stripe_shapes.live(account),
+            "livemode": stripe_shapes.live(account.key),
             "created": int(claimed.created_at),
             "data": {"object": shape},
         }
@@ -54,7 +55,7 @@ def success(simulated: Provider, account: Account, tx: Transaction) -> bytes:
         event = simulated.callback(claimed)
     else:
         claimed.wire.number = claimed.wire.number or 12345
-        event = v3_shapes.charge_event(account, claimed)
+        event = v3_shapes.charge_event(claimed)
     return compact(event)
 
 

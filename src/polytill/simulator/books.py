@@ -20,6 +20,11 @@ def iso_time(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(moment * 1000) % 1000:03d}Z"
 
 
+def number_of(key: str) -> int:
+    """A stable number of the account with this key that reveals nothing about the key."""
+    return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) % 900_000 + 100_000
+
+
 @dataclass(slots=True)
 class Refund:
     """A refund. ``status``: pending | succeeded | failed."""
@@ -216,7 +221,7 @@ class Account:
     @property
     def number(self) -> int:
         """A stable number of the account that reveals nothing about its key."""
-        return int(hashlib.sha256(self.key.encode()).hexdigest()[:8], 16) % 900_000 + 100_000
+        return number_of(self.key)
 
     @property
     def label(self) -> str:

@@ -144,7 +144,7 @@ async def _answer(network: Network, act: Act, request: web.Request) -> web.Strea
         return to_response(problem(bad.status, bad.code, bad.detail))
     if document is None:
         return web.Response(status=204)
-    return to_response(json_answer(201 if act in (_add_fault, _add_hook) else 200, document))
+    return to_response(json_answer(document, 201 if act in (_add_fault, _add_hook) else 200))
 
 
 def _provider(network: Network, call: _Call, *extra: str) -> str:

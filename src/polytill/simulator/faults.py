@@ -78,7 +78,7 @@ class Fault:
 
     def scripted(self) -> Answer:
         """What the fault ``answer`` returns instead of the provider's answer."""
-        return json_answer(self.status or 200, self.body or {})
+        return json_answer(self.body or {}, self.status or 200)
 
 
 class Faults:

@@ -68,9 +68,23 @@ class Answer:
     content_type: str = "application/json"
 
 
-def json_answer(status: int, document: Any, headers: dict[str, str] | None = None) -> Answer:
+def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     """An answer with a compact JSON body."""
     return Answer(status, compact(document), headers or {})
+
+
+def part_of(given: Json, *path: str) -> Json:
+    """An object inside a request. Empty if it is missing, or is not an object."""
+    for name in path:
+        inner = given.get(name)
+        given = inner if isinstance(inner, dict) else {}
+    return given
+
+
+def dated(rows: list[Json], first: str, last: str) -> list[Json]:
+    """The rows that were created in this time. A date without time means its start or its end; "" is no limit."""
+    end = f"{last}T23:59:59.999Z" if len(last) == 10 else last
+    return [row for row in rows if first <= row["created_at"] and (not end or row["created_at"] <= end)]
 
 
 def whole(text: str, low: int, high: int) -> int | None:
@@ -136,11 +150,11 @@ class Route:
     run: Callable[..., Answer]
 
 
-def route(address: str, operation: str, run: Callable[..., Answer]) -> Route:
-    """The route of ``GET /a/{id}``: its pattern has one named group per brace."""
+def route(address: str, run: Callable[..., Answer], operation: str | None = None) -> Route:
+    """The route of ``GET /a/{id}``: its pattern has one named group per brace. A GET is a lookup unless it is named."""
     method, path = address.split()
     pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
-    return Route(method, re.compile(f"^{pattern}$"), operation, run)
+    return Route(method, re.compile(f"^{pattern}$"), operation or ("lookup" if method == "GET" else "other"), run)
 
 
 class Provider(ABC):
@@ -179,6 +193,10 @@ class Provider(ABC):
     def account(self, key: str) -> Account:
         """The account of a well-formed key, created on first use."""
         return self.network.account(self.name, key)
+
+    def publish(self, tx: Transaction, event: str, document: Json) -> None:
+        """Send an event to the registrations of a transaction's account."""
+        self.network.publish(self.account(tx.account), event, document)
 
     def key_of(self, headers: Fields) -> str | None:
         """The secret key that a request carries, right or wrong."""

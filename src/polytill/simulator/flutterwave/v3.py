@@ -12,7 +12,7 @@ from polytill.simulator.books import Account, Json, Refund, Transaction
 from polytill.simulator.flutterwave import v3_shapes as shapes
 from polytill.simulator.flutterwave.v3_money import FlutterwaveMoney, No
 from polytill.simulator.flutterwave.v3_shapes import CURRENCIES, fee_of, stamp_duty_of, to_minor, to_wire
-from polytill.simulator.wire import Answer, Call, Route, json_answer, route, whole
+from polytill.simulator.wire import Answer, Call, Route, dated, json_answer, route, whole
 
 _NOT_FOUND = "No transaction was found for this id"
 _PAGE = 10
@@ -24,7 +24,7 @@ def yes(message: str, data: Any = None, meta: Json | None = None) -> Answer:
     body: Json = {"status": "success", "message": message}
     if meta is not None:
         body["meta"] = meta
-    return json_answer(200, body if data is None else {**body, "data": data})
+    return json_answer(body if data is None else {**body, "data": data})
 
 
 class Flutterwave(FlutterwaveMoney):
@@ -35,22 +35,22 @@ class Flutterwave(FlutterwaveMoney):
 
     def table(self) -> list[Route]:
         return [
-            route("POST /payments", "create", self._payments),
-            route("POST /payments/link/disable", "cancel", self._disable),
-            route("POST /charges", "create", self._charges),
-            route("POST /tokenized-charges", "create", self._tokenized),
-            route("POST /validate-charge", "confirm", self._validate),
-            route("GET /transactions", "lookup", self._list),
-            route("GET /transactions/verify_by_reference", "lookup", self._verify_by_reference),
-            route("GET /transactions/fee", "other", self._fee),
-            route("GET /transactions/{number}/verify", "lookup", self._verify),
-            route("POST /transactions/{number}/refund", "refund", self._refund),
-            route("POST /transactions/{number}/resend-hook", "other", self._resend),
-            route("GET /refunds", "lookup", self._list_refunds),
-            route("GET /refunds/{number}", "lookup", self._fetch_refund),
-            route("GET /chargebacks", "lookup", self._list_chargebacks),
-            route("GET /balances", "other", self._balances),
-            route("GET /balances/{code}", "other", self._balance),
+            route("POST /payments", self._payments, "create"),
+            route("POST /payments/link/disable", self._disable, "cancel"),
+            route("POST /charges", self._charges, "create"),
+            route("POST /tokenized-charges", self._tokenized, "create"),
+            route("POST /validate-charge", self._validate, "confirm"),
+            route("GET /transactions", self._list),
+            route("GET /transactions/verify_by_reference", self._verify_by_reference),
+            route("GET /transactions/fee", self._fee, "other"),
+            route("GET /transactions/{number}/verify", self._verify),
+            route("POST /transactions/{number}/refund", self._refund, "refund"),
+            route("POST /transactions/{number}/resend-hook", self._resend),
+            route("GET /refunds", self._list_refunds),
+            route("GET /refunds/{number}", self._fetch_refund),
+            route("GET /chargebacks", self._list_chargebacks),
+            route("GET /balances", self._balances, "other"),
+            route("GET /balances/{code}", self._balance, "other"),
         ]
 
     # Keys, envelopes, the hash
@@ -79,9 +79,9 @@ class Flutterwave(FlutterwaveMoney):
     def broken(self, status: int) -> Answer:
         if status == 429:
             body: Json = {"status": "error", "message": "Too many requests, please try again later", "data": None}
-            return json_answer(429, body, {"Retry-After": "1"})
+            return json_answer(body, 429, {"Retry-After": "1"})
         body = {"status": "error", "message": "An error occurred while processing your request", "data": None}
-        return json_answer(status, {**body, "error_id": f"ERRNO{self.network.hex(12)}"})
+        return json_answer({**body, "error_id": f"ERRNO{self.network.hex(12)}"}, status)
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
         """A shared secret in a header: the body is not covered."""
@@ -104,21 +104,19 @@ class Flutterwave(FlutterwaveMoney):
         kind = str(given.get("?type") or "")
         tx = self.direct_charge(account, given, kind)
         if kind == "card":
-            return yes("Charge initiated", shapes.transaction_json(account, tx), self._authorization(tx, "pin"))
+            meta: Json = {"authorization": {"mode": "pin", "fields": ["pin"]}}
+            return yes("Charge initiated", shapes.transaction_json(tx), meta)
         if kind in ("mpesa", "ussd"):
-            body = shapes.transaction_json(account, tx)
-            for name in ("meta", "amount_settled"):
-                del body[name]
-            body |= {"app_fee": to_wire(fee_of(tx.amount, tx.currency), tx.currency)}
-            body |= {"fraud_status": "ok", "charge_type": "normal"}
+            fee = to_wire(fee_of(tx.amount, tx.currency), tx.currency)
+            body = {**shapes.charge_json(tx), "app_fee": fee, "fraud_status": "ok", "charge_type": "normal"}
             if kind == "mpesa":
                 return yes("Charge initiated", {**body, "auth_url": "N/A"})
             meta = {"authorization": {"mode": "ussd", "note": f"*566*002*{tx.wire.number}#"}}
             return yes("Charge initiated", {**body, "payment_code": str(tx.wire.number)}, meta)
         if kind == "bank_transfer":
-            return yes("Charge initiated", None, self._authorization(tx, "banktransfer"))
+            return yes("Charge initiated", None, {"authorization": self._transfer(tx)})
         if str(given.get("network")).upper() == "ORANGE":
-            return self._asks_password(account, tx)
+            return self._asks_password(tx)
         url = f"{given['']}/flutterwave/pay/{tx.wire.extra['token']}"
         return yes("Charge initiated", None, {"authorization": {"redirect": url, "mode": "redirect"}})
 
@@ -134,21 +132,21 @@ class Flutterwave(FlutterwaveMoney):
         tx.wire.auth_model = "noauth"
         if "+2fa" in email:
             url = f"{given['']}/flutterwave/pay/{tx.wire.extra['token']}"
-            body = shapes.transaction_json(account, tx)  # here, and only here, the step is inside the data
+            body = shapes.transaction_json(tx)  # here, and only here, the step is inside the data
             return yes("Charge initiated", {**body, "meta": {"authorization": {"mode": "redirect", "redirect": url}}})
         if "+otp" in email:
-            return self._asks_password(account, tx)
+            return self._asks_password(tx)
         self.pay(account, tx, "decline" if "+nofunds" in email else "success")
         tx.closed = True
         if tx.status == "failed":
             tx.wire.response = "Insufficient Funds"
-        return yes("Charge successful", shapes.transaction_json(account, tx))
+        return yes("Charge successful", shapes.transaction_json(tx))
 
-    def _asks_password(self, account: Account, tx: Transaction) -> Answer:
+    def _asks_password(self, tx: Transaction) -> Answer:
         tx.wire.extra["password"] = _CARD_PASSWORD if tx.wire.payment_type == "card" else _PHONE_PASSWORD
         tx.wire.response = "Please enter the OTP sent to your mobile number"
         meta = {"authorization": {"mode": "otp", "endpoint": "/v3/validate-charge"}}
-        return yes("Charge initiated", shapes.transaction_json(account, tx), meta)
+        return yes("Charge initiated", shapes.transaction_json(tx), meta)
 
     def _validate(self, account: Account, given: Json) -> Answer:
         """A one-time password. A wrong one ends the charge."""
@@ -164,21 +162,20 @@ class Flutterwave(FlutterwaveMoney):
         if typed != password:
             tx.wire.response = "Insufficient Funds" if typed == _NO_FUNDS else "Wrong OTP"
             raise No("Charge could not be validated")
-        return yes("Charge validated", shapes.transaction_json(account, tx))
+        return yes("Charge validated", shapes.transaction_json(tx))
 
-    def _authorization(self, tx: Transaction, mode: str) -> Json:
-        if mode == "pin":
-            return {"authorization": {"mode": "pin", "fields": ["pin"]}}
-        transfer = {
+    @staticmethod
+    def _transfer(tx: Transaction) -> Json:
+        """The account into which the payer transfers."""
+        return {
             "transfer_reference": tx.wire.flw_ref,
             "transfer_account": f"{tx.wire.number}"[-10:].rjust(10, "0"),
             "transfer_bank": "TEST BANK",
             "account_expiration": "1800",
             "transfer_note": "Simulated merchant",
             "transfer_amount": to_wire(tx.amount, tx.currency),
-            "mode": mode,
+            "mode": "banktransfer",
         }
-        return {"authorization": transfer}
 
     # Reading
 
@@ -189,8 +186,7 @@ class Flutterwave(FlutterwaveMoney):
         return tx
 
     def _verify(self, account: Account, given: Json, number: str) -> Answer:
-        found = self._known(account, number)
-        return yes("Transaction fetched successfully", shapes.transaction_json(account, found))
+        return yes("Transaction fetched successfully", shapes.transaction_json(self._known(account, number)))
 
     def _verify_by_reference(self, account: Account, given: Json) -> Answer:
         """A successful attempt if there is one, else the newest."""
@@ -198,10 +194,10 @@ class Flutterwave(FlutterwaveMoney):
         if not found:
             raise No(_NOT_FOUND)
         best = next((tx for tx in found if tx.status == "succeeded"), found[-1])
-        return yes("Transaction fetched successfully", shapes.transaction_json(account, best))
+        return yes("Transaction fetched successfully", shapes.transaction_json(best))
 
     def _list(self, account: Account, given: Json) -> Answer:
-        rows = [shapes.listed_json(account, tx) for tx in reversed(self.attempts(account).values())]
+        rows = [shapes.listed_json(tx) for tx in reversed(self.attempts(account).values())]
         for name in ("status", "tx_ref", "currency", "customer_email"):
             wanted = given.get(f"?{name}")
             if wanted:
@@ -209,9 +205,7 @@ class Flutterwave(FlutterwaveMoney):
         return self._page("Transactions fetched", rows, given)
 
     def _page(self, message: str, rows: list[Json], given: Json) -> Answer:
-        low, high = given.get("?from") or "", given.get("?to") or ""
-        high = f"{high}T23:59:59.999Z" if len(high) == 10 else high
-        rows = [row for row in rows if low <= row["created_at"] and (not high or row["created_at"] <= high)]
+        rows = dated(rows, given.get("?from") or "", given.get("?to") or "")
         at = whole(given.get("?page") or "1", 1, 10**6)
         if at is None:
             raise No("page must be a positive number")
@@ -224,12 +218,18 @@ class Flutterwave(FlutterwaveMoney):
         if minor is None:
             raise No("amount and currency are required")
         fee = to_wire(fee_of(minor, code), code)
-        duty = to_wire(stamp_duty_of(minor, code), code)
-        data = {"charge_amount": to_wire(minor, code), "fee": fee, "merchant_fee": 0, "flutterwave_fee": fee}
-        return yes("Charged fee", {**data, "stamp_duty_fee": duty, "currency": code})
+        data = {
+            "charge_amount": to_wire(minor, code),
+            "fee": fee,
+            "merchant_fee": 0,
+            "flutterwave_fee": fee,
+            "stamp_duty_fee": to_wire(stamp_duty_of(minor, code), code),
+            "currency": code,
+        }
+        return yes("Charged fee", data)
 
     def _resend(self, account: Account, given: Json, number: str) -> Answer:
-        self.tell(account, self._known(account, number))
+        self.tell(self._known(account, number))
         return yes("Hook sent")
 
     # Refunds and balances
@@ -245,8 +245,8 @@ class Flutterwave(FlutterwaveMoney):
         if amount > tx.refundable or amount == 0:
             raise No("Refund amount is more than the amount left on the transaction")
         comments = given.get("comments")
-        made = self.make_refund(account, tx, amount, comments if isinstance(comments, str) else None)
-        shape = shapes.refund_json(account, tx, made)
+        made = self.make_refund(tx, amount, comments if isinstance(comments, str) else None)
+        shape = shapes.refund_json(tx, made)
         del shape["comments"]
         return yes("Transaction refund initiated", shape)
 
@@ -255,14 +255,14 @@ class Flutterwave(FlutterwaveMoney):
         return sorted(account.refunds, key=lambda pair: int(pair[1].id), reverse=True)
 
     def _list_refunds(self, account: Account, given: Json) -> Answer:
-        rows = [shapes.refund_json(account, tx, refund) for tx, refund in self._refunds(account)]
+        rows = [shapes.refund_json(tx, refund) for tx, refund in self._refunds(account)]
         wanted = given.get("?status")
         return self._page("Refunds fetched", [row for row in rows if wanted in (None, row["status"])], given)
 
     def _fetch_refund(self, account: Account, given: Json, number: str) -> Answer:
         for tx, refund in self._refunds(account):
             if refund.id == number:
-                return yes("Refund fetched", shapes.refund_json(account, tx, refund))
+                return yes("Refund fetched", shapes.refund_json(tx, refund))
         raise No("No refund was found for this id", status=404)
 
     def _list_chargebacks(self, account: Account, given: Json) -> Answer:

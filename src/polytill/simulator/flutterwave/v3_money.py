@@ -14,7 +14,7 @@ from polytill.simulator.books import Account, Json, Refund, Transaction, iso_tim
 from polytill.simulator.flutterwave import v3_shapes as shapes
 from polytill.simulator.flutterwave.chargebacks import Chargebacks
 from polytill.simulator.flutterwave.v3_shapes import CURRENCIES, Attempt, Link, fee_of, to_minor
-from polytill.simulator.wire import Fields, PayPage, Rejected, is_web_address, json_answer, with_query
+from polytill.simulator.wire import Fields, PayPage, Rejected, is_web_address, json_answer, part_of, with_query
 
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 _PHONE = re.compile(r"\+?[0-9]+")
@@ -37,7 +37,7 @@ class No(Rejected):
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
-        self.answer = json_answer(status, {"status": "error", "message": message, "data": None})
+        self.answer = json_answer({"status": "error", "message": message, "data": None}, status)
 
 
 def _check_direct(given: Json, kind: str, code: str) -> None:
@@ -67,14 +67,13 @@ class FlutterwaveMoney(Chargebacks):
     name = "flutterwave"
     chargeback_series = ("flutterwave chargeback", 4_100)
 
-    def tell(self, account: Account, tx: Transaction) -> None:
+    def tell(self, tx: Transaction) -> None:
         """Send charge.completed, also for a failure."""
-        self.network.publish(account, "charge.completed", shapes.charge_event(account, tx))
+        self.publish(tx, "charge.completed", shapes.charge_event(tx))
 
     # Links and attempts
 
-    def _customer(self, account: Account, given: object) -> Json:
-        customer = given if isinstance(given, dict) else {}
+    def _customer(self, account: Account, customer: Json) -> Json:
         email = customer.get("email")
         if not isinstance(email, str) or not _EMAIL.match(email):
             raise No("customer.email is required")
@@ -121,9 +120,8 @@ class FlutterwaveMoney(Chargebacks):
         reference, minor, code = self._money(given)
         if not is_web_address(given.get("redirect_url")):
             raise No("redirect_url is required")
-        customer = self._customer(account, given.get("customer"))
-        shown = given.get("customizations")
-        title = shown.get("title") if isinstance(shown, dict) else None
+        customer = self._customer(account, part_of(given, "customer"))
+        title = part_of(given, "customizations").get("title")
         meta = given.get("meta") if isinstance(given.get("meta"), dict) else None
         link = Link(
             self.network.hex(20), given["redirect_url"], str(title or ""), customer, meta, self._lifetime(given)
@@ -136,8 +134,7 @@ class FlutterwaveMoney(Chargebacks):
 
     def _lifetime(self, given: Json) -> float | None:
         """When a link expires: only if the merchant asked for it."""
-        settings = given.get("configurations")
-        minutes = settings.get("session_duration") if isinstance(settings, dict) else None
+        minutes = part_of(given, "configurations").get("session_duration")
         if minutes is None:
             return None
         if isinstance(minutes, bool) or not isinstance(minutes, int) or not 1 <= minutes <= 1440:
@@ -224,27 +221,27 @@ class FlutterwaveMoney(Chargebacks):
                 link.close()
         else:
             tx.status, tx.wire.response = "failed", _word(transaction, "Do Not Honour")
-        self.tell(account, tx)
+        self.tell(tx)
         return tx
 
-    def make_refund(self, account: Account, tx: Transaction, amount: int, comments: str | None) -> Refund:
+    def make_refund(self, tx: Transaction, amount: int, comments: str | None) -> Refund:
         """Completed at once. Webhooks go only to accounts that switched refund webhooks on."""
         number = self.network.number("flutterwave refund", 8_600)
         made = Refund(str(number), amount, tx.currency, "succeeded", self.now, comments)
         made.wire = {"comments": comments}
         tx.refunds.append(made)
-        self._tell_refund(account, tx, made)
+        self._tell_refund(tx, made)
         return made
 
-    def _tell_refund(self, account: Account, tx: Transaction, refund: Refund) -> None:
-        self.network.publish(account, "refund", shapes.refund_event(account, tx, refund))
+    def _tell_refund(self, tx: Transaction, refund: Refund) -> None:
+        self.publish(tx, "refund", shapes.refund_event(tx, refund))
 
     def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
-        return self.make_refund(account, transaction, amount, None)
+        return self.make_refund(transaction, amount, None)
 
     def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
         refund.status = "failed"
-        self._tell_refund(account, transaction, refund)
+        self._tell_refund(transaction, refund)
 
     def page(self, account: Account, tx: Transaction, token: str, query: Fields) -> PayPage:
         link: Link | None = tx.wire.link

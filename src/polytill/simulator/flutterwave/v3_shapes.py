@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from polytill.domain.currencies import exponent_of
-from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction, iso_time
+from polytill.simulator.books import Dispute, Json, Refund, Transaction, iso_time, number_of
 from polytill.simulator.wire import compact
 
 _CODES = "NGN GHS KES UGX TZS RWF ZMW ZAR XAF XOF MWK EGP MUR ETB SLE USD EUR GBP INR"
@@ -88,11 +88,6 @@ def status_of(tx: Transaction) -> str:
     return {"succeeded": "successful", "failed": "failed"}.get(tx.status, "pending")
 
 
-def customer_json(attempt: Attempt) -> Json:
-    """The customer inside a transaction."""
-    return dict(attempt.customer)
-
-
 def card_json(attempt: Attempt) -> Json:
     """The card that paid. Its token can charge it again."""
     return {
@@ -106,18 +101,18 @@ def card_json(attempt: Attempt) -> Json:
     }
 
 
-def transaction_json(account: Account, tx: Transaction) -> Json:
+def transaction_json(tx: Transaction) -> Json:
     """A transaction as verify prints it."""
     attempt: Attempt = tx.wire
-    good = tx.status == "succeeded"
+    good, amount = tx.status == "succeeded", to_wire(tx.amount, tx.currency)
     body: Json = {
         "id": attempt.number,
         "tx_ref": tx.reference,
         "flw_ref": attempt.flw_ref,
         "device_fingerprint": "N/A",
-        "amount": to_wire(tx.amount, tx.currency),
+        "amount": amount,
         "currency": tx.currency,
-        "charged_amount": to_wire(tx.amount, tx.currency),
+        "charged_amount": amount,
         "app_fee": to_wire(fee_of(tx.amount, tx.currency), tx.currency) if good else None,
         "merchant_fee": 0,
         "processor_response": attempt.response,
@@ -127,38 +122,36 @@ def transaction_json(account: Account, tx: Transaction) -> Json:
         "status": status_of(tx),
         "payment_type": attempt.payment_type,
         "created_at": iso_time(attempt.tried_at),
-        "account_id": account.number,
+        "account_id": number_of(tx.account),
     }
     if attempt.payment_type == "card":
         body["card"] = card_json(attempt)
     body["meta"] = attempt.meta
     body["amount_settled"] = to_wire(tx.amount - tx.fee, tx.currency) if good else None
-    return {**body, "customer": customer_json(attempt)}
+    return {**body, "customer": dict(attempt.customer)}
 
 
-def listed_json(account: Account, tx: Transaction) -> Json:
+def listed_json(tx: Transaction) -> Json:
     """A transaction in a list: ids are strings here, the customer is flat."""
-    body = transaction_json(account, tx)
+    body = transaction_json(tx)
     customer = body.pop("customer")
     body.pop("meta")
     if "card" in body:
-        card = body["card"]
-        body["card"] = {
-            name: card[name] for name in ("type", "country", "issuer", "first_6digits", "last_4digits", "expiry")
-        }
-    body |= {"id": str(body["id"]), "account_id": str(account.number)}
+        names = ("type", "country", "issuer", "first_6digits", "last_4digits", "expiry")
+        body["card"] = {name: body["card"][name] for name in names}
+    body |= {"id": str(body["id"]), "account_id": str(number_of(tx.account))}
     return {**body, "customer_name": customer["name"], "customer_email": customer["email"]}
 
 
 def chargeback_json(tx: Transaction, dispute: Dispute) -> Json:
     """A chargeback in a list. It names no currency."""
-    day = 86_400
+    opened = iso_time(dispute.created_at)
     steps: list[Json] = [
-        {"initiator": "dispute", "date": iso_time(dispute.created_at), "description": "Dispute transaction"},
+        {"initiator": "dispute", "date": opened, "description": "Dispute transaction"},
         {
             "action": "initiated",
             "stage": "new",
-            "date": iso_time(dispute.created_at),
+            "date": opened,
             "description": "Debit and hold chargeback amount",
             "source": "availablebalance",
         },
@@ -171,37 +164,42 @@ def chargeback_json(tx: Transaction, dispute: Dispute) -> Json:
         "stage": "new",
         "comment": dispute.reason or "Product/service not received",
         "meta": {"uploaded_proof": None, "history": steps},
-        "due_date": iso_time(dispute.created_at + 2 * day),
+        "due_date": iso_time(dispute.created_at + 172_800),
         "settlement_id": "N/A",
-        "created_at": iso_time(dispute.created_at),
+        "created_at": opened,
         "transaction_id": tx.wire.number,
         "tx_ref": tx.reference,
     }
 
 
-def charge_event(account: Account, tx: Transaction) -> Json:
-    """A charge.completed webhook, which also reports failures."""
-    body = transaction_json(account, tx)
+def charge_json(tx: Transaction) -> Json:
+    """A transaction in a webhook or in the answer of a direct charge."""
+    body = transaction_json(tx)
     for name in ("meta", "amount_settled"):
         del body[name]
+    return body
+
+
+def charge_event(tx: Transaction) -> Json:
+    """A charge.completed webhook, which also reports failures."""
+    body = charge_json(tx)
     if "card" in body:
-        body["card"] = {name: value for name, value in body["card"].items() if name != "token"}
+        del body["card"]["token"]
     kinds = {"card": "CARD_TRANSACTION", "bank_transfer": "BANK_TRANSFER_TRANSACTION", "ussd": "USSD_TRANSACTION"}
     kind = kinds.get(tx.wire.payment_type, "MOBILE_MONEY_TRANSACTION")
     return {"event": "charge.completed", "data": body, "meta_data": tx.wire.meta or {}, "event.type": kind}
 
 
-def refund_json(account: Account, tx: Transaction, refund: Refund) -> Json:
+def refund_json(tx: Transaction, refund: Refund) -> Json:
     """A refund."""
-    status = {"succeeded": "completed"}.get(refund.status, refund.status)
     return {
         "id": int(refund.id),
-        "account_id": account.number,
+        "account_id": number_of(tx.account),
         "tx_id": tx.wire.number,
         "flw_ref": tx.wire.flw_ref,
-        "wallet_id": account.number + 1286,
+        "wallet_id": number_of(tx.account) + 1286,
         "amount_refunded": to_wire(refund.amount, refund.currency),
-        "status": status,
+        "status": "completed" if refund.status == "succeeded" else refund.status,
         "destination": "payment_source",
         "comments": refund.wire["comments"],
         "meta": {"source": "availablebalance"},
@@ -209,9 +207,9 @@ def refund_json(account: Account, tx: Transaction, refund: Refund) -> Json:
     }
 
 
-def refund_event(account: Account, tx: Transaction, refund: Refund) -> Json:
+def refund_event(tx: Transaction, refund: Refund) -> Json:
     """A refund webhook: flat, in other capitals, without event and currency."""
-    body = refund_json(account, tx, refund)
+    body = refund_json(tx, refund)
     return {
         "id": body["id"],
         "AmountRefunded": body["amount_refunded"],

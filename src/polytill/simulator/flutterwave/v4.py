@@ -26,6 +26,7 @@ from polytill.simulator.wire import (
     Route,
     is_web_address,
     json_answer,
+    part_of,
     route,
     whole,
 )
@@ -68,13 +69,13 @@ class FlutterwaveV4(TokenProvider, Chargebacks):
 
     def table(self) -> list[Route]:
         return [
-            route("POST /realms/flutterwave/protocol/openid-connect/token", "other", self._token),
-            route("POST /orchestration/direct-charges", "create", self._charge),
-            route("GET /charges/{id}", "lookup", self._get_charge),
-            route("POST /refunds", "refund", self._refund),
-            route("GET /refunds", "lookup", self._list_refunds),
-            route("GET /refunds/{id}", "lookup", self._get_refund),
-            route("GET /chargebacks", "lookup", self._list_chargebacks),
+            route("POST /realms/flutterwave/protocol/openid-connect/token", self._token),
+            route("POST /orchestration/direct-charges", self._charge, "create"),
+            route("GET /charges/{id}", self._get_charge),
+            route("POST /refunds", self._refund, "refund"),
+            route("GET /refunds", self._list_refunds),
+            route("GET /refunds/{id}", self._get_refund),
+            route("GET /chargebacks", self._list_chargebacks),
         ]
 
     # Keys, tokens, idempotency keys
@@ -127,16 +128,16 @@ class FlutterwaveV4(TokenProvider, Chargebacks):
             self.well_formed(key) and self.well_formed(form.get("client_id", "")) and self.standing(key) != "unknown"
         )
         if not right or form.get("grant_type") != "client_credentials":
-            return json_answer(401, {"error": "invalid_client", "error_description": "Invalid client credentials"})
+            return json_answer({"error": "invalid_client", "error_description": "Invalid client credentials"}, 401)
         self.account(key)
         token = f"eyJ{self.network.token(60)}"
         self.issue(key, token)
-        return json_answer(200, {"access_token": token, "expires_in": self.token_seconds, "token_type": "Bearer"})
+        return json_answer({"access_token": token, "expires_in": self.token_seconds, "token_type": "Bearer"})
 
     # Charges
 
     def _charge(self, account: Account, given: Json) -> Answer:
-        reference, code, method = given.get("reference"), given.get("currency"), given.get("payment_method")
+        reference, code, method = given.get("reference"), given.get("currency"), part_of(given, "payment_method")
         if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
             raise No("reference is invalid")
         if any(tx.reference == reference for tx in account.transactions):
@@ -144,20 +145,17 @@ class FlutterwaveV4(TokenProvider, Chargebacks):
         minor = to_minor(given.get("amount"), code) if isinstance(code, str) and code in CURRENCIES else None
         if minor is None:
             raise No("amount or currency is invalid")
-        kind = method.get("type") if isinstance(method, dict) else None
-        if not isinstance(method, dict) or kind not in _METHODS:
+        kind = method.get("type")
+        if kind not in _METHODS:
             raise No("payment_method.type is not supported")
-        phone = method.get("mobile_money")
-        if kind == "mobile_money" and not (isinstance(phone, dict) and _is_phone(phone, "phone_number")):
+        if kind == "mobile_money" and not _is_phone(method.get("mobile_money"), "phone_number"):
             raise No("payment_method.mobile_money.phone_number is required")
-        customer, back, meta = given.get("customer"), given.get("redirect_url"), given.get("meta")
-        if not isinstance(customer, dict) or "@" not in str(customer.get("email")):
+        customer, back = part_of(given, "customer"), given.get("redirect_url")
+        if "@" not in str(customer.get("email")):
             raise No("customer.email is required")
         if customer.get("phone") and not _is_phone(customer["phone"], "number"):
             raise No("customer.phone is invalid")
-        charge = Charge(
-            method, customer, meta if isinstance(meta, dict) else {}, back if is_web_address(back) else None
-        )
+        charge = Charge(method, customer, part_of(given, "meta"), back if is_web_address(back) else None)
         tx = Transaction(
             self.name,
             account.key,
@@ -222,8 +220,7 @@ class FlutterwaveV4(TokenProvider, Chargebacks):
             raise No("amount or reason is invalid")
         if minor > tx.refundable:
             raise No("Refund amount is more than what is left of the charge")
-        meta = given.get("meta")
-        return _yes(self._refund_shown(tx, self._made(account, tx, minor, meta if isinstance(meta, dict) else {})))
+        return _yes(self._refund_shown(tx, self._made(account, tx, minor, part_of(given, "meta"))))
 
     def _made(self, account: Account, tx: Transaction, minor: int, meta: Json) -> Refund:
         reference = next((str(value) for value in meta.values()), None)
@@ -231,7 +228,7 @@ class FlutterwaveV4(TokenProvider, Chargebacks):
         made = Refund(number, minor, tx.currency, "succeeded", self.now, reference, {"meta": meta})
         tx.refunds.append(made)
         account.things[made.id] = (tx, made)
-        self._tell(account, self._event("refund.completed", self._refund_shown(tx, made)))
+        self._tell(tx, self._event("refund.completed", self._refund_shown(tx, made)))
         return made
 
     def _refund_shown(self, tx: Transaction, refund: Refund) -> Json:
@@ -295,8 +292,8 @@ class FlutterwaveV4(TokenProvider, Chargebacks):
         """The webhook of a completed charge."""
         return self._event("charge.completed", self._shown(tx))
 
-    def _tell(self, account: Account, event: Json) -> None:
-        self.network.publish(account, event["type"], event)
+    def _tell(self, tx: Transaction, event: Json) -> None:
+        self.publish(tx, event["type"], event)
 
     def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
         tx = transaction
@@ -308,7 +305,7 @@ class FlutterwaveV4(TokenProvider, Chargebacks):
             tx.fee, tx.wire.response = fee_of(tx.amount, tx.currency), "approved"
         else:
             tx.status, tx.wire.response = "failed", tx.said[0] if tx.said else "insufficient_funds"
-        self._tell(account, self.charge_event(tx))
+        self._tell(tx, self.charge_event(tx))
         return tx
 
     def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
@@ -316,7 +313,7 @@ class FlutterwaveV4(TokenProvider, Chargebacks):
 
     def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
         refund.status = "failed"
-        self._tell(account, self._event("refund.completed", self._refund_shown(transaction, refund)))
+        self._tell(transaction, self._event("refund.completed", self._refund_shown(transaction, refund)))
 
     def page(self, account: Account, tx: Transaction, token: str, query: Fields) -> PayPage:
         state = "open" if tx.payable else "paid" if tx.captured else "expired"
@@ -330,12 +327,12 @@ class FlutterwaveV4(TokenProvider, Chargebacks):
 
 
 def _yes(data: Any) -> Answer:
-    return json_answer(200, {"status": "success", "message": "Successful", "data": data})
+    return json_answer({"status": "success", "message": "Successful", "data": data})
 
 
 def _refused(status: int, message: str) -> Answer:
     error = {"type": "REQUEST_NOT_VALID", "code": f"10{status}", "message": message, "validation_errors": []}
-    return json_answer(status, {"status": "failed", "error": error})
+    return json_answer({"status": "failed", "error": error}, status)
 
 
 def _is_phone(given: Any, name: str) -> bool:

@@ -56,6 +56,10 @@ class Prompt:
     result: tuple[int | str, str] | None = None
 
 
+def _ids(tx: Transaction) -> Json:
+    return {"MerchantRequestID": tx.wire.merchant_request, "CheckoutRequestID": tx.id}
+
+
 class Mpesa(TokenProvider):
     """Lipa na M-Pesa Online."""
 
@@ -66,9 +70,9 @@ class Mpesa(TokenProvider):
 
     def table(self) -> list[Route]:
         return [
-            route("GET /oauth/v1/generate", "other", self._generate),
-            route("POST /mpesa/stkpush/v1/processrequest", "create", self._process),
-            route("POST /mpesa/stkpushquery/v1/query", "lookup", self._query),
+            route("GET /oauth/v1/generate", self._generate, "other"),
+            route("POST /mpesa/stkpush/v1/processrequest", self._process, "create"),
+            route("POST /mpesa/stkpushquery/v1/query", self._query, "lookup"),
         ]
 
     # Keys, tokens, envelopes
@@ -92,7 +96,7 @@ class Mpesa(TokenProvider):
 
     def _refused(self, status: int, code: str, text: str) -> Answer:
         number = f"{self.network.random.randint(1000, 99999)}-{self.network.number('mpesa request', 15_000_000)}-1"
-        return json_answer(status, {"requestId": number, "errorCode": code, "errorMessage": text})
+        return json_answer({"requestId": number, "errorCode": code, "errorMessage": text}, status)
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
         """Nothing is signed."""
@@ -105,7 +109,7 @@ class Mpesa(TokenProvider):
         self.account(key)
         token = self.network.token(28)
         self.issue(key, token)
-        return json_answer(200, {"access_token": token, "expires_in": str(self.token_seconds)})
+        return json_answer({"access_token": token, "expires_in": str(self.token_seconds)})
 
     def _entered(self, call: Call) -> tuple[Account, Json]:
         """The account of a request and its body, after the password was checked."""
@@ -167,16 +171,7 @@ class Mpesa(TokenProvider):
         account.things[tx.id] = tx
         self.network.after(_PROMPT_SECONDS, lambda: self._expire(account, tx))
         done = "Success. Request accepted for processing"
-        return json_answer(
-            200,
-            {
-                "MerchantRequestID": prompt.merchant_request,
-                "CheckoutRequestID": tx.id,
-                "ResponseCode": "0",
-                "ResponseDescription": done,
-                "CustomerMessage": done,
-            },
-        )
+        return json_answer({**_ids(tx), "ResponseCode": "0", "ResponseDescription": done, "CustomerMessage": done})
 
     def _check_texts(self, given: Json) -> None:
         if given.get("TransactionType") not in _KINDS:
@@ -202,15 +197,13 @@ class Mpesa(TokenProvider):
             raise No(500, "500.001.1001", "The transaction is being processed")
         code, text = tx.wire.result
         return json_answer(
-            200,
             {
                 "ResponseCode": "0",
                 "ResponseDescription": "The service request has been accepted successsfully",
-                "MerchantRequestID": tx.wire.merchant_request,
-                "CheckoutRequestID": tx.id,
+                **_ids(tx),
                 "ResultCode": str(code),
                 "ResultDesc": text,
-            },
+            }
         )
 
     # The payer's phone
@@ -236,12 +229,7 @@ class Mpesa(TokenProvider):
     def callback(self, tx: Transaction) -> Json:
         """The callback of a completed prompt."""
         code, text = tx.wire.result
-        told: Json = {
-            "MerchantRequestID": tx.wire.merchant_request,
-            "CheckoutRequestID": tx.id,
-            "ResultCode": code,
-            "ResultDesc": text,
-        }
+        told: Json = {**_ids(tx), "ResultCode": code, "ResultDesc": text}
         if code == 0:
             told["CallbackMetadata"] = {
                 "Item": [

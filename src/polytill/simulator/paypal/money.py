@@ -9,7 +9,7 @@ from polytill.simulator.access_tokens import TokenProvider
 from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction
 from polytill.simulator.paypal import shapes
 from polytill.simulator.paypal.shapes import Order
-from polytill.simulator.wire import Fields, PayPage, Rejected, is_web_address, with_query
+from polytill.simulator.wire import Fields, PayPage, Rejected, is_web_address, part_of, with_query
 
 _CHOOSE_AGAIN = ("INSTRUMENT_DECLINED", "REDIRECT_PAYER_FOR_ALTERNATE_FUNDING")
 # As the official Orders v2 file describes them.
@@ -54,9 +54,9 @@ class PayPalMoney(TokenProvider):
             "resource": resource,
         }
 
-    def tell(self, account: Account, kind: str, resource: Json) -> None:
+    def tell(self, tx: Transaction, kind: str, resource: Json) -> None:
         """Send a webhook."""
-        self.network.publish(account, kind, self.event(kind, resource))
+        self.publish(tx, kind, self.event(kind, resource))
 
     def new_order(self, account: Account, given: Json) -> Transaction:
         """POST /v2/checkout/orders."""
@@ -65,10 +65,8 @@ class PayPalMoney(TokenProvider):
         if given.get("intent") not in ("CAPTURE", "AUTHORIZE") or unit is None:
             raise No("INVALID_PARAMETER_VALUE", "intent or purchase_units", status=400)
         minor, code = self.money(unit.get("amount"))
-        source = given.get("payment_source")
-        wallet = source.get("paypal") if isinstance(source, dict) else None
-        page = wallet.get("experience_context") if isinstance(wallet, dict) else None
-        back, away = (page.get("return_url"), page.get("cancel_url")) if isinstance(page, dict) else (None, None)
+        page = part_of(given, "payment_source", "paypal", "experience_context")
+        back, away = page.get("return_url"), page.get("cancel_url")
         if not is_web_address(back) or not is_web_address(away):
             raise No("INVALID_PARAMETER_VALUE", "return_url or cancel_url", status=400)
         known = {
@@ -129,14 +127,14 @@ class PayPalMoney(TokenProvider):
         order.status = "COMPLETED"
         if intent == "AUTHORIZE":
             order.hold, tx.status, tx.closed = self.network.token(17).upper(), "authorized", True
-            self.tell(account, "PAYMENT.AUTHORIZATION.CREATED", shapes.authorization_json(tx))
+            self.tell(tx, "PAYMENT.AUTHORIZATION.CREATED", shapes.authorization_json(tx))
         else:
             self._captured(account, tx, tx.amount)
 
     def _captured(self, account: Account, tx: Transaction, amount: int) -> None:
         tx.wire.capture, tx.captured, tx.status = self.network.token(17).upper(), amount, "succeeded"
         tx.closed, tx.paid_at, tx.fee = True, self.now, shapes.fee_of(amount, tx.currency)
-        self.tell(account, "PAYMENT.CAPTURE.COMPLETED", shapes.capture_json(tx))
+        self.tell(tx, "PAYMENT.CAPTURE.COMPLETED", shapes.capture_json(tx))
 
     def capture_hold(self, account: Account, tx: Transaction, amount: int) -> None:
         """Capture an authorization, in whole or in part; the rest is released."""
@@ -152,7 +150,7 @@ class PayPalMoney(TokenProvider):
         if tx.wire.hold_status != "CREATED":
             raise No("PREVIOUSLY_CAPTURED" if tx.captured else "PREVIOUSLY_VOIDED")
         tx.wire.hold_status, tx.status = "VOIDED", "canceled"
-        self.tell(account, "PAYMENT.AUTHORIZATION.VOIDED", shapes.authorization_json(tx))
+        self.tell(tx, "PAYMENT.AUTHORIZATION.VOIDED", shapes.authorization_json(tx))
 
     def make_refund(
         self, account: Account, tx: Transaction, amount: int, wire: Json, kind: str = "PAYMENT.CAPTURE.REFUNDED"
@@ -166,7 +164,7 @@ class PayPalMoney(TokenProvider):
         made = Refund(number, amount, tx.currency, "succeeded", self.now, wire.get("invoice_id"), wire)
         tx.refunds.append(made)
         account.things[made.id] = (tx, made)
-        self.tell(account, kind, shapes.refund_json(tx, made, self.base))
+        self.tell(tx, kind, shapes.refund_json(tx, made, self.base))
         return made
 
     # The payer and the dashboard
@@ -176,7 +174,7 @@ class PayPalMoney(TokenProvider):
         order: Order = transaction.wire
         if outcome != "abandon" and order.status == "PAYER_ACTION_REQUIRED":
             order.status, order.declines, transaction.status = "APPROVED", outcome == "decline", "processing"
-            self.tell(account, "CHECKOUT.ORDER.APPROVED", shapes.order_json(transaction, self.base, ""))
+            self.tell(transaction, "CHECKOUT.ORDER.APPROVED", shapes.order_json(transaction, self.base, ""))
         return transaction
 
     def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
@@ -184,7 +182,7 @@ class PayPalMoney(TokenProvider):
 
     def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
         refund.status = "failed"
-        self.tell(account, "PAYMENT.REFUND.FAILED", shapes.refund_json(transaction, refund, self.base))
+        self.tell(transaction, "PAYMENT.REFUND.FAILED", shapes.refund_json(transaction, refund, self.base))
 
     def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
         made, kind = transaction.dispute_for(story), "UPDATED"
@@ -214,7 +212,7 @@ class PayPalMoney(TokenProvider):
         elif made.withdrawn is not None:  # decided for the merchant, who gets the money again
             made.withdrawn.status, made.paid_by_refund = "failed", False
         made.changed_at = self.now
-        self.tell(account, f"CUSTOMER.DISPUTE.{kind}", shapes.dispute_json(transaction, made, given))
+        self.tell(transaction, f"CUSTOMER.DISPUTE.{kind}", shapes.dispute_json(transaction, made, given))
         return made
 
     def page(self, account: Account, tx: Transaction, token: str, query: Fields) -> PayPage:

@@ -72,20 +72,20 @@ class PayPal(PayPalMoney):
 
     def table(self) -> list[Route]:
         return [
-            route("POST /v1/oauth2/token", "other", self._token),
-            route("GET /v1/notifications/certs/{id}", "other", self._cert),
-            route("POST /v2/checkout/orders", "create", self._create),
-            route("GET /v2/checkout/orders/{id}", "lookup", self._get_order),
-            route("POST /v2/checkout/orders/{id}/capture", "confirm", self._capture_order),
-            route("POST /v2/checkout/orders/{id}/authorize", "confirm", self._authorize_order),
-            route("GET /v2/payments/authorizations/{id}", "lookup", self._get_hold),
-            route("POST /v2/payments/authorizations/{id}/capture", "capture", self._capture_hold),
-            route("POST /v2/payments/authorizations/{id}/void", "cancel", self._void_hold),
-            route("GET /v2/payments/captures/{id}", "lookup", self._get_capture),
-            route("POST /v2/payments/captures/{id}/refund", "refund", self._refund),
-            route("GET /v2/payments/refunds/{id}", "lookup", self._get_refund),
-            route("GET /v1/customer/disputes", "lookup", self._list_disputes),
-            route("GET /v1/customer/disputes/{id}", "lookup", self._get_dispute),
+            route("POST /v1/oauth2/token", self._token),
+            route("GET /v1/notifications/certs/{id}", self._cert, "other"),
+            route("POST /v2/checkout/orders", self._create, "create"),
+            route("GET /v2/checkout/orders/{id}", self._get_order),
+            route("POST /v2/checkout/orders/{id}/capture", self._capture_order, "confirm"),
+            route("POST /v2/checkout/orders/{id}/authorize", self._authorize_order, "confirm"),
+            route("GET /v2/payments/authorizations/{id}", self._get_hold),
+            route("POST /v2/payments/authorizations/{id}/capture", self._capture_hold, "capture"),
+            route("POST /v2/payments/authorizations/{id}/void", self._void_hold, "cancel"),
+            route("GET /v2/payments/captures/{id}", self._get_capture),
+            route("POST /v2/payments/captures/{id}/refund", self._refund, "refund"),
+            route("GET /v2/payments/refunds/{id}", self._get_refund),
+            route("GET /v1/customer/disputes", self._list_disputes),
+            route("GET /v1/customer/disputes/{id}", self._get_dispute),
         ]
 
     # Keys, tokens, request ids
@@ -107,7 +107,7 @@ class PayPal(PayPalMoney):
             key, given = self.valid_key_of(call.headers), call.given
             if key is None:
                 body = {"error": "invalid_token", "error_description": "Token signature verification failed"}
-                return json_answer(401, body)
+                return json_answer(body, 401)
             account = self.account(key)
             if ("refunds" if "refund" in call.path else "payments") in account.denied:
                 raise No("PERMISSION_DENIED", "You do not have permission to access or perform operations.", status=403)
@@ -123,19 +123,19 @@ class PayPal(PayPalMoney):
 
     def _refused(self, refusal: No) -> Answer:
         return json_answer(
-            refusal.status,
             {
                 "name": _NAMES[refusal.status],
                 "details": [{"issue": refusal.issue, "description": str(refusal)}],
                 "message": "The requested action could not be performed.",
                 "debug_id": self.network.hex(13),
             },
+            refusal.status,
         )
 
     def broken(self, status: int) -> Answer:
         name = "RATE_LIMIT_REACHED" if status == 429 else "INTERNAL_SERVER_ERROR"
         body = {"name": name, "message": "An error occurred.", "debug_id": self.network.hex(13)}
-        return json_answer(status, body, {"Retry-After": "1"} if status == 429 else None)
+        return json_answer(body, status, {"Retry-After": "1"} if status == 429 else None)
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
         """RSA over transmission id, time, webhook id and the body's CRC."""
@@ -154,15 +154,15 @@ class PayPal(PayPalMoney):
         grant = parse_qs(call.body.decode("latin-1")).get("grant_type")
         if key is None or not self.accepts(key) or bearer(call.headers):
             body = {"error": "invalid_client", "error_description": "Client Authentication failed"}
-            return json_answer(401, body)
+            return json_answer(body, 401)
         if grant != ["client_credentials"]:
-            return json_answer(400, {"error": "unsupported_grant_type"})
+            return json_answer({"error": "unsupported_grant_type"}, 400)
         denied = self.account(key).denied
         token = f"A21AA{self.network.token(60)}"
         self.issue(key, token)
         scopes = " ".join(scope for scope, what in _SCOPES.items() if what not in denied)
         return json_answer(
-            200, {"scope": scopes, "access_token": token, "token_type": "Bearer", "expires_in": self.token_seconds}
+            {"scope": scopes, "access_token": token, "token_type": "Bearer", "expires_in": self.token_seconds}
         )
 
     def _cert(self, call: Call, id: str) -> Answer:
@@ -171,7 +171,7 @@ class PayPal(PayPalMoney):
     # Orders
 
     def _shown(self, tx: Transaction, status: int = 200) -> Answer:
-        return json_answer(status, shapes.order_json(tx, self.base, f"{self.base}/pay/{tx.id}"))
+        return json_answer(shapes.order_json(tx, self.base, f"{self.base}/pay/{tx.id}"), status)
 
     def _known(self, account: Account, order_id: str) -> Transaction:
         tx = account.things.get(order_id)
@@ -204,20 +204,20 @@ class PayPal(PayPalMoney):
         raise _no_such_id()
 
     def _get_hold(self, account: Account, given: Json, id: str) -> Answer:
-        return json_answer(200, shapes.authorization_json(self._by(account, "hold", id)))
+        return json_answer(shapes.authorization_json(self._by(account, "hold", id)))
 
     def _capture_hold(self, account: Account, given: Json, id: str) -> Answer:
         tx = self._by(account, "hold", id)
         self.capture_hold(account, tx, self._amount(tx, given, tx.amount))
-        return json_answer(201, shapes.capture_json(tx))
+        return json_answer(shapes.capture_json(tx), 201)
 
     def _void_hold(self, account: Account, given: Json, id: str) -> Answer:
         tx = self._by(account, "hold", id)
         self.void_hold(account, tx)
-        return json_answer(200, shapes.authorization_json(tx))
+        return json_answer(shapes.authorization_json(tx))
 
     def _get_capture(self, account: Account, given: Json, id: str) -> Answer:
-        return json_answer(200, shapes.capture_json(self._by(account, "capture", id)))
+        return json_answer(shapes.capture_json(self._by(account, "capture", id)))
 
     def _amount(self, tx: Transaction, given: Json, rest: int) -> int:
         if given.get("amount") is None:
@@ -231,14 +231,14 @@ class PayPal(PayPalMoney):
         tx = self._by(account, "capture", id)
         wire = {name: given[name] for name in ("custom_id", "invoice_id") if isinstance(given.get(name), str)}
         made = self.make_refund(account, tx, self._amount(tx, given, tx.refundable), wire)
-        return json_answer(201, shapes.refund_json(tx, made, self.base))
+        return json_answer(shapes.refund_json(tx, made, self.base), 201)
 
     def _get_refund(self, account: Account, given: Json, id: str) -> Answer:
         found = account.things.get(id)
         if not isinstance(found, tuple):
             raise _no_such_id()
         tx, refund = found
-        return json_answer(200, shapes.refund_json(tx, refund, self.base))
+        return json_answer(shapes.refund_json(tx, refund, self.base))
 
     # Disputes
 
@@ -258,11 +258,11 @@ class PayPal(PayPalMoney):
             query = {name[1:]: value for name, value in given.items()}
             query["next_page_token"] = base64.b64encode(str(at + 1).encode()).decode()
             links.append({**links[0], "href": f"{links[0]['href']}?{urlencode(query)}", "rel": "next"})
-        return json_answer(200, {"items": rows[(at - 1) * count : at * count], "links": links})
+        return json_answer({"items": rows[(at - 1) * count : at * count], "links": links})
 
     def _get_dispute(self, account: Account, given: Json, id: str) -> Answer:
         for tx, dispute in account.disputes:
             if dispute.id == id:
                 returned = dispute.amount if dispute.status == "lost" else None
-                return json_answer(200, shapes.dispute_json(tx, dispute, returned))
+                return json_answer(shapes.dispute_json(tx, dispute, returned))
         raise _no_such_id()

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from polytill.simulator.books import Json
-from polytill.simulator.wire import Answer, Rejected, json_answer, whole
+from polytill.simulator.wire import Answer, Rejected, dated, json_answer, whole
 
 
 class No(Rejected):
@@ -16,15 +16,20 @@ class No(Rejected):
         super().__init__(message)
         hint = hint or "Ensure that the value(s) you're passing are valid"
         self.answer = json_answer(
-            status,
             {"status": False, "message": message, "meta": {"nextStep": hint}, "type": "validation_error", "code": code},
+            status,
         )
 
 
 def yes(message: str, data: Any, meta: Json | None = None) -> Answer:
     """Paystack's envelope of an answer."""
     body: Json = {"status": True, "message": message, "data": data}
-    return json_answer(200, body if meta is None else {**body, "meta": meta})
+    return json_answer(body if meta is None else {**body, "meta": meta})
+
+
+def text_of(value: object) -> str | None:
+    """A string, or None for anything else."""
+    return value if isinstance(value, str) else None
 
 
 def metadata_of(value: Any) -> Any:
@@ -38,19 +43,17 @@ def metadata_of(value: Any) -> Any:
     return "" if value is None else value
 
 
-def between(rows: list[Json], given: Json, name: str) -> list[Json]:
-    """The ``from`` and ``to`` filters. A date without time means its start or its end."""
-    low, high = str(given.get("from") or ""), str(given.get("to") or "")
-    high = f"{high}T23:59:59.999Z" if len(high) == 10 else high
-    return [row for row in rows if low <= row[name] and (not high or row[name] <= high)]
-
-
 def _number(given: Json, names: tuple[str, ...], default: str, most: int) -> int:
     raw = next((str(given[name]) for name in names if given.get(name)), default)
     number = whole(raw, 1, most)
     if number is None:
         raise No(f"Invalid {names[0]}")
     return number
+
+
+def between(rows: list[Json], given: Json) -> list[Json]:
+    """The ``from`` and ``to`` filters."""
+    return dated(rows, str(given.get("from") or ""), str(given.get("to") or ""))
 
 
 def paged(message: str, rows: list[Json], given: Json) -> Answer:

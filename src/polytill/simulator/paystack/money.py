@@ -12,7 +12,7 @@ from decimal import Decimal
 from polytill.domain.currencies import exponent_of
 from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction
 from polytill.simulator.paystack import shapes
-from polytill.simulator.paystack.answers import No, metadata_of
+from polytill.simulator.paystack.answers import No, metadata_of, text_of
 from polytill.simulator.paystack.shapes import CURRENCIES, Paid, fee_of, to_minor, to_wire
 from polytill.simulator.wire import Fields, PayPage, Provider, is_web_address, with_query
 
@@ -31,8 +31,8 @@ class PaystackMoney(Provider):
 
     name = "paystack"
 
-    def _tell(self, account: Account, event: str, data: Json) -> None:
-        self.network.publish(account, event, {"event": event, "data": data})
+    def _tell(self, tx: Transaction, event: str, data: Json) -> None:
+        self.publish(tx, event, {"event": event, "data": data})
 
     # Making transactions
 
@@ -69,8 +69,7 @@ class PaystackMoney(Provider):
         access = self.network.token(15).lower()
         number = self.network.number("paystack transaction", 4_099_260_000)
         paid = Paid(number, access, self._customer(account, email, given), metadata_of(given.get("metadata")), callback)
-        now = self.now
-        tx = Transaction(self.name, account.key, str(number), reference, minor, code, now, wire=paid)
+        tx = Transaction(self.name, account.key, str(number), reference, minor, code, self.now, wire=paid)
         account.transactions.append(tx)
         account.things[access] = tx
         account.memory["by_reference"][reference] = tx
@@ -78,12 +77,10 @@ class PaystackMoney(Provider):
 
     def _customer(self, account: Account, email: str, given: Json) -> Json:
         known: dict[str, Json] = account.memory["customers"]
-        names = {
-            name: given.get(name) if isinstance(given.get(name), str) else None for name in ("first_name", "last_name")
-        }
         if email not in known:
             number = self.network.number("paystack customer", 181_873_000)
             code = f"CUS_{self.network.token(15).lower()}"
+            names = {name: text_of(given.get(name)) for name in ("first_name", "last_name")}
             known[email] = {"id": number, **names, "email": email, "customer_code": code, "phone": None}
         return known[email]
 
@@ -101,7 +98,7 @@ class PaystackMoney(Provider):
 
     # Money
 
-    def _settle(self, account: Account, tx: Transaction, good: bool) -> None:
+    def _settle(self, tx: Transaction, good: bool) -> None:
         """The bank has answered."""
         paid: Paid = tx.wire
         if not good:
@@ -111,53 +108,54 @@ class PaystackMoney(Provider):
         tx.pay(self.now)
         tx.fee = to_minor(fee_of(to_wire(tx.amount, tx.currency), tx.currency), tx.currency) or 0
         paid.authorization = shapes.authorization_json(
-            self.network.token(10).lower(), _signature(account.key), tx.currency, paid.channel
+            self.network.token(10).lower(), _signature(self.account(tx.account).key), tx.currency, paid.channel
         )
-        self._tell(account, "charge.success", shapes.charge_event(account, tx))
+        self._tell(tx, "charge.success", shapes.charge_event(tx))
 
-    def _make_refund(self, account: Account, tx: Transaction, amount: int, notes: Json, by: str) -> Refund:
-        number = self.network.number("paystack refund", 3_018_000)
-        given = {name: value if isinstance(value, str) and value else None for name, value in notes.items()}
-        made = Refund(str(number), amount, tx.currency, "pending", self.now)
-        made.reference = given["merchant_note"] or given["customer_note"]
+    def _make_refund(
+        self, tx: Transaction, amount: int, by: str, notes: tuple[object, object] = (None, None)
+    ) -> Refund:
+        """Queue a refund. ``notes``: the merchant's and the customer's, as they were sent."""
+        number = str(self.network.number("paystack refund", 3_018_000))
+        merchant, customer = (text_of(note) or None for note in notes)
         usual = f"Refund for transaction {tx.reference}"
+        made = Refund(number, amount, tx.currency, "pending", self.now, merchant or customer)
         made.wire = {
-            "customer_note": given["customer_note"] or usual,
-            "merchant_note": given["merchant_note"] or f"{usual} by {by}",
+            "customer_note": customer or usual,
+            "merchant_note": merchant or f"{usual} by {by}",
             "by": by,
             "reference": f"TRF_{self.network.token(15).lower()}",
         }
         tx.refunds.append(made)
-        self._tell(account, "refund.pending", shapes.refund_event(account, tx, made, "pending"))
-        self.network.after(_PROCESSING_TIME, lambda: self._refund_processed(account, tx, made))
+        self._tell(tx, "refund.pending", shapes.refund_event(tx, made, "pending"))
+        self.network.after(_PROCESSING_TIME, lambda: self._refund_processed(tx, made))
         return made
 
-    def _refund_processed(self, account: Account, tx: Transaction, refund: Refund) -> None:
+    def _refund_processed(self, tx: Transaction, refund: Refund) -> None:
         if refund.status != "pending":
             return
         refund.status, refund.wire["changed"] = "succeeded", self.now
         if tx.refunded == tx.captured:
             tx.wire.status = "reversed"
-        self._tell(account, "refund.processed", shapes.refund_event(account, tx, refund, "processed"))
+        self._tell(tx, "refund.processed", shapes.refund_event(tx, refund, "processed"))
 
     # The payer and the dashboard
 
     def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
         if outcome != "abandon":
-            self._settle(account, transaction, outcome == "success")
+            self._settle(transaction, outcome == "success")
         if outcome == "decline" and transaction.said:
             transaction.wire.message = transaction.said[1] or transaction.said[0]
         return transaction
 
     def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
-        notes: Json = {"merchant_note": None, "customer_note": None}
-        return self._make_refund(account, transaction, amount, notes, "dashboard@example.com")
+        return self._make_refund(transaction, amount, "dashboard@example.com")
 
     def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
         refund.status, refund.wire["changed"] = "failed", self.now
         if transaction.wire.status == "reversed":
             transaction.wire.status = "success"
-        self._tell(account, "refund.failed", shapes.refund_event(account, transaction, refund, "failed"))
+        self._tell(transaction, "refund.failed", shapes.refund_event(transaction, refund, "failed"))
 
     def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
         made = transaction.dispute_for(story)
@@ -166,24 +164,23 @@ class PaystackMoney(Provider):
             amount = story.amount or transaction.refundable or transaction.captured
             made = Dispute(str(number), amount, "open", self.now, reason=story.reason, bare=story.bare, capped=True)
             transaction.disputes.append(made)
-            self._tell(account, "charge.dispute.create", shapes.dispute_json(account, transaction, made))
+            self._tell(transaction, "charge.dispute.create", shapes.dispute_json(transaction, made))
         if outcome != "open":
             made.status, made.closed_at = outcome, self.now
             if outcome == "lost":
                 transaction.wire.status = "reversed"
-                self._pay_dispute(account, transaction, made, story.with_refund)
-            self._tell(account, "charge.dispute.resolve", shapes.dispute_json(account, transaction, made))
+                self._pay_dispute(transaction, made, story.with_refund)
+            self._tell(transaction, "charge.dispute.resolve", shapes.dispute_json(transaction, made))
         return made
 
-    def _pay_dispute(self, account: Account, tx: Transaction, made: Dispute, with_refund: bool) -> None:
+    def _pay_dispute(self, tx: Transaction, made: Dispute, with_refund: bool) -> None:
         """Pay a lost dispute from what is left. ``with_refund``: by a refund that is listed and has webhooks, too."""
         left = min(made.amount, tx.refundable)
         if not made.bare:  # a dispute without an amount is about the whole transaction
             made.amount = left or made.amount
         if with_refund and tx.refundable:
             made.paid_by_refund = True
-            notes: Json = {"merchant_note": None, "customer_note": None}
-            refund = self._make_refund(account, tx, left, notes, "disputes@example.com")
+            refund = self._make_refund(tx, left, "disputes@example.com")
             refund.wire["dispute"] = int(made.id)
 
     def page(self, account: Account, tx: Transaction, token: str, query: Fields) -> PayPage:

@@ -25,16 +25,16 @@ class Paystack(PaystackCharges):
 
     def table(self) -> list[Route]:
         return [
-            route("POST /transaction/initialize", "create", self._initialize),
-            route("GET /transaction/verify/{reference}", "lookup", self._verify),
-            route("GET /transaction", "lookup", self._list),
-            route("GET /transaction/{number}", "lookup", self._fetch),
+            route("POST /transaction/initialize", self._initialize, "create"),
+            route("GET /transaction/verify/{reference}", self._verify),
+            route("GET /transaction", self._list),
+            route("GET /transaction/{number}", self._fetch),
             *self.charge_table(),
-            route("POST /refund", "refund", self._refund),
-            route("GET /refund", "lookup", self._list_refunds),
-            route("GET /refund/{number}", "lookup", self._fetch_refund),
-            route("GET /dispute", "lookup", self._list_disputes),
-            route("GET /balance", "other", self._balance),
+            route("POST /refund", self._refund, "refund"),
+            route("GET /refund", self._list_refunds),
+            route("GET /refund/{number}", self._fetch_refund),
+            route("GET /dispute", self._list_disputes),
+            route("GET /balance", self._balance, "other"),
         ]
 
     # Keys, envelopes, signatures
@@ -61,9 +61,9 @@ class Paystack(PaystackCharges):
     def broken(self, status: int) -> Answer:
         if status == 429:
             body: Json = {"status": False, "message": "Too many requests", "type": "api_error", "code": "rate_limited"}
-            return json_answer(429, body, {"Retry-After": "1", "x-ratelimit-reset": "1"})
+            return json_answer(body, 429, {"Retry-After": "1", "x-ratelimit-reset": "1"})
         message = "An unexpected error occurred, please try again"
-        return json_answer(status, {"status": False, "message": message, "type": "api_error", "code": "unknown"})
+        return json_answer({"status": False, "message": message, "type": "api_error", "code": "unknown"}, status)
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
         """Paystack signs with the API key itself."""
@@ -81,23 +81,23 @@ class Paystack(PaystackCharges):
     # Reading transactions
 
     def _verify(self, account: Account, given: Json, reference: str) -> Answer:
-        return yes("Verification successful", shapes.transaction_json(account, self._known(account, reference)))
+        return yes("Verification successful", shapes.transaction_json(self._known(account, reference)))
 
     def _fetch(self, account: Account, given: Json, number: str) -> Answer:
         for tx in account.transactions:
             if tx.id == number:
-                return yes("Transaction retrieved", shapes.transaction_json(account, tx))
+                return yes("Transaction retrieved", shapes.transaction_json(tx))
         raise No("Transaction not found", "transaction_not_found", status=404)
 
     def _list(self, account: Account, given: Json) -> Answer:
-        rows = [shapes.transaction_json(account, tx) for tx in reversed(account.transactions)]
+        rows = [shapes.transaction_json(tx) for tx in reversed(account.transactions)]
         for name in ("status", "reference", "currency", "amount", "channel"):
             if given.get(name):
                 rows = [row for row in rows if str(row[name]) == given[name]]
         if given.get("customer"):
             wanted = given["customer"]
             rows = [row for row in rows if wanted in (str(row["customer"]["id"]), row["customer"]["customer_code"])]
-        return paged("Transactions retrieved", between(rows, given, "created_at"), given)
+        return paged("Transactions retrieved", between(rows, given), given)
 
     def _balance(self, account: Account, given: Json) -> Answer:
         sums = account.balances() or {"NGN": 0}
@@ -125,9 +125,9 @@ class Paystack(PaystackCharges):
             raise No(f"Invalid refund amount: {tx.currency} has no fractions")
         if amount > tx.refundable:
             raise No("Refund amount cannot be more than the amount left on the transaction")
-        notes = {name: given.get(name) for name in ("merchant_note", "customer_note")}
-        made = self._make_refund(account, tx, amount, notes, f"integration-{account.number}@example.com")
-        return yes("Refund has been queued for processing", shapes.created_refund_json(account, tx, made))
+        notes = given.get("merchant_note"), given.get("customer_note")
+        made = self._make_refund(tx, amount, f"integration-{account.number}@example.com", notes)
+        return yes("Refund has been queued for processing", shapes.created_refund_json(tx, made))
 
     @staticmethod
     def _refunds(account: Account) -> list[tuple[Transaction, Refund]]:
@@ -137,19 +137,19 @@ class Paystack(PaystackCharges):
         """By numeric transaction id only: a reference finds nothing. The currency filter is ignored."""
         wanted = given.get("transaction")
         pairs = [(tx, refund) for tx, refund in self._refunds(account) if not wanted or tx.id == wanted]
-        rows = [shapes.listed_refund_json(account, tx, refund) for tx, refund in pairs]
-        return paged("Refunds retrieved", between(rows, given, "created_at"), given)
+        rows = [shapes.listed_refund_json(tx, refund) for tx, refund in pairs]
+        return paged("Refunds retrieved", between(rows, given), given)
 
     def _fetch_refund(self, account: Account, given: Json, number: str) -> Answer:
         for tx, refund in self._refunds(account):
             if refund.id == number:
-                return yes("Refund retrieved", shapes.fetched_refund_json(account, tx, refund))
+                return yes("Refund retrieved", shapes.fetched_refund_json(tx, refund))
         raise No("Refund not found", "refund_not_found", status=404)
 
     def _list_disputes(self, account: Account, given: Json) -> Answer:
         wanted = given.get("transaction")
         pairs = [(tx, dispute) for tx, dispute in account.disputes if not wanted or tx.id == wanted]
-        rows = [shapes.dispute_json(account, tx, dispute) for tx, dispute in pairs]
+        rows = [shapes.dispute_json(tx, dispute) for tx, dispute in pairs]
         if given.get("status"):
             rows = [row for row in rows if row["status"] == given["status"]]
         return paged("Disputes retrieved", rows, given)

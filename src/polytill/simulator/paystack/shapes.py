@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from polytill.domain.currencies import exponent_of
-from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction, iso_time
+from polytill.simulator.books import Dispute, Json, Refund, Transaction, iso_time, number_of
 
 # currency: (smallest amount in Paystack's units, country, percent in 1/10000, flat part in Paystack's units)
 CURRENCIES: dict[str, tuple[int, str, int, int]] = {
@@ -63,9 +63,13 @@ class Paid:
     authorization: Json = field(default_factory=dict)
 
 
-def domain(account: Account) -> str:
+def domain(tx: Transaction) -> str:
     """test or live, as the key says."""
-    return "live" if account.key.startswith("sk_live_") else "test"
+    return "live" if tx.account.startswith("sk_live_") else "test"
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else iso_time(moment)
 
 
 def customer_json(customer: Json) -> Json:
@@ -109,15 +113,15 @@ def _log(tx: Transaction, good: bool) -> Json:
     }
 
 
-def transaction_json(account: Account, tx: Transaction) -> Json:
+def transaction_json(tx: Transaction) -> Json:
     """A transaction as verify, fetch and list print it."""
     paid: Paid = tx.wire
     amount, made = to_wire(tx.amount, tx.currency), iso_time(tx.created_at)
-    when = iso_time(tx.paid_at) if tx.paid_at is not None else None
+    when = _time(tx.paid_at)
     tried = paid.status != "abandoned"
     return {
         "id": paid.number,
-        "domain": domain(account),
+        "domain": domain(tx),
         "status": paid.status,
         "reference": tx.reference,
         "receipt_number": None,
@@ -151,33 +155,33 @@ def transaction_json(account: Account, tx: Transaction) -> Json:
     }
 
 
-def charge_event(account: Account, tx: Transaction) -> Json:
+def charge_event(tx: Transaction) -> Json:
     """The data of a charge.success event."""
-    full = transaction_json(account, tx)
+    full = transaction_json(tx)
     for name in ("receipt_number", "createdAt", "connect", "transaction_date", "plan_object"):
         del full[name]
     source = {"type": "api", "source": "merchant_api", "entry_point": "transaction_initialize", "identifier": None}
     return {**full, "plan": {}, "source": source}
 
 
-def _inner(account: Account, tx: Transaction) -> Json:
+def _inner(tx: Transaction) -> Json:
     """A transaction inside a refund or a dispute: many fields are missing."""
-    full = charge_event(account, tx)
+    full = charge_event(tx)
     for name in ("source", "fees_breakdown"):
         del full[name]
     return {**full, "authorization": {}, "customer": {"international_format_phone": None}}
 
 
-def created_refund_json(account: Account, tx: Transaction, refund: Refund) -> Json:
+def created_refund_json(tx: Transaction, refund: Refund) -> Json:
     """A refund as the call that creates it answers: the transaction is an object here."""
-    when = iso_time(tx.paid_at) if tx.paid_at is not None else None
+    when = _time(tx.paid_at)
     nothing = {"exp_month": None, "exp_year": None, "account_name": None}
-    body = fetched_refund_json(account, tx, refund)
+    body = fetched_refund_json(tx, refund)
     for name in ("dispute", "settlement", "refunded_at"):
         del body[name]
     transaction: Json = {
         "id": tx.wire.number,
-        "domain": domain(account),
+        "domain": domain(tx),
         "reference": tx.reference,
         "amount": to_wire(tx.amount, tx.currency),
         "paid_at": when,
@@ -197,22 +201,22 @@ def created_refund_json(account: Account, tx: Transaction, refund: Refund) -> Js
     return {**body, "transaction": transaction, "channel": None, "deducted_amount": 0, "fully_deducted": False}
 
 
-def fetched_refund_json(account: Account, tx: Transaction, refund: Refund) -> Json:
+def fetched_refund_json(tx: Transaction, refund: Refund) -> Json:
     """A refund as the call that fetches it answers: the transaction is a number here."""
     amount, done = to_wire(refund.amount, refund.currency), refund.status == "succeeded"
     changed = refund.wire.get("changed", refund.created_at)
     return {
-        "integration": account.number,
+        "integration": number_of(tx.account),
         "transaction": tx.wire.number,
         "dispute": refund.wire.get("dispute"),
         "settlement": None,
-        "domain": domain(account),
+        "domain": domain(tx),
         "amount": amount,
         "deducted_amount": amount if done else 0,
         "fully_deducted": done,
         "currency": refund.currency,
         "channel": tx.wire.channel,
-        "status": {"succeeded": "processed"}.get(refund.status, refund.status),
+        "status": "processed" if done else refund.status,
         "refunded_by": refund.wire["by"],
         "refunded_at": iso_time(changed) if done else None,
         "expected_at": iso_time(refund.created_at + 864_000),
@@ -224,15 +228,15 @@ def fetched_refund_json(account: Account, tx: Transaction, refund: Refund) -> Js
     }
 
 
-def listed_refund_json(account: Account, tx: Transaction, refund: Refund) -> Json:
+def listed_refund_json(tx: Transaction, refund: Refund) -> Json:
     """A refund in a list: other names and types than in a fetched one."""
-    body = fetched_refund_json(account, tx, refund)
+    body = fetched_refund_json(tx, refund)
     done = refund.status == "succeeded"
     body["created_at"], body["updated_at"] = body.pop("createdAt"), body.pop("updatedAt")
     return {**body, "fully_deducted": 1 if done else None, "deducted_amount": body["amount"] if done else None}
 
 
-def refund_event(account: Account, tx: Transaction, refund: Refund, status: str) -> Json:
+def refund_event(tx: Transaction, refund: Refund, status: str) -> Json:
     """The data of a refund event: no id, and the amount is a string unless it failed."""
     amount = to_wire(refund.amount, refund.currency)
     person = {name: tx.wire.customer[name] for name in ("first_name", "last_name", "email")}
@@ -244,15 +248,15 @@ def refund_event(account: Account, tx: Transaction, refund: Refund, status: str)
         "currency": refund.currency,
         "processor": "instant-transfer",
         "customer": person,
-        "integration": account.number,
-        "domain": domain(account),
+        "integration": number_of(tx.account),
+        "domain": domain(tx),
     }
 
 
-def dispute_json(account: Account, tx: Transaction, dispute: Dispute) -> Json:
+def dispute_json(tx: Transaction, dispute: Dispute) -> Json:
     """A dispute, in its events and in lists."""
     amount, opened = to_wire(dispute.amount, tx.currency), iso_time(dispute.created_at)
-    closed = iso_time(dispute.closed_at) if dispute.closed_at is not None else None
+    closed = _time(dispute.closed_at)
     email = tx.wire.customer["email"]
     said = {"sender": email, "body": "Customer complained about debit without value", "createdAt": opened}
     resolutions = {"open": None, "won": "declined", "lost": "merchant-accepted", "closed": None}
@@ -263,8 +267,8 @@ def dispute_json(account: Account, tx: Transaction, dispute: Dispute) -> Json:
         "currency": None if dispute.bare else tx.currency,
         "status": statuses.get(dispute.status, "resolved"),
         "resolution": resolutions[dispute.status],
-        "domain": domain(account),
-        "transaction": _inner(account, tx),
+        "domain": domain(tx),
+        "transaction": _inner(tx),
         "transaction_reference": None,
         "category": dispute.reason or "chargeback",
         "customer": {**customer_json(tx.wire.customer), "metadata": {}},

@@ -56,7 +56,7 @@ def by_publishable_key(accounts: Iterable[Account], call: Call, key: str | None)
         if found.wire.client_secret != client_secret:
             message = "The client_secret provided does not match the client_secret associated with the PaymentIntent."
             raise Refused(400, message, code="payment_intent_authentication_failure", early=True)
-        return intent_json(account, found)
+        return intent_json(found)
     raise Refused(404, f"No such payment_intent: '{intent_id}'", code="resource_missing", param="intent", early=True)
 
 

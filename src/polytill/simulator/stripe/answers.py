@@ -25,7 +25,7 @@ def shape_of(desk: Desk, name: str) -> Json | None:
     thing: Any = desk.account.things.get(name)
     if isinstance(thing, Transaction):
         shape = sessions.session_json if name.startswith("cs_") else shapes.intent_json
-        return shape(desk.account, thing)
+        return shape(thing)
     if isinstance(thing, Card):
         return shapes.card_json(desk.account, thing)
     if isinstance(thing, dict):
@@ -35,11 +35,11 @@ def shape_of(desk: Desk, name: str) -> Json | None:
         if isinstance(part, Refund):
             return shapes.refund_json(tx, part)
         if isinstance(part, Dispute):
-            return shapes.dispute_json(desk.account, tx, part)
+            return shapes.dispute_json(tx, part)
         if isinstance(part, Charge):
             if name.startswith("txn_"):
                 return shapes.balance_transaction_json(tx, part)
-            return shapes.charge_json(desk.account, tx, part)
+            return shapes.charge_json(tx, part)
     return None
 
 
@@ -65,7 +65,7 @@ def expand(desk: Desk, document: Json, paths: Iterable[str]) -> Json:
 
 def reply(desk: Desk, params: Json, document: Json) -> Answer:
     """An object, expanded as requested."""
-    return json_answer(200, expand(desk, document, [str(path) for path in items(params, "expand")]))
+    return json_answer(expand(desk, document, [str(path) for path in items(params, "expand")]))
 
 
 def page(desk: Desk, params: Json, url: str, everything: list[Json]) -> Answer:

@@ -43,7 +43,7 @@ def intents(desk: Desk, name: str | None = None) -> list[Transaction]:
 
 
 def _shown(desk: Desk, params: Json, tx: Transaction) -> Answer:
-    return reply(desk, params, shapes.intent_json(desk.account, tx))
+    return reply(desk, params, shapes.intent_json(tx))
 
 
 def retrieve(kind: str, prefix: str, desk: Desk, params: Json, id: str, param: str = "id") -> Answer:
@@ -155,7 +155,7 @@ def list_intents(desk: Desk, params: Json) -> Answer:
     """GET /v1/payment_intents."""
     customer = text(params, "customer")
     rows = [tx for tx in intents(desk) if customer in (None, tx.wire.customer)]
-    return page(desk, params, "/v1/payment_intents", [shapes.intent_json(desk.account, tx) for tx in rows])
+    return page(desk, params, "/v1/payment_intents", [shapes.intent_json(tx) for tx in rows])
 
 
 def update_intent(desk: Desk, params: Json, id: str) -> Answer:
@@ -168,7 +168,7 @@ def update_intent(desk: Desk, params: Json, id: str) -> Answer:
             f"This PaymentIntent's {sorted(frozen)[0]} could not be updated because it has a status "
             f"of {tx.wire.status}."
         )
-        raise money.unexpected(desk, tx, message)
+        raise money.unexpected(tx, message)
     if "amount" in params or "currency" in params:
         code = currency(params) if "currency" in params else tx.currency
         wire = integer(params, "amount") if "amount" in params else to_wire(tx.amount, tx.currency)
@@ -243,14 +243,14 @@ def list_refunds(desk: Desk, params: Json) -> Answer:
 def list_charges(desk: Desk, params: Json) -> Answer:
     """GET /v1/charges."""
     rows = intents(desk, text(params, "payment_intent"))
-    shown = [shapes.charge_json(desk.account, tx, charge) for tx in rows for charge in tx.wire.charges]
+    shown = [shapes.charge_json(tx, charge) for tx in rows for charge in tx.wire.charges]
     return page(desk, params, "/v1/charges", sorted(shown, key=lambda row: row["created"]))
 
 
 def list_disputes(desk: Desk, params: Json) -> Answer:
     """GET /v1/disputes."""
     rows = intents(desk, text(params, "payment_intent"))
-    shown = [shapes.dispute_json(desk.account, tx, dispute) for tx in rows for dispute in tx.disputes]
+    shown = [shapes.dispute_json(tx, dispute) for tx in rows for dispute in tx.disputes]
     return page(desk, params, "/v1/disputes", sorted(shown, key=lambda row: row["created"]))
 
 
@@ -275,7 +275,7 @@ def retrieve_event(desk: Desk, params: Json, id: str) -> Answer:
 def create_session(desk: Desk, params: Json) -> Answer:
     """POST /v1/checkout/sessions."""
     check_known(params, "session.create")
-    return reply(desk, params, sessions.session_json(desk.account, sessions.create(desk, params)))
+    return reply(desk, params, sessions.session_json(sessions.create(desk, params)))
 
 
 def expire_session(desk: Desk, params: Json, id: str) -> Answer:
@@ -285,4 +285,4 @@ def expire_session(desk: Desk, params: Json, id: str) -> Answer:
     if not isinstance(tx, Transaction) or not id.startswith("cs_"):
         raise missing("checkout.session", id)
     sessions.expire(desk, tx)
-    return reply(desk, params, sessions.session_json(desk.account, tx))
+    return reply(desk, params, sessions.session_json(tx))

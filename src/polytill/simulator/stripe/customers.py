@@ -30,7 +30,7 @@ def balance(desk: Desk, params: Json) -> Answer:
     empty = [{"amount": 0, "currency": code.lower(), "source_types": {"card": 0}} for code in wire]
     reserved = [{"amount": 0, "currency": code.lower()} for code in wire]
     document: Json = {"object": "balance", "available": empty, "connect_reserved": reserved}
-    return reply(desk, params, {**document, "livemode": live(desk.account), "pending": pending})
+    return reply(desk, params, {**document, "livemode": live(desk.account.key), "pending": pending})
 
 
 def account(desk: Desk, params: Json) -> Answer:
@@ -60,7 +60,7 @@ def create_customer(desk: Desk, params: Json) -> Answer:
             "footer": None,
             "rendering_options": None,
         },
-        "livemode": live(desk.account),
+        "livemode": live(desk.account.key),
         "metadata": metadata(params),
         "name": text(params, "name"),
         "next_invoice_sequence": 1,
@@ -132,7 +132,7 @@ def create_endpoint(desk: Desk, params: Json) -> Answer:
         "created": int(desk.now),
         "description": text(params, "description"),
         "enabled_events": events,
-        "livemode": live(desk.account),
+        "livemode": live(desk.account.key),
         "metadata": metadata(params),
         "secret": secret,
         "status": "enabled",

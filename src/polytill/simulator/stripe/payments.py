@@ -86,7 +86,7 @@ class Desk:
             "api_version": API_VERSION,
             "created": int(self.now),
             "data": data,
-            "livemode": live(self.account),
+            "livemode": live(self.account.key),
             "pending_webhooks": 1,
             "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
             "type": kind,
@@ -97,16 +97,16 @@ class Desk:
 
     def emit_intent(self, kind: str, tx: Transaction) -> None:
         """An event about the intent."""
-        self.emit(f"payment_intent.{kind}", intent_json(self.account, tx))
+        self.emit(f"payment_intent.{kind}", intent_json(tx))
 
     def emit_dispute(self, kind: str, tx: Transaction, dispute: Dispute, before: str | None = None) -> None:
         """An event about a dispute. ``before``: the status that it had."""
         previous = {"status": before} if before else None
-        self.emit(f"charge.dispute.{kind}", dispute_json(self.account, tx, dispute), previous)
+        self.emit(f"charge.dispute.{kind}", dispute_json(tx, dispute), previous)
 
     def emit_charge(self, kind: str, tx: Transaction, previous: Json | None = None) -> None:
         """An event about the latest charge."""
-        self.emit(f"charge.{kind}", charge_json(self.account, tx, tx.wire.charge), previous)
+        self.emit(f"charge.{kind}", charge_json(tx, tx.wire.charge), previous)
 
 
 def fee_of(captured: int) -> int:
@@ -114,9 +114,9 @@ def fee_of(captured: int) -> int:
     return (captured * 29 + 500) // 1000 + 30
 
 
-def unexpected(desk: Desk, tx: Transaction, message: str) -> Refused:
+def unexpected(tx: Transaction, message: str) -> Refused:
     """The intent's state does not allow this."""
-    more = {"payment_intent": intent_json(desk.account, tx)}
+    more = {"payment_intent": intent_json(tx)}
     return Refused(400, message, code="payment_intent_unexpected_state", more=more)
 
 
@@ -139,13 +139,13 @@ def confirm(desk: Desk, tx: Transaction, *, off_session: bool = False, refuse_ac
     intent: Intent = tx.wire
     if intent.status not in ("requires_payment_method", "requires_confirmation", "requires_action"):
         message = f"You cannot confirm this PaymentIntent because it has a status of {intent.status}."
-        raise unexpected(desk, tx, message)
+        raise unexpected(tx, message)
     if intent.card is None:
         message = (
             "You cannot confirm this PaymentIntent because it's missing a payment method. Update the PaymentIntent "
             "with a payment method and then confirm it again."
         )
-        raise unexpected(desk, tx, message)
+        raise unexpected(tx, message)
     if intent.card.behavior == "authenticate" and not (off_session or refuse_action):
         _ask_for_authentication(desk, tx)
     elif intent.card.behavior == "ok":
@@ -194,7 +194,7 @@ def approve(desk: Desk, tx: Transaction) -> None:
         desk.emit_intent("succeeded", tx)
     if intent.session is not None:
         intent.session.status = "complete"
-        desk.emit("checkout.session.completed", session_json(desk.account, tx))
+        desk.emit("checkout.session.completed", session_json(tx))
     if card.later == "dispute":
         open_dispute(desk, tx)
 
@@ -227,7 +227,7 @@ def decline(desk: Desk, tx: Transaction, behavior: str) -> Refused:
     desk.emit_charge("failed", tx)
     desk.emit_intent("payment_failed", tx)
     more = {key: value for key, value in error.items() if key not in ("message", "type", "code")}
-    more["payment_intent"] = intent_json(desk.account, tx)
+    more["payment_intent"] = intent_json(tx)
     return Refused(402, error["message"], code=error["code"], kind="card_error", more=more)
 
 
@@ -238,7 +238,7 @@ def capture(desk: Desk, tx: Transaction, wire_amount: int | None) -> None:
             f"This PaymentIntent could not be captured because it has a status of {tx.wire.status}. Only a "
             "PaymentIntent with one of the following statuses may be captured: requires_capture."
         )
-        raise unexpected(desk, tx, message)
+        raise unexpected(tx, message)
     if wire_amount is not None:
         p.check_amount(wire_amount, tx.currency, "amount_to_capture", minimum=False)
     amount = tx.amount if wire_amount is None else to_minor(wire_amount, tx.currency)
@@ -257,9 +257,9 @@ def cancel(desk: Desk, tx: Transaction, reason: str | None) -> None:
             f"You cannot cancel this PaymentIntent because it has a status of {tx.wire.status}. Only a PaymentIntent "
             f"with one of the following statuses may be canceled: {', '.join(CANCELABLE)}."
         )
-        raise unexpected(desk, tx, message)
+        raise unexpected(tx, message)
     if tx.wire.session is not None and tx.wire.session.status == "open":
-        raise unexpected(desk, tx, "You cannot cancel a PaymentIntent created by a Checkout Session.")
+        raise unexpected(tx, "You cannot cancel a PaymentIntent created by a Checkout Session.")
     _cancel(desk, tx, reason)
 
 

@@ -37,35 +37,33 @@ class Stripe(Provider):
 
     def table(self) -> list[Route]:
         return [
-            route("GET /balance", "other", people.balance),
-            route("GET /account", "other", people.account),
-            route("POST /payment_intents", "create", calls.create_intent),
-            route("GET /payment_intents", "lookup", calls.list_intents),
-            route(
-                "GET /payment_intents/{id}", "lookup", partial(calls.retrieve, "payment_intent", "pi_", param="intent")
-            ),
-            route("POST /payment_intents/{id}", "other", calls.update_intent),
-            route("POST /payment_intents/{id}/confirm", "confirm", calls.confirm_intent),
-            route("POST /payment_intents/{id}/capture", "capture", calls.capture_intent),
-            route("POST /payment_intents/{id}/cancel", "cancel", calls.cancel_intent),
-            route("POST /refunds", "refund", calls.create_refund),
-            route("GET /refunds", "lookup", calls.list_refunds),
-            route("GET /refunds/{id}", "lookup", partial(calls.retrieve, "refund", "re_")),
-            route("GET /charges", "lookup", calls.list_charges),
-            route("GET /charges/{id}", "lookup", partial(calls.retrieve, "charge", "ch_")),
-            route("GET /balance_transactions/{id}", "lookup", partial(calls.retrieve, "balance transaction", "txn_")),
-            route("GET /disputes", "lookup", calls.list_disputes),
-            route("POST /customers", "other", people.create_customer),
-            route("GET /customers/{id}", "other", partial(calls.retrieve, "customer", "cus_")),
-            route("GET /customers/{id}/payment_methods", "other", people.list_payment_methods),
-            route("POST /payment_methods/{id}/attach", "other", people.attach_payment_method),
-            route("POST /payment_methods/{id}/detach", "other", people.detach_payment_method),
-            route("POST /checkout/sessions", "create", calls.create_session),
-            route("GET /checkout/sessions/{id}", "lookup", partial(calls.retrieve, "checkout.session", "cs_")),
-            route("POST /checkout/sessions/{id}/expire", "cancel", calls.expire_session),
-            route("GET /events", "lookup", calls.list_events),
-            route("GET /events/{id}", "lookup", calls.retrieve_event),
-            route("POST /webhook_endpoints", "other", people.create_endpoint),
+            route("GET /balance", people.balance, "other"),
+            route("GET /account", people.account, "other"),
+            route("POST /payment_intents", calls.create_intent, "create"),
+            route("GET /payment_intents", calls.list_intents),
+            route("GET /payment_intents/{id}", partial(calls.retrieve, "payment_intent", "pi_", param="intent")),
+            route("POST /payment_intents/{id}", calls.update_intent),
+            route("POST /payment_intents/{id}/confirm", calls.confirm_intent, "confirm"),
+            route("POST /payment_intents/{id}/capture", calls.capture_intent, "capture"),
+            route("POST /payment_intents/{id}/cancel", calls.cancel_intent, "cancel"),
+            route("POST /refunds", calls.create_refund, "refund"),
+            route("GET /refunds", calls.list_refunds),
+            route("GET /refunds/{id}", partial(calls.retrieve, "refund", "re_")),
+            route("GET /charges", calls.list_charges),
+            route("GET /charges/{id}", partial(calls.retrieve, "charge", "ch_")),
+            route("GET /balance_transactions/{id}", partial(calls.retrieve, "balance transaction", "txn_")),
+            route("GET /disputes", calls.list_disputes),
+            route("POST /customers", people.create_customer),
+            route("GET /customers/{id}", partial(calls.retrieve, "customer", "cus_"), "other"),
+            route("GET /customers/{id}/payment_methods", people.list_payment_methods, "other"),
+            route("POST /payment_methods/{id}/attach", people.attach_payment_method),
+            route("POST /payment_methods/{id}/detach", people.detach_payment_method),
+            route("POST /checkout/sessions", calls.create_session, "create"),
+            route("GET /checkout/sessions/{id}", partial(calls.retrieve, "checkout.session", "cs_")),
+            route("POST /checkout/sessions/{id}/expire", calls.expire_session, "cancel"),
+            route("GET /events", calls.list_events),
+            route("GET /events/{id}", calls.retrieve_event),
+            route("POST /webhook_endpoints", people.create_endpoint),
         ]
 
     # Keys
@@ -163,7 +161,7 @@ class Stripe(Provider):
         try:
             public = by_publishable_key(self.network.accounts.values(), call, self.key_of(call.headers))
             if public is not None:
-                return json_answer(200, public, {"Request-Id": request_id})
+                return json_answer(public, headers={"Request-Id": request_id})
             account = self._account(call)
             check_permission(account, call)
             found = self.find(call.method, call.path)
@@ -186,13 +184,13 @@ class Stripe(Provider):
         return answer
 
     def _answered(self, status: int, error: Json, request_id: str | None = None) -> Answer:
-        return json_answer(status, {"error": error}, {"Request-Id": request_id or f"req_{self.network.token(14)}"})
+        return json_answer({"error": error}, status, {"Request-Id": request_id or f"req_{self.network.token(14)}"})
 
     def broken(self, status: int) -> Answer:
         if status == 429:
             error = {"code": "rate_limit", "message": "Request rate limit exceeded.", "type": "invalid_request_error"}
             headers = {"Retry-After": "1", "Stripe-Rate-Limited-Reason": "global-rate"}
-            return json_answer(429, {"error": error}, headers)
+            return json_answer({"error": error}, 429, headers)
         message = (
             "Error while communicating with one of our backends.  Sorry about that!  We have been notified of the "
             "problem.  If you have any questions, we can help at https://support.stripe.com/."

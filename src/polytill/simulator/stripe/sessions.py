@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from polytill.simulator.books import Account, Json, Transaction
+from polytill.simulator.books import Json, Transaction
 from polytill.simulator.stripe import params as p
 from polytill.simulator.stripe.params import Refused, invalid, to_minor, to_wire
 from polytill.simulator.stripe.shapes import Intent, Session, live
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DAY = 86_400
 
 
-def session_json(account: Account, tx: Transaction) -> Json:
+def session_json(tx: Transaction) -> Json:
     """A Checkout Session, nothing expanded."""
     session: Session = tx.wire.session
     amount, is_open = to_wire(tx.amount, tx.currency), session.status == "open"
@@ -46,7 +46,7 @@ def session_json(account: Account, tx: Transaction) -> Json:
         "customer_details": details if paid else None,
         "customer_email": email,
         "expires_at": session.expires_at,
-        "livemode": live(account),
+        "livemode": live(tx.account),
         "locale": None,
         "metadata": dict(session.metadata),
         "mode": "payment",
@@ -115,7 +115,7 @@ def create(desk: Desk, params: Json) -> Transaction:
         raise invalid(message, "expires_at")
     data = p.nested(params, "payment_intent_data")
     capture = p.choice(data, "capture_method", ("automatic", "automatic_async", "manual")) or "automatic"
-    sid = desk.new_id("cs_live_" if live(desk.account) else "cs_test_", 56)
+    sid = desk.new_id("cs_live_" if live(desk.account.key) else "cs_test_", 56)
     session = Session(
         id=sid,
         success_url=success,
@@ -153,4 +153,4 @@ def expire(desk: Desk, tx: Transaction) -> None:
         tx.wire.status, tx.wire.canceled_at = "canceled", int(desk.now)
         tx.wire.cancellation_reason = "automatic"
         desk.emit_intent("canceled", tx)
-    desk.emit("checkout.session.expired", session_json(desk.account, tx))
+    desk.emit("checkout.session.expired", session_json(tx))

@@ -86,9 +86,9 @@ class Intent:
         return self.charges[-1] if self.charges else None
 
 
-def live(account: Account) -> bool:
-    """Whether the key is a live key."""
-    return "_live_" in account.key
+def live(key: str) -> bool:
+    """Whether a key is a live key."""
+    return "_live_" in key
 
 
 def card_json(account: Account, card: Card) -> Json:
@@ -108,7 +108,7 @@ def card_json(account: Account, card: Card) -> Json:
         },
         "created": card.created,
         "customer": card.customer,
-        "livemode": live(account),
+        "livemode": live(account.key),
         "metadata": {},
         "type": "card",
     }
@@ -132,7 +132,7 @@ def _card_facts(card: Card) -> Json:
     }
 
 
-def intent_json(account: Account, tx: Transaction) -> Json:
+def intent_json(tx: Transaction) -> Json:
     """A PaymentIntent, nothing expanded."""
     intent: Intent = tx.wire
     amount = to_wire(tx.amount, tx.currency)
@@ -161,7 +161,7 @@ def intent_json(account: Account, tx: Transaction) -> Json:
         "excluded_payment_method_types": None,
         "last_payment_error": intent.last_error,
         "latest_charge": charge.id if charge else None,
-        "livemode": live(account),
+        "livemode": live(tx.account),
         "managed_payments": None,
         "metadata": dict(intent.metadata),
         "next_action": intent.next_action,
@@ -213,7 +213,7 @@ def _method_details(card: Card) -> Json:
     return {"card": details, "type": "card"}
 
 
-def charge_json(account: Account, tx: Transaction, charge: Charge) -> Json:
+def charge_json(tx: Transaction, charge: Charge) -> Json:
     """A Charge, nothing expanded."""
     good, failure = charge.failure is None, charge.failure or {}
     reserved = tx.reserved if good else 0
@@ -241,7 +241,7 @@ def charge_json(account: Account, tx: Transaction, charge: Charge) -> Json:
         "failure_code": failure.get("code"),
         "failure_message": failure.get("message"),
         "fraud_details": {},
-        "livemode": live(account),
+        "livemode": live(tx.account),
         "metadata": dict(tx.wire.metadata),
         "on_behalf_of": None,
         "order": None,
@@ -330,7 +330,7 @@ def refund_json(tx: Transaction, refund: Refund) -> Json:
     return body
 
 
-def dispute_json(account: Account, tx: Transaction, dispute: Dispute) -> Json:
+def dispute_json(tx: Transaction, dispute: Dispute) -> Json:
     """A Dispute."""
     status = {"open": "needs_response", "closed": "won"}.get(dispute.status, dispute.status)
     if dispute.kind == "inquiry":  # one that ends without having become a chargeback took no money
@@ -353,7 +353,7 @@ def dispute_json(account: Account, tx: Transaction, dispute: Dispute) -> Json:
             "submission_count": 0,
         },
         "is_charge_refundable": dispute.kind == "inquiry" or dispute.status == "won",
-        "livemode": live(account),
+        "livemode": live(tx.account),
         "metadata": {},
         "payment_intent": tx.wire.id,
         "reason": dispute.reason or "fraudulent",

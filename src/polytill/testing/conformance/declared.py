@@ -30,7 +30,7 @@ networked_instance = check(INSTANCES)
 @declares
 async def code_and_name(stand: Stand) -> None:
     """The code is a short lower-case word, and the handler has a display name."""
-    handler = stand.fixture.handler
+    handler = stand.handler_class
     assert re.fullmatch(r"[a-z][a-z0-9_]{1,39}", handler.code), f"{handler.code!r} is not a valid provider code"
     assert handler.name.strip(), "the name is empty"
 
@@ -38,7 +38,7 @@ async def code_and_name(stand: Stand) -> None:
 @declares
 async def hosts_take_the_catalogs_addresses(stand: Stand) -> None:
     """Both addresses of the catalog entry are https, at hosts that the handler declares."""
-    handler = stand.fixture.handler
+    handler = stand.handler_class
     assert handler.hosts or handler.confirmed_by_staff, "no host is declared"
     assert not any("/" in host or ":" in host for host in handler.hosts), "a host must be a name without scheme or path"
     for url in (handler.catalog.api_base_url, handler.catalog.sandbox_api_base_url):
@@ -48,7 +48,7 @@ async def hosts_take_the_catalogs_addresses(stand: Stand) -> None:
 @declares
 async def keys_tell_their_environment(stand: Stand) -> None:
     """Each credential's patterns accept the fixture's sandbox keys and reject an empty key."""
-    handler = stand.fixture.handler
+    handler = stand.handler_class
     assert set(handler.keys) <= {"publicKey", "secretKey", "webhookSecret"}, "an unknown credential is declared"
     for name, spec in handler.keys.items():
         assert spec.label.strip(), f"{name} has no label"
@@ -67,7 +67,7 @@ async def keys_tell_their_environment(stand: Stand) -> None:
 @declares
 async def config_schema_is_closed(stand: Stand) -> None:
     """Further settings are a closed JSON object, each with a title for the form."""
-    schema = stand.fixture.handler.config_schema
+    schema = stand.handler_class.config_schema
     assert schema.get("type") == "object", "the schema is not one of an object"
     assert schema.get("additionalProperties") is False, "the schema must reject unknown fields"
     properties = schema.get("properties", {})
@@ -80,7 +80,7 @@ async def config_schema_is_closed(stand: Stand) -> None:
 @declares
 async def currencies_are_real(stand: Stand) -> None:
     """Every currency is in ISO 4217, with plausible terms."""
-    terms = stand.fixture.handler.catalog.currencies
+    terms = stand.handler_class.catalog.currencies
     assert terms, "no currency is declared"
     for code, one in terms.items():
         assert code in CURRENCIES, f"{code} is not an ISO 4217 currency"
@@ -94,7 +94,7 @@ async def currencies_are_real(stand: Stand) -> None:
 @declares
 async def every_exponent_has_an_example(stand: Stand) -> None:
     """The fixture has an amount for every number of decimals (0, 2, 3) among the currencies."""
-    catalog, examples = stand.fixture.handler.catalog, stand.fixture.examples
+    catalog, examples = stand.handler_class.catalog, stand.fixture.examples
     needed = {CURRENCIES[code].exponent for code in catalog.currencies if code in CURRENCIES} & {0, 2, 3}
     given = {CURRENCIES[example.money.currency].exponent for example in examples}
     assert needed <= given, f"no example has {sorted(needed - given)} decimals"
@@ -107,20 +107,20 @@ async def every_exponent_has_an_example(stand: Stand) -> None:
 @declares
 async def methods_and_texts_are_there(stand: Stand) -> None:
     """The catalog entry has payment methods, a description, a website address and a documentation address."""
-    catalog = stand.fixture.handler.catalog
+    catalog = stand.handler_class.catalog
     assert catalog.methods, "no payment method is declared"
     words = all(re.fullmatch(r"[a-z][a-z0-9_]*", method) for method in catalog.methods)
     assert words, "a method is not a lower-case word"
     assert catalog.description.strip(), "the description is empty"
     addresses = (catalog.website_url, catalog.documentation_url)
-    is_right = all(url.startswith("https://") or (not url and not stand.fixture.handler.hosts) for url in addresses)
+    is_right = all(url.startswith("https://") or (not url and not stand.handler_class.hosts) for url in addresses)
     assert is_right, addresses
 
 
 @declares
 async def features_equal_methods(stand: Stand) -> None:
     """Every feature is a method that exists, and no verb is present without the verbs that it needs."""
-    handler = stand.fixture.handler
+    handler = stand.handler_class
     real = [
         feature
         for feature, verb in FEATURES
@@ -140,7 +140,7 @@ async def features_equal_methods(stand: Stand) -> None:
 @declares
 async def repeats_are_declared(stand: Stand) -> None:
     """Idempotency, its window and the horizon for "not found" are consistent."""
-    handler = stand.fixture.handler
+    handler = stand.handler_class
     assert isinstance(handler.idempotency, Idempotency), "idempotency is not from the closed list"
     windowed = handler.idempotency is Idempotency.key
     assert (handler.idempotency_window_s > 0) == windowed, "only idempotency by key has a window, and it must have one"
@@ -159,7 +159,7 @@ def ways_of(handler: type[Handler]) -> Iterator[tuple[str, str | None, bool]]:
 @declares
 async def customer_fields_are_known(stand: Stand) -> None:
     """For every currency and method, the customer fields are from the closed set, and a phone's countries exist."""
-    handler = stand.fixture.handler
+    handler = stand.handler_class
     for currency, method, direct in ways_of(handler):
         fields = handler.customer_fields(currency, method, direct)
         where = f"{method or 'any method'} in {currency}"
@@ -177,7 +177,7 @@ async def customer_fields_are_known(stand: Stand) -> None:
 async def the_declared_fields_are_enough(stand: Stand) -> None:
     """For every currency and method, a create with exactly the declared customer fields is not rejected for a missing
     field."""
-    handler = stand.fixture.handler
+    handler = stand.handler_class
     for currency, method, direct in ways_of(handler):
         fields = handler.customer_fields(currency, method, direct)
         for chosen in fields.one_of or ("",):
@@ -273,7 +273,7 @@ async def keys_go_where_declared(stand: Stand) -> None:
     assert wire.asked, "creating a payment sent no request"
     for one in wire.asked:
         origin = origin_of(one.url) or ""
-        assert may_receive_keys(origin, stand.fixture.handler.hosts, frozenset()), f"a request went to {origin}"
+        assert may_receive_keys(origin, stand.handler_class.hosts, frozenset()), f"a request went to {origin}"
         for secret in stand.secrets(0):
             assert secret not in one.url, "an address contains a secret"
 

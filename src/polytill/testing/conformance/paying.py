@@ -68,7 +68,7 @@ async def amounts_are_sent_exactly(stand: Stand) -> None:
 @sends
 async def currency_is_sent(stand: Stand) -> None:
     """The request names the currency, or the provider has only one."""
-    handler = stand.fixture.handler
+    handler = stand.handler_class
     for example in stand.fixture.examples:
         _, asked = await created(stand, example.money)
         named = example.money.currency.lower() in asked.body.decode().lower()
@@ -242,13 +242,13 @@ async def kept_answers_are_clean(stand: Stand) -> None:
     for name in ("created", "paid", "declined", "pending"):
         kept = getattr(await stand.read(name), "response", None)
         for path, value in fields_of(kept):
-            assert path[-1] not in stand.fixture.handler.redacted or value == "[removed]", f"{path[-1]} would be stored"
+            assert path[-1] not in stand.handler_class.redacted or value == "[removed]", f"{path[-1]} would be stored"
 
 
 @check(READING, only=declares_identifiers)
 async def declared_identifiers_are_found(stand: Stand) -> None:
     """Every kind of identifier that the handler declares occurs in the stored copy of a sample answer or webhook."""
-    handler = stand.fixture.handler
+    handler = stand.handler_class
     kept = [getattr(await stand.read(name), "response", None) for name in ("created", "paid")]
     for name in stand.fixture.deliveries:
         told = stand.handler(stand.wire()).process_webhook(stand.fixture.delivery(name))

@@ -66,10 +66,15 @@ class Asked:
     body: bytes
 
     @property
+    def called(self) -> str:
+        """The ``METHOD url``."""
+        return f"{self.method} {self.url}"
+
+    @property
     def text(self) -> str:
         """The whole request as text, for searches."""
         head = "\n".join(f"{name}: {value}" for name, value in self.headers.items())
-        return f"{self.method} {self.url}\n{head}\n\n{self.body.decode('utf-8', 'replace')}"
+        return f"{self.called}\n{head}\n\n{self.body.decode('utf-8', 'replace')}"
 
 
 @dataclass
@@ -84,24 +89,26 @@ class Wire:
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Raw:
         """See ``Transport.send``."""
-        self.asked.append(Asked(method, url, dict(headers), body or b""))
-        called = f"{method} {url}"
-        is_token = self.token_at is not None and self.token_at in called
-        if self.fault is not None and not is_token:
+        asked = Asked(method, url, dict(headers), body or b"")
+        self.asked.append(asked)
+        if self.fault is not None and not self._fetches_token(asked):
             if isinstance(self.fault, Exception):
                 raise self.fault
             return self.fault
-        fitting = [place for place, (sample, _) in enumerate(self.answers) if sample.to in called]
-        assert fitting, f"the fixture has no answer to {called}"
+        fitting = [place for place, (sample, _) in enumerate(self.answers) if sample.to in asked.called]
+        assert fitting, f"the fixture has no answer to {asked.called}"
         place = next((place for place in fitting if place not in self.used), fitting[-1])
         self.used.add(place)
         sample, content = self.answers[place]
         return sample.status, sample.headers, content
 
+    def _fetches_token(self, asked: Asked) -> bool:
+        return self.token_at is not None and self.token_at in asked.called
+
     @property
     def payments(self) -> list[Asked]:
         """The requests other than those for access tokens."""
-        return [one for one in self.asked if self.token_at is None or self.token_at not in f"{one.method} {one.url}"]
+        return [one for one in self.asked if not self._fetches_token(one)]
 
 
 class Stand:
@@ -109,13 +116,16 @@ class Stand:
 
     def __init__(self, fixture: ProviderFixture) -> None:
         self.fixture = fixture
+        self.handler_class = fixture.handler
         self.first = fixture.examples[0]
 
     # ── Instances ──
 
-    def wire(self, *names: str, example: Example | None = None, fault: Fault | None = None, **words: str) -> Wire:
-        """A transport with these sample answers, filled in for an example."""
-        samples = [sample for name in names if self.fixture.handler.hosts for sample in self.fixture.sample(name)]
+    def wire(
+        self, name: str | None = None, example: Example | None = None, fault: Fault | None = None, **words: str
+    ) -> Wire:
+        """A transport with the sample answers of this name, filled in for an example."""
+        samples = self.fixture.sample(name) if name and self.handler_class.hosts else ()
         token_at = self.fixture.token_at
         told = token_at is not None and any(token_at in sample.to for sample in samples)
         tokens = () if told else self.fixture.samples("token")
@@ -141,7 +151,7 @@ class Stand:
     def handler(self, wire: Wire, account: int = 0, **changed: Any) -> Handler:
         """An instance with one practice's credentials and a fixed time."""
         config = replace(self.fixture.accounts[account], **changed)
-        return self.fixture.handler(config, Http(wire), World(lambda: self.fixture.now_s, bytes))
+        return self.handler_class(config, Http(wire), World(lambda: self.fixture.now_s, bytes))
 
     def secrets(self, account: int) -> list[str]:
         """All secret values of one account."""
@@ -250,7 +260,7 @@ class Stand:
         """The outcome of each verb of this handler under a fault, by the verb's name."""
         found = {}
         for verb in self.arguments:
-            if getattr(self.fixture.handler, verb) is None:
+            if getattr(self.handler_class, verb) is None:
                 continue
             wire = self.wire(fault=fault)
             outcome = await self.call(verb, wire)

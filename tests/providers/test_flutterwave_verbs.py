@@ -92,6 +92,14 @@ def create(**changes: Any) -> CreatePaymentParams:
 
 LINK = ok({"link": "https://checkout.flutterwave.com/v3/hosted/pay/abc"})
 
+CONFIRM = ConfirmPaymentParams("ref-000001", None, NGN)
+
+
+async def confirmed(*answers: tuple[int, Any]) -> Any:
+    """What becomes of a payment with these answers."""
+    return await handler(Script(*answers)).confirm_payment(CONFIRM)
+
+
 # ── Payments ──
 
 
@@ -237,7 +245,7 @@ async def test_confirm_by_number_or_by_reference() -> None:
     script = Script(ok(transaction()), ok(transaction()), ok(transaction()))
     provider = handler(script)
     by_number = await provider.confirm_payment(ConfirmPaymentParams("ref-000001", "288200108", NGN))
-    by_reference = await provider.confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    by_reference = await provider.confirm_payment(CONFIRM)
     looked_up = await provider.lookup_payment(LookupParams("ref-000001", "chg_9Xk2LmQ7aB", NGN))
     assert script.requests == [
         ("GET", "/transactions/288200108/verify", READ, None),
@@ -278,7 +286,7 @@ async def test_a_link_that_nobody_paid_is_not_found() -> None:
     script = Script(NO_TRANSACTION, NO_TRANSACTION, NO_TRANSACTION, NO_TRANSACTION)
     provider = handler(script)
     for outcome in (
-        await provider.confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN)),
+        await provider.confirm_payment(CONFIRM),
         await provider.lookup_payment(LookupParams("ref-000001", None, NGN)),
         await provider.lookup_payment(LookupParams("ref-000001", "5", NGN)),
     ):
@@ -312,13 +320,13 @@ async def test_a_later_success_on_the_same_link_wins(first: dict[str, Any], numb
 
 @pytest.mark.parametrize("listing", [ok({}), error(500, "x"), (503, {}), (200, {}), error(404, "No such address")])
 async def test_without_the_list_nobody_knows_of_a_second_try(listing: tuple[int, Any]) -> None:
-    outcome = await handler(Script(ok(FAILED), listing)).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    outcome = await confirmed(ok(FAILED), listing)
     assert isinstance(outcome, Unknown)
 
 
 @pytest.mark.parametrize("listing", [ok([FAILED]), ok([])])
 async def test_without_a_success_the_first_answer_stands(listing: tuple[int, Any]) -> None:
-    outcome = await handler(Script(ok(FAILED), listing)).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    outcome = await confirmed(ok(FAILED), listing)
     assert isinstance(outcome, Declined)
     assert (outcome.reason, outcome.final, outcome.code) == (Reason.declined, False, "Do Not Honour")
     assert outcome.provider_transaction_id == "1"
@@ -340,7 +348,7 @@ async def test_without_a_success_the_first_answer_stands(listing: tuple[int, Any
 )
 async def test_statuses(status: Any, kind: type) -> None:
     changed = transaction(status=status, processor_response="Successful")
-    outcome = await handler(Script(ok(changed), ok([]))).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    outcome = await confirmed(ok(changed), ok([]))
     assert type(outcome) is kind
 
 
@@ -356,7 +364,7 @@ async def test_statuses(status: Any, kind: type) -> None:
 )
 async def test_a_decline_leaves_the_link_open(text: str | None, reason: Reason) -> None:
     changed = transaction(status="failed", processor_response=text)
-    outcome = await handler(Script(ok(changed), ok([]))).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    outcome = await confirmed(ok(changed), ok([]))
     assert isinstance(outcome, Declined)
     assert (outcome.reason, outcome.final, outcome.code) == (reason, False, text or "failed")
 
@@ -374,15 +382,13 @@ async def test_a_decline_leaves_the_link_open(text: str | None, reason: Reason) 
     ],
 )
 async def test_a_success_without_a_readable_amount_is_unknown(changes: dict[str, Any]) -> None:
-    script = Script(ok(transaction(**changes)))
-    outcome = await handler(script).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    outcome = await confirmed(ok(transaction(**changes)))
     assert isinstance(outcome, Unknown)
 
 
 @pytest.mark.parametrize("odd", [None, "x", True, [], {}, 75.5])
 async def test_strange_fees_do_not_stand_in_the_way(odd: Any) -> None:
-    script = Script(ok(transaction(app_fee=None if odd == 75.5 else odd, charged_amount=odd)))
-    outcome = await handler(script).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    outcome = await confirmed(ok(transaction(app_fee=None if odd == 75.5 else odd, charged_amount=odd)))
     assert isinstance(outcome, Succeeded)
     assert (outcome.amount, outcome.fee, outcome.charged) == (NGN, None, None)
 
@@ -671,7 +677,7 @@ async def test_errors(status: int, data: Any, kind: type, reason: Reason) -> Non
     provider = handler(script)
     for outcome in (
         await provider.create_payment_intent(create()),
-        await provider.confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN)),
+        await provider.confirm_payment(CONFIRM),
         await provider.refund_payment(ASK),
     ):
         assert type(outcome) is kind

@@ -70,6 +70,14 @@ def create(**changes: Any) -> CreatePaymentParams:
     return CreatePaymentParams(**values | changes)
 
 
+CONFIRM = ConfirmPaymentParams("ref-000001", None, NGN)
+
+
+async def confirmed(*answers: tuple[int, Any]) -> Any:
+    """What becomes of a payment with these answers."""
+    return await handler(Script(*answers)).confirm_payment(CONFIRM)
+
+
 # ── Payments ──
 
 
@@ -123,7 +131,7 @@ async def test_an_amount_finer_than_the_wire_is_never_sent() -> None:
 
 async def test_verify_is_confirm_and_lookup() -> None:
     script = Script(ok(transaction()), ok(transaction(status="abandoned")))
-    paid = await handler(script).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    paid = await handler(script).confirm_payment(CONFIRM)
     open_ = await handler(script).lookup_payment(LookupParams("ref-000001", None, NGN))
     assert script.requests == [("GET", "/transaction/verify/ref-000001", READ, None)] * 2
     assert isinstance(paid, Succeeded)
@@ -140,8 +148,7 @@ async def test_a_reference_cannot_leave_its_place_in_the_path() -> None:
 
 
 async def test_an_answer_about_another_reference_is_not_believed() -> None:
-    script = Script(ok(transaction(reference="ref-000002")))
-    outcome = await handler(script).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    outcome = await confirmed(ok(transaction(reference="ref-000002")))
     assert outcome == Unknown(Reason.unreadable, None, "Paystack answered about another reference.")
 
 
@@ -162,8 +169,7 @@ async def test_an_answer_about_another_reference_is_not_believed() -> None:
     ],
 )
 async def test_statuses(status: Any, kind: type) -> None:
-    script = Script(ok(transaction(status=status)))
-    outcome = await handler(script).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    outcome = await confirmed(ok(transaction(status=status)))
     assert type(outcome) is kind
 
 
@@ -177,16 +183,14 @@ async def test_statuses(status: Any, kind: type) -> None:
     ],
 )
 async def test_a_decline_leaves_the_link_open(text: str, reason: Reason) -> None:
-    script = Script(ok(transaction(status="failed", gateway_response=text)))
-    outcome = await handler(script).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    outcome = await confirmed(ok(transaction(status="failed", gateway_response=text)))
     assert isinstance(outcome, Declined)
     assert (outcome.reason, outcome.final, outcome.code) == (reason, False, text)
 
 
 @pytest.mark.parametrize("amount", [75.5, "75.5", None, [], {}, True, "x", ""])
 async def test_a_success_without_a_readable_amount_is_unknown(amount: Any) -> None:
-    script = Script(ok(transaction(amount=amount, requested_amount=None)))
-    outcome = await handler(script).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    outcome = await confirmed(ok(transaction(amount=amount, requested_amount=None)))
     assert isinstance(outcome, Unknown)
 
 
@@ -360,7 +364,7 @@ async def test_errors(status: int, data: Any, kind: type, reason: Reason) -> Non
     provider = handler(script)
     for outcome in (
         await provider.create_payment_intent(create()),
-        await provider.confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN)),
+        await provider.confirm_payment(CONFIRM),
         await provider.refund_payment(RefundParams("re-1", "ref-000001", "1", NGN, True)),
     ):
         assert type(outcome) is kind

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from polytill.domain.clock import World
-from polytill.domain.identifiers import IdentifierKind, Identifiers
+from polytill.domain.identifiers import Identifiers
 from polytill.domain.states import Environment
 from polytill.providers.customer_fields import CustomerFields
 from polytill.providers.facts import (
@@ -25,15 +25,18 @@ from polytill.providers.facts import (
     CredentialTest,
     DisputeFact,
     Fact,
+    FactT,
     KeyFinding,
+    Listing,
     Page,
     PaymentFact,
     RefundFact,
     WebhookResult,
+    keys_failed,
     read_page,
 )
 from polytill.providers.http import Http
-from polytill.providers.identifiers import identifiers_in
+from polytill.providers.identifiers import IdentifierPaths, identifiers_in
 from polytill.providers.outcomes import JsonObject, Outcome
 from polytill.providers.params import (
     ChargeSavedMethodParams,
@@ -68,10 +71,13 @@ __all__ = [
     "Detachment",
     "DisputeFact",
     "Fact",
+    "FactT",
     "Handler",
     "Idempotency",
+    "IdentifierPaths",
     "KeyField",
     "KeyFinding",
+    "Listing",
     "LookupParams",
     "OperationParams",
     "Page",
@@ -84,6 +90,7 @@ __all__ = [
     "WebhookProof",
     "WebhookResult",
     "environment_of_key",
+    "keys_failed",
     "read_page",
     "redact",
 ]
@@ -200,7 +207,7 @@ class Handler:
     confirmed_by_staff: ClassVar[bool] = False
     # The paths of a payment's identifiers in a stored answer: see ``providers/identifiers.py``. Identifiers are stored,
     # searched and shown, so a token or an authorization code must not be one.
-    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {}
+    identifiers: ClassVar[IdentifierPaths] = {}
     redacted: ClassVar[frozenset[str]] = frozenset()  # fields that are never stored: client secrets, tokens
 
     def __init__(self, config: ProviderConfig, http: Http, world: World) -> None:
@@ -290,9 +297,9 @@ class Handler:
     save_method: ClassVar[Any] = None  # (SaveMethodParams) -> Outcome
     charge_saved_method: ClassVar[Any] = None  # (ChargeSavedMethodParams) -> Outcome
     detach_saved_method: ClassVar[Any] = None  # (DetachSavedMethodParams) -> Detachment; safe to repeat
-    list_transactions: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[PaymentFact] | NotSent | Unknown
-    list_refunds: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[RefundFact] | NotSent | Unknown
-    list_disputes: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[DisputeFact] | NotSent | Unknown
+    list_transactions: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Listing[PaymentFact]
+    list_refunds: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Listing[RefundFact]
+    list_disputes: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Listing[DisputeFact]
     get_balance: ClassVar[Any] = None  # () -> Balance | NotSent | Unknown
     fetch_webhook_key: ClassVar[Any] = None  # (headers) -> None; called before validate_webhook: PayPal's certificate
 

@@ -20,6 +20,7 @@ from polytill.providers.contract import (
     CurrencyTerms,
     Handler,
     Idempotency,
+    IdentifierPaths,
     KeyField,
     LookupParams,
     RefundLookupParams,
@@ -66,13 +67,13 @@ class ManualProvider(Handler):
     idempotency = Idempotency.reference
     webhook_proof = WebhookProof.none
     confirmed_by_staff = True
-    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {IdentifierKind.receipt: ("proof",)}
+    identifiers: ClassVar[IdentifierPaths] = {IdentifierKind.receipt: ("proof",)}
 
     # ── Public methods ──
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
         """Return how to pay, and which reference to name."""
-        return self._waiting(params.reference, params.number, params.amount, params.method)
+        return self._waiting(params.reference, params.amount, params)
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
         """Return ``NeedsAction``: only staff know whether it was paid."""
@@ -80,10 +81,7 @@ class ManualProvider(Handler):
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
         """Return how to pay: a create call that was cut off can be paid all the same."""
-        first = params.create
-        return self._waiting(
-            params.reference, first.number if first else None, params.amount, first.method if first else None
-        )
+        return self._waiting(params.reference, params.amount, params.create)
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """Return ``Succeeded``: staff who request the refund confirm that the money was returned."""
@@ -107,11 +105,11 @@ class ManualProvider(Handler):
 
     # ── Answers ──
 
-    def _waiting(self, reference: str, payment_number: str | None, amount: Money, method: str | None) -> Outcome:
+    def _waiting(self, reference: str, amount: Money, first: CreatePaymentParams | None) -> Outcome:
         told, account = self.config.config, self.config.config.get("accountNumber")
-        code = payment_number or reference[-8:]  # an attempt of an earlier version has no number
+        code = (first.number if first else None) or reference[-8:]  # an attempt of an earlier version has no number
         sum_text = f"{amount.currency} {to_major(amount.minor, amount.currency):,}"
-        if method == CASH or not account:
+        if not account or (first is not None and first.method == CASH):
             text, offline = f"Pay {sum_text} at the desk. Payment number: {code}.", PayOffline(transfer_reference=code)
         else:
             text = f"Transfer {sum_text} to {account}. Give the payment number as the reference: {code}."

@@ -14,7 +14,7 @@ from typing import Any
 from polytill.domain.currencies import exponent_of
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.providers.contract import Fact, PaymentFact, RefundFact, redact
+from polytill.providers.contract import Fact, PaymentFact, ProviderConfig, RefundFact, redact
 from polytill.providers.flutterwave.key_test import PROBE
 from polytill.providers.http import Answer, Answered, parse_json
 from polytill.providers.outcomes import (
@@ -33,7 +33,7 @@ from polytill.providers.outcomes import (
     Wants,
     unless_missing,
 )
-from polytill.providers.signing import hex_hmac
+from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.wire_amounts import decimal_text, fee_from_wire, money_or_none
 from polytill.providers.wire_json import (
     id_in,
@@ -49,6 +49,7 @@ from polytill.providers.wire_json import (
 
 # ── Facts ──
 
+SIGNATURE = "flutterwave-signature"
 MAJOR = 0  # the wire's exponent: amounts are written in major units
 # Marks a charge without Flutterwave's page in its ``meta``: there is no link to it.
 DIRECT = {"polytill_charge": "direct"}
@@ -373,6 +374,8 @@ def digits(value: str | None) -> str | None:
     return value if value and value.isascii() and value.isdigit() else None
 
 
-def v4_signature(secret: str, body: bytes) -> str:
-    """Base64 HMAC-SHA256 of the raw body."""
-    return base64.b64encode(bytes.fromhex(hex_hmac(secret, body, "sha256"))).decode()
+def is_signed(config: ProviderConfig, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether ``flutterwave-signature`` is the base64 HMAC-SHA256 of the raw body, with a webhook secret."""
+    given = header(headers, SIGNATURE)
+    digests = (hex_hmac(secret.reveal(), body, "sha256") for secret in config.webhook_secrets if secret)
+    return any(same(base64.b64encode(bytes.fromhex(digest)).decode(), given) for digest in digests)

@@ -27,7 +27,9 @@ from polytill.providers.contract import (
     DisputeFact,
     Fact,
     Handler,
+    IdentifierPaths,
     KeyField,
+    Listing,
     LookupParams,
     PaymentFact,
     ProviderConfig,
@@ -40,13 +42,14 @@ from polytill.providers.contract import (
     read_page,
     redact,
 )
-from polytill.providers.facts import Listing
 from polytill.providers.flutterwave.chargebacks import page_of
 from polytill.providers.flutterwave.key_test import PROBE
 from polytill.providers.flutterwave.reading import (
     REDACTED,
+    SIGNATURE,
     about,
     digits,
+    is_signed,
     items_of,
     listed_payment,
     major_text,
@@ -57,7 +60,6 @@ from polytill.providers.flutterwave.reading import (
     read_v3,
     read_v4,
     refund_fact,
-    v4_signature,
 )
 from polytill.providers.flutterwave.terms import WEBHOOK_SECRET, terms_in
 from polytill.providers.flutterwave.v3_charge import (
@@ -74,7 +76,6 @@ from polytill.providers.flutterwave.v3_charge import (
 )
 from polytill.providers.flutterwave.v3_refunds import days, refunds_of, the_refund
 from polytill.providers.http import Answer, Answered, parse_json, read_answer
-from polytill.providers.identifiers import IdentifierPaths
 from polytill.providers.merchant_reference import shown
 from polytill.providers.outcomes import (
     Declined,
@@ -258,7 +259,7 @@ class FlutterwaveProvider(Handler):
             # A payment that is not found or not paid does not prove that nothing was refunded.
             return as_unknown(found) if found.reason in (Reason.not_found, Reason.invalid_state) else found
         now_s = int(self.world.time_s())
-        items = await refunds_of(lambda path: self._call("GET", path), found, params, now_s)
+        items = await refunds_of(self._call, found, params, now_s)
         return the_refund(items, params) if isinstance(items, list) else items
 
     async def list_transactions(self, since_s: int, until_s: int, cursor: str | None = None) -> Listing[PaymentFact]:
@@ -292,13 +293,11 @@ class FlutterwaveProvider(Handler):
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """v4: base64 HMAC-SHA256 of the raw body. v3: a shared secret. A signature that is present must be valid."""
-        secrets = [secret.reveal() for secret in self.config.webhook_secrets if secret]
-        signed = any(name.lower() == "flutterwave-signature" for name in headers)
-        if not signed and self.config.config.get("webhookVersion") != "v4":
+        has_signature = any(name.lower() == SIGNATURE for name in headers)
+        if not has_signature and self.config.config.get("webhookVersion") != "v4":
             given = header(headers, "verif-hash")
-            return any(same(secret, given) for secret in secrets)
-        given = header(headers, "flutterwave-signature")
-        valid = any(same(v4_signature(secret, body), given) for secret in secrets)
+            return any(same(secret.reveal(), given) for secret in self.config.webhook_secrets if secret)
+        valid = is_signed(self.config, headers, body)
         self._signed_body = body if valid else None
         return valid
 

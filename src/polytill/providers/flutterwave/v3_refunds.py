@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from urllib.parse import urlencode
 
 from polytill.providers.contract import RefundLookupParams
@@ -15,13 +14,12 @@ from polytill.providers.flutterwave.reading import (
     transaction_of,
 )
 from polytill.providers.http import Answer
+from polytill.providers.key_probe import Call
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown, unless_missing
 from polytill.providers.wire_json import id_in, moment_text, noted_reference, object_in, string_in
 
 MAX_PAGES = 200  # of ten refunds
 PAGE_TRIES = 3
-
-Get = Callable[[str], Awaitable[Answer | NotSent | Unknown]]
 
 
 def days(since_s: int, until_s: int) -> dict[str, str]:
@@ -29,14 +27,14 @@ def days(since_s: int, until_s: int) -> dict[str, str]:
     return {"from": moment_text(since_s)[:10], "to": moment_text(until_s)[:10]}
 
 
-async def refunds_of(get: Get, number: str, params: RefundLookupParams, now_s: int) -> list[JsonObject] | Outcome:
+async def refunds_of(call: Call, number: str, params: RefundLookupParams, now_s: int) -> list[JsonObject] | Outcome:
     """All refunds of a transaction. Every page is read, because "not found" must mean that there is none. A refund with
     our note ends the search."""
     since_s = params.created_at_s
     window = days(since_s - 86_400, now_s + 86_400) if since_s else {}
     found: dict[str, JsonObject] = {}
     for page in range(1, MAX_PAGES + 1):
-        items, total = await _page(get, urlencode({**window, "page": page}), 1 if page == 1 else PAGE_TRIES)
+        items, total = await _page(call, urlencode({**window, "page": page}), 1 if page == 1 else PAGE_TRIES)
         if not isinstance(items, list):
             return unless_missing(items)  # only a list that was read to its end proves anything
         fresh = {id_in(item) or f"{page}/{place}": item for place, item in enumerate(items)}
@@ -47,12 +45,12 @@ async def refunds_of(get: Get, number: str, params: RefundLookupParams, now_s: i
     return Unknown(Reason.unreadable, detail="There are too many refunds to look through.")
 
 
-async def _page(get: Get, query: str, tries: int) -> tuple[list[JsonObject] | NotSent | Unknown, object]:
+async def _page(call: Call, query: str, tries: int) -> tuple[list[JsonObject] | NotSent | Unknown, object]:
     """The refunds of a page, and the number of pages. A failed page after the first is requested again: in a long list,
     one of them would always be missing."""
     items: list[JsonObject] | NotSent | Unknown = Unknown(Reason.unreadable)
     for _ in range(tries):
-        answer = await get(f"/refunds?{query}")
+        answer = await call("GET", f"/refunds?{query}", None)
         items = items_of(answer) if isinstance(answer, Answer) else answer
         if says_none(items):
             return [], 0

@@ -25,21 +25,22 @@ from polytill.providers.contract import (
     DisputeFact,
     Handler,
     Idempotency,
+    IdentifierPaths,
     KeyField,
+    Listing,
     LookupParams,
     RefundLookupParams,
     RefundParams,
     WebhookResult,
+    keys_failed,
 )
-from polytill.providers.facts import Listing, keys_failed
 from polytill.providers.flutterwave import v4_reading as reading
 from polytill.providers.flutterwave.chargebacks import page_of
 from polytill.providers.flutterwave.key_test import read_listing
-from polytill.providers.flutterwave.reading import digits, major_text, v4_signature
+from polytill.providers.flutterwave.reading import digits, is_signed, major_text
 from polytill.providers.flutterwave.terms import WEBHOOK_SECRET, terms_in
 from polytill.providers.flutterwave.v3_charge import noted_metadata
 from polytill.providers.http import Answered, origin_of, read_answer
-from polytill.providers.identifiers import IdentifierPaths
 from polytill.providers.oauth import TokenRequest, fetch_token, send_with_token
 from polytill.providers.outcomes import (
     REFUSED_AGAIN,
@@ -52,9 +53,8 @@ from polytill.providers.outcomes import (
     is_missing,
     unproven,
 )
-from polytill.providers.signing import header, same
 from polytill.providers.wire_amounts import too_fine
-from polytill.providers.wire_json import moment_text, object_in, string_in
+from polytill.providers.wire_json import filled, moment_text, object_in, string_in
 
 # ── Facts ──
 
@@ -193,9 +193,7 @@ class FlutterwaveV4Provider(Handler):
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """``flutterwave-signature``: base64 HMAC-SHA256 of the raw body. v3's shared secret alone is rejected."""
-        given = header(headers, "flutterwave-signature")
-        secrets = (secret.reveal() for secret in self.config.webhook_secrets if secret)
-        return any(same(v4_signature(secret, body), given) for secret in secrets)
+        return is_signed(self.config, headers, body)
 
     def process_webhook(self, body: bytes) -> WebhookResult:
         """Read a webhook."""
@@ -244,14 +242,10 @@ class FlutterwaveV4Provider(Handler):
             return NotSent(Reason.validation, "method", f"Flutterwave v4 has no {method} here.")
         if method == "mobile_money" and phone is None:
             return NotSent(Reason.validation, "phone", f"Mobile money needs a phone number for {currency}.")
-        paid_by: JsonObject = {"type": method}
+        details = params.method_details or {}
         if phone and method == "mobile_money":
-            network = (params.method_details or {}).get("provider")
-            paid_by[method] = {"country_code": phone.country_code, "phone_number": phone.number}
-            if network:
-                paid_by[method]["network"] = network.upper()
-        elif params.method_details:
-            paid_by[method] = dict(params.method_details)
+            network = details.get("provider", "").upper()
+            details = {"country_code": phone.country_code, "phone_number": phone.number} | filled({"network": network})
         customer: JsonObject = {"email": params.customer.email}
         if params.customer.name:
             first, _, last = params.customer.name.partition(" ")
@@ -264,7 +258,7 @@ class FlutterwaveV4Provider(Handler):
             "reference": params.reference,
             "redirect_url": params.return_url,
             "customer": customer,
-            "payment_method": paid_by,
+            "payment_method": {"type": method, **filled({method: dict(details)})},
             "meta": {**noted_metadata(params), "payment_id": params.payment_id},
         }
 

@@ -29,15 +29,15 @@ from polytill.providers.contract import (
     CurrencyTerms,
     CustomerFields,
     Handler,
+    IdentifierPaths,
     KeyField,
     KeyFinding,
     LookupParams,
     WebhookProof,
     WebhookResult,
+    keys_failed,
 )
-from polytill.providers.facts import keys_failed
 from polytill.providers.http import Answered
-from polytill.providers.identifiers import IdentifierPaths
 from polytill.providers.merchant_reference import plain_code
 from polytill.providers.mpesa import reading
 from polytill.providers.oauth import TokenRequest, basic, fetch_token, send_with_token

@@ -29,6 +29,7 @@ from polytill.providers.contract import (
     Handler,
     Idempotency,
     KeyField,
+    Listing,
     LookupParams,
     OperationParams,
     ProviderConfig,
@@ -37,7 +38,6 @@ from polytill.providers.contract import (
     WebhookResult,
     read_page,
 )
-from polytill.providers.facts import Listing
 from polytill.providers.http import Answer, Answered, AnswerLost, ConnectionNotMade, read_answer
 from polytill.providers.merchant_reference import shown
 from polytill.providers.oauth import TokenRequest, basic, send_with_token

@@ -10,8 +10,7 @@ account itself may receive money (PAYEE_ACCOUNT_RESTRICTED).
 from __future__ import annotations
 
 from polytill.domain.states import Environment
-from polytill.providers.contract import CredentialTest, KeyFinding
-from polytill.providers.facts import keys_failed
+from polytill.providers.contract import CredentialTest, KeyFinding, keys_failed
 from polytill.providers.http import Answer, Http
 from polytill.providers.oauth import TokenRequest, read_token
 from polytill.providers.outcomes import NotSent, Reason

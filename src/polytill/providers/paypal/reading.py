@@ -135,9 +135,14 @@ def _sum(parts: list[Money | None]) -> Money | None:
     return Money(sum(part.minor for part in known), known[0].currency)
 
 
+def _state_in(data: JsonObject) -> tuple[str, Money | None, JsonObject]:
+    """The status and the amount of a part of an order, and what is stored of it."""
+    return text_in(data, "status"), money_in(data.get("amount")), redact(data, REDACTED)
+
+
 def read_capture(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
     """A capture, under the id of its order if known."""
-    status, amount, kept = text_in(data, "status"), money_in(data.get("amount")), redact(data, REDACTED)
+    status, amount, kept = _state_in(data)
     name = order_id or string_in(data, "id")
     if status in CAPTURED and amount is not None:
         return Succeeded(amount, name, _fee_in(data), response=kept)
@@ -150,7 +155,7 @@ def read_capture(data: JsonObject, order_id: str | None = None) -> Succeeded | P
 
 def read_authorization(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
     """An authorization: the amount is held, and no money has moved."""
-    status, amount, kept = text_in(data, "status"), money_in(data.get("amount")), redact(data, REDACTED)
+    status, amount, kept = _state_in(data)
     name = order_id or string_in(data, "id")
     if status == "CREATED" and amount is not None:
         return Succeeded(amount, name, authorized_only=True, response=kept)
@@ -163,7 +168,7 @@ def read_authorization(data: JsonObject, order_id: str | None = None) -> Succeed
 
 def read_refund(data: JsonObject) -> Outcome:
     """A refund, under its own id."""
-    status, amount, kept = text_in(data, "status"), money_in(data.get("amount")), redact(data, REDACTED)
+    status, amount, kept = _state_in(data)
     refund_id, state = string_in(data, "id"), REFUND_WORDS.get(status)
     if state == "failed":
         return Declined(Reason.declined, True, status, _why(data), refund_id, kept)

@@ -29,9 +29,12 @@ from polytill.providers.contract import (
     Detachment,
     DetachSavedMethodParams,
     DisputeFact,
+    FactT,
     Handler,
     Idempotency,
+    IdentifierPaths,
     KeyField,
+    Listing,
     LookupParams,
     PaymentFact,
     RefundFact,
@@ -41,9 +44,7 @@ from polytill.providers.contract import (
     read_page,
     redact,
 )
-from polytill.providers.facts import FactT, Listing
 from polytill.providers.http import Answer, Answered, parse_json, read_answer
-from polytill.providers.identifiers import IdentifierPaths
 from polytill.providers.outcomes import (
     Declined,
     JsonObject,

@@ -27,8 +27,10 @@ from polytill.providers.contract import (
     Detachment,
     DetachSavedMethodParams,
     DisputeFact,
+    FactT,
     Idempotency,
     KeyField,
+    Listing,
     LookupParams,
     OperationParams,
     PaymentFact,
@@ -40,7 +42,6 @@ from polytill.providers.contract import (
     read_page,
     redact,
 )
-from polytill.providers.facts import FactT, Listing
 from polytill.providers.http import Answer, Answered, parse_json, read_answer
 from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown, unproven
 from polytill.providers.signing import header, hex_hmac, same
@@ -141,7 +142,7 @@ class StripeProvider(PaymentElement):
             answer = await self._create(params.create)
             if not _first_result_is_lost(answer):
                 outcome = unproven(self._read_intent(answer), REFUSED_AGAIN)
-                intent_id = getattr(outcome, "provider_transaction_id", None) if _is_replay(answer) else None
+                intent_id = _replayed_id(answer, outcome)
                 return unproven(await self._retrieve(intent_id)) if intent_id else outcome
         first = params.created_at_s or int(self.world.time_s() - params.age_s)
         # A repeat of the create call may have created it.
@@ -171,7 +172,7 @@ class StripeProvider(PaymentElement):
             again = await self._refund(params)
             if not _first_result_is_lost(again):
                 outcome = unproven(self._read_refund(again), REFUSED_AGAIN)
-                refund_id = getattr(outcome, "provider_transaction_id", None) if _is_replay(again) else None
+                refund_id = _replayed_id(again, outcome)
                 return await self._present_refund(refund_id) if refund_id else outcome
         query = [("payment_intent", params.provider_transaction_id)]
         found = await self._find("/v1/refunds", query, (OUR_REFUND, params.reference))
@@ -394,9 +395,10 @@ def _window(since_s: int, until_s: int, cursor: str | None) -> Form:
     return window + optional("starting_after", cursor)
 
 
-def _is_replay(answer: Answered) -> bool:
-    """Whether this is the first answer, replayed. It holds the id, but not the current state."""
-    return isinstance(answer, Answer) and answer.headers.get("idempotent-replayed") == "true"
+def _replayed_id(answer: Answered, outcome: Outcome) -> str | None:
+    """The id in the first answer, if Stripe replayed it: it does not hold the current state."""
+    is_replay = isinstance(answer, Answer) and answer.headers.get("idempotent-replayed") == "true"
+    return getattr(outcome, "provider_transaction_id", None) if is_replay else None
 
 
 def _first_result_is_lost(answer: Answered) -> bool:

@@ -66,13 +66,13 @@ async def _account(call: Call) -> list[Found]:
     """GET /v1/account: whether it may take live payments."""
     answer = await call("GET", "/v1/account", None, None, None)
     charges = answer.data.get("charges_enabled") if isinstance(answer, Answer) and answer.status == 200 else None
+    if charges is True:
+        return []
     if charges is False:
         detail = "Stripe accepts the key, but the account cannot take live payments yet: complete its activation."
         return [(KeyFinding.account_not_activated, detail)]
-    if charges is not True:
-        detail = "Stripe accepts the key. Whether the account can take live payments could not be checked."
-        return [(KeyFinding.not_all_checked, detail)]
-    return []
+    detail = "Stripe accepts the key. Whether the account can take live payments could not be checked."
+    return [(KeyFinding.not_all_checked, detail)]
 
 
 async def _permissions(call: Call, nonce: str) -> list[Found]:

@@ -41,6 +41,7 @@ def test_a_planted_fault_is_caught(name: str) -> None:
     code, break_it = FAULTS[name]
     failed = [result for result in check_all(broken(code, break_it)) if result.passed is False]
     assert failed, f"nothing noticed: {break_it.__doc__}"
+    assert not any("positional argument" in str(result.problem) for result in failed), "it does not fit the handler"
 
 
 def test_faults_are_planted_into_every_handler() -> None:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from tests.providers import scripted
+from tests.providers.stripe_objects import Json, intent, refund
 
 from polytill.domain.clock import World
 from polytill.domain.currencies import CURRENCIES, exponent_of
@@ -31,7 +32,6 @@ from polytill.providers.outcomes import Declined, NeedsAction, NextKind, NotSent
 from polytill.providers.stripe.handler import API_VERSION, MAX_PAGES, StripeProvider
 from polytill.providers.stripe.terms import money_of, wire_amount, wire_exponent
 
-Json = dict[str, Any]
 NOW = 1_800_000_000
 DAY = 86_400
 
@@ -52,24 +52,6 @@ def handler(
 ) -> StripeProvider:
     config = ProviderConfig(Environment.sandbox, base, "pk_test_12345678", Secret(key))
     return StripeProvider(config, Http(transport), World(time_s=lambda: NOW))
-
-
-def intent(status: str = "requires_payment_method", **more: Any) -> Json:
-    return {
-        "id": "pi_1",
-        "object": "payment_intent",
-        "amount": 1050,
-        "currency": "usd",
-        "status": status,
-        "client_secret": "pi_1_secret_x",
-        "metadata": {"polytill_attempt": "att-1", "polytill_payment": "pay-1"},
-        **more,
-    }
-
-
-def refund(status: str = "succeeded", **more: Any) -> Json:
-    whole = {"id": "re_1", "object": "refund", "amount": 500, "currency": "usd", "status": status}
-    return {**whole, "payment_intent": "pi_1", "metadata": {"polytill_refund": "ref-1"}, **more}
 
 
 def error(code: str | None = None, kind: str = "invalid_request_error", message: str = "No.", **more: Any) -> Json:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.providers.stripe_objects import Json, intent, refund
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money
@@ -12,8 +13,6 @@ from polytill.providers.contract import DisputeFact, PaymentFact, ProviderConfig
 from polytill.providers.http import Http
 from polytill.providers.outcomes import Pending, Reason, Succeeded, Unknown
 from polytill.providers.stripe.handler import StripeProvider
-
-Json = dict[str, Any]
 
 
 class Nowhere:
@@ -25,16 +24,6 @@ class Nowhere:
 
 def handler() -> StripeProvider:
     return StripeProvider(ProviderConfig(Environment.sandbox, "https://api.stripe.com"), Http(Nowhere()), World())
-
-
-def intent(status: str = "requires_payment_method", **more: Any) -> Json:
-    whole = {"id": "pi_1", "object": "payment_intent", "amount": 1050, "currency": "usd", "status": status}
-    return {**whole, "client_secret": "pi_1_secret_x", "metadata": {"polytill_attempt": "att-1"}, **more}
-
-
-def refund(status: str = "succeeded", **more: Any) -> Json:
-    whole = {"id": "re_1", "object": "refund", "amount": 500, "currency": "usd", "status": status}
-    return {**whole, "payment_intent": "pi_1", "metadata": {"polytill_refund": "ref-1"}, **more}
 
 
 def delivered(kind: str, data: Any, **more: Any) -> WebhookResult:

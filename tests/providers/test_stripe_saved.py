@@ -1,11 +1,13 @@
 """Saved methods at Stripe: the bytes that keep one and charge it again, and what the answers mean."""
 
 import json
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from tests.providers import scripted
+from tests.providers import scripted, stripe_objects
+from tests.providers.stripe_objects import Json
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money
@@ -22,7 +24,6 @@ from polytill.providers.http import AnswerLost, Http
 from polytill.providers.outcomes import Declined, NeedsAction, NextKind, NotSent, Reason, Succeeded, Unknown
 from polytill.providers.stripe.handler import StripeProvider
 
-Json = dict[str, Any]
 USD = Money(1_050, "USD")
 PAYER = Customer("ada@example.com", "Ada")
 CREATE = CreatePaymentParams("att-1", "pay-1", USD, PAYER, "https://x.example", save_method=True)
@@ -32,19 +33,7 @@ CHARGE = ChargeSavedMethodParams(
 CARD = {"brand": "visa", "last4": "4242", "exp_month": 8, "exp_year": 2031, "fingerprint": "fp_1"}
 
 
-def intent(status: str, **more: Any) -> Json:
-    return {
-        "id": "pi_1",
-        "object": "payment_intent",
-        "amount": 1050,
-        "currency": "usd",
-        "status": status,
-        "client_secret": "pi_1_secret_x",
-        "metadata": {"polytill_attempt": "att-2"},
-        **more,
-    }
-
-
+intent = partial(stripe_objects.intent, metadata={"polytill_attempt": "att-2"})
 KEPT = intent(
     "succeeded",
     customer="cus_1",

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.providers import scripted
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money
@@ -34,19 +35,15 @@ REFERENCE = "ref-000001"
 TOKEN = {"access_token": "tok-1", "expires_in": 3600}
 
 
-class Script:
-    """A transport that gives an access token to whoever asks, and prepared answers to all else, the last one for ever."""
+class Script(scripted.Script):
+    """Gives an access token to whoever asks, and prepared answers to all else, the last one for ever."""
 
-    def __init__(self, *answers: tuple[Any, ...]) -> None:
-        self.answers, self.calls = list(answers), list[str]()
+    repeats = True
 
-    async def send(self, method: str, url: str, headers: Any, body: bytes | None) -> tuple[int, Json, bytes]:
-        path = url.split("/", 3)[3]
-        if "oauth" in path or "openid-connect" in path:
+    async def send(self, method: str, url: str, headers: Any, body: bytes | None) -> Any:
+        if "oauth" in url or "openid-connect" in url:
             return 200, {}, json.dumps(TOKEN).encode()
-        self.calls.append(f"{method} /{path}")
-        status, data, *more = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return status, more[0] if more else {}, data if isinstance(data, bytes) else json.dumps(data).encode()
+        return await super().send(method, f"/{url.split('/', 3)[3]}", headers, body)
 
 
 def made(code: str, *answers: tuple[Any, ...]) -> tuple[Any, Script]:

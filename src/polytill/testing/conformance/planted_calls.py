@@ -128,10 +128,10 @@ def iso_exponents_are_believed(outcome: Succeeded) -> Succeeded:
 def another_payments_answer_is_taken(base: Class) -> Class:
     """Nothing checks which payment an answer is about."""
 
-    async def verify(self: Any, reference: str) -> Any:
+    async def verify(self: Any, reference: str, direct: bool = False) -> Any:
         answer = await self._call("GET", f"/transaction/verify/{reference}")
         data = answer.data.get("data") if isinstance(answer, Answer) else None
-        return self.read_transaction(data) if isinstance(data, dict) else await base._verify(self, reference)
+        return self.read_transaction(data) if isinstance(data, dict) else await base._verify(self, reference, direct)
 
     return over(base, _verify=verify)
 

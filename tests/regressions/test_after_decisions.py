@@ -1,22 +1,24 @@
 """Lookups and unsigned webhooks about what staff have decided: nothing is sent again, booked twice or reversed.
 
-Source: the simulated world, seeds 66001528 and 66005142.
+Source: the simulated world, seeds 66001528, 66005142 and 68002130.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.money import Money
-from polytill.domain.states import AttemptState, RefundState
+from polytill.domain.states import AttemptState, EventState, RefundState
 from polytill.flows.context import Practice
 from polytill.flows.refunds import create as refunding
+from polytill.flows.webhooks.apply import MAX_TRIES, TAKEN_UP_AT_S
 from polytill.providers.contract import Idempotency, PaymentFact, WebhookProof
 from polytill.providers.outcomes import Declined, Reason, Succeeded
-from polytill.storage import cases, payment_identifiers, provider_configs, refunds
+from polytill.storage import cases, payment_identifiers, provider_configs, refunds, webhook_events
 from tests.flows.scenes import Scene
 from tests.flows.scripted import Scripted
 from tests.regressions.test_staff_decisions import NOBODY, decide, mark, paid_payment, stuck_payment, stuck_refund
@@ -121,6 +123,24 @@ async def test_a_lookup_that_fails_once_books_no_second_payment(scene: Scene) ->
         await scene.later(60)
     assert [one.provider_transaction_id for one in await scene.attempts(payment.id)] == ["prompt-1"]
     assert await scene.cases() == []
+
+
+@pytest.mark.usefixtures("unsigned")
+async def test_a_decision_uses_up_no_try_of_a_webhook_that_waits(scene: Scene) -> None:
+    """It was applied once more with the decision, and then parked long before its last age (seed 68002130)."""
+    case = await stuck_payment(scene)
+    await told(scene, str(case.payment_id), "MADEUP")
+    for age_s, next_s in pairwise((0, *TAKEN_UP_AT_S[:-1])):
+        await scene.later(next_s - age_s)
+    await mark(scene, case)
+    [event] = await webhook_events.listed(scene.db, payment_id=str(case.payment_id))
+    assert (event.state, event.tries) == (EventState.received, MAX_TRIES - 1)
+    scene.wire.always("confirm", ANSWER)
+    await scene.later(TAKEN_UP_AT_S[-1] - TAKEN_UP_AT_S[-2])
+    [event] = await webhook_events.listed(scene.db, payment_id=event.payment_id)
+    assert event.state is EventState.applied
+    found = [case.detail["provider"]["transaction"] for case in await cases.listed(scene.db, kind="staff_contradicted")]
+    assert "MADEUP" in found
 
 
 @pytest.mark.usefixtures("unsigned")

@@ -31,7 +31,7 @@ class WebhookEvent:
     received_at: datetime
     reason: str | None = None
     payment_id: str | None = None
-    tries: int = 0
+    tries: int = 0  # how many of the ages at which it is applied again were used
     applied_at: datetime | None = None
     has_more: bool = False
 
@@ -90,13 +90,14 @@ def finish(
         state, reason = EventState.received, HAS_MORE
     event.state, event.reason = state, reason
     unit.add(
-        "UPDATE webhook_events SET state = $2, reason = $3, payment_id = COALESCE($4, payment_id), tries = tries + 1,"
-        " applied_at = $5 WHERE id = $1",
+        "UPDATE webhook_events SET state = $2, reason = $3, payment_id = COALESCE($4, payment_id), applied_at = $5,"
+        " tries = $6 WHERE id = $1",
         event.id,
         state.value,
         reason,
         payment_id,
         now,
+        event.tries,
     )
 
 

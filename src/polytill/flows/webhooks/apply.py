@@ -22,8 +22,8 @@ from polytill.storage.reading import report_unreadable
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
-# The age at which a webhook that had to wait is applied again, by its number of tries: a provider may be away for
-# hours. After the last try a person must read it.
+# The ages at which a webhook that had to wait is applied again: a provider may be away for hours. After the last one a
+# person must read it. Other events apply it, too, as a decision by staff does; that uses up none of these.
 TAKEN_UP_AT_S = (5, 10, 20, 40, 70, 120, 300, 600, 1_200, 2_400, 4_800, 9_600)
 MAX_TRIES = len(TAKEN_UP_AT_S)
 # A refund or a lost dispute waits for this reason: the payment's own money is not booked yet.
@@ -77,8 +77,10 @@ def mark_parked(practice: Practice, event: WebhookEvent, reason: str | None, pay
 
 
 async def wait(practice: Practice, event: WebhookEvent, payment_id: str | None, reason: str) -> None:
-    """Leave a webhook to be applied again later; after ``MAX_TRIES`` tries it is parked."""
-    state = EventState.received if event.tries + 1 < MAX_TRIES else EventState.parked
+    """Leave a webhook to be applied again at its next age; after the last one it is parked."""
+    age_s = (practice.now() - event.received_at).total_seconds()
+    event.tries = min(event.tries + 1, sum(at_s <= age_s for at_s in TAKEN_UP_AT_S))
+    state = EventState.received if event.tries < MAX_TRIES else EventState.parked
     await finish(practice, event, state, reason, payment_id)
 
 

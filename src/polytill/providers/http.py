@@ -63,6 +63,14 @@ def parse_json(body: bytes) -> Any:
         raise ValueError("not JSON") from error
 
 
+def parse_object(body: bytes, what: str) -> JsonObject:
+    """As ``parse_json``. Raises ``ValueError`` also if it is no object, and so not ``what``."""
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise ValueError(f"not {what}")
+    return value
+
+
 def _deeper_than(value: Any, depth: int) -> bool:
     if isinstance(value, dict):
         value = list(value.values())

@@ -75,7 +75,7 @@ from polytill.providers.flutterwave.v3_charge import (
     vouchers,
 )
 from polytill.providers.flutterwave.v3_refunds import days, refunds_of, the_refund
-from polytill.providers.http import Answer, Answered, parse_json, read_answer
+from polytill.providers.http import Answer, Answered, parse_object, read_answer
 from polytill.providers.merchant_reference import shown
 from polytill.providers.outcomes import (
     Declined,
@@ -303,9 +303,7 @@ class FlutterwaveProvider(Handler):
 
     def process_webhook(self, body: bytes) -> WebhookResult:
         """Read a webhook: v4's envelope, or one of v3's three forms. Only a signed v4 webhook is trusted."""
-        event = parse_json(body)
-        if not isinstance(event, dict):
-            raise ValueError("not a Flutterwave event")
+        event = parse_object(body, "a Flutterwave event")
         data, kept = object_in(event, "data"), redact(event, REDACTED)
         if "event" not in event and isinstance(event.get("type"), str) and data:
             event_id = id_in(event, "webhook_id") or id_in(event)

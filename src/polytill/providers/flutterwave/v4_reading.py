@@ -8,7 +8,7 @@ from polytill.providers.contract import Fact, PaymentFact, RefundFact, RefundLoo
 from polytill.providers.flutterwave import reading as shared
 from polytill.providers.flutterwave.chargebacks import read_chargeback
 from polytill.providers.flutterwave.reading import V4_WORDS, money_in, read_refund_object, refunded_in
-from polytill.providers.http import Answer, Answered, parse_json
+from polytill.providers.http import Answer, Answered, parse_object
 from polytill.providers.outcomes import (
     Declined,
     JsonObject,
@@ -108,9 +108,7 @@ def items_of(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
 
 def read_event(body: bytes) -> WebhookResult:
     """Read a webhook. Raises ``ValueError`` if the body is not an event."""
-    event = parse_json(body)
-    if not isinstance(event, dict):
-        raise ValueError("not a Flutterwave event")
+    event = parse_object(body, "a Flutterwave event")
     event_id = id_in(event, "webhook_id") or id_in(event)
     kind, data = string_in(event, "type"), object_in(event, "data")
     if event_id is None or kind is None or not data:

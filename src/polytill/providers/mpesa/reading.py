@@ -11,7 +11,7 @@ import re
 
 from polytill.domain.money import Money
 from polytill.providers.contract import ADDRESS_REFERENCE, PaymentFact, WebhookResult, redact
-from polytill.providers.http import Answer, Answered, parse_json, to_json
+from polytill.providers.http import Answer, Answered, parse_object, to_json
 from polytill.providers.outcomes import (
     Declined,
     JsonObject,
@@ -152,9 +152,7 @@ def read_probe(answer: Answered) -> tuple[bool | None, str]:
 
 def read_callback(body: bytes) -> WebhookResult:
     """Read a callback about a prompt, or another result, which is ignored. Raises ``ValueError`` if it is neither."""
-    event = parse_json(body)
-    if not isinstance(event, dict):
-        raise ValueError("not an M-Pesa callback")
+    event = parse_object(body, "an M-Pesa callback")
     call, kept = object_in(object_in(event, "Body"), "stkCallback"), redact(event, REDACTED)
     if not call:
         if not isinstance(event.get("Result"), dict) and "TransID" not in event:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import load_pem_x509_certificate
 
 from polytill.providers.contract import Fact, PaymentFact, RefundFact, WebhookResult, redact
-from polytill.providers.http import origin_of, parse_json
+from polytill.providers.http import origin_of, parse_object
 from polytill.providers.outcomes import Declined, JsonObject, NeedsAction, Pending, Succeeded, Unknown
 from polytill.providers.paypal import reading
 from polytill.providers.paypal.disputes import dispute_in
@@ -97,9 +97,7 @@ def is_signed(headers: Mapping[str, str], body: bytes, webhook_id: str, certific
 
 def read_event(body: bytes) -> WebhookResult:
     """Read a webhook. Raises ``ValueError`` if the body is not an event."""
-    event = parse_json(body)
-    if not isinstance(event, dict):
-        raise ValueError("not a PayPal event")
+    event = parse_object(body, "a PayPal event")
     event_id, kind, resource = string_in(event, "id"), string_in(event, "event_type"), event.get("resource")
     if event_id is None or kind is None or not isinstance(resource, dict):
         raise ValueError("not a PayPal event")

@@ -44,7 +44,7 @@ from polytill.providers.contract import (
     read_page,
     redact,
 )
-from polytill.providers.http import Answer, Answered, parse_json, read_answer
+from polytill.providers.http import Answer, Answered, parse_object, read_answer
 from polytill.providers.outcomes import (
     Declined,
     JsonObject,
@@ -230,10 +230,10 @@ class PaystackProvider(Handler):
 
     def process_webhook(self, body: bytes) -> WebhookResult:
         """Read a webhook. Paystack sends no event id, and no event for a failed try."""
-        event = parse_json(body)
-        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        event = parse_object(body, "a Paystack event")
+        kind, data = event.get("event"), event.get("data")
+        if not isinstance(kind, str):
             raise ValueError("not a Paystack event")
-        kind, data = event["event"], event.get("data")
         if not isinstance(data, dict):
             raise ValueError("a Paystack event without data")
         key, facts, action, reason = reading.read_event(kind, data)

@@ -89,7 +89,7 @@ def read_transaction(data: JsonObject) -> Outcome:
     if status in PENDING_WORDS:
         return Pending(asked, transaction_id, kept)
     if status == "failed":
-        text = text_of(data.get("gateway_response") or data.get("message"))
+        text = _decline_text(data)
         return Declined(reason_of_decline(text), is_direct(data), text, None, transaction_id, kept)
     return Unknown(Reason.unreadable, status, "Paystack gave a status that is not known.")
 
@@ -108,24 +108,28 @@ def read_charge(answer: Answer) -> Outcome:
             return Unknown(Reason.unreadable, detail="Paystack's amount could not be read.")
         return Pending(amount, id_in(inner), kept)
     status = str(data.get("status"))
-    link = data.get("authorization_url") or (data.get("url") if status == "open_url" else None)
-    if isinstance(link, str) and link:
-        token = data.get("access_code")
-        secret = Secret(token) if isinstance(token, str) and token else None
-        return NeedsAction(NextAction(NextKind.redirect, link, secret), response=kept)
-    if status in INPUT_WORDS:
-        text = text_in(data, "display_text") or None
-        action = NextAction(NextKind.input, instructions=text, wants=INPUT_WORDS[status])
-        return NeedsAction(action, response=kept)
-    if status in ("pay_offline", "pending_bank_transfer"):
-        text = text_in(data, "display_text") or json.dumps(kept, default=str)
-        return NeedsAction(NextAction(NextKind.instructions, instructions=text, offline=_offline(data)), response=kept)
-    if status in PENDING_WORDS:
+    link = string_in(data, "authorization_url") or (string_in(data, "url") if status == "open_url" else None)
+    text = text_in(data, "display_text")
+    if link:
+        code = string_in(data, "access_code")
+        action = NextAction(NextKind.redirect, link, Secret(code) if code else None)
+    elif status in INPUT_WORDS:
+        action = NextAction(NextKind.input, instructions=text or None, wants=INPUT_WORDS[status])
+    elif status in ("pay_offline", "pending_bank_transfer"):
+        text = text or json.dumps(kept, default=str)
+        action = NextAction(NextKind.instructions, instructions=text, offline=_offline(data))
+    elif status in PENDING_WORDS:
         return Pending(response=kept)
-    if status in ("failed", "timeout"):
-        text = text_of(data.get("gateway_response") or data.get("message"))
-        return Declined(reason_of_decline(text), True, text, response=kept)
-    return read_transaction(data)
+    elif status in ("failed", "timeout"):
+        why = _decline_text(data)
+        return Declined(reason_of_decline(why), True, why, response=kept)
+    else:
+        return read_transaction(data)
+    return NeedsAction(action, response=kept)
+
+
+def _decline_text(data: JsonObject) -> str:
+    return text_of(data.get("gateway_response") or data.get("message"))
 
 
 def _offline(data: JsonObject) -> PayOffline:
@@ -250,21 +254,21 @@ def read_event(kind: str, data: JsonObject) -> Reading:
     """Read an event's ``data``. Raises ``InvalidAmount`` if a required amount cannot be read."""
     if kind == "charge.success":
         fact = payment_fact(data)
-        key = fact.provider_transaction_id or fact.reference
-        if key is None:
+        named = fact.provider_transaction_id or fact.reference
+        if named is None:
             raise ValueError("a charge that names no transaction")
-        return key, (fact,), "apply", None
+        return named, (fact,), "apply", None
     if kind.startswith("refund."):
         return _read_refund_event(kind, data)
     if kind.startswith("charge.dispute."):
         dispute = dispute_fact(data)
-        # An event without a decision must not have the same dedupe key as the one with it.
-        undecided = (
-            f":{text_of(data.get('resolution'))}" if dispute.state == "open" and kind.endswith("resolve") else ""
-        )
+        key = dispute.provider_dispute_id
         if kind.endswith("remind"):  # each names its own deadline
-            undecided = f":{dispute.provider_state}:{dispute.due_at}"
-        return f"{dispute.provider_dispute_id}{undecided}", (dispute,), "apply", None
+            key += f":{dispute.provider_state}:{dispute.due_at}"
+        elif kind.endswith("resolve") and dispute.state == "open":
+            # An event without a decision must not have the same dedupe key as the one with it.
+            key += f":{text_in(data, 'resolution')}"
+        return key, (dispute,), "apply", None
     if kind.startswith("preauthorization."):
         return _read_preauthorization(kind, data)
     if kind == "bank.transfer.rejected":

@@ -42,7 +42,7 @@ from polytill.providers.contract import (
     read_page,
     redact,
 )
-from polytill.providers.http import Answer, Answered, parse_json, read_answer
+from polytill.providers.http import Answer, Answered, parse_object, read_answer
 from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown, unproven
 from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.stripe import reading, terms
@@ -247,17 +247,17 @@ class StripeProvider(PaymentElement):
 
     def process_webhook(self, body: bytes) -> WebhookResult:
         """Read a webhook. ``api_version`` and ``livemode`` may be missing."""
-        event = parse_json(body)
-        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+        event = parse_object(body, "a Stripe event")
+        kind, event_id = event.get("type"), string_in(event, "id")
+        if not isinstance(kind, str):
             raise ValueError("not a Stripe event")
-        event_id = string_in(event, "id")
         if event_id is None:
             raise ValueError("a Stripe event without an id")
         facts, action, reason = reading.read_event(event)
         is_thin = event.get("object") == reading.THIN
         return WebhookResult(
-            event_type=event["type"],
-            dedupe_key=f"thin:{event['type']}" if is_thin else event_id,  # one notice per event type is enough
+            event_type=kind,
+            dedupe_key=f"thin:{kind}" if is_thin else event_id,  # one notice per event type is enough
             action=action,
             environment=_environment(event),
             event_id=event_id,

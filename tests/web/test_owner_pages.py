@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 
 from polytill.flows.admin import fleet
+from polytill.storage import practices
 from polytill.storage.fleet import read as read_fleet
 from tests.fleets import NEWER, a_newer_schema, break_it, mend
 from tests.installation import Installation
@@ -214,3 +216,19 @@ async def test_support_sees_what_waits_and_no_money(shared: Installation, browse
     assert asked.status == 303
     assert lost["id"] not in (await browser.get("/owner/attention")).text
     assert (await browser.get("/owner/activity")).status == 200
+
+
+async def test_a_practice_that_is_being_created_does_not_end_the_list(
+    shared: Installation, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not shown itself, and the page after it could not be reached."""
+    monkeypatch.setattr("polytill.web.console.owner.PER_PAGE", 1)
+    first, context = await Practice.make(shared, "paystack"), shared.till.context
+    reservation = replace(await context.opening.entry(first.id), external_id=None, database_name=fresh("reserved"))
+    async with context.owner.transaction() as tx:
+        reserved = await practices.reserve(tx, reservation)
+    page = await browser.get(f"/owner/practices?after={first.id - 1}")
+    assert f'href="/owner/practices?after={first.id}"' in page.html
+    assert f'href="/owner/practices/{reserved}"' not in (await browser.get(f"/owner/practices?after={first.id}")).html
+    async with context.owner.transaction() as tx:
+        assert await practices.forget(tx, reserved)

@@ -139,16 +139,12 @@ async def list_practices(
 ) -> Response:
     """List practices with their recent number of payments. During a migration of all, the page shows its progress."""
     context, head = visitor.context, migrating.head("practice")
-    found = [
-        e
-        for e in await practices.listed(context.owner, after, PER_PAGE + 1)
-        if e.state is not PracticeState.provisioning
-    ]
+    found = await practices.listed(context.owner, after, PER_PAGE + 1)
     return page(
         request,
         "owner/practices.html",
         visitor=visitor,
-        practices=found[:PER_PAGE],
+        practices=[one for one in found[:PER_PAGE] if one.state is not PracticeState.provisioning],
         following=found[PER_PAGE - 1].id if len(found) > PER_PAGE else None,
         head=head,
         volumes=await overview.volumes(context.owner, context.world.after(-30 * A_DAY_S)),

@@ -35,7 +35,7 @@ from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.storage.units import Step, as_one_statement, json_text
 from polytill.web import logs
-from polytill.web.api.models.payments import Payment
+from polytill.web.api.models.payments import Details, Payment
 from polytill.web.api.responses import respond
 
 LINES = 16  # keep-alive connections to the provider
@@ -134,7 +134,8 @@ class Floor:
                     return_url=body["returnUrl"],
                 )
                 taken = await create_payment(till.context, practice.id, request, Command(key, "key:1"))
-            answer = bytes(respond(Payment.with_details(OpenPractice(till.context, db), taken)).body)
+            body = Payment.with_details(OpenPractice(till.context, db), taken, Details(None, None, None, (), ()))
+            answer = bytes(respond(body).body)
         assert len(recorder.units) == 2
         payment, attempt = taken.payment.id, taken.attempts[-1].id
         known = {

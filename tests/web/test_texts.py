@@ -10,7 +10,7 @@ from babel import Locale
 
 from polytill.web.checkout.texts import Language
 from polytill.web.console.texts import words_for
-from polytill.web.i18n import LANGUAGES, Plural, Text, accepted_tags, filled, locale_of, plural_forms, texts
+from polytill.web.i18n import LANGUAGES, Plural, Text, accepted_tags, filled, locale_of, texts
 
 FILES = ("", "checkout.")
 OTHERS = [(file, language) for file in FILES for language in LANGUAGES if language != "en"]
@@ -18,6 +18,11 @@ OTHERS = [(file, language) for file in FILES for language in LANGUAGES if langua
 
 def _forms(text: Text) -> dict[str, str]:
     return dict(text.forms) if isinstance(text, Plural) else {"": text}
+
+
+def plural_forms(language: str) -> frozenset[str]:
+    """The plural forms of a language, from Babel."""
+    return frozenset(Locale(language).plural_form.tags) | {"other"}
 
 
 def _values(sentence: str) -> set[str]:

@@ -54,6 +54,11 @@ class Snapshot:
     # Routing's result by currency, with the catalog it was computed for. It stays valid until either is read again.
     routed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
+    @property
+    def live(self) -> dict[str, Configuration]:
+        """The configurations that are not removed, by provider."""
+        return {code: one for code, one in self.configurations.items() if one.removed_at is None}
+
 
 _CODES = {currency.numeric: currency.code for currency in CURRENCIES.values()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polytill.app import Polytill
 from polytill.background import beside, renew_for_ever, sweep_for_ever
+from polytill.domain.errors import TooLarge
 from polytill.domain.ids import new_id
 from polytill.flows import presence
 from polytill.flows.webhooks.receive import MAX_BODY_BYTES
@@ -38,13 +40,13 @@ from polytill.web.api import (
 )
 from polytill.web.api import catalog as catalog_api
 from polytill.web.api.auth import KeyCache
-from polytill.web.api.bodies import too_large
+from polytill.web.api.bodies import BodyRefused
 from polytill.web.api.cors import CrossOrigin
 from polytill.web.checkout import payment
 from polytill.web.checkout import payment_links as checkout_payment_links
 from polytill.web.checkout.pages import page
 from polytill.web.console import (
-    branding,
+    activity,
     captures,
     catalog,
     exports,
@@ -66,25 +68,25 @@ from polytill.web.metrics import RequestMetrics
 from polytill.web.page_addresses import root_of
 
 # The pages for signed-in people.
-PAGES = (
-    sign_in.router,
-    console_owner.router,
-    catalog.router,
-    console_payments.router,
-    captures.router,
-    shown_once.router,
-    overview.router,
-    providers.router,
-    provider_settings.router,
-    console_payment_links.router,
-    review_cases.router,
-    people.router,
-    branding.router,
-    console_practice.router,
-    exports.router,
-    manual_payments.router,
-    sign_in.nowhere,
+_CONSOLE = (
+    sign_in,
+    console_owner,
+    catalog,
+    console_payments,
+    captures,
+    shown_once,
+    overview,
+    providers,
+    provider_settings,
+    console_payment_links,
+    review_cases,
+    people,
+    activity,
+    console_practice,
+    exports,
+    manual_payments,
 )
+PAGES = (*(module.router for module in _CONSOLE), sign_in.nowhere)
 
 READ_ON_BYTES = 16 * 1024 * 1024
 
@@ -122,27 +124,21 @@ class Surroundings:
                 self._metrics.count(scope, message["status"], self._world.time_s() - started)
             await send(message)
 
-        try:
-            # Every log line of this request carries its id.
-            with structlog.contextvars.bound_contextvars(requestId=request_id):
-                await self._answered(scope, receive, sending, lambda: answering)
-        except ClientDisconnect:
-            return  # no client is left to respond to
+        # Every log line of this request carries its id.
+        with structlog.contextvars.bound_contextvars(requestId=request_id):
+            try:
+                await self._app(scope, receive, sending)
+            except ClientDisconnect:
+                return  # no client is left to respond to
+            except Exception as error:
+                # The server would log the exception's text, which may quote the request.
+                response = problems.unexpected(Request(scope), error)
+                if answering:
+                    raise RuntimeError("a response was interrupted; its cause was logged") from None
+                await response(scope, receive, sending)
         # The lifespan of a mounted app does not run, so it can check for a worker only on a request. The response is
         # sent already.
         await presence.warn_without_worker(self._desk)
-
-    async def _answered(self, scope: Scope, receive: Receive, send: Send, answering: Callable[[], bool]) -> None:
-        try:
-            await self._app(scope, receive, send)
-        except ClientDisconnect:
-            raise
-        except Exception as error:
-            # The server would log the exception's text, which may quote the request.
-            response = problems.unexpected(Request(scope), error)
-            if answering():
-                raise RuntimeError("a response was interrupted; its cause was logged") from None
-            await response(scope, receive, send)
 
 
 def _limited(receive: Receive) -> Receive:
@@ -155,7 +151,7 @@ def _limited(receive: Receive) -> Receive:
         total += len(message.get("body", b""))
         if total > MAX_BODY_BYTES:
             await _read_on(receive, message, total)
-            raise too_large()
+            raise BodyRefused(TooLarge())
         return message
 
     return receiving
@@ -238,28 +234,26 @@ def _with_routes(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]
         description="Payments for multi-tenant software: one catalog, one database for every practice, one API.",
     )
     problems.install(app, error_page)
-    for router in (
-        payments.router,  # the busiest first: routes are tried in order
-        webhooks.router,
-        catalog_api.router,
-        practices.router,
-        api_keys.router,
-        platform.router,
-        events.router,
-        cases.router,
-        provider_configs.router,
-        records.router,
-        payment_links.router,
-        saved_methods.router,
-        service.router,
-        checkout_payment_links.router,
-        payment.router,
-        *PAGES,
+    for module in (
+        payments,  # the busiest first: routes are tried in order
+        webhooks,
+        catalog_api,
+        practices,
+        api_keys,
+        platform,
+        events,
+        cases,
+        provider_configs,
+        records,
+        payment_links,
+        saved_methods,
+        service,
     ):
+        app.include_router(module.router)
+    pages = (checkout_payment_links.router, payment.router, *PAGES)
+    for router in pages:
         app.include_router(router)
-    app.state.pages = [
-        one for router in (checkout_payment_links.router, payment.router, *PAGES) for one in router.routes
-    ]
+    app.state.pages = [one for router in pages for one in router.routes]
     _add_documents(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     return app
@@ -274,33 +268,15 @@ def _add_documents(app: FastAPI) -> None:
         return page("docs.html", root=root_of(request), version=app.version, groups=_groups(app.openapi()))
 
 
-def _groups(openapi: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The operations of an OpenAPI document grouped by tag."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+def _groups(openapi: dict[str, Any]) -> dict[str, list[tuple[str, str, dict[str, Any], str | None]]]:
+    """The operations of an OpenAPI document grouped by tag: method, path, operation, and the fields of its body."""
+    groups: dict[str, list[tuple[str, str, dict[str, Any], str | None]]] = defaultdict(list)
     schemas = openapi.get("components", {}).get("schemas", {})
     for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
             body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
             name = str(body.get("$ref", "")).rpartition("/")[2]
-            shown = schemas.get(name, body).get("properties") if body else None
-            parameters = [
-                {
-                    "name": p["name"],
-                    "place": p["in"],
-                    "required": p.get("required", False),
-                    "what": p.get("description", p.get("schema", {}).get("type", "")),
-                }
-                for p in operation.get("parameters", [])
-            ]
-            groups.setdefault(operation["tags"][0], []).append(
-                {
-                    "method": method.upper(),
-                    "path": path,
-                    "summary": operation["summary"],
-                    "description": operation["description"],
-                    "parameters": parameters,
-                    "body": json.dumps(shown, indent=2) if shown else None,
-                    "answers": ", ".join(sorted(operation["responses"])),
-                }
-            )
+            fields = schemas.get(name, body).get("properties")
+            shown = json.dumps(fields, indent=2) if fields else None
+            groups[operation["tags"][0]].append((method.upper(), path, operation, shown))
     return groups

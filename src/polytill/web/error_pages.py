@@ -21,7 +21,7 @@ _FOR_PAYERS = {404: "not_found", 429: "busy", 500: "unavailable", 503: "busy"}
 
 def is_for_people(request: Request) -> bool:
     """Whether the address belongs to the console, or a browser requests another address that is not for programs."""
-    first = _first(request)
+    first = _first(request.scope)
     return first in _OF_STAFF or (first not in _OF_PROGRAMS and wants_html(request))
 
 
@@ -29,7 +29,7 @@ def error_page(request: Request, status: int) -> Response | None:
     """The page for an error with this status; None if a problem document is the correct response."""
     if not is_for_people(request):
         return None
-    if _first(request) == "pay":
+    if _first(request.scope) == "pay":
         return show(
             request, "checkout_problem.html", Brand("polytill"), status, sentence=_FOR_PAYERS.get(status, "other")
         )
@@ -38,12 +38,8 @@ def error_page(request: Request, status: int) -> Response | None:
 
 def is_of_programs(scope: Scope) -> bool:
     """Whether programs call this address, for example an address of the API."""
-    return _first_part(get_route_path(scope)) in _OF_PROGRAMS
+    return _first(scope) in _OF_PROGRAMS
 
 
-def _first(request: Request) -> str:
-    return _first_part(get_route_path(request.scope))
-
-
-def _first_part(path: str) -> str:
-    return path.lstrip("/").partition("/")[0]
+def _first(scope: Scope) -> str:
+    return get_route_path(scope).lstrip("/").partition("/")[0]

@@ -63,10 +63,12 @@ class Problems:
     errors: list[FieldError] = field(default_factory=list)
 
     @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Collect the errors that a reader raises, and continue."""
+    def caught(self, pointer: str = "") -> Iterator[None]:
+        """Collect the errors that a reader raises, and continue. ``pointer``: the field of a number that was typed."""
         try:
             yield
+        except TypedAmountError as error:
+            self.errors += error.at(pointer).errors
         except Invalid as error:
             self.errors += error.errors or [FieldError("", error.detail, error.reason, error.about)]
 

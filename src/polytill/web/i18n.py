@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from babel import Locale, UnknownLocaleError
-from babel.numbers import format_decimal
+from babel.numbers import NumberPattern, format_decimal, parse_pattern
+
+from polytill.domain.currencies import exponent_of
+from polytill.domain.money import to_major
 
 LANGUAGES = {"en": "English", "fr": "Français", "sw": "Kiswahili"}
 MAX_TAGS = 20  # characters of an Accept-Language header that are read
@@ -74,11 +77,6 @@ def _flat(table: dict[str, Any], prefix: str) -> list[tuple[str, Text]]:
     return found
 
 
-def plural_forms(language: str) -> frozenset[str]:
-    """The plural forms of a language, from Babel."""
-    return frozenset(Locale(language).plural_form.tags) | {"other"}
-
-
 def filled(text: Text, locale: Locale, values: Mapping[str, Any]) -> str:
     """Insert values into a text.
 
@@ -95,6 +93,20 @@ def filled(text: Text, locale: Locale, values: Mapping[str, Any]) -> str:
     if isinstance(number, int):
         values = {**values, "n": format_decimal(number, locale=locale)}
     return text.format(**values) if values else text
+
+
+@cache
+def _money_pattern(locale: Locale, exponent: int) -> NumberPattern:
+    pattern = parse_pattern(locale.currency_formats["standard"].pattern)
+    pattern.frac_prec = (exponent, exponent)  # ISO's exponent; babel's differs for a dozen currencies
+    return pattern
+
+
+def written_money(minor: int, currency: str, locale: Locale) -> str:
+    """An amount with its currency and ISO's decimal places."""
+    pattern = _money_pattern(locale, exponent_of(currency))
+    written: str = pattern.apply(to_major(minor, currency), locale, currency=currency, currency_digits=False)
+    return written
 
 
 # ── Languages ──

@@ -34,28 +34,29 @@ class RequestMetrics:
         self._degraded = Gauge(
             "polytill_degraded", "1 while something does not work, by reason", ["reason"], registry=self.registry
         )
-        for reason in REASONS:
-            self._degraded.labels(reason).set(0)
-        opened = Gauge("polytill_practices_open", "Practice databases opened here", registry=self.registry)
-        opened.set_function(lambda: len(till.context.opening.opened()))
-        unread = Gauge(
-            "polytill_listing_entries_unread",
-            "Entries of providers' listings that could not be read",
-            registry=self.registry,
-        )
-        unread.set_function(lambda: till.context.unread_entries)
+        self.degraded(())
+        self._measure(till.context)
 
-        self._events(till.context)
-
-    def _events(self, context: Context) -> None:
-        """Gauges of undelivered events, from the last reading of this process, at most ten seconds old."""
+    def _measure(self, context: Context) -> None:
+        """Gauges that are read when they are scraped. Undelivered events: from the last reading of this process, at most
+        ten seconds old."""
         for name, what, value in (
-            ("pending", "Events not delivered yet", lambda: context.event_backlog.pending),
-            ("retrying", "Events whose last delivery failed", lambda: context.event_backlog.retrying),
-            ("abandoned", "Events whose tries are used up, not resolved", lambda: context.event_backlog.abandoned),
-            ("oldest_pending_seconds", "Age of the oldest event not delivered", lambda: _oldest_s(context)),
+            ("practices_open", "Practice databases opened here", lambda: len(context.opening.opened())),
+            (
+                "listing_entries_unread",
+                "Entries of providers' listings that could not be read",
+                lambda: context.unread_entries,
+            ),
+            ("events_pending", "Events not delivered yet", lambda: context.event_backlog.pending),
+            ("events_retrying", "Events whose last delivery failed", lambda: context.event_backlog.retrying),
+            (
+                "events_abandoned",
+                "Events whose tries are used up, not resolved",
+                lambda: context.event_backlog.abandoned,
+            ),
+            ("events_oldest_pending_seconds", "Age of the oldest event not delivered", lambda: _oldest_s(context)),
         ):
-            Gauge(f"polytill_events_{name}", what, registry=self.registry).set_function(value)
+            Gauge(f"polytill_{name}", what, registry=self.registry).set_function(value)
 
     def degraded(self, reasons: Collection[str]) -> None:
         """Record the latest result of ``/readyz``."""

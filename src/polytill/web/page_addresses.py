@@ -22,9 +22,9 @@ def own_address(request: Request, *without: str) -> str:
     if "\x00" in request.scope["path"]:  # no page can have this address
         return root_of(request) + "/"
     if request.method in ("GET", "HEAD"):
-        given = [part for part in urlsplit(str(request.url)).query.split("&") if "%00" not in part]
-        parts = [part for part in given if part.partition("=")[0] not in without]
-        query = "&".join(part for part in parts if part)
+        given = urlsplit(str(request.url)).query.split("&")
+        kept = [part for part in given if part and "%00" not in part and part.partition("=")[0] not in without]
+        query = "&".join(kept)
         return request.url.path + (f"?{query}" if query else "")
     path = request.url.path
     while path.count("/") > 1 and not _can_be_loaded(request, path):

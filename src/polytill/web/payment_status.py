@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from polytill.domain.states import AttemptState, PaymentStatus
@@ -14,8 +13,8 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 
 
-class Word(StrEnum):
-    """The words, as keys of the texts ``status``."""
+class Shown(StrEnum):
+    """The labels, as keys of the texts ``status``."""
 
     requires_action = "requires_action"
     processing = "processing"
@@ -26,39 +25,29 @@ class Word(StrEnum):
     canceled = "canceled"
     expired = "expired"
 
-
-# Green is only for success.
-TONES = {
-    Word.requires_action: "info",
-    Word.processing: "info",
-    Word.checking: "warn",
-    Word.authorized: "info",
-    Word.succeeded: "good",
-    Word.failed: "bad",
-    Word.canceled: "",
-    Word.expired: "",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A label and its tone."""
-
-    word: Word
-
     @property
     def tone(self) -> str:
-        """``good``, ``info``, ``warn``, ``bad`` or nothing."""
-        return TONES[self.word]
+        """``good``, ``info``, ``warn``, ``bad`` or nothing. Green is only for success."""
+        return TONES.get(self, "")
+
+
+TONES = {
+    Shown.requires_action: "info",
+    Shown.processing: "info",
+    Shown.checking: "warn",
+    Shown.authorized: "info",
+    Shown.succeeded: "good",
+    Shown.failed: "bad",
+}
 
 
 def shown(payment: Payment, is_pending: bool) -> Shown:
     """The status of one payment. ``is_pending``: whether its provider accepted it and reports that it is in progress."""
     if payment.status is PaymentStatus.processing:
-        return Shown(Word.processing if is_pending else Word.checking)
+        return Shown.processing if is_pending else Shown.checking
     if payment.status is PaymentStatus.canceled and payment.cancel_reason == Reason.expired:
-        return Shown(Word.expired)
-    return Shown(Word(payment.status.value))
+        return Shown.expired
+    return Shown(payment.status.value)
 
 
 def of_taken(found: PaymentDetails) -> Shown:

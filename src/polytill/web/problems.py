@@ -51,9 +51,9 @@ def problem(
 ) -> Response:
     """One problem document; at the address of a page, the error page for this status."""
     as_page: Callable[[Request, int], Response | None] = request.app.state.error_page
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     if (shown := as_page(request, status)) is not None:
-        if retry_after_s is not None:
-            shown.headers["Retry-After"] = str(retry_after_s)
+        shown.headers.update(headers)
         return shown
     # A pointer contains names that the caller chose, and a sentence may, too: people paste keys into the wrong fields.
     wrong = [
@@ -69,9 +69,7 @@ def problem(
         request_id=getattr(request.state, "request_id", None),
         errors=wrong or UNSET,
     )
-    headers = {"Cache-Control": "no-store"}
-    if retry_after_s is not None:
-        headers["Retry-After"] = str(retry_after_s)
+    headers["Cache-Control"] = "no-store"
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
@@ -84,13 +82,7 @@ def _known(request: Request, error: Exception) -> Response:
     elif isinstance(error, Duplicate | CheckRefused):
         error = Conflict("The request conflicts with stored records.")
     if error.status >= 500:
-        log.error(
-            "request_failed",
-            error=type(error).__name__,
-            code=error.code,
-            route=pattern_of(request.scope),
-            places=places(error),
-        )
+        log_failure("request_failed", request, error)
     retry = 1 if error.status == 429 else error.retry_after_s
     errors = error.errors if isinstance(error, Invalid) else None
     return problem(request, error.status, error.code, error.public or error.detail, errors, retry)
@@ -135,8 +127,7 @@ def _http(request: Request, error: Exception) -> Response:
     details = {404: "This address does not exist.", 405: "This address does not support this method."}
     status = error.status_code
     response = problem(request, status, codes.get(status, "error"), details.get(status, TITLES.get(status, "Error")))
-    for name, value in (error.headers or {}).items():
-        response.headers[name] = value
+    response.headers.update(error.headers or {})
     if status == 405 and (methods := _methods_at(request)):
         response.headers["Allow"] = ", ".join(methods)
     return response
@@ -144,9 +135,8 @@ def _http(request: Request, error: Exception) -> Response:
 
 def _methods_at(request: Request) -> list[str]:
     """The methods of an address. The framework reports only those of the first route that it matched."""
-    routes = [
-        route for route in request.app.routes if not isinstance(route, Mount)
-    ]  # a mount sets its own Allow header
+    # A mount sets its own Allow header.
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
     return [
         method
         for method in METHODS
@@ -154,10 +144,16 @@ def _methods_at(request: Request) -> list[str]:
     ]
 
 
+def log_failure(event: str, request: Request, error: Exception) -> None:
+    """Log an error that the caller did not cause. Its text may quote data, so only its type, its code and its code
+    locations are logged."""
+    code = {"code": error.code} if isinstance(error, PolytillError) else {}
+    log.error(event, error=type(error).__name__, **code, route=pattern_of(request.scope), places=places(error))
+
+
 def unexpected(request: Request, error: Exception) -> Response:
     """The response to an internal error."""
-    # The text of an exception may quote data. Its type and code locations are enough to find the cause.
-    log.error("unexpected_error", error=type(error).__name__, places=places(error), route=pattern_of(request.scope))
+    log_failure("unexpected_error", request, error)
     return problem(request, 500, "internal", "An internal error occurred. It was logged under this requestId.")
 
 

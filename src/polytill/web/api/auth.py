@@ -87,12 +87,6 @@ class Caller:
         """The caller's name in the audit log."""
         return f"key:{self.key.id}"
 
-    @property
-    def practice_id(self) -> int:
-        """The practice of a practice key."""
-        assert self.key.practice_id is not None
-        return self.key.practice_id
-
 
 async def _key_of(request: Request) -> ApiKey:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")

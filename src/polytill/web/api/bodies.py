@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from polytill.domain.errors import CallerError, TooLarge, Unreadable
+from polytill.domain.errors import CallerError, Unreadable
 
 MAX_DEPTH = 32
 _INTEGERS = range(-(2**63), 2**63)
@@ -29,11 +29,6 @@ class BodyRefused(HTTPException):
     def __init__(self, error: CallerError) -> None:
         super().__init__(error.status, error.detail)
         self.error = error
-
-
-def too_large() -> BodyRefused:
-    """The error for a body that exceeds the limit."""
-    return BodyRefused(TooLarge())
 
 
 class _Repeated(ValueError):
@@ -110,3 +105,8 @@ class StrictRoute(APIRoute):
             return await handle(request)
 
         return strictly
+
+
+def strict_router(tag: str, prefix: str = "") -> APIRouter:
+    """A router of the API's operations under one tag of the OpenAPI document."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=StrictRoute)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, assert_never
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseState
 from polytill.domain.states import CountedAs
+from polytill.flows.context import Context
 from polytill.flows.review import resolve, same_money, staff_decisions
 from polytill.flows.review.staff_decisions import Proof
 from polytill.storage import cases
 from polytill.web.api.auth import Owner, PracticeId, Reads, Refunds
-from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.bodies import strict_router
 from polytill.web.api.models.cases import ResolveCase, ReviewCase, ReviewCaseEvidence, ReviewCasePage, ReviewCaseSummary
 from polytill.web.api.responses import respond
 from polytill.web.api.values import After, Limit
 
-router = APIRouter(tags=["review cases"], route_class=StrictRoute)
+router = strict_router("review cases")
 
 CaseId = Annotated[str, Path(alias="caseId", max_length=40)]
 
@@ -61,27 +62,34 @@ async def resolve_review_case(caller: Refunds, practice_id: PracticeId, case_id:
     account, decides an unknown outcome, decides whether a refund and a dispute are the same money, or resolves the case
     with a note.
     """
-    context, actor = caller.context, caller.actor
+    found = await apply_action(caller.context, practice_id, case_id, body, caller.actor)
+    return respond(ReviewCaseEvidence.of(practice_id, found))
+
+
+async def apply_action(
+    context: Context, practice_id: int, case_id: str, body: ResolveCase, actor: str
+) -> resolve.Evidence:
+    """Take the action of ``body`` on a case. Return the case as it is then."""
+    note = body.note or ""
     match body.action:
         case CaseAction.look_up:
-            found = await resolve.look_up(context, practice_id, case_id, actor)
+            return await resolve.look_up(context, practice_id, case_id, actor)
         case CaseAction.refund_duplicate:
-            found = await resolve.refund_duplicate(context, practice_id, case_id, actor, body.accept_dispute_risk)
+            return await resolve.refund_duplicate(context, practice_id, case_id, actor, body.accept_dispute_risk)
         case CaseAction.same_account:
-            found = await resolve.same_account(context, practice_id, case_id, body.note or "", actor)
+            return await resolve.same_account(context, practice_id, case_id, note, actor)
         case CaseAction.mark_not_paid:
-            found = await resolve.mark_not_paid(context, practice_id, case_id, body.note or "", actor)
+            return await resolve.mark_not_paid(context, practice_id, case_id, note, actor)
         case CaseAction.mark_paid:
-            proof = Proof(body.note or "", body.transaction_id, body.amount)
-            found = await staff_decisions.mark_paid(context, practice_id, case_id, proof, actor)
+            proof = Proof(note, body.transaction_id, body.amount)
+            return await staff_decisions.mark_paid(context, practice_id, case_id, proof, actor)
         case CaseAction.done | CaseAction.not_done:
-            is_done, proof = body.action is CaseAction.done, Proof(body.note or "", body.transaction_id)
-            found = await staff_decisions.decide(context, practice_id, case_id, is_done, proof, actor)
+            is_done, proof = body.action is CaseAction.done, Proof(note, body.transaction_id)
+            return await staff_decisions.decide(context, practice_id, case_id, is_done, proof, actor)
         case CaseAction.count_separately | CaseAction.count_once:
             counted = CountedAs.separate if body.action is CaseAction.count_separately else CountedAs.same
-            found = await same_money.count(context, practice_id, case_id, counted, body.note or "", actor)
+            return await same_money.count(context, practice_id, case_id, counted, note, actor)
         case CaseAction.resolve:
-            found = await resolve.resolve(context, practice_id, case_id, body.note or "", actor)
+            return await resolve.resolve(context, practice_id, case_id, note, actor)
         case _:
             assert_never(body.action)
-    return respond(ReviewCaseEvidence.of(practice_id, found))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from polytill.domain.errors import NotFound
 from polytill.domain.states import ProviderStatus
 from polytill.flows.admin import catalog as catalog_flow
-from polytill.web.api.auth import Owner
-from polytill.web.api.bodies import StrictRoute
+from polytill.storage.catalog import ProviderEntry
+from polytill.web.api.auth import Caller, Owner
+from polytill.web.api.bodies import strict_router
 from polytill.web.api.models.catalog import AddProvider, ChangeProvider, CurrencyTerms, Provider, SetCurrencyTerms
 from polytill.web.api.responses import respond
 from polytill.web.api.values import Currency, CurrencyCode, ProviderCode
 
-router = APIRouter(prefix="/api/owner/payment-providers", tags=["provider catalog"], route_class=StrictRoute)
+router = strict_router("provider catalog", "/api/owner/payment-providers")
 
 
 # Null leaves these fields unchanged; it clears all others.
@@ -59,10 +60,14 @@ async def add_provider(caller: Owner, body: AddProvider) -> Response:
 @router.get("/{code}", response_model=Provider)
 async def get_provider(caller: Owner, code: ProviderCode) -> Response:
     """Get a provider."""
+    return respond(Provider.of(await _entry(caller, code)))
+
+
+async def _entry(caller: Caller, code: str) -> ProviderEntry:
     entry = (await caller.context.catalog()).get(code)
     if entry is None:
         raise NotFound(f"The catalog has no provider {code!r}.")
-    return respond(Provider.of(entry))
+    return entry
 
 
 @router.patch("/{code}", response_model=Provider)
@@ -86,9 +91,7 @@ async def deprecate_provider(caller: Owner, code: ProviderCode) -> Response:
 @router.get("/{code}/currencies", response_model=list[CurrencyTerms])
 async def list_currency_terms(caller: Owner, code: ProviderCode) -> Response:
     """List the currencies of a provider with their terms."""
-    entry = (await caller.context.catalog()).get(code)
-    if entry is None:
-        raise NotFound(f"The catalog has no provider {code!r}.")
+    entry = await _entry(caller, code)
     return respond([CurrencyTerms.of(support) for _, support in sorted(entry.currencies.items())])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from polytill.domain.clock import wire_time
 from polytill.domain.errors import NotFound
@@ -12,18 +12,19 @@ from polytill.domain.states import DeliveryState
 from polytill.flows.admin import event_destination
 from polytill.storage import event_deliveries, events
 from polytill.web.api.auth import Owner
-from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.bodies import strict_router
 from polytill.web.api.models import events as models
 from polytill.web.api.responses import respond
+from polytill.web.api.values import Before, Limit
 
-router = APIRouter(prefix="/api/owner", tags=["events"], route_class=StrictRoute)
+router = strict_router("events", "/api/owner")
 
 Cursor = Annotated[int, Query(ge=0, le=2**53)]
 Position = Annotated[int, Path(alias="cursor", ge=1, le=2**53)]
 
 
 @router.get("/events", response_model=models.EventPage)
-async def read_events(caller: Owner, after: Cursor = 0, limit: Annotated[int, Query(ge=1, le=500)] = 100) -> Response:
+async def read_events(caller: Owner, after: Cursor = 0, limit: Limit = 100) -> Response:
     """Read the feed of events.
 
     The events of all practices, in order, after the given cursor.
@@ -94,8 +95,8 @@ async def list_event_deliveries(
     caller: Owner,
     state: DeliveryState | None = None,
     practice_id: Annotated[int | None, Query(alias="practiceId", ge=1, le=2**31 - 1)] = None,
-    before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    before: Before = None,
+    limit: Limit = 100,
 ) -> Response:
     """List event deliveries, newest event first."""
     found = await event_deliveries.listed(caller.context.owner, state, practice_id, before, limit + 1)

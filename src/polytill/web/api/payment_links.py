@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Response
 
 from polytill.flows.payments import payment_links as link_flow
 from polytill.flows.recovery import checkout
 from polytill.storage import payment_links, practice_profile
 from polytill.web.api.auth import Caller, Configures, Pays, PracticeId, Reads
-from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.bodies import strict_router
 from polytill.web.api.models import payment_links as models
 from polytill.web.api.requests import EmptyBody
 from polytill.web.api.responses import respond
+from polytill.web.api.values import BeforeId, PageLimit
 
-router = APIRouter(prefix="/api/practices/{practiceId}", tags=["payment links"], route_class=StrictRoute)
+router = strict_router("payment links", "/api/practices/{practiceId}")
 
 LinkId = Annotated[str, Path(alias="linkId", max_length=40)]
 
@@ -32,10 +33,7 @@ async def create_payment_link(caller: Pays, practice_id: PracticeId, body: model
 
 @router.get("/payment-links", response_model=models.PaymentLinkPage)
 async def list_payment_links(
-    caller: Reads,
-    practice_id: PracticeId,
-    cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    caller: Reads, practice_id: PracticeId, cursor: BeforeId = None, limit: PageLimit = 50
 ) -> Response:
     """List payment links, newest first."""
     practice = await caller.context.practice(practice_id)

@@ -8,12 +8,11 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import Depends, Header, Path, Query, Request, Response
 from pydantic import ValidationError
 
 from polytill.domain.errors import Forbidden, NotFound, invalid
 from polytill.domain.localities import bounds_of
-from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import ApiKeyKind, Environment
 from polytill.flows.command import Command
@@ -23,24 +22,21 @@ from polytill.flows.payments import manual as payments_manual
 from polytill.flows.payments.create import PaymentDetails, client_token, details_of, find, with_identifiers
 from polytill.flows.payments.pages import default_environment, page_of, read_cursor
 from polytill.flows.payments.public_keys import public_key_of
-from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup, payment_input
 from polytill.flows.refunds import create as create_refunds
 from polytill.flows.refunds.create import RefundRequest
-from polytill.providers.contract import Customer
 from polytill.storage import disputes, overview, payment_lists
 from polytill.storage import operations as storage_operations
-from polytill.storage.databases import PracticeDb
 from polytill.web.api.auth import Caller, Pays, PracticeCaller, PracticeId, Reads, ReadsPublic, Refunds
-from polytill.web.api.bodies import StrictRequest, StrictRoute
+from polytill.web.api.bodies import StrictRequest, StrictRoute, strict_router
 from polytill.web.api.models import payments as models
 from polytill.web.api.models.next_actions import PaymentInput
 from polytill.web.api.models.refunds import CreateRefund, Refund
 from polytill.web.api.requests import EmptyBody
 from polytill.web.api.responses import respond
-from polytill.web.api.values import Currency, DayOrMoment
+from polytill.web.api.values import Currency, DayOrMoment, PageLimit
 
-router = APIRouter(prefix="/api/practices/{practiceId}/payments", tags=["payments"], route_class=StrictRoute)
+router = strict_router("payments", "/api/practices/{practiceId}/payments")
 
 PaymentId = Annotated[str, Path(alias="paymentId", max_length=40)]
 _Key = Annotated[
@@ -68,7 +64,9 @@ async def _answered(caller: Caller, found: PaymentDetails, status: int = 200) ->
     practice = await caller.context.practice(found.payment.practice_id)
     headers = {"Idempotent-Replayed": "true"} if found.replayed else None
     kept = await saved_methods.method_of(practice.db, found.payment)
-    books = await _books_of(practice.db, found)
+    # With at most one attempt, the payment's row has the same amounts as the ledger.
+    several = len(found.attempts) > 1
+    books = (await overview.of_payments(practice.db, [found.payment.id]))[found.payment.id] if several else None
     if not found.identifiers:
         await with_identifiers(practice.db, found)
     # Most payments have no disputes and need no further query.
@@ -78,13 +76,6 @@ async def _answered(caller: Caller, found: PaymentDetails, status: int = 200) ->
     public_key = await public_key_of(practice, found)
     body = models.Payment.with_details(practice, found, models.Details(public_key, kept, books, disputed, operations))
     return respond(body, status, headers)
-
-
-async def _books_of(db: PracticeDb, found: PaymentDetails) -> dict[str, overview.Sums] | None:
-    """The ledger sums of a payment; None if it has at most one attempt, because its row then has the same amounts."""
-    if len(found.attempts) <= 1:
-        return None
-    return (await overview.of_payments(db, [found.payment.id]))[found.payment.id]
 
 
 class _CreateRoute(StrictRoute):
@@ -122,24 +113,9 @@ async def create_payment(
     caller: Pays, practice_id: PracticeId, key: IdempotencyKey, body: models.CreatePayment
 ) -> Response:
     """Create a payment."""
-    customer = body.customer
-    request = PaymentRequest(
-        amount=Money(body.amount, body.currency),
-        payment_method=body.payment_method,
-        customer=Customer(customer.email, customer.name, customer.phone) if customer else Customer(),
-        description=body.description,
-        reference=body.reference,
-        metadata=body.metadata,
-        provider_code=body.provider_code,
-        capture=body.capture,
-        return_url=body.return_url,
-        environment=body.environment,
-        save_method=body.save_method,
-        saved_method=body.saved_method,
-        method_details=body.method_details,
-    )
     command = Command(key, caller.actor)
-    return await _answered(caller, await creating.create_payment(caller.context, practice_id, request, command), 201)
+    found = await creating.create_payment(caller.context, practice_id, body.request(), command)
+    return await _answered(caller, found, 201)
 
 
 router.add_api_route(
@@ -177,7 +153,7 @@ async def list_payments(
     created_from: Annotated[DayOrMoment | None, Query(alias="createdFrom")] = None,
     created_to: Annotated[DayOrMoment | None, Query(alias="createdTo")] = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    limit: PageLimit = 50,
 ) -> Response:
     """List payments of one environment, newest first.
 
@@ -221,9 +197,7 @@ async def bounds_between(
     )
 
 
-def _utc(name: str, value: datetime | None) -> datetime | None:
-    if value is None:
-        return None
+def _utc(name: str, value: datetime) -> datetime:
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:
@@ -241,11 +215,12 @@ async def get_payment(
 
     A publishable key needs the payment's client token and gets only the public fields.
     """
-    if caller.key.kind is ApiKeyKind.publishable and token is None:
+    is_public = caller.key.kind is ApiKeyKind.publishable
+    if is_public and token is None:
         raise Forbidden("A publishable key needs the payment's clientToken.")
     practice, payment = await find(caller.context, practice_id, payment_id)
     found = await details_of(practice.db, payment)
-    if caller.key.kind is ApiKeyKind.publishable:
+    if is_public:
         if not hmac.compare_digest((token or "").encode(), client_token(caller.context, payment).encode()):
             raise NotFound("There is no such payment.")
         public_key = await public_key_of(practice, found)

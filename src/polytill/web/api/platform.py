@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import Path, Response
 
 from polytill.domain.secret import Secret
 from polytill.domain.states import PracticeState
@@ -13,7 +13,7 @@ from polytill.flows.admin.event_destination import read_backlog
 from polytill.flows.handlers import handler_or_reason
 from polytill.storage import audit, migrating, practices
 from polytill.web.api.auth import Owner
-from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.bodies import strict_router
 from polytill.web.api.models.events import EventBacklog
 from polytill.web.api.models.platform import (
     AddCluster,
@@ -28,7 +28,7 @@ from polytill.web.api.models.platform import (
 from polytill.web.api.responses import respond
 from polytill.web.api.values import Before, Code, Limit
 
-router = APIRouter(prefix="/api/owner", tags=["platform"], route_class=StrictRoute)
+router = strict_router("platform", "/api/owner")
 
 
 ClusterName = Annotated[Code, Path(alias="name")]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from polytill.domain.errors import NotFound, invalid
 from polytill.domain.states import PracticeState
 from polytill.flows.admin import practices as admin_practices
+from polytill.flows.context import Context
 from polytill.storage import practices
+from polytill.storage.practices import PracticeEntry
 from polytill.web.api.auth import Owner, PracticeId
-from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.bodies import strict_router
 from polytill.web.api.models.practices import ChangePractice, CreatePractice, NewPractice, Practice
 from polytill.web.api.responses import respond
 from polytill.web.api.values import After, ExternalId, Limit
 
-router = APIRouter(prefix="/api/owner/practices", tags=["practices"], route_class=StrictRoute)
+router = strict_router("practices", "/api/owner/practices")
 
 
 @router.get("", response_model=list[Practice])
@@ -35,7 +37,7 @@ async def list_practices(
     else:
         found = await practices.by_external_id(caller.context.owner, external_id)
         entries = [found] if found is not None and found.id > after else []
-    return respond([Practice.of(entry) for entry in entries if entry.state is not PracticeState.provisioning])
+    return respond([Practice.from_record(entry) for entry in entries if entry.state is not PracticeState.provisioning])
 
 
 @router.post("", status_code=201, response_model=NewPractice)
@@ -44,21 +46,26 @@ async def create_practice(caller: Owner, body: CreatePractice) -> Response:
 
     The response contains its first key, which is shown only once.
     """
+    entry, key = await create(caller.context, body, caller.actor)
+    return respond(NewPractice(Practice.from_record(entry), key), 201)
+
+
+async def create(context: Context, body: CreatePractice, actor: str) -> tuple[PracticeEntry, str]:
+    """Create a practice on a cluster that is open to new ones. Return it and its first key."""
     try:
-        await caller.context.opening.open_to_new(body.cluster)
+        await context.opening.open_to_new(body.cluster)
     except NotFound as error:
         raise invalid("/cluster", error.detail) from None
     new = admin_practices.NewPractice(
         body.name, body.default_currency, body.cluster, body.country, body.time_zone, body.external_id
     )
-    entry, key = await admin_practices.create_practice(caller.context, new, caller.actor)
-    return respond(NewPractice(Practice.of(entry), key), 201)
+    return await admin_practices.create_practice(context, new, actor)
 
 
 @router.get("/{practiceId}", response_model=Practice)
 async def get_practice(caller: Owner, practice_id: PracticeId) -> Response:
     """Get a practice."""
-    return respond(Practice.of(await caller.context.opening.entry(practice_id)))
+    return respond(Practice.from_record(await caller.context.opening.entry(practice_id)))
 
 
 @router.patch("/{practiceId}", response_model=Practice)
@@ -67,13 +74,5 @@ async def change_practice(caller: Owner, practice_id: PracticeId, body: ChangePr
 
     The name, default currency, country, time zone, external id (null removes it) or state.
     """
-    changes = admin_practices.PracticeChanges(
-        name=body.name,
-        currency=body.default_currency,
-        state=body.state,
-        country=body.country,
-        time_zone=body.time_zone,
-        external_id=body.external_id if "external_id" in body.model_fields_set else ...,
-    )
-    entry = await admin_practices.change_practice(caller.context, practice_id, changes, caller.actor)
-    return respond(Practice.of(entry))
+    entry = await admin_practices.change_practice(caller.context, practice_id, body.changes(), caller.actor)
+    return respond(Practice.from_record(entry))

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
+from msgspec.structs import asdict
 
 from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.states import CaptureMode, Environment, ProviderStatus
 from polytill.flows.admin import provider_configs as configuring
-from polytill.flows.context import Practice, Snapshot
 from polytill.flows.payments import available as payments_available
 from polytill.flows.payments.candidates import candidates
 from polytill.flows.payments.route import Route, Wanted, route
-from polytill.flows.provider_calls import hook_url
 from polytill.storage import provider_configs
-from polytill.storage.provider_configs import Configuration
 from polytill.web.api.auth import Caller, Configures, PracticeId, Reads, ReadsPublic
-from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.bodies import strict_router
+from polytill.web.api.models.catalog import CurrencyTerms
 from polytill.web.api.models.provider_configs import (
     ActivateEnvironment,
     AvailableProvider,
@@ -33,9 +32,7 @@ from polytill.web.api.models.provider_configs import (
 from polytill.web.api.responses import respond
 from polytill.web.api.values import Code, Currency, ProviderCode
 
-router = APIRouter(
-    prefix="/api/practices/{practiceId}/payment-providers", tags=["provider configurations"], route_class=StrictRoute
-)
+router = strict_router("provider configurations", "/api/practices/{practiceId}/payment-providers")
 
 ALSO_REPLACED: dict[int | str, dict[str, Any]] = {200: {"model": ProviderConfiguration, "description": "Replaced"}}
 
@@ -52,43 +49,27 @@ async def list_available_providers(
     found = []
     for one in await payments_available.available(practice, currency):
         entry, configuration = one.entry, one.configuration
-        environment = configuration.environment if configuration else None
         found.append(
-            AvailableProvider.of(
-                one.support,
-                code=entry.code,
-                name=entry.name,
-                description=entry.description,
-                logo_url=entry.logo_url,
-                status=entry.status,
+            AvailableProvider.from_record(
+                entry,
+                **asdict(CurrencyTerms.of(one.support)),
                 is_beta=entry.status is ProviderStatus.beta,
                 is_configured=configuration is not None,
                 is_enabled=configuration is not None and configuration.is_enabled,
                 is_default=one.is_default,
-                environment=environment,
+                environment=configuration.environment if configuration else None,
                 currency=one.currency,
                 supported_payment_methods=entry.supported_payment_methods or [],
                 supported_features=entry.supported_features or [],
-                config_schema=entry.config_schema,
-                requires_public_key=entry.requires_public_key,
-                requires_secret_key=entry.requires_secret_key,
-                requires_webhook_secret=entry.requires_webhook_secret,
             )
         )
     return respond(found)
 
 
-async def _answered(caller: Caller, code: str, status: int = 200) -> Response:
-    practice = await caller.context.practice(caller.practice_id)
+async def _answered(caller: Caller, practice_id: int, code: str, status: int = 200) -> Response:
+    practice = await caller.context.practice(practice_id)
     snapshot = await caller.context.configured(practice.db)
-    return respond(_body(caller, practice, snapshot, snapshot.configurations[code]), status)
-
-
-def _body(
-    caller: Caller, practice: Practice, snapshot: Snapshot, configuration: Configuration
-) -> ProviderConfiguration:
-    url = hook_url(caller.context, configuration.hook_token)
-    return ProviderConfiguration.of(practice.db, snapshot, configuration, url)
+    return respond(ProviderConfiguration.of(practice, snapshot, snapshot.configurations[code]), status)
 
 
 @router.get("", response_model=list[ProviderConfiguration])
@@ -96,8 +77,7 @@ async def list_provider_configurations(caller: Reads, practice_id: PracticeId) -
     """List the practice's provider configurations."""
     practice = await caller.context.practice(practice_id)
     snapshot = await caller.context.configured(practice.db)
-    live = [c for c in snapshot.configurations.values() if c.removed_at is None]
-    return respond([_body(caller, practice, snapshot, configuration) for configuration in live])
+    return respond([ProviderConfiguration.of(practice, snapshot, one) for one in snapshot.live.values()])
 
 
 @router.post("", status_code=201, response_model=ProviderConfiguration, responses=ALSO_REPLACED)
@@ -116,7 +96,7 @@ async def configure_provider(caller: Configures, practice_id: PracticeId, body: 
         body.priority,
     )
     _, made = await configuring.configure(caller.context, practice_id, wish, caller.actor)
-    return await _answered(caller, body.provider_code, 201 if made else 200)
+    return await _answered(caller, practice_id, body.provider_code, 201 if made else 200)
 
 
 @router.get("/for-currency/{currency}", response_model=ChosenProvider)
@@ -182,7 +162,7 @@ def _nobody(found: Route) -> NoProvider:
 async def get_provider_configuration(caller: Reads, practice_id: PracticeId, code: ProviderCode) -> Response:
     """Get a provider configuration."""
     await configuring.existing_configuration(caller.context, practice_id, code)
-    return await _answered(caller, code)
+    return await _answered(caller, practice_id, code)
 
 
 @router.patch("/{code}", response_model=ProviderConfiguration)
@@ -194,7 +174,7 @@ async def change_provider_configuration(
         code, body.environment, body.keys(), body.is_enabled, body.is_default, body.supported_currencies, body.priority
     )
     await configuring.configure(caller.context, practice_id, wish, caller.actor, patch=True)
-    return await _answered(caller, code)
+    return await _answered(caller, practice_id, code)
 
 
 @router.delete("/{code}", status_code=204)
@@ -223,7 +203,7 @@ async def set_provider_keys(
 ) -> Response:
     """Set the keys of an environment without activating it."""
     await configuring.prepare_credentials(caller.context, practice_id, code, environment, body.keys(), caller.actor)
-    return await _answered(caller, code)
+    return await _answered(caller, practice_id, code)
 
 
 @router.post("/{code}/activate", response_model=ProviderConfiguration)
@@ -232,4 +212,4 @@ async def activate_environment(
 ) -> Response:
     """Activate an environment whose keys are set."""
     await configuring.activate(caller.context, practice_id, code, body.environment, caller.actor)
-    return await _answered(caller, code)
+    return await _answered(caller, practice_id, code)

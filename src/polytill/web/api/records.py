@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from polytill.domain.states import Environment
 from polytill.flows.payments.pages import default_environment
 from polytill.flows.webhooks import receive
 from polytill.storage import audit, ledger, staff, webhook_events
 from polytill.web.api.auth import Configures, PracticeId, Reads
-from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.bodies import strict_router
 from polytill.web.api.models.ledger import Ledger
 from polytill.web.api.models.platform import AuditEntry
 from polytill.web.api.models.practices import StaffMember
@@ -20,7 +20,7 @@ from polytill.web.api.payments import bounds_between
 from polytill.web.api.responses import respond
 from polytill.web.api.values import Before, DayOrMoment, Limit
 
-router = APIRouter(prefix="/api/practices/{practiceId}", tags=["practice records"], route_class=StrictRoute)
+router = strict_router("practice records", "/api/practices/{practiceId}")
 
 EventId = Annotated[str, Path(alias="eventId", max_length=40)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from polytill.domain.contacts import InvalidContact, read_email
 from polytill.domain.errors import Invalid
@@ -14,11 +14,12 @@ from polytill.flows.payments.customers import wrong
 from polytill.flows.payments.pages import default_environment
 from polytill.storage import saved_methods
 from polytill.web.api.auth import Pays, PracticeId, Reads
-from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.bodies import strict_router
 from polytill.web.api.models.saved_methods import ListedSavedMethod, SavedMethodPage
 from polytill.web.api.responses import respond
+from polytill.web.api.values import PageLimit
 
-router = APIRouter(prefix="/api/practices/{practiceId}/saved-methods", tags=["saved methods"], route_class=StrictRoute)
+router = strict_router("saved methods", "/api/practices/{practiceId}/saved-methods")
 
 
 @router.get("", response_model=SavedMethodPage)
@@ -28,7 +29,7 @@ async def list_saved_methods(
     environment: Environment | None = None,
     customer_email: Annotated[str | None, Query(alias="customerEmail", max_length=254)] = None,
     cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z-]{20,36}$")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    limit: PageLimit = 50,
 ) -> Response:
     """List saved methods of one environment that can be charged, newest first."""
     practice = await caller.context.practice(practice_id)

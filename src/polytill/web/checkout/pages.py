@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from fastapi import Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from polytill.domain.errors import PolytillError
+from polytill.domain.errors import PolytillError, TooLarge
 from polytill.web.checkout.texts import COOKIE, LANGUAGES, Language, language_of
 from polytill.web.page_addresses import own_address, root_of
 
-_templates = Environment(
+templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
@@ -26,7 +27,8 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 
-_POLICY: dict[str, tuple[str, ...]] = {
+MAX_FORM_BYTES = 4096
+_POLICY = {
     "default-src": ("'none'",),
     "style-src": ("'self'",),
     "img-src": ("'self'",),
@@ -34,18 +36,19 @@ _POLICY: dict[str, tuple[str, ...]] = {
     "base-uri": ("'none'",),
     "frame-ancestors": ("'none'",),
 }
+Sources = Sequence[tuple[str, Sequence[str]]]  # additional sources of a directive
 # What our own script needs on pages that include it.
-OUR_SCRIPT = {"script-src": ("'self'",), "connect-src": ("'self'",)}
+OUR_SCRIPT: Sources = (("script-src", ("'self'",)), ("connect-src", ("'self'",)))
 
 
 def page(name: str, **values: Any) -> Response:
     """Render a page that belongs to no practice."""
-    return _answer(_templates.get_template(name).render(**values), 200, {})
+    return _answer(templates.get_template(name).render(**values), 200, ())
 
 
-def _answer(html: str, status: int, more: Mapping[str, Sequence[str]]) -> Response:
+def _answer(html: str, status: int, more: Sources) -> Response:
     policy = {name: list(sources) for name, sources in _POLICY.items()}
-    for name, sources in more.items():
+    for name, sources in more:
         policy.setdefault(name, []).extend(sources)
     headers = {
         "Content-Security-Policy": "; ".join(f"{name} {' '.join(sources)}" for name, sources in policy.items()),
@@ -91,21 +94,15 @@ def ink_on(color: str) -> str:
 
 
 def show(
-    request: Request,
-    name: str,
-    brand: Brand,
-    http_status: int = 200,
-    policy: Mapping[str, Sequence[str]] | None = None,
-    **values: Any,
+    request: Request, name: str, brand: Brand, http_status: int = 200, policy: Sources = (), **values: Any
 ) -> Response:
     """Render a page of a practice in the customer's language. A language in the address is remembered for the next
     pages."""
     language = replace(language_of(request), zone=brand.zone)
-    more = {name: list(sources) for name, sources in (policy or {}).items()}
     if brand.style:
         digest = base64.b64encode(hashlib.sha256(brand.style.encode()).digest()).decode()
-        more["style-src"] = [*more.get("style-src", ()), f"'sha256-{digest}'"]
-    html = _templates.get_template(name).render(
+        policy = (*policy, ("style-src", [f"'sha256-{digest}'"]))
+    html = templates.get_template(name).render(
         language=language,
         say=language.say,
         money=language.money,
@@ -116,7 +113,7 @@ def show(
         here=own_address(request, "lang", "incomplete", "n"),
         **values,
     )
-    answer = _answer(html, http_status, more)
+    answer = _answer(html, http_status, policy)
     chosen = request.query_params.get("lang")
     if chosen in LANGUAGES:
         answer.set_cookie(COOKIE, chosen, 365 * 86_400, samesite="lax", httponly=True, secure=_is_https(request))
@@ -125,6 +122,20 @@ def show(
 
 def _is_https(request: Request) -> bool:
     return str(request.app.state.till.context.settings.public_url).startswith("https://")
+
+
+# ── Forms ──
+
+
+async def read_fields(request: Request) -> dict[str, str]:
+    """The fields of a form that are not empty, without surrounding spaces. Raises ``TooLarge`` as soon as the body
+    exceeds the limit."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM_BYTES:
+            raise TooLarge
+    return {name: texts[0].strip() for name, texts in parse_qs(body.decode("utf-8", "replace")).items()}
 
 
 # ── Errors ──

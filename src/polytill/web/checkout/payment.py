@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -14,11 +14,10 @@ from fastapi.routing import APIRoute
 
 from polytill.domain.errors import CallerError, Conflict, Invalid, NotFound, NotNow, PolytillError, Stale
 from polytill.domain.identifiers import IdentifierKind
-from polytill.domain.places import places
 from polytill.domain.secret import Secret
 from polytill.domain.sources import Source
 from polytill.domain.states import PaymentStatus, RefundState
-from polytill.flows.context import Context, Practice, log
+from polytill.flows.context import Context, Practice
 from polytill.flows.payments import customers
 from polytill.flows.payments.create import (
     CLIENT_TOKEN,
@@ -40,14 +39,13 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.overview import Sums
 from polytill.storage.payments import Payment
 from polytill.web.checkout.customer_forms import Wrong, customer_errors, form_fields, usual_phone
-from polytill.web.checkout.pages import OUR_SCRIPT, Brand, listed, refused, show
+from polytill.web.checkout.pages import OUR_SCRIPT, Brand, listed, read_fields, refused, show
 from polytill.web.checkout.return_address import as_header, with_result
 from polytill.web.checkout.states import CORRECTABLE, ROUNDS, WAITING, State, state_of, wait_of
 from polytill.web.checkout.texts import Language, language_of, texts
 from polytill.web.page_addresses import root_of
-from polytill.web.webhooks import read_limited
+from polytill.web.problems import log_failure
 
-MAX_FORM_BYTES = 4096
 BACK = ("unfinished", "unanswered", "paid")
 
 
@@ -65,7 +63,7 @@ class PayerRoute(APIRoute):
                 return refused(request, NotNow())
             except PolytillError as error:
                 if not isinstance(error, CallerError | NotNow):
-                    log.error("page_failed", error=type(error).__name__, code=error.code, places=places(error))
+                    log_failure("page_failed", request, error)
                 return refused(request, error)
 
         return kindly
@@ -121,38 +119,32 @@ async def _page(
     if state.name == "expired" or state.tone == "wait":
         step = None
     embedded = step is not None and step.kind == "client_token" and "script" in step.public
-    policy: dict[str, Any] = dict(OUR_SCRIPT) if embedded or wait is not None else {}
+    policy = [*OUR_SCRIPT] if embedded or wait is not None else []
     if step is not None and embedded:
-        for directive, origins in step.public["policy"].items():
-            policy[directive] = [*policy.get(directive, ()), *origins]
-    correcting = await _correcting(practice, payment, retry, wrong)
-    place = (await practice.context.configured(practice.db)).place
+        policy += step.public["policy"].items()
+    phone = usual_phone((await practice.context.configured(practice.db)).place, payment.currency)
+    correcting = await _correcting(practice, payment, phone, wrong) if retry else {"asked": {}, "example": None}
     return show(
         request, "pay.html", brand, 422 if wrong else 200, policy=policy, **correcting, given=given or {},
         wrong=wrong or {}, link_token=await way_back(practice, found),
         payment=payment, step=step, embedded=embedded, state=state,
         title=language.say(state.name, "title"), text=_text(language, state, wait, payment, brand), retry=retry,
         fields=payment_input.FIELDS[step.wants] if step and step.wants else (),
-        incomplete=request.query_params.get("incomplete", ""), wanted_phone=usual_phone(place, payment.currency) or "",
+        incomplete=request.query_params.get("incomplete", ""), wanted_phone=phone or "",
         token=token, wait=wait, waits=state.name in WAITING, looked=looked + 1, return_to=_return_url(payment),
-        sandbox=payment.environment.value == "sandbox", via=await _via(practice.context, found, step, language),
-        until=language.moment(payment.expires_at) if payment.expires_at else None,
-        has_receipt=payment.status is PaymentStatus.succeeded, how=_manual(language, payment, step),
+        via=await _via(practice.context, found, step, language),
+        how=_manual(language, payment, step),
     )  # fmt: skip
 
 
-async def _correcting(practice: Practice, payment: Payment, retry: bool, wrong: Wrong | None) -> dict[str, Any]:
+async def _correcting(practice: Practice, payment: Payment, phone: str | None, wrong: Wrong | None) -> dict[str, Any]:
     """The customer fields that may be corrected on a failed payment, if that can help, with an example phone number."""
-    if not retry:
-        return {"asked": {}, "example": None}
     fields = await flow.fields_to_correct(practice, payment)
     customer = Customer(payment.customer_email, payment.customer_name, payment.customer_phone)
     known = customers.given(customer, payment.method_details)
-    if not (wrong or payment.failure_reason in CORRECTABLE or fields.missing(known)):
-        return {"asked": {}, "example": None}
-    asked = {name: name not in known and required for name, required in form_fields(fields).items()}
-    usual = usual_phone((await practice.context.configured(practice.db)).place, payment.currency)
-    return {"asked": asked, "example": fields.example_phone or usual}
+    helps = wrong or payment.failure_reason in CORRECTABLE or fields.missing(known)
+    asked = {name: name not in known and required for name, required in form_fields(fields).items()} if helps else {}
+    return {"asked": asked, "example": fields.example_phone or phone}
 
 
 def _manual(language: Language, payment: Payment, step: flow.Step | None) -> str | None:
@@ -216,7 +208,7 @@ async def return_from_provider(request: Request, clientToken: str) -> Response:
     found = await flow.customer_returned(practice.context, found)
     looking = "n" in request.query_params
     target = None if looking or _still_open(found) else _return_url(found.payment)
-    return _see_other(target or root_of(request) + _own_page(clientToken, found, _looked(request) if looking else None))
+    return see_other(target or root_of(request) + _own_page(clientToken, found, _looked(request) if looking else None))
 
 
 def _still_open(found: PaymentDetails) -> bool:
@@ -246,7 +238,8 @@ def _return_url(payment: Payment) -> str | None:
     return with_result(payment.return_url, result)
 
 
-def _see_other(target: str) -> Response:
+def see_other(target: str) -> Response:
+    """Redirect with the address unchanged."""
     answer = RedirectResponse("", 303, {"Cache-Control": "no-store"})
     answer.headers["Location"] = as_header(target)  # the class itself would encode characters that the host has signed
     return answer
@@ -259,8 +252,8 @@ async def retry_payment(request: Request, clientToken: str) -> Response:
     Starts a new attempt unless an earlier one can still be paid; else shows the status.
     """
     practice, found = await _found(request, clientToken)
-    typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
-    given = {name: typed.get(name, [""])[0].strip() for name in CUSTOMER_FIELDS}
+    typed = await read_fields(request)
+    given = {name: typed.get(name, "") for name in CUSTOMER_FIELDS}
     try:
         await flow.correct(practice.context, practice.id, found.payment.id, Customer(**given))
     except Invalid as error:
@@ -268,7 +261,7 @@ async def retry_payment(request: Request, clientToken: str) -> Response:
         if wrong:
             return await _page(request, clientToken, practice, found, given, wrong)
         # No provider can take it at present, and no other data would help: the page stays unchanged.
-    return _see_other(f"{root_of(request)}/pay/{clientToken}")
+    return see_other(f"{root_of(request)}/pay/{clientToken}")
 
 
 @router.post("/pay/{clientToken}/continue", status_code=303, response_class=RedirectResponse)
@@ -278,16 +271,15 @@ async def send_payment_input(request: Request, clientToken: str) -> Response:
     The input is never stored. The page shows the result.
     """
     practice, found = await _found(request, clientToken)
-    typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
-    values = {name: Secret(texts[0].strip()[:100]) for name, texts in typed.items() if texts[0].strip()}
+    values = {name: Secret(text[:100]) for name, text in (await read_fields(request)).items() if text}
     try:
         await payment_input.continue_payment(practice.context, practice.id, found.payment.id, values, Source.customer)
     except Invalid as error:
         wrong = any(one.reason for one in error.errors)
-        return _see_other(f"{root_of(request)}/pay/{clientToken}?incomplete={'phone' if wrong else '1'}")
+        return see_other(f"{root_of(request)}/pay/{clientToken}?incomplete={'phone' if wrong else '1'}")
     except Conflict:  # the input was sent already, possibly by a concurrent request
         pass
-    return _see_other(f"{root_of(request)}/pay/{clientToken}")
+    return see_other(f"{root_of(request)}/pay/{clientToken}")
 
 
 # ── The receipt ──
@@ -324,7 +316,6 @@ async def show_receipt(request: Request, clientToken: str) -> Response:
         left=left,
         provider=language.declared(entry.name) if entry else None,
         method=language.say("method", method) if method in METHODS else None,
-        sandbox=payment.environment.value == "sandbox",
         called=await _called(practice.db, found),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs
 
 import segno
 from fastapi import APIRouter, Request, Response
@@ -22,14 +21,11 @@ from polytill.flows.payments.route import Way
 from polytill.providers.customer_fields import NOTHING
 from polytill.storage.payment_links import PaymentLink
 from polytill.web.checkout.customer_forms import customer_errors, form_fields, read_form, usual_phone
-from polytill.web.checkout.pages import show
-from polytill.web.checkout.payment import PayerRoute, brand_of
+from polytill.web.checkout.pages import read_fields, show
+from polytill.web.checkout.payment import PayerRoute, brand_of, see_other
 from polytill.web.page_addresses import root_of
-from polytill.web.webhooks import read_limited
 
 router = APIRouter(tags=["checkout"], route_class=PayerRoute, prefix="/pay/link/{linkToken}")
-
-MAX_FORM_BYTES = 4096
 
 
 class NoLink(NotFound):
@@ -55,7 +51,7 @@ async def show_payment_link(request: Request, linkToken: str) -> Response:
     practice, link = await _behind(request, linkToken)
     begun = await link_flow.only_payment(practice, link)
     if begun is not None:
-        return _see_other(f"{root_of(request)}/pay/{client_token(practice.context, begun)}")
+        return see_other(f"{root_of(request)}/pay/{client_token(practice.context, begun)}")
     typed = _Typed({"by": request.query_params.get("by", "")}, new_id(practice.context.world))
     return await _form(request, practice, link, linkToken, typed)
 
@@ -96,9 +92,7 @@ async def _form(
         payer_key=typed.payer_key,
         asked=asked,
         example=example,
-        way=way,
         others=[other for other in ways if way is not None and other.code != way.code],
-        sandbox=link.environment.value == "sandbox",
     )
 
 
@@ -115,10 +109,10 @@ async def start_link_payment(request: Request, linkToken: str) -> Response:
     The form's key makes a repeated submission return the same payment.
     """
     practice, link = await _behind(request, linkToken)
-    fields = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
-    given = {name: fields.get(name, [""])[0].strip() for name in ("email", "name", "phone", "key", "by")}
-    payer_key = given["key"] if given["key"].isascii() and given["key"].isalnum() else ""
-    payer_key = payer_key or new_id(practice.context.world)
+    fields = await read_fields(request)
+    given = {name: fields.get(name, "") for name in ("email", "name", "phone", "key", "by")}
+    is_key = given["key"].isascii() and given["key"].isalnum()
+    payer_key = given["key"] if is_key else new_id(practice.context.world)
     way = _chosen(await link_flow.ways(practice, link), given)
     snapshot = await practice.context.configured(practice.db)
     countries = customers.countries_of(snapshot.place, link.currency)
@@ -134,11 +128,7 @@ async def start_link_payment(request: Request, linkToken: str) -> Response:
     except Invalid as error:  # since the form was shown, the available providers have changed
         typed = _Typed(given, payer_key, customer_errors(error))
         return await _form(request, practice, link, linkToken, typed, unavailable=not typed.wrong)
-    return _see_other(f"{root_of(request)}/pay/{client_token(practice.context, found.payment)}")
-
-
-def _see_other(target: str) -> Response:
-    return RedirectResponse(target, 303, {"Cache-Control": "no-store"})
+    return see_other(f"{root_of(request)}/pay/{client_token(practice.context, found.payment)}")
 
 
 # ── The QR code ──
@@ -187,5 +177,4 @@ async def show_link_poster(request: Request, linkToken: str) -> Response:
         url=url,
         qr=Markup(qr_svg(url, whole_file=False)),  # noqa: S704
         status=link.status(practice.context.world.now()),
-        sandbox=link.environment.value == "sandbox",
     )

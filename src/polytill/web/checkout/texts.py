@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import cache
@@ -13,9 +12,7 @@ from babel import Locale
 from babel.dates import format_date, format_time
 from fastapi import Request
 
-from polytill.domain.currencies import exponent_of
 from polytill.domain.localities import zone_label
-from polytill.domain.money import to_major
 from polytill.web import i18n
 from polytill.web.i18n import LANGUAGES as LANGUAGES
 
@@ -51,12 +48,9 @@ class Language:
         return i18n.filled(i18n.texts(self.code)[key], self.locale, {}) if key else english
 
     def money(self, minor: int, currency: str) -> str:
-        """An amount with its currency and ISO's decimal places: babel's differ for a dozen currencies."""
-        places = exponent_of(currency)
-        pattern = copy(self.locale.currency_formats["standard"])  # babel's object is shared
-        pattern.frac_prec = (places, places)
-        written: str = pattern.apply(to_major(minor, currency), self.locale, currency=currency, currency_digits=False)
-        return _BESIDE.sub("\u00a0", written)  # CLDR sets a space between letters and digits; babel omits it
+        """An amount with its currency."""
+        # CLDR sets a space between letters and digits; babel omits it.
+        return _BESIDE.sub("\u00a0", i18n.written_money(minor, currency, self.locale))
 
     def date(self, moment: datetime) -> str:
         """A day in the practice's time zone."""

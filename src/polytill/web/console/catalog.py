@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Response
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import FieldError, NotFound, PolytillError, invalid
 from polytill.domain.states import PracticeState
-from polytill.domain.typed_amounts import TypedAmountError, typed_percentage, typed_whole
+from polytill.domain.typed_amounts import typed_percentage, typed_whole
 from polytill.flows.admin import catalog
 from polytill.flows.context import Context
 from polytill.flows.handler_guard import takes
@@ -19,23 +20,11 @@ from polytill.storage import practices
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.web.api.models.catalog import AddProvider, ChangeProvider
 from polytill.web.console.flashes import Done
-from polytill.web.console.pages import (
-    EXPECTED,
-    Form,
-    PageRoute,
-    Problems,
-    amount_of,
-    errors_by_field,
-    form_of,
-    page,
-    see,
-    shaped,
-    words_of,
-)
+from polytill.web.console.pages import EXPECTED, Form, Problems, amount_of, page_router, shaped
 from polytill.web.console.sessions import OwnerAdmin, OwnerViewer
 from polytill.web.console.texts import Words
 
-router = APIRouter(prefix="/owner/catalog", route_class=PageRoute, include_in_schema=False)
+router = page_router("/owner/catalog")
 
 TEXTS = {
     "name": "name",
@@ -58,7 +47,7 @@ def _entry(found: dict[str, ProviderEntry], code: str) -> ProviderEntry:
 
 async def _users(context: Context) -> dict[str, list[Any]]:
     """The practices that use each provider, for a bounded number of practices."""
-    found: dict[str, list[Any]] = {}
+    found: dict[str, list[Any]] = defaultdict(list)
     gate = asyncio.Semaphore(8)
 
     async def one(entry: Any) -> None:
@@ -67,9 +56,8 @@ async def _users(context: Context) -> dict[str, list[Any]]:
                 snapshot = await context.configured(await context.opening.practice(entry.id), 60.0)
             except PolytillError:
                 return
-        for code, configuration in snapshot.configurations.items():
-            if configuration.removed_at is None:
-                found.setdefault(code, []).append((entry, configuration))
+        for code, configuration in snapshot.live.items():
+            found[code].append((entry, configuration))
 
     entries = await practices.listed(context.owner, 0, USERS_LOOKED_AT)
     await asyncio.gather(*(one(entry) for entry in entries if entry.state is not PracticeState.provisioning))
@@ -77,16 +65,14 @@ async def _users(context: Context) -> dict[str, list[Any]]:
 
 
 @router.get("")
-async def list_providers(request: Request, visitor: OwnerViewer) -> Response:
+async def list_providers(visitor: OwnerViewer) -> Response:
     """List the catalog."""
     context = visitor.context
     entries = sorted((await context.catalog()).values(), key=lambda e: (-e.priority, e.code))
     known = {entry.code for entry in entries}
     missing = [h for code, h in sorted(context.registry.installed().items()) if code not in known]
-    return page(
-        request,
+    return visitor.page(
         "owner/catalog.html",
-        visitor=visitor,
         entries=entries,
         users=await _users(context),
         reasons={e.code: handler_or_reason(context, e)[1] for e in entries},
@@ -98,59 +84,50 @@ async def list_providers(request: Request, visitor: OwnerViewer) -> Response:
 # ── A new provider ──
 
 
-async def _new_page(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
-    more.setdefault("given", {})
+async def _new_page(visitor: OwnerAdmin, **more: Any) -> Response:
     known = await visitor.context.catalog()
     handlers = visitor.context.registry.installed()
-    installed = {code: one for code, one in handlers.items() if code not in known}
-    code = more["given"].get("code") or request.query_params.get("code", "")
-    return page(
-        request,
+    code = more.get("given", {}).get("code") or visitor.request.query_params.get("code", "")
+    return visitor.page(
         "owner/provider_new.html",
-        status,
-        visitor=visitor,
         handler=handlers.get(code),
         code=code,
-        installed=installed,
+        installed={code: one for code, one in handlers.items() if code not in known},
         **more,
     )
 
 
 @router.get("/new")
-async def new_provider(request: Request, visitor: OwnerAdmin) -> Response:
+async def new_provider(visitor: OwnerAdmin) -> Response:
     """Show the form for a new provider; ``?code=`` of an installed handler fills in the handler's data."""
-    return await _new_page(request, visitor)
+    return await _new_page(visitor)
 
 
 @router.post("/new")
-async def add_provider(request: Request, visitor: OwnerAdmin) -> Response:
+async def add_provider(visitor: OwnerAdmin) -> Response:
     """Add a provider. Every practice sees it at its next read."""
-    form = form_of(request)
-    given = form.given("code", "status", *TEXTS)
+    given = visitor.form.given("code", "status", *TEXTS)
     try:
         body = shaped(AddProvider, given)
         sent = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
         entry = await catalog.add(visitor.context, sent, None, visitor.actor)
     except EXPECTED as error:
-        return await _new_page(request, visitor, error.status, given=given, errors=errors_by_field(error))
-    return see(f"/owner/catalog/{entry.code}", Done.provider_added)
+        return await _new_page(visitor, error=error, given=given)
+    return visitor.see(f"/catalog/{entry.code}", Done.provider_added)
 
 
 # ── One provider ──
 
 
-async def _provider_page(request: Request, visitor: OwnerViewer, code: str, status: int = 200, **more: Any) -> Response:
+async def _provider_page(visitor: OwnerViewer, code: str, **more: Any) -> Response:
     context = visitor.context
     entry = _entry(await context.catalog(), code)
     handler, missing = handler_or_reason(context, entry)
     typed: Form | None = more.setdefault("typed", None)
     stored = {wire: getattr(entry, column) or "" for wire, column in TEXTS.items()}
     given = {wire: typed.text(wire) for wire in TEXTS} if typed and typed.has("name") else stored
-    return page(
-        request,
+    return visitor.page(
         "owner/provider.html",
-        status,
-        visitor=visitor,
         entry=entry,
         handler=handler,
         missing=missing,
@@ -162,26 +139,26 @@ async def _provider_page(request: Request, visitor: OwnerViewer, code: str, stat
 
 
 @router.get("/{code}")
-async def show_provider(request: Request, visitor: OwnerViewer, code: str) -> Response:
+async def show_provider(visitor: OwnerViewer, code: str) -> Response:
     """Show one provider."""
-    return await _provider_page(request, visitor, code)
+    return await _provider_page(visitor, code)
 
 
 @router.post("/{code}")
-async def change_provider(request: Request, visitor: OwnerAdmin, code: str) -> Response:
+async def change_provider(visitor: OwnerAdmin, code: str) -> Response:
     """Save the fields of a provider and its table of currencies: one form, so that no edit of either is lost."""
-    return await _save(request, visitor, code)
+    return await _save(visitor, code)
 
 
 @router.post("/{code}/currencies/add")
-async def add_currency(request: Request, visitor: OwnerAdmin, code: str) -> Response:
+async def add_currency(visitor: OwnerAdmin, code: str) -> Response:
     """Save, and add one more currency, with the handler's terms if it has any."""
-    return await _save(request, visitor, code, form_of(request).text("add").upper())
+    return await _save(visitor, code, visitor.form.text("add").upper())
 
 
-async def _save(request: Request, visitor: OwnerAdmin, code: str, add: str | None = None) -> Response:
+async def _save(visitor: OwnerAdmin, code: str, add: str | None = None) -> Response:
     """Save all changes; one invalid field prevents all of them."""
-    form, words, problems = form_of(request), words_of(request), Problems()
+    form, words, problems = visitor.form, visitor.words, Problems()
     entry = _entry(await visitor.context.catalog(), code)
     handler, _ = handler_or_reason(visitor.context, entry)
     columns: dict[str, Any] = {}
@@ -207,19 +184,17 @@ async def _save(request: Request, visitor: OwnerAdmin, code: str, add: str | Non
             present = None if add is None else [*entry.supported_currencies, add]
             await catalog.change(visitor.context, code, columns, present, visitor.actor)
     except EXPECTED as error:
-        return await _provider_page(request, visitor, code, error.status, typed=form, errors=errors_by_field(error))
+        return await _provider_page(visitor, code, error=error, typed=form)
     for support in changed:
         await catalog.put_currency(visitor.context, code, support, visitor.actor)
-    return see(f"/owner/catalog/{code}" + ("" if add is None else "#terms"), Done.saved)
+    return visitor.see(f"/catalog/{code}" + ("" if add is None else "#terms"), Done.saved)
 
 
 def _columns(form: Form, problems: Problems) -> dict[str, Any]:
     values: dict[str, Any] = {wire: form.text(wire) or None for wire in TEXTS if form.has(wire)}
     values |= {name: form.has(name) for name in REQUIRED_KEYS}
-    try:
+    with problems.caught("/priority"):
         values["priority"] = typed_whole(form.text("priority") or "0", -MOST_PRIORITY, MOST_PRIORITY)
-    except TypedAmountError as error:
-        problems.errors += error.at("/priority").errors
     values["status"] = form.text("status")
     if form.has("methods"):
         values["supportedPaymentMethods"] = form.many("method")
@@ -240,10 +215,8 @@ def _support(form: Form, words: Words, currency: str) -> CurrencySupport:
             terms[name] = amount_of(words, text, currency, f"/{name}-{currency}", least=0) if text else None
     ppm, percent = None, form.text(f"percent-{currency}")
     if percent:
-        try:
+        with problems.caught(f"/percent-{currency}"):
             ppm = typed_percentage(percent)
-        except TypedAmountError as error:
-            problems.errors += error.at(f"/percent-{currency}").errors
     problems.settle()
     return CurrencySupport(
         currency,

@@ -57,10 +57,7 @@ def round_up(value: int) -> int:
     step = 1
     while step * 40 < value:
         step *= 10
-    for times in (4, 8, 12, 20, 40):
-        if step * times >= value:
-            return step * times
-    return step * 40
+    return next(step * times for times in (4, 8, 12, 20, 40) if step * times >= value)
 
 
 def _marks_y(most: int, label: Callable[[int], str]) -> list[Mark]:
@@ -69,15 +66,16 @@ def _marks_y(most: int, label: Callable[[int], str]) -> list[Mark]:
 
 
 def _slot(days: int) -> int:
-    return (WIDTH - LEFT - RIGHT) * 1000 // max(days, 1)
+    return (WIDTH - LEFT - RIGHT) * 1000 // days
 
 
 def _marks_x(labels: Sequence[str]) -> list[Mark]:
-    slot, every = _slot(len(labels)), 1 if len(labels) <= 10 else 5
+    """Every fifth day of a month, without a last day that would be cut off."""
+    slot = _slot(len(labels))
     return [
-        Mark(_px(LEFT * 1000 + slot * n + slot // 2), label)
-        for n, label in enumerate(labels)
-        if n % every == 0 and (n == 0 or len(labels) - n > 1 or every == 1)
+        Mark(_px(LEFT * 1000 + slot * n + slot // 2), labels[n])
+        for n in range(0, len(labels), 5)
+        if n == 0 or n < len(labels) - 1
     ]
 
 

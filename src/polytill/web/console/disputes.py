@@ -27,14 +27,17 @@ class DisputeCard:
 
 async def cards(db: PracticeDb, payment: Payment) -> list[DisputeCard]:
     """The disputes of a payment, oldest first."""
-    found = await disputes.of_payment(db, payment.id) if payment.dispute_version else []
-    return [await _card(db, dispute) for dispute in found]
+    return [await _card(db, dispute) for dispute in await _of(db, payment)]
+
+
+async def _of(db: PracticeDb, payment: Payment) -> list[Dispute]:
+    # Most payments have no disputes and need no query.
+    return await disputes.of_payment(db, payment.id) if payment.dispute_version else []
 
 
 async def has_open_inquiry(db: PracticeDb, payment: Payment) -> bool:
     """Whether a payment has an open inquiry, which withdraws no funds."""
-    found = await disputes.of_payment(db, payment.id) if payment.dispute_version else []
-    return any(d.state is DisputeState.open and not d.blocks_refunds for d in found)
+    return any(d.state is DisputeState.open and not d.blocks_refunds for d in await _of(db, payment))
 
 
 async def _card(db: PracticeDb, dispute: Dispute) -> DisputeCard:

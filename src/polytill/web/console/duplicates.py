@@ -34,8 +34,6 @@ def duplicates_of(
         if one.id in about and one.state is AttemptState.succeeded:
             its = [refund for refund in known if refund.attempt_id == one.id]
             back = sum(refund.amount for refund in its if refund.state in REFUND_DONE)
-            under_way = [
-                refund for refund in its if refund.state not in REFUND_DONE and refund.state not in REFUND_VOID
-            ]
-            listed.append(Duplicate(one.id, one.amount, back, sum(r.amount for r in under_way), about[one.id]))
+            pending = sum(refund.amount for refund in its if refund.state not in REFUND_DONE | REFUND_VOID)
+            listed.append(Duplicate(one.id, one.amount, back, pending, about[one.id]))
     return listed

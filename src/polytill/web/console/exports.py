@@ -9,27 +9,26 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from fastapi.responses import StreamingResponse
 
 from polytill.domain.identifiers import Identifiers
 from polytill.domain.localities import day_of, start_of
 from polytill.domain.money import to_major
-from polytill.flows.context import Practice
 from polytill.flows.payments.pages import cursor_after
 from polytill.storage import ledger, overview, payment_identifiers, payment_lists
 from polytill.storage.overview import Sums
 from polytill.storage.payments import Payment
 from polytill.web.console.overview import month_of
-from polytill.web.console.pages import PageRoute
+from polytill.web.console.pages import page_router
 from polytill.web.console.payments import Wanted, environment_of, filters_of
-from polytill.web.console.sessions import OfPractice, PracticeViewer
+from polytill.web.console.sessions import PracticeViewer, PracticeVisitor
 
-router = APIRouter(prefix="/practice/{practice_id}", route_class=PageRoute, include_in_schema=False)
+router = page_router("/practice/{practice_id}")
 
 CHUNK = 500
 COLUMNS = (
@@ -83,15 +82,12 @@ def _major(minor: int, currency: str) -> str:
     return str(to_major(minor, currency))
 
 
-def _when(moment: datetime, found: OfPractice) -> list[str]:
-    assert found.visitor.practice is not None
-    local = moment.astimezone(found.visitor.practice.zone)
-    minutes = int((local.utcoffset() or timedelta()).total_seconds()) // 60
-    sign = "-" if minutes < 0 else "+"
-    return [f"{local:%Y-%m-%d %H:%M:%S}", f"{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"]
+def _when(moment: datetime, visitor: PracticeVisitor) -> list[str]:
+    local = moment.astimezone(visitor.practice.zone)
+    return [f"{local:%Y-%m-%d %H:%M:%S}", local.isoformat()[-len("+00:00") :]]
 
 
-def _line(payment: Payment, books: dict[str, Sums], called: list[str], found: OfPractice) -> list[str]:
+def _line(payment: Payment, books: dict[str, Sums], called: list[str], visitor: PracticeVisitor) -> list[str]:
     """One payment. All amounts are its current ledger sums; fees in another currency have their own columns."""
     currency = payment.currency
     own = books.get(currency, Sums())
@@ -108,7 +104,7 @@ def _line(payment: Payment, books: dict[str, Sums], called: list[str], found: Of
     )
     return [
         payment.id,
-        *_when(payment.created_at, found),
+        *_when(payment.created_at, visitor),
         payment.status.value,
         payment.environment.value,
         currency,
@@ -133,60 +129,61 @@ def _names(called: list[Identifiers], ours: list[str]) -> list[str]:
     return list(dict.fromkeys((*theirs, *ours)))
 
 
-def _table(found: OfPractice, name: str, columns: tuple[str, ...], read: Callable[[], AsyncIterator[Any]]) -> Response:
+def _table(
+    visitor: PracticeVisitor, name: str, columns: tuple[str, ...], read: AsyncIterator[list[list[str]]]
+) -> Response:
     async def lines() -> AsyncIterator[str]:
         sent = 0
         yield "\ufeff" + _rows([list(columns)])  # the byte order mark that makes spreadsheets read UTF-8
-        async for rows in read():
+        async for rows in read:
             sent += len(rows)
             yield _rows(rows)
         yield _rows([[f"# complete: {sent} rows"]])
 
-    assert found.visitor.practice is not None
-    today = day_of(found.visitor.context.world.now(), found.visitor.practice.zone)
-    file = f"{name}-{found.visitor.practice_id}-{today:%Y-%m-%d}.csv"
+    today = day_of(visitor.context.world.now(), visitor.practice.zone)
+    file = f"{name}-{visitor.practice_id}-{today:%Y-%m-%d}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{file}"', "Cache-Control": "no-store"}
     return StreamingResponse(lines(), 200, headers, "text/csv; charset=utf-8")
 
 
 @router.get("/payments.csv")
-async def payments(found: PracticeViewer, wanted: Wanted) -> Response:
+async def payments(visitor: PracticeViewer, wanted: Wanted) -> Response:
     """Export the payments under the current filters, newest first."""
 
     async def read() -> AsyncIterator[list[list[str]]]:
         cursor = None
-        while rows := await payment_lists.listed(found.db, filters_of(found, wanted, cursor), CHUNK):
-            books = await overview.of_payments(found.db, [payment.id for payment in rows])
-            called = await payment_identifiers.by_payment(found.db, [payment.id for payment in rows])
-            ours = await payment_identifiers.references(found.db, [payment.id for payment in rows])
+        while rows := await payment_lists.listed(visitor.db, filters_of(visitor, wanted, cursor), CHUNK):
+            ids = [payment.id for payment in rows]
+            books = await overview.of_payments(visitor.db, ids)
+            called = await payment_identifiers.by_payment(visitor.db, ids)
+            ours = await payment_identifiers.references(visitor.db, ids)
             yield [
-                _line(payment, books[payment.id], _names(called.get(payment.id, []), ours.get(payment.id, [])), found)
+                _line(payment, books[payment.id], _names(called.get(payment.id, []), ours.get(payment.id, [])), visitor)
                 for payment in rows
             ]
             cursor = cursor_after(rows[-1])
 
-    return _table(found, "payments", COLUMNS, read)
+    return _table(visitor, "payments", COLUMNS, read())
 
 
 @router.get("/bookings.csv")
 async def bookings(
-    found: PracticeViewer,
+    visitor: PracticeViewer,
     month: Annotated[str, Query(max_length=7)] = "",
     environment: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
     """Export all ledger lines of a month by booking day: their sums are the month's."""
-    assert found.visitor.practice is not None
-    context, zone = found.visitor.context, found.visitor.practice.zone
-    chosen = await environment_of(Practice(context, found.db), environment)
-    first = month_of(month, day_of(context.world.now(), zone))
+    zone = visitor.practice.zone
+    chosen = await environment_of(visitor, environment)
+    first = month_of(month, day_of(visitor.context.world.now(), zone))
     since, until = start_of(first, zone), start_of((first + timedelta(days=31)).replace(day=1), zone)
 
     async def read() -> AsyncIterator[list[list[str]]]:
         after = 0
-        while rows := await ledger.entries(found.db, chosen, since, until, after, CHUNK):
+        while rows := await ledger.entries(visitor.db, chosen, since, until, after, CHUNK):
             yield [
                 [
-                    *_when(r["created_at"], found),
+                    *_when(r["created_at"], visitor),
                     r["entry_id"],
                     r["fact"],
                     r["account"],
@@ -202,4 +199,4 @@ async def bookings(
             ]
             after = rows[-1]["id"]
 
-    return _table(found, f"bookings-{first:%Y-%m}", BOOKING_COLUMNS, read)
+    return _table(visitor, f"bookings-{first:%Y-%m}", BOOKING_COLUMNS, read())

@@ -7,7 +7,6 @@ show a message, and a reload or a bookmark shows none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import quote, unquote
 
@@ -148,17 +147,6 @@ REPLAYS: Mapping[EventState, Done] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Flash:
-    """A text key of the group ``done``, and its tone: good, info, warn or bad."""
-
-    name: str
-    tone: str
-
-
-NOTHING = Flash("", "")
-
-
 def leave(response: Response, address: str, done: Done) -> None:
     """Show the message on the page at ``address`` only."""
     path = address.partition("#")[0].partition("?")[0]
@@ -166,14 +154,14 @@ def leave(response: Response, address: str, done: Done) -> None:
     response.set_cookie(COOKIE, value, max_age=LASTS_S, path="/", httponly=True, samesite="lax")
 
 
-def read(request: Request) -> Flash:
-    """The message for this page; ``NOTHING`` for a fragment that refreshes itself."""
+def read(request: Request) -> Done | None:
+    """The message for this page; None for a fragment that refreshes itself."""
     name, _, path = request.cookies.get(COOKIE, "").partition("|")
     here = unquote(path) == request.url.path and not request.headers.get("hx-request")
-    return Flash(name, Done[name].tone) if here and name in Done.__members__ else NOTHING
+    return Done.__members__.get(name) if here else None
 
 
-def forget(response: Response, flash: Flash) -> None:
+def forget(response: Response, flash: Done | None) -> None:
     """Delete the message after it was shown."""
-    if flash.name:
+    if flash is not None:
         response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")

@@ -9,26 +9,25 @@ from datetime import date, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Response
 
 from polytill.domain.currencies import exponent_of
 from polytill.domain.ledger import LedgerAccount
 from polytill.domain.localities import day_of, starts_of
 from polytill.domain.money import to_major
 from polytill.domain.states import Environment
-from polytill.flows.context import Practice
 from polytill.storage import overview
 from polytill.storage.databases import PracticeDb
 from polytill.storage.overview import Counts, Sums
 from polytill.web.console import charts
-from polytill.web.console.pages import PageRoute, page, provider_names, words_of
+from polytill.web.console.pages import page_router
 from polytill.web.console.payments import environment_of
 from polytill.web.console.sessions import PracticeViewer
 from polytill.web.console.texts import Words
 
 SERIES = 4  # the number of colors in a chart
 
-router = APIRouter(prefix="/practice/{practice_id}/overview", route_class=PageRoute, include_in_schema=False)
+router = page_router("/practice/{practice_id}/overview")
 
 
 @dataclass(slots=True)
@@ -128,30 +127,26 @@ def drawn(words: Words, month: Month, currency: str, names: dict[str, str]) -> d
 
 @router.get("")
 async def show(
-    request: Request,
-    found: PracticeViewer,
+    visitor: PracticeViewer,
     month: Annotated[str, Query(max_length=7)] = "",
     currency: Annotated[str, Query(max_length=3)] = "",
     environment: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
     """Show the overview of a month, with its last day on top."""
-    context, words = found.visitor.context, words_of(request)
-    chosen = await environment_of(Practice(context, found.db), environment)
-    own = (await context.configured(found.db)).currency
-    currencies = await overview.currencies(found.db, chosen)
+    context, words = visitor.context, visitor.words
+    chosen = await environment_of(visitor, environment)
+    own = (await context.configured(visitor.db)).currency
+    currencies = await overview.currencies(visitor.db, chosen)
     money = currency if currency in currencies else own if own in currencies or not currencies else currencies[0]
-    assert found.visitor.practice is not None
-    zone = found.visitor.practice.zone
+    zone = visitor.practice.zone
     today = day_of(context.world.now(), zone)
     first = month_of(month, today)
-    read = await read_month(found.db, chosen, money, first, zone)
-    names = provider_names(words_of(request), (await context.catalog()).values())
+    read = await read_month(visitor.db, chosen, money, first, zone)
+    names = await visitor.provider_names()
     last = today if first == today.replace(day=1) else read.days[-1]
     ahead = (read.days[-1] + timedelta(days=1)).replace(day=1)
-    return page(
-        request,
+    return visitor.page(
         "practice/overview.html",
-        visitor=found.visitor,
         month=read,
         day=last,
         of_day=read.by_day[last.isoformat()],

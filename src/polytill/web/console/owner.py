@@ -4,13 +4,14 @@ money."""
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Response
 
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.errors import CallerError, NotFound, PolytillError, invalid
+from polytill.domain.errors import CallerError, PolytillError
 from polytill.domain.localities import time_zones
 from polytill.domain.states import DeliveryState, PracticeState
 from polytill.flows.admin import event_destination
@@ -21,7 +22,6 @@ from polytill.flows.handlers import handler_or_reason
 from polytill.flows.recovery import lookup
 from polytill.flows.webhooks import receive
 from polytill.storage import (
-    audit,
     cases,
     event_deliveries,
     fleet,
@@ -35,25 +35,16 @@ from polytill.storage import (
 from polytill.storage.overview import Waiting
 from polytill.storage.practices import PracticeEntry
 from polytill.web.api.models.practices import ChangePractice, CreatePractice
+from polytill.web.api.practices import create
+from polytill.web.api.values import After
 from polytill.web.console.flashes import REPLAYS, Done
-from polytill.web.console.pages import (
-    EXPECTED,
-    PageRoute,
-    errors_by_field,
-    form_of,
-    page,
-    provider_names,
-    see,
-    shaped,
-    words_of,
-)
+from polytill.web.console.pages import EXPECTED, errors_by_field, page_router, shaped
 from polytill.web.console.payments import refund_request
 from polytill.web.console.sessions import OwnerAdmin, OwnerViewer, PracticeId
 from polytill.web.console.shown_once import show_once
 from polytill.web.console.texts import Said
-from polytill.web.console.timeline import told
 
-router = APIRouter(prefix="/owner", route_class=PageRoute, include_in_schema=False)
+router = page_router("/owner")
 
 A_DAY_S = 24 * 3600
 LOOKED_AT = 50  # practices whose databases one page opens
@@ -91,14 +82,14 @@ async def health(context: Context, looked: list[Looked]) -> list[dict[str, Any]]
     """Each provider's last day: calls with an answer, and calls without one."""
     found = []
     for code, entry in sorted((await context.catalog()).items()):
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for one in looked:
             for (provider, state), calls in (one.waiting.calls if one.waiting else {}).items():
                 if provider == code:
-                    counts[state] = counts.get(state, 0) + calls
+                    counts[state] += calls
         # A call that was not sent has an answer or never left: a rate limit is no outage. Only unknown outcomes count
         # as lost.
-        calls, lost = sum(counts.values()), counts.get("unknown", 0)
+        calls, lost = counts.total(), counts["unknown"]
         missing = handler_or_reason(context, entry)[0] is None
         tone = "bad" if missing or (calls and lost * 4 > calls) else "warn" if lost else "good" if calls else ""
         found.append({"entry": entry, "calls": calls, "lost": lost, "tone": tone, "missing": missing})
@@ -106,7 +97,7 @@ async def health(context: Context, looked: list[Looked]) -> list[dict[str, Any]]
 
 
 @router.get("")
-async def home(request: Request, visitor: OwnerViewer) -> Response:
+async def home(visitor: OwnerViewer) -> Response:
     """Show the state of the platform."""
     context = visitor.context
     entries = [
@@ -115,10 +106,8 @@ async def home(request: Request, visitor: OwnerViewer) -> Response:
     head = migrating.head("practice")
     looked, backlog = await look(context), await event_destination.read_backlog(context)
     volumes = await overview.volumes(context.owner, context.world.after(-30 * A_DAY_S))
-    return page(
-        request,
+    return visitor.page(
         "owner/home.html",
-        visitor=visitor,
         practices=len(entries),
         suspended=sum(e.state is PracticeState.suspended for e in entries),
         behind=sum(e.schema_version != head for e in entries),
@@ -134,16 +123,12 @@ async def home(request: Request, visitor: OwnerViewer) -> Response:
 
 
 @router.get("/practices")
-async def list_practices(
-    request: Request, visitor: OwnerViewer, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
-) -> Response:
+async def list_practices(visitor: OwnerViewer, after: After = 0) -> Response:
     """List practices with their recent number of payments. During a migration of all, the page shows its progress."""
     context, head = visitor.context, migrating.head("practice")
     found = await practices.listed(context.owner, after, PER_PAGE + 1)
-    return page(
-        request,
+    return visitor.page(
         "owner/practices.html",
-        visitor=visitor,
         practices=[one for one in found[:PER_PAGE] if one.state is not PracticeState.provisioning],
         following=found[PER_PAGE - 1].id if len(found) > PER_PAGE else None,
         head=head,
@@ -157,22 +142,14 @@ async def list_practices(
 async def migrate_all(visitor: OwnerAdmin) -> Response:
     """Start the migration of every practice. A migration that is running is not started twice."""
     begun = await visitor.till.migrate_fleet(visitor.actor)
-    return see("/owner/practices", Done.migration_begun if begun else Done.migration_goes_on)
+    return visitor.see("/practices", Done.migration_begun if begun else Done.migration_goes_on)
 
 
-async def _new_practice(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
+async def _new_practice(visitor: OwnerAdmin, **more: Any) -> Response:
     rows = await practices.clusters(visitor.context.owner)
     clusters = ["default", *(row.name for row in rows if row.is_active)]
-    more.setdefault("given", {})
-    return page(
-        request,
-        "owner/practice_new.html",
-        status,
-        visitor=visitor,
-        clusters=clusters,
-        currencies=sorted(CURRENCIES),
-        zones=sorted(time_zones()),
-        **more,
+    return visitor.page(
+        "owner/practice_new.html", clusters=clusters, currencies=sorted(CURRENCIES), zones=sorted(time_zones()), **more
     )
 
 
@@ -182,28 +159,19 @@ def _upper(given: dict[str, str]) -> dict[str, str]:
 
 
 @router.get("/practices/new")
-async def new_practice(request: Request, visitor: OwnerAdmin) -> Response:
+async def new_practice(visitor: OwnerAdmin) -> Response:
     """Show the form for a new practice."""
-    return await _new_practice(request, visitor)
+    return await _new_practice(visitor)
 
 
 @router.post("/practices/new")
-async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
+async def create_practice(visitor: OwnerAdmin) -> Response:
     """Create a practice. Its key is shown once, on the next page only."""
-    form = form_of(request)
-    given = _upper(form.given("name", "defaultCurrency", "cluster", "country", "timeZone", "externalId"))
+    given = _upper(visitor.form.given("name", "defaultCurrency", "cluster", "country", "timeZone", "externalId"))
     try:
-        body = shaped(CreatePractice, given)
-        try:
-            await visitor.context.opening.open_to_new(body.cluster)
-        except NotFound as error:
-            raise invalid("/cluster", error.detail) from None
-        new = admin_practices.NewPractice(
-            body.name, body.default_currency, body.cluster, body.country, body.time_zone, body.external_id
-        )
-        entry, key = await admin_practices.create_practice(visitor.context, new, visitor.actor)
+        entry, key = await create(visitor.context, shaped(CreatePractice, given), visitor.actor)
     except EXPECTED as error:
-        return await _new_practice(request, visitor, error.status, given=given, errors=_wrong(error))
+        return await _new_practice(visitor, error=error, given=given, errors=_wrong(error))
     return show_once(visitor, f"/owner/practices/{entry.id}", kind="key", name=entry.name, key=key)
 
 
@@ -212,37 +180,26 @@ def _wrong(error: CallerError) -> dict[str, Said]:
     return {"externalId": error} if error.code == "duplicate_external_id" else errors_by_field(error)
 
 
-async def _practice_page(
-    request: Request, visitor: OwnerViewer, practice_id: int, status: int = 200, **more: Any
-) -> Response:
+async def _practice_page(visitor: OwnerViewer, practice_id: int, **more: Any) -> Response:
     context = visitor.context
     entry = await context.opening.entry(practice_id)
     try:
         practice = await context.practice(practice_id)
         waiting = await overview.waiting(practice.db, context.world.after(-A_DAY_S))
         nobody = not await staff.listed(practice.db)
-        configured = [
-            c for c in (await context.configured(practice.db)).configurations.values() if c.removed_at is None
-        ]
+        configured = list((await context.configured(practice.db)).live.values())
     except PolytillError:
         waiting, configured, nobody = None, [], False
     volumes = await overview.volumes(context.owner, context.world.after(-30 * A_DAY_S))
-    more.setdefault("email", "")
-    more.setdefault(
-        "given",
-        {
-            "name": entry.name,
-            "defaultCurrency": entry.default_currency,
-            "country": entry.country,
-            "timeZone": entry.time_zone,
-            "externalId": entry.external_id or "",
-        },
-    )
-    return page(
-        request,
+    stored = {
+        "name": entry.name,
+        "defaultCurrency": entry.default_currency,
+        "country": entry.country,
+        "timeZone": entry.time_zone,
+        "externalId": entry.external_id or "",
+    }
+    return visitor.page(
         "owner/practice.html",
-        status,
-        visitor=visitor,
         practice=entry,
         waiting=waiting,
         configured=configured,
@@ -251,66 +208,53 @@ async def _practice_page(
         currencies=sorted(CURRENCIES),
         zones=sorted(time_zones()),
         nobody=nobody,
-        **more,
+        **{"email": "", "given": stored, **more},
     )
 
 
 @router.get("/practices/{practice_id}")
-async def show_practice(request: Request, visitor: OwnerViewer, practice_id: PracticeId) -> Response:
+async def show_practice(visitor: OwnerViewer, practice_id: PracticeId) -> Response:
     """Show one practice, without its money."""
-    return await _practice_page(request, visitor, practice_id)
+    return await _practice_page(visitor, practice_id)
 
 
 @router.post("/practices/{practice_id}")
-async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
+async def change_practice(visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
     """Change the name, the currency, the country, the time zone, the external id or the state."""
-    form = form_of(request)
+    form = visitor.form
     given = _upper(form.given("name", "defaultCurrency", "state", "country", "timeZone", "externalId"))
+    removed = {"externalId": None} if form.has("externalId") else {}
     try:
-        body = shaped(ChangePractice, given)
-        changes = admin_practices.PracticeChanges(
-            name=body.name,
-            currency=body.default_currency,
-            state=body.state,
-            country=body.country,
-            time_zone=body.time_zone,
-            external_id=body.external_id if form.has("externalId") else ...,
-        )
+        changes = shaped(ChangePractice, {**removed, **given}).changes()
         await admin_practices.change_practice(visitor.context, practice_id, changes, visitor.actor)
     except EXPECTED as error:
-        return await _practice_page(request, visitor, practice_id, error.status, given=given, errors=_wrong(error))
-    return see(f"/owner/practices/{practice_id}", Done.saved)
+        return await _practice_page(visitor, practice_id, error=error, given=given, errors=_wrong(error))
+    return visitor.see(f"/practices/{practice_id}", Done.saved)
 
 
 @router.post("/practices/{practice_id}/invite")
-async def invite_first(request: Request, visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
+async def invite_first(visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
     """Invite the practice's first admin, who then invites all others."""
-    form, context = form_of(request), visitor.context
-    practice = await context.practice(practice_id)
+    email, practice = visitor.form.text("email"), await visitor.context.practice(practice_id)
     try:
-        actor = f"owner:{visitor.person.id}"
-        link = await people.invite_first(practice, form.text("email"), "", actor)
+        link = await people.invite_first(practice, email, "", f"owner:{visitor.person.id}")
     except EXPECTED as error:
-        errors = errors_by_field(error)
-        return await _practice_page(
-            request, visitor, practice_id, error.status, email=form.text("email"), errors=errors
-        )
-    back = f"/owner/practices/{practice_id}"
-    return show_once(visitor, back, kind="link", email=form.text("email"), link=link)
+        return await _practice_page(visitor, practice_id, error=error, email=email)
+    return show_once(visitor, f"/owner/practices/{practice_id}", kind="link", email=email, link=link)
 
 
 @router.post("/practices/{practice_id}/migrate")
 async def migrate_practice(visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
     """Migrate one practice's database to the current schema."""
     await admin_practices.migrate_practice(visitor.context, practice_id, visitor.actor)
-    return see(f"/owner/practices/{practice_id}", Done.migrated)
+    return visitor.see(f"/practices/{practice_id}", Done.migrated)
 
 
 # ── Open work ──
 
 
 @router.get("/attention")
-async def waiting(request: Request, visitor: OwnerViewer) -> Response:
+async def waiting(visitor: OwnerViewer) -> Response:
     """Show parked webhooks, unknown outcomes and open review cases, without amounts."""
     context = visitor.context
     groups = []
@@ -331,18 +275,15 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
                 "in_all": one.waiting.total,
             }
         )
-    names = provider_names(words_of(request), (await context.catalog()).values())
     backlog = await event_destination.read_backlog(context)
     abandoned = await event_deliveries.listed(
         context.owner, DeliveryState.abandoned, None, None, PER_PAGE, unresolved=True
     )
-    return page(
-        request,
+    return visitor.page(
         "owner/attention.html",
-        visitor=visitor,
         groups=groups,
         limit=LOOKED_AT,
-        names=names,
+        names=await visitor.provider_names(),
         backlog=backlog,
         abandoned=abandoned if backlog.abandoned else [],
         events_failing=event_destination.state_of(backlog, context.world.now()) == "failing",
@@ -353,48 +294,28 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
 async def replay_abandoned(visitor: OwnerAdmin) -> Response:
     """Send every abandoned event again."""
     await event_destination.replay_abandoned(visitor.context, visitor.actor)
-    return see("/owner/attention", Done.events_replayed)
+    return visitor.see("/attention", Done.events_replayed)
 
 
 @router.post("/event-deliveries/{cursor}")
-async def decide_abandoned(request: Request, visitor: OwnerAdmin, cursor: Cursor) -> Response:
+async def decide_abandoned(visitor: OwnerAdmin, cursor: Cursor) -> Response:
     """Send an abandoned event again, or resolve its review case."""
-    if form_of(request).text("action") == "replay":
+    if visitor.form.text("action") == "replay":
         await event_destination.replay(visitor.context, cursor, visitor.actor)
-        return see("/owner/attention", Done.events_replayed)
+        return visitor.see("/attention", Done.events_replayed)
     await event_destination.resolve(visitor.context, cursor, visitor.actor)
-    return see("/owner/attention", Done.event_resolved)
+    return visitor.see("/attention", Done.event_resolved)
 
 
 @router.post("/attention/{practice_id}/events/{event_id}")
 async def replay(visitor: OwnerAdmin, practice_id: PracticeId, event_id: str) -> Response:
     """Process a parked webhook again."""
     event = await receive.replay(visitor.context, practice_id, event_id)
-    return see("/owner/attention", REPLAYS[event.state])
+    return visitor.see("/attention", REPLAYS[event.state])
 
 
 @router.post("/attention/{practice_id}/payments/{payment_id}")
 async def ask_again(visitor: OwnerAdmin, practice_id: PracticeId, payment_id: str) -> Response:
     """Look up a payment at the provider now."""
     asked = await lookup.confirm(visitor.context, practice_id, payment_id)
-    return see("/owner/attention", refund_request(asked))
-
-
-# ── Activity ──
-
-
-@router.get("/activity")
-async def activity(
-    request: Request, visitor: OwnerViewer, before: Annotated[int | None, Query(ge=1, le=2**53)] = None
-) -> Response:
-    """Show the platform's audit log."""
-    lines = await audit.listed(visitor.context.owner, None, before, PER_PAGE + 1)
-    people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(visitor.context.owner)}
-    names = provider_names(words_of(request), (await visitor.context.catalog()).values())
-    return page(
-        request,
-        "activity.html",
-        visitor=visitor,
-        lines=told(words_of(request), lines[:PER_PAGE], people, names),
-        following=lines[PER_PAGE - 1]["id"] if len(lines) > PER_PAGE else None,
-    )
+    return visitor.see("/attention", refund_request(asked))

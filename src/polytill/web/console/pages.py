@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from polytill.domain.errors import (
+    CallerError,
     Conflict,
     Duplicate,
     Forbidden,
@@ -27,27 +26,16 @@ from polytill.domain.errors import (
     Stale,
     Unreadable,
 )
-from polytill.domain.places import places
-from polytill.flows.context import log
-from polytill.storage.catalog import ProviderEntry
+from polytill.web.checkout.pages import templates
 from polytill.web.console import flashes
 from polytill.web.console.flashes import Done
-from polytill.web.console.texts import LANGUAGES, Words, words_for
+from polytill.web.console.texts import LANGUAGES, Said, Words, words_for
 from polytill.web.form_errors import Problems as Problems
 from polytill.web.form_errors import amount_of as amount_of
 from polytill.web.form_errors import errors_by_field as errors_by_field
 from polytill.web.form_errors import problems_of_shape
-from polytill.web.metrics import pattern_of
 from polytill.web.page_addresses import own_address
-from polytill.web.problems import sentence
-
-_templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+from polytill.web.problems import log_failure, sentence
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self';"
@@ -70,24 +58,27 @@ def words_of(request: Request) -> Words:
     return words if zone is None else replace(words, zone=zone)
 
 
-def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """Render a page. ``visitor`` is None if nobody is signed in."""
-    values.setdefault("visitor", None)
-    values.setdefault("errors", {})
-    words = words_of(request)
-    values["errors"] = {name: words.told(said) for name, said in values["errors"].items()}
-    flash = flashes.read(request)
-    html = _templates.get_template(template).render(
+def page(
+    request: Request, template: str, status: int = 200, *, error: CallerError | None = None, **values: Any
+) -> Response:
+    """Render a page. ``visitor`` is None if nobody is signed in. ``given`` is what a rejected form contained, and
+    ``error`` its error, which decides the status and the errors of fields."""
+    words, flash = words_of(request), flashes.read(request)
+    errors: dict[str, Said] = values.pop("errors", {})
+    if error is not None:
+        status, errors = error.status, errors or errors_by_field(error)
+    values = {
+        "visitor": None,
+        "given": {},
+        **values,
+        "errors": {name: words.told(said) for name, said in errors.items()},
+    }
+    html = templates.get_template(template).render(
         t=words, languages=LANGUAGES, path=request.url.path, back=own_address(request), flash=flash, **values
     )
     response = Response(html, status, dict(HEADERS), "text/html; charset=utf-8")
     flashes.forget(response, flash)
     return response
-
-
-def provider_names(words: Words, entries: Iterable[ProviderEntry]) -> dict[str, str]:
-    """The name of each provider by code, in the reader's language."""
-    return {entry.code: words.declared(entry.name) for entry in entries}
 
 
 def see(address: str, done: Done | None = None) -> Response:
@@ -119,6 +110,13 @@ class Form:
         """Whether a box was ticked or a button was pressed."""
         return name in self.values
 
+    def key(self) -> str:
+        """The idempotency key that makes a repeated submission of the same form harmless. Raises ``Forbidden``."""
+        key = self.text("key")
+        if not 20 <= len(key) <= 40 or not key.isascii() or not key.isalnum():
+            raise out_of_date()
+        return key
+
     def many(self, name: str) -> list[str]:
         """All values of a field."""
         return self.values.get(name, [])
@@ -126,6 +124,11 @@ class Form:
     def given(self, *names: str) -> dict[str, str]:
         """The fields among ``names`` that are not empty."""
         return {name: self.text(name) for name in names if self.text(name)}
+
+
+def out_of_date() -> Forbidden:
+    """The error for a form that this session did not get from us, or that was altered."""
+    return Forbidden("This form is out of date. Nothing was changed. Load the page again.", reason="form_out_of_date")
 
 
 def read_form(body: bytes) -> Form:
@@ -205,39 +208,28 @@ def failed(request: Request, status: int) -> Response:
 
 
 def _failed(request: Request, status: int, detail: str) -> Response:
-    door = _door(request)
-    key = f"error.title_{status}"
-    words = words_of(request)
-    title = words(key) if words.has(key) else words("error.title")
+    key, words = f"error.title_{status}", words_of(request)
+    title = words(key if words.has(key) else "error.title")
     # A signed-in person keeps the navigation: only the page failed, not the session.
     visitor = getattr(request.state, "visitor", None)
-    return page(request, "error.html", status, title=title, detail=detail, door=door, visitor=visitor)
+    return page(request, "error.html", status, title=title, detail=detail, door=_door(request), visitor=visitor)
 
 
-def _error_page(request: Request, error: Exception) -> Response:
-    words = words_of(request)
+def _error_page(request: Request, error: PolytillError | RequestValidationError | HTTPException) -> Response:
+    if isinstance(error, HTTPException):
+        return failed(request, error.status_code)
+    if isinstance(error, NotFound | RequestValidationError):
+        return failed(request, 404)
     if isinstance(error, Stale | Duplicate):
         error = NotNow("Somebody else changed this at the same time. Check it, then try again.", reason="somebody_else")
-    if isinstance(error, NotFound):
-        return _failed(request, 404, words("error.not_found"))
-    if isinstance(error, PolytillError):
-        if error.status >= 500:
-            log.error(
-                "page_failed",
-                error=type(error).__name__,
-                code=error.code,
-                route=pattern_of(request.scope),
-                places=places(error),
-            )
-        said = words.told(error) if words.has(f"fault.{error.reason}") else error.public or error.detail
-        response = _failed(request, error.status, said)
-        if error.retry_after_s is not None:
-            response.headers["Retry-After"] = str(error.retry_after_s)
-        return response
-    if isinstance(error, RequestValidationError):
-        return _failed(request, 404, words("error.not_found"))
-    assert isinstance(error, HTTPException)
-    return failed(request, error.status_code)
+    if error.status >= 500:
+        log_failure("page_failed", request, error)
+    words = words_of(request)
+    said = words.told(error) if words.has(f"fault.{error.reason}") else error.public or error.detail
+    response = _failed(request, error.status, said)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
 
 
 class PageRoute(APIRoute):
@@ -269,9 +261,14 @@ class PageRoute(APIRoute):
         return shown
 
 
-def first_of(known: Iterable[str], wanted: str | None, otherwise: str | None = None) -> str | None:
-    """``wanted`` if it is in a closed list, else ``otherwise``."""
-    return wanted if wanted in set(known) else otherwise
+def page_router(prefix: str = "") -> APIRouter:
+    """A router of console pages. They are not part of the OpenAPI document."""
+    return APIRouter(prefix=prefix, route_class=PageRoute, include_in_schema=False)
+
+
+def first_of(known: Iterable[str], wanted: str) -> str | None:
+    """``wanted`` if it is in a closed list."""
+    return wanted if wanted in set(known) else None
 
 
 EXPECTED = (Invalid, Conflict)

@@ -7,9 +7,9 @@ from datetime import date
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Response
 
-from polytill.domain.errors import CallerError, Forbidden, Invalid, invalid
+from polytill.domain.errors import CallerError, Invalid, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.localities import bounds_of
 from polytill.domain.money import Money
@@ -19,12 +19,12 @@ from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.context import Practice
 from polytill.flows.payments.create import PaymentDetails, details_of, find, with_identifiers
-from polytill.flows.payments.pages import cursor_after, read_cursor
+from polytill.flows.payments.pages import page_of, read_cursor
 from polytill.flows.payments.returned_amounts import refundable, undisputed
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import RefundRequest, create_refund
 from polytill.providers.manual import ManualProvider
-from polytill.storage import audit, cases, operations, overview, payment_lists, refunds, staff, webhook_events
+from polytill.storage import audit, cases, operations, overview, refunds, webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.overview import Sums
@@ -38,33 +38,23 @@ from polytill.web.console.captures import can_cancel, can_capture
 from polytill.web.console.disputes import cards, has_open_inquiry
 from polytill.web.console.duplicates import Duplicate, duplicates_of
 from polytill.web.console.flashes import Done
-from polytill.web.console.pages import (
-    PageRoute,
-    amount_of,
-    errors_by_field,
-    first_of,
-    form_of,
-    page,
-    provider_names,
-    see,
-    words_of,
-)
-from polytill.web.console.sessions import OfPractice, PracticeAdmin, PracticeViewer
-from polytill.web.console.timeline import story_of, told
+from polytill.web.console.pages import amount_of, first_of, out_of_date, page_router
+from polytill.web.console.sessions import PracticeAdmin, PracticeViewer, PracticeVisitor
+from polytill.web.console.texts import Words
+from polytill.web.console.timeline import story_of
 
-router = APIRouter(prefix="/practice/{practice_id}", route_class=PageRoute, include_in_schema=False)
+router = page_router("/practice/{practice_id}")
 
 PER_PAGE = 25
 LINES, DELIVERIES = 200, 100  # the maximum number of past entries on one payment's page
 
 
-async def environment_of(practice: Practice, wanted: str | None) -> Environment:
+async def environment_of(visitor: PracticeVisitor, wanted: str) -> Environment:
     """The environment to show: as requested, else production if any provider is configured for it. Never both."""
-    chosen = first_of([e.value for e in Environment], wanted)
-    if chosen:
-        return Environment(chosen)
-    snapshot = await practice.context.configured(practice.db)
-    live = any(c.environment is Environment.production for c in snapshot.configurations.values() if not c.removed_at)
+    if wanted in Environment.__members__:
+        return Environment(wanted)
+    snapshot = await visitor.context.configured(visitor.db)
+    live = any(one.environment is Environment.production for one in snapshot.live.values())
     return Environment.production if live else Environment.sandbox
 
 
@@ -98,7 +88,7 @@ def _day(text: str) -> date | None:
 
 
 async def sought(
-    found: PracticeViewer,
+    visitor: PracticeViewer,
     q: str = "",
     status: Annotated[str, Query(max_length=40)] = "",
     provider: Annotated[str, Query(max_length=40)] = "",
@@ -107,10 +97,10 @@ async def sought(
     environment: Annotated[str, Query(max_length=20)] = "",
 ) -> Sought:
     """Read the filters of an address; invalid ones are ignored, not rejected."""
-    chosen = await environment_of(Practice(found.visitor.context, found.db), environment)
+    chosen = await environment_of(visitor, environment)
     return Sought(
         q.strip()[:LONGEST_QUERY],
-        first_of([*(s.value for s in PaymentStatus), *STANDINGS], status) or "",
+        first_of((*PaymentStatus, *STANDINGS), status) or "",
         provider,
         since if _day(since) else "",
         until if _day(until) else "",
@@ -118,13 +108,12 @@ async def sought(
     )
 
 
-def filters_of(found: OfPractice, wanted: Sought, cursor: str | None) -> Filters:
+def filters_of(visitor: PracticeVisitor, wanted: Sought, cursor: str | None) -> Filters:
     """The filters of an address for the database. Days belong to the practice's calendar."""
-    assert found.visitor.practice is not None
-    since, until = bounds_of(_day(wanted.since), _day(wanted.until), found.visitor.practice.zone)
+    since, until = bounds_of(_day(wanted.since), _day(wanted.until), visitor.practice.zone)
     return Filters(
         Environment(wanted.environment),
-        first_of([s.value for s in PaymentStatus], wanted.status),
+        first_of(PaymentStatus, wanted.status),
         wanted.provider or None,
         created_from=since,
         created_to=until,
@@ -135,9 +124,9 @@ def filters_of(found: OfPractice, wanted: Sought, cursor: str | None) -> Filters
 
 
 @router.get("")
-async def door(found: PracticeViewer) -> Response:
+async def door(visitor: PracticeViewer) -> Response:
     """Redirect to the first page after signing in."""
-    return see(f"{found.visitor.door}/payments")
+    return visitor.see("/payments")
 
 
 Wanted = Annotated[Sought, Depends(sought)]
@@ -145,26 +134,23 @@ Wanted = Annotated[Sought, Depends(sought)]
 
 @router.get("/payments")
 async def list_payments(
-    request: Request, found: PracticeViewer, wanted: Wanted, cursor: Annotated[str | None, Query(max_length=200)] = None
+    visitor: PracticeViewer, wanted: Wanted, cursor: Annotated[str | None, Query(max_length=200)] = None
 ) -> Response:
     """List payments, newest first."""
-    context = found.visitor.context
-    rows = await payment_lists.listed(found.db, filters_of(found, wanted, cursor), PER_PAGE + 1)
-    catalog = await context.catalog()
-    snapshot = await context.configured(found.db)
-    return page(
-        request,
+    practice = Practice(visitor.context, visitor.db)
+    rows, following = await page_of(practice, filters_of(visitor, wanted, cursor), PER_PAGE)
+    snapshot = await visitor.context.configured(visitor.db)
+    return visitor.page(
         "practice/payments.html",
-        visitor=found.visitor,
-        rows=rows[:PER_PAGE],
+        rows=rows,
         wanted=wanted,
-        shown=await payment_status.of_payments(found.db, rows[:PER_PAGE]),
-        following=cursor_after(rows[PER_PAGE - 1]) if len(rows) > PER_PAGE else None,
+        shown=await payment_status.of_payments(visitor.db, rows),
+        following=following,
         cursor=cursor,
-        names=provider_names(words_of(request), catalog.values()),
+        names=await visitor.provider_names(),
         statuses=list(PaymentStatus),
         standings=list(STANDINGS),
-        configured=any(not c.removed_at for c in snapshot.configurations.values()),
+        configured=bool(snapshot.live),
         providers=sorted(snapshot.configurations),
     )
 
@@ -173,26 +159,24 @@ async def list_payments(
 
 
 @router.get("/payments/{payment_id}")
-async def show(request: Request, found: PracticeViewer, payment_id: str) -> Response:
+async def show(visitor: PracticeViewer, payment_id: str) -> Response:
     """Show one payment with its history."""
-    return await _page(request, found, payment_id)
+    return await _page(visitor, payment_id)
 
 
-async def _page(request: Request, found: OfPractice, payment_id: str, status: int = 200, **more: Any) -> Response:
-    context, db = found.visitor.context, found.db
-    _, payment = await find(context, db.practice_id, payment_id)
+async def _page(visitor: PracticeVisitor, payment_id: str, **more: Any) -> Response:
+    db = visitor.db
+    _, payment = await find(visitor.context, db.practice_id, payment_id)
     whole = await with_identifiers(db, await details_of(db, payment))
     known_refunds = await refunds.of_payment(db, payment_id)
-    catalog = await context.catalog()
-    names = provider_names(words_of(request), catalog.values())
-    people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(db)}
+    names, people = await visitor.provider_names(), await visitor.colleagues()
     lines = await audit.listed(db, payment_id, limit=LINES)
     deliveries = await webhook_events.listed(db, payment_id=payment_id, limit=DELIVERIES)
     steps = len(lines) if len(lines) < LINES else await audit.count(db, payment_id)
     steps += len(deliveries) if len(deliveries) < DELIVERIES else await webhook_events.count(db, None, payment_id)
     books = (await overview.of_payments(db, [payment_id]))[payment_id]
-    return page(
-        request, "practice/payment.html", status, visitor=found.visitor, payment=payment, attempts=whole.attempts,
+    return visitor.page(
+        "practice/payment.html", payment=payment, attempts=whole.attempts,
         shown=payment_status.of_taken(whole),
         called={one.id: external_identifiers(one, whole.identifiers.get(one.id, {})) for one in whole.attempts},
         operations=await operations.of_payment(db, payment_id),
@@ -202,7 +186,7 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
         fees={currency: sums.fees for currency, sums in sorted(books.items()) if sums.fees},
         steps=steps, listed=len(lines) + len(deliveries),
         manual=payment.provider_code == ManualProvider.code and payment.status is PaymentStatus.requires_action,
-        story=story_of(words_of(request), payment, lines, deliveries, names, people), **more,
+        story=story_of(visitor.words, payment, lines, deliveries, names, people), **more,
     )  # fmt: skip
 
 
@@ -223,18 +207,18 @@ async def _duplicates(db: PracticeDb, attempts: list[Attempt], known: list[Refun
 
 
 @router.post("/payments/{payment_id}/check")
-async def ask(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
+async def ask(visitor: PracticeAdmin, payment_id: str) -> Response:
     """Look the payment up at the provider now."""
-    asked = await lookup.confirm(found.visitor.context, found.visitor.practice_id, payment_id)
-    return see(f"{found.visitor.door}/payments/{payment_id}", refund_request(asked))
+    asked = await lookup.confirm(visitor.context, visitor.practice_id, payment_id)
+    return visitor.see(f"/payments/{payment_id}", refund_request(asked))
 
 
 # ── Refunds: the amount, the confirmation, then exactly one refund ──
 
 
-def _amount(request: Request, payment: Payment, text: str) -> int:
+def _amount(words: Words, payment: Payment, text: str) -> int:
     left = max(0, refundable(payment))
-    minor = amount_of(words_of(request), text, payment.currency)
+    minor = amount_of(words, text, payment.currency)
     if minor > left:
         most = Money(left, payment.currency)
         raise invalid("/amount", f"At most {most} can be refunded.", reason="refund_exceeds_captured", left=most)
@@ -243,67 +227,54 @@ def _amount(request: Request, payment: Payment, text: str) -> int:
 
 @router.get("/payments/{payment_id}/refund")
 @router.get("/payments/{payment_id}/refund/confirm")
-async def refund_page(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
+async def refund_page(visitor: PracticeAdmin, payment_id: str) -> Response:
     """Ask how much to refund."""
-    return await _refund_form(request, found, payment_id)
+    _, payment = await find(visitor.context, visitor.practice_id, payment_id)
+    return await _refund_form(visitor, payment)
 
 
-async def _refund_form(
-    request: Request, found: OfPractice, payment_id: str, status: int = 200, **more: Any
-) -> Response:
-    _, payment = await find(found.visitor.context, found.visitor.practice_id, payment_id)
+async def _refund_form(visitor: PracticeVisitor, payment: Payment, **more: Any) -> Response:
     if refundable(payment) <= 0:
-        return see(f"{found.visitor.door}/payments/{payment_id}", Done.nothing_left)
-    return page(
-        request,
-        "practice/refund.html",
-        status,
-        visitor=found.visitor,
+        return visitor.see(f"/payments/{payment.id}", Done.nothing_left)
+    return await _refund_page(visitor, payment, "practice/refund.html", **{"amount": None, "reason": "", **more})
+
+
+async def _refund_page(visitor: PracticeVisitor, payment: Payment, template: str, **more: Any) -> Response:
+    return visitor.page(
+        template,
         payment=payment,
         refundable=refundable(payment),
         undisputed=undisputed(payment),
-        inquiry=await has_open_inquiry(found.db, payment),
-        **{"amount": None, "reason": "", **more},
+        inquiry=await has_open_inquiry(visitor.db, payment),
+        **more,
     )
 
 
 @router.post("/payments/{payment_id}/refund/confirm")
-async def refund_question(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
+async def refund_question(visitor: PracticeAdmin, payment_id: str) -> Response:
     """Ask for confirmation of the amount and customer. A form, not an address: the reason is confidential, and
     addresses are stored in histories and logs."""
-    form, visitor = form_of(request), found.visitor
+    form = visitor.form
     _, payment = await find(visitor.context, visitor.practice_id, payment_id)
     typed = {"amount": form.text("amount"), "reason": form.text("reason")[:500]}
-    if refundable(payment) <= 0:
-        return await _refund_form(request, found, payment_id)
     try:
-        minor = _amount(request, payment, typed["amount"])
+        minor = _amount(visitor.words, payment, typed["amount"])
     except Invalid as error:
-        return await _refund_form(request, found, payment_id, error.status, errors=errors_by_field(error), **typed)
-    return page(
-        request,
-        "practice/refund_sure.html",
-        visitor=visitor,
-        payment=payment,
-        refundable=refundable(payment),
-        minor=minor,
-        key=new_id(visitor.context.world),
-        reason=typed["reason"],
-        undisputed=undisputed(payment),
-        inquiry=await has_open_inquiry(found.db, payment),
+        return await _refund_form(visitor, payment, error=error, **typed)
+    key = new_id(visitor.context.world)
+    return await _refund_page(
+        visitor, payment, "practice/refund_sure.html", minor=minor, key=key, reason=typed["reason"]
     )
 
 
 @router.post("/payments/{payment_id}/refund")
-async def refund(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
+async def refund(visitor: PracticeAdmin, payment_id: str) -> Response:
     """Create the refund. The key in the form makes a repeated submission harmless."""
-    form, visitor = form_of(request), found.visitor
+    form = visitor.form
     _, payment = await find(visitor.context, visitor.practice_id, payment_id)
-    key, reason = form.text("key"), form.text("reason")[:500] or None
-    if not 20 <= len(key) <= 40 or not key.isalnum() or not form.text("minor").isdecimal():
-        raise Forbidden(
-            "This form is out of date. Nothing was changed. Load the page again.", reason="form_out_of_date"
-        )
+    key, reason = form.key(), form.text("reason")[:500] or None
+    if not form.text("minor").isdecimal():
+        raise out_of_date()
     minor = int(form.text("minor")[:16])
     try:
         made, _ = await create_refund(
@@ -314,25 +285,5 @@ async def refund(request: Request, found: PracticeAdmin, payment_id: str) -> Res
             Command(key, visitor.actor),
         )
     except CallerError as error:
-        return await _page(request, found, payment_id, error.status, errors={"": error})
-    return see(f"{visitor.door}/payments/{payment_id}", flashes.REFUNDS[made.state])
-
-
-# ── Activity ──
-
-
-@router.get("/activity")
-async def activity(
-    request: Request, found: PracticeViewer, before: Annotated[int | None, Query(ge=1, le=2**53)] = None
-) -> Response:
-    """Show the practice's audit log."""
-    lines = await audit.listed(found.db, None, before, 51)
-    names = provider_names(words_of(request), (await found.visitor.context.catalog()).values())
-    people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(found.db)}
-    return page(
-        request,
-        "activity.html",
-        visitor=found.visitor,
-        lines=told(words_of(request), lines[:50], people, names),
-        following=lines[49]["id"] if len(lines) > 50 else None,
-    )
+        return await _page(visitor, payment_id, error=error, errors={"": error})
+    return visitor.see(f"/payments/{payment_id}", flashes.REFUNDS[made.state])

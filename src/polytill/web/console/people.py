@@ -5,142 +5,115 @@ The owner's admins see the owner's people, a practice's admins the practice's. A
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import Path, Response
 
 from polytill.domain.errors import NotFound
 from polytill.flows.admin import staff as people
 from polytill.storage import staff
-from polytill.storage.staff import Person, StaffDb
+from polytill.storage.staff import Person
 from polytill.web.api.values import no_control
 from polytill.web.console.flashes import Done
-from polytill.web.console.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, words_of
-from polytill.web.console.sessions import Visitor, owner_admin, practice_admin
+from polytill.web.console.pages import EXPECTED, page_router
+from polytill.web.console.sessions import Admin, Visitor
 from polytill.web.console.shown_once import show_once
 
-router = APIRouter(route_class=PageRoute, include_in_schema=False)
+router = page_router()
 
 OWNER, PRACTICE = "/owner/people", "/practice/{practice_id}/people"
 LONGEST_NAME = 100
 MOST_ID = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class AtDoor:
-    """An admin, and the database of the people they manage."""
-
-    visitor: Visitor
-    db: StaffDb
-
-    @property
-    def address(self) -> str:
-        """The address of the list."""
-        return f"{self.visitor.door}/people"
-
-
-async def _at_door(request: Request) -> AtDoor:
-    practice_id = request.path_params.get("practice_id")
-    if practice_id is None:
-        visitor = await owner_admin(request)
-        return AtDoor(visitor, visitor.context.owner)
-    if not practice_id.isdecimal() or not 0 < int(practice_id[:11]) <= MOST_ID:
-        raise NotFound
-    found = await practice_admin(request, int(practice_id))
-    return AtDoor(found.visitor, found.db)
-
-
-At = Annotated[AtDoor, Depends(_at_door)]
 PersonId = Annotated[int, Path(ge=1, le=MOST_ID)]
 
 
-async def _list(request: Request, at: AtDoor, status: int = 200, **more: Any) -> Response:
-    more.setdefault("given", {"role": "viewer"})
-    return page(
-        request,
+async def _list(visitor: Visitor, **more: Any) -> Response:
+    return visitor.page(
         "people.html",
-        status,
-        visitor=at.visitor,
-        people=await staff.listed(at.db),
-        present=await people.present(at.visitor.context, at.db),
-        **more,
+        people=await staff.listed(visitor.db),
+        present=await people.present(visitor.context, visitor.db),
+        **{"given": {"role": "viewer"}, **more},
     )
 
 
 @router.get(OWNER)
 @router.get(PRACTICE)
-async def show(request: Request, at: At) -> Response:
+async def show(visitor: Admin) -> Response:
     """List the people, with the form to invite one."""
-    return await _list(request, at)
+    return await _list(visitor)
 
 
 @router.post(OWNER)
 @router.post(PRACTICE)
-async def invite(request: Request, at: At) -> Response:
+async def invite(visitor: Admin) -> Response:
     """Invite a person. Only the next page shows the link."""
-    form, visitor = form_of(request), at.visitor
-    given = {name: form.text(name) for name in ("email", "name", "role")}
+    given = {name: visitor.form.text(name) for name in ("email", "name", "role")}
     try:
         no_control(given["name"])
         link = await people.invite(
-            visitor.context, at.db, given["email"], given["name"][:LONGEST_NAME], given["role"], visitor.actor
+            visitor.context, visitor.db, given["email"], given["name"][:LONGEST_NAME], given["role"], visitor.actor
         )
     except EXPECTED as error:
-        return await _list(request, at, error.status, given=given, errors=errors_by_field(error))
+        return await _list(visitor, error=error, given=given)
     except ValueError:
-        errors = {"name": words_of(request)("people.no_name")}
-        return await _list(request, at, 422, given={**given, "name": ""}, errors=errors)
-    return show_once(visitor, at.address, kind="link", email=given["email"], link=link)
+        errors = {"name": visitor.words("people.no_name")}
+        return await _list(visitor, status=422, given={**given, "name": ""}, errors=errors)
+    return _shown_once(visitor, given["email"], link)
+
+
+def _shown_once(visitor: Visitor, email: str, link: str) -> Response:
+    return show_once(visitor, f"{visitor.door}/people", kind="link", email=email, link=link)
 
 
 # ── One person ──
 
 
-async def _person(at: AtDoor, person_id: int) -> Person:
-    found = next((one for one in await staff.listed(at.db) if one.id == person_id), None)
+async def _person(visitor: Visitor, person_id: int) -> Person:
+    found = next((one for one in await staff.listed(visitor.db) if one.id == person_id), None)
     if found is None:
         raise NotFound
     return found
 
 
-async def _page(request: Request, at: AtDoor, person: Person, status: int = 200, **more: Any) -> Response:
-    present = await people.present(at.visitor.context, at.db)
-    return page(request, "person.html", status, visitor=at.visitor, person=person, here=present.get(person.id), **more)
+async def _page(visitor: Visitor, person: Person, **more: Any) -> Response:
+    present = await people.present(visitor.context, visitor.db)
+    return visitor.page("person.html", person=person, here=present.get(person.id), **more)
 
 
 @router.get(OWNER + "/{person_id}")
 @router.get(PRACTICE + "/{person_id}")
-async def one(request: Request, at: At, person_id: PersonId) -> Response:
+async def one(visitor: Admin, person_id: PersonId) -> Response:
     """Show one person: role, sessions, new link."""
-    return await _page(request, at, await _person(at, person_id))
+    return await _page(visitor, await _person(visitor, person_id))
 
 
 @router.post(OWNER + "/{person_id}")
 @router.post(PRACTICE + "/{person_id}")
-async def change(request: Request, at: At, person_id: PersonId) -> Response:
+async def change(visitor: Admin, person_id: PersonId) -> Response:
     """Change the role, or activate or deactivate. Either signs the person out everywhere."""
-    form, visitor, person = form_of(request), at.visitor, await _person(at, person_id)
+    form, person = visitor.form, await _person(visitor, person_id)
     try:
-        await people.change(visitor.context, at.db, person.email, form.text("role"), form.has("active"), visitor.actor)
+        await people.change(
+            visitor.context, visitor.db, person.email, form.text("role"), form.has("active"), visitor.actor
+        )
     except EXPECTED as error:
-        return await _page(request, at, person, error.status, errors=errors_by_field(error))
-    return see(f"{at.address}/{person_id}", Done.saved)
+        return await _page(visitor, person, error=error)
+    return visitor.see(f"/people/{person_id}", Done.saved)
 
 
 @router.post(OWNER + "/{person_id}/sessions")
 @router.post(PRACTICE + "/{person_id}/sessions")
-async def end_sessions(at: At, person_id: PersonId) -> Response:
+async def end_sessions(visitor: Admin, person_id: PersonId) -> Response:
     """End all of a person's sessions."""
-    person = await _person(at, person_id)
-    await people.end_sessions(at.visitor.context, at.db, person.email, at.visitor.actor)
-    return see(f"{at.address}/{person_id}", Done.sessions_ended)
+    person = await _person(visitor, person_id)
+    await people.end_sessions(visitor.context, visitor.db, person.email, visitor.actor)
+    return visitor.see(f"/people/{person_id}", Done.sessions_ended)
 
 
 @router.post(OWNER + "/{person_id}/link")
 @router.post(PRACTICE + "/{person_id}/link")
-async def new_link(at: At, person_id: PersonId) -> Response:
+async def new_link(visitor: Admin, person_id: PersonId) -> Response:
     """Create a new link to choose a password, shown once. Earlier links end."""
-    person = await _person(at, person_id)
-    link = await people.link(at.visitor.context, at.db, person.email, at.visitor.actor)
-    return show_once(at.visitor, at.address, kind="link", email=person.email, link=link)
+    person = await _person(visitor, person_id)
+    link = await people.link(visitor.context, visitor.db, person.email, visitor.actor)
+    return _shown_once(visitor, person.email, link)

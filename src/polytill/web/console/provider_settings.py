@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Response
 
 from polytill.domain.errors import CallerError, Invalid, NotFound, invalid
 from polytill.domain.secret import Secret, without_secrets
-from polytill.domain.states import CredentialState, Environment
+from polytill.domain.states import Environment
 from polytill.domain.typed_amounts import TypedAmountError, typed_whole
 from polytill.flows.admin import credentials, key_tests, provider_configs
 from polytill.flows.admin.credentials import CREDENTIALS, Keys
@@ -20,36 +20,35 @@ from polytill.providers.contract import Handler, WebhookProof
 from polytill.storage import overview
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.provider_configs import Configuration, Opened, open_credentials
+from polytill.web.api.models.provider_configs import defaults_of, prepared_environments
 from polytill.web.console.flashes import Done
-from polytill.web.console.pages import EXPECTED, Form, PageRoute, errors_by_field, form_of, page, see, words_of
-from polytill.web.console.providers import defaults_of
-from polytill.web.console.sessions import OfPractice, PracticeAdmin, PracticeViewer
+from polytill.web.console.pages import EXPECTED, Form, errors_by_field, page_router
+from polytill.web.console.sessions import PracticeAdmin, PracticeViewer, PracticeVisitor
 from polytill.web.console.texts import Said, Told
 
-router = APIRouter(prefix="/practice/{practice_id}/providers/{code}", route_class=PageRoute, include_in_schema=False)
+router = page_router("/practice/{practice_id}/providers/{code}")
 
 MAX_KEY = 500
 MOST_SETTING = 10**15
 
 
-async def _entry(found: OfPractice, code: str) -> tuple[ProviderEntry, type[Handler]]:
-    entry = (await found.visitor.context.catalog()).get(code)
+async def _entry(visitor: PracticeVisitor, code: str) -> tuple[ProviderEntry, type[Handler]]:
+    entry = (await visitor.context.catalog()).get(code)
     if entry is None:
         raise NotFound
-    handler, _ = handler_or_reason(found.visitor.context, entry)
+    handler, _ = handler_or_reason(visitor.context, entry)
     if handler is None:
         raise NotFound
     return entry, handler
 
 
-async def _configuration(found: OfPractice, code: str) -> Configuration | None:
-    configuration = (await found.visitor.context.configured(found.db)).configurations.get(code)
-    return None if configuration is None or configuration.removed_at is not None else configuration
+async def _configuration(visitor: PracticeVisitor, code: str) -> Configuration | None:
+    return (await visitor.context.configured(visitor.db)).live.get(code)
 
 
-def _held(found: OfPractice, configuration: Configuration | None, environment: Environment) -> Opened | None:
+def _held(visitor: PracticeVisitor, configuration: Configuration | None, environment: Environment) -> Opened | None:
     kept = configuration.newest(environment) if configuration else None
-    return open_credentials(found.db.data_key, configuration.provider_code, kept) if configuration and kept else None
+    return open_credentials(visitor.db.data_key, configuration.provider_code, kept) if configuration and kept else None
 
 
 # ── The form ──
@@ -93,58 +92,38 @@ def _environment(form: Form) -> Environment:
         raise invalid("/environment", "The environment must be sandbox or production.", reason="shape_choice") from None
 
 
-async def _page(request: Request, found: OfPractice, code: str, status: int = 200, **more: Any) -> Response:
-    entry, handler = await _entry(found, code)
-    configuration = await _configuration(found, code)
+async def _page(visitor: PracticeVisitor, code: str, **more: Any) -> Response:
+    entry, handler = await _entry(visitor, code)
+    configuration = await _configuration(visitor, code)
     if configuration is None and entry.status not in provider_configs.NEW_ALLOWED:
         raise NotFound
-    snapshot = await found.visitor.context.configured(found.db)
-    values: dict[str, Any] = {
-        "shown": None,
-        "delivery": None,
-        "hook": "",
-        "default_for": [],
-        "prepared": [],
-        "last_tests": {},
-    }
+    snapshot = await visitor.context.configured(visitor.db)
+    values: dict[str, Any] = {"shown": None}
     if configuration is not None:
         values = {
-            "shown": credentials.credential_view(found.db, configuration, configuration.active),
-            "delivery": await overview.last_webhook(found.db, configuration.id, configuration.environment),
-            "hook": hook_url(found.visitor.context, configuration.hook_token),
+            "shown": credentials.credential_view(visitor.db, configuration, configuration.active),
+            "delivery": await overview.last_webhook(visitor.db, configuration.id, configuration.environment),
+            "hook": hook_url(visitor.context, configuration.hook_token),
             "default_for": defaults_of(snapshot, configuration),
-            "last_tests": await key_tests.last_tests(found.db, code),
-            "prepared": sorted(
-                {s.environment.value for s in configuration.others if s.state is CredentialState.prepared}
-            ),
+            "last_tests": await key_tests.last_tests(visitor.db, code),
+            "prepared": prepared_environments(configuration),
         }
-    more.setdefault("given", {})
-    more.setdefault("tested", None)
-    return page(
-        request,
+    return visitor.page(
         "practice/provider.html",
-        status,
-        visitor=found.visitor,
         entry=entry,
         handler=handler,
         configuration=configuration,
         currency=snapshot.currency,
-        has_keys=bool(handler.keys),
-        registers_webhook=_registers_webhook(handler),
-        **values,
-        **more,
+        # Whether staff must register our address at the provider.
+        registers_webhook=handler.webhook_proof is not WebhookProof.none and not handler.webhook_with_each_call,
+        **{"tested": None, **values, **more},
     )
 
 
-def _registers_webhook(handler: type[Handler]) -> bool:
-    """Whether staff must register our address at the provider."""
-    return handler.webhook_proof is not WebhookProof.none and not handler.webhook_with_each_call
-
-
 @router.get("")
-async def show(request: Request, found: PracticeViewer, code: str) -> Response:
+async def show(visitor: PracticeViewer, code: str) -> Response:
     """Show the settings of one provider."""
-    return await _page(request, found, code)
+    return await _page(visitor, code)
 
 
 def _safe(form: Form, errors: dict[str, Said]) -> dict[str, str]:
@@ -157,14 +136,14 @@ def _safe(form: Form, errors: dict[str, Said]) -> dict[str, str]:
 
 
 @router.post("")
-async def save(request: Request, found: PracticeAdmin, code: str) -> Response:
+async def save(visitor: PracticeAdmin, code: str) -> Response:
     """Save the form. A new configuration starts switched off, so that its keys can be tested before customers use them."""
-    form, visitor = form_of(request), found.visitor
-    _, handler = await _entry(found, code)
-    before = await _configuration(found, code)
+    form = visitor.form
+    _, handler = await _entry(visitor, code)
+    before = await _configuration(visitor, code)
     try:
         environment = before.environment if before else _environment(form)
-        keys = _keys(form, handler, _held(found, before, environment))
+        keys = _keys(form, handler, _held(visitor, before, environment))
         currencies = form.many("currency")
         if not currencies:
             raise invalid("/supportedCurrencies", "Choose at least one currency.", reason="choose_a_currency")
@@ -176,13 +155,12 @@ async def save(request: Request, found: PracticeAdmin, code: str) -> Response:
             is_enabled=None if before else False,
             configured_by=visitor.person.id,
         )
-        await provider_configs.configure(
-            visitor.context, visitor.practice_id, wish, visitor.actor, patch=before is not None
-        )
+        patch = before is not None
+        await provider_configs.configure(visitor.context, visitor.practice_id, wish, visitor.actor, patch)
     except EXPECTED as error:
         errors = _by_field(error)
-        return await _page(request, found, code, error.status, errors=errors, given=_safe(form, errors))
-    return see(f"{visitor.door}/providers/{code}", Done.saved if before or not handler.keys else Done.keys_saved)
+        return await _page(visitor, code, error=error, errors=errors, given=_safe(form, errors))
+    return visitor.see(f"/providers/{code}", Done.saved if before or not handler.keys else Done.keys_saved)
 
 
 def _by_field(error: CallerError) -> dict[str, Said]:
@@ -191,10 +169,10 @@ def _by_field(error: CallerError) -> dict[str, Said]:
 
 
 @router.post("/check")
-async def check(request: Request, found: PracticeAdmin, code: str) -> Response:
+async def check(visitor: PracticeAdmin, code: str) -> Response:
     """Check the kind and environment of a key as soon as it is pasted. Saves nothing."""
-    form = form_of(request)
-    entry, handler = await _entry(found, code)
+    form = visitor.form
+    entry, handler = await _entry(visitor, code)
     name = form.text("field")
     if name not in CREDENTIALS:
         raise NotFound
@@ -204,45 +182,38 @@ async def check(request: Request, found: PracticeAdmin, code: str) -> Response:
         try:
             credentials.check_keys(handler, entry, _environment(form), given, None)
         except Invalid as error:
-            problem = words_of(request).told(errors_by_field(error).get(name, Told("")))
-    return page(request, "practice/key_check.html", filled=bool(text), problem=problem)
+            problem = visitor.words.told(errors_by_field(error).get(name, Told("")))
+    return visitor.page("practice/key_check.html", filled=bool(text), problem=problem)
 
 
 # ── Test and first webhook ──
 
 
 @router.post("/test")
-async def test(request: Request, found: PracticeAdmin, code: str) -> Response:
+async def test(visitor: PracticeAdmin, code: str) -> Response:
     """Test the keys at the provider. Moves no money."""
-    result, _ = await provider_configs.test_configuration(
-        found.visitor.context, found.visitor.practice_id, code, found.visitor.actor
-    )
-    return await _page(request, found, code, tested=result)
+    result, _ = await provider_configs.test_configuration(visitor.context, visitor.practice_id, code, visitor.actor)
+    return await _page(visitor, code, tested=result)
 
 
 @router.get("/last-webhook")
-async def last_webhook(request: Request, found: PracticeViewer, code: str) -> Response:
+async def last_webhook(visitor: PracticeViewer, code: str) -> Response:
     """The indicator of the first webhook; the page reloads it until there is one."""
-    configuration = await _configuration(found, code)
+    configuration = await _configuration(visitor, code)
     if configuration is None:
         raise NotFound
-    last = await overview.last_webhook(found.db, configuration.id, configuration.environment)
-    return page(request, "practice/last_webhook.html", visitor=found.visitor, delivery=last, code=code)
+    last = await overview.last_webhook(visitor.db, configuration.id, configuration.environment)
+    return visitor.page("practice/last_webhook.html", delivery=last, code=code)
 
 
 # ── On and off, default, remove, environment ──
 
 
-async def _done(found: OfPractice, code: str, work: Awaitable[Any], said: Done) -> Response:
-    await work
-    return see(f"{found.visitor.door}/providers/{code}", said)
-
-
 @router.post("/state")
-async def change_state(request: Request, found: PracticeAdmin, code: str) -> Response:
+async def change_state(visitor: PracticeAdmin, code: str) -> Response:
     """Switch the provider on or off, make it the default, or remove it."""
-    visitor, action = found.visitor, form_of(request).text("action")
-    before = await _configuration(found, code)
+    action = visitor.form.text("action")
+    before = await _configuration(visitor, code)
     wishes = {
         "enable": Wish(code, is_enabled=True),
         "disable": Wish(code, is_enabled=False),
@@ -253,43 +224,40 @@ async def change_state(request: Request, found: PracticeAdmin, code: str) -> Res
         raise NotFound
     if action == "remove":
         await provider_configs.remove(visitor.context, visitor.practice_id, code, visitor.actor)
-        return see(f"{visitor.door}/providers", Done.removed)
-    wish = wishes[action]
-    wish = Wish(code, is_enabled=wish.is_enabled, is_default=wish.is_default, configured_by=before.configured_by)
-    work = provider_configs.configure(visitor.context, visitor.practice_id, wish, visitor.actor, patch=True)
-    return await _done(found, code, work, Done[action])
+        return visitor.see("/providers", Done.removed)
+    wish = replace(wishes[action], configured_by=before.configured_by)
+    await provider_configs.configure(visitor.context, visitor.practice_id, wish, visitor.actor, patch=True)
+    return visitor.see(f"/providers/{code}", Done[action])
 
 
 @router.post("/credentials/{environment}")
-async def prepare(request: Request, found: PracticeAdmin, code: str, environment: Environment) -> Response:
+async def prepare(visitor: PracticeAdmin, code: str, environment: Environment) -> Response:
     """Save the keys of the other environment. Payments do not use them yet."""
-    form, visitor = form_of(request), found.visitor
-    _, handler = await _entry(found, code)
+    _, handler = await _entry(visitor, code)
     try:
-        keys = _keys(form, handler, _held(found, await _configuration(found, code), environment))
-        work = provider_configs.prepare_credentials(
+        keys = _keys(visitor.form, handler, _held(visitor, await _configuration(visitor, code), environment))
+        await provider_configs.prepare_credentials(
             visitor.context, visitor.practice_id, code, environment, keys, visitor.actor
         )
-        return await _done(found, code, work, Done.prepared)
     except EXPECTED as error:
         errors = {f"{environment.value}-{name}": text for name, text in _by_field(error).items()}
-        return await _page(request, found, code, error.status, errors=errors)
+        return await _page(visitor, code, error=error, errors=errors)
+    return visitor.see(f"/providers/{code}", Done.prepared)
 
 
 @router.post("/activate/{environment}")
-async def activate(request: Request, found: PracticeAdmin, code: str, environment: Environment) -> Response:
+async def activate(visitor: PracticeAdmin, code: str, environment: Environment) -> Response:
     """Activate an environment whose keys are saved. Production needs an explicit confirmation."""
-    visitor, form = found.visitor, form_of(request)
-    if environment is Environment.production and not form.has("understood"):
-        errors = {"understood": words_of(request)("provider.tick_box")}
-        return await _page(request, found, code, 422, errors=errors)
+    if environment is Environment.production and not visitor.form.has("understood"):
+        errors = {"understood": visitor.words("provider.tick_box")}
+        return await _page(visitor, code, status=422, errors=errors)
     try:
         _, tested = await provider_configs.switch(
             visitor.context, visitor.practice_id, code, environment, visitor.actor
         )
     except provider_configs.LiveKeysRefused as error:
-        return await _page(request, found, code, error.status, errors=errors_by_field(error), tested=error.test)
+        return await _page(visitor, code, error=error, tested=error.test)
     except EXPECTED as error:
-        return await _page(request, found, code, error.status, errors=errors_by_field(error))
+        return await _page(visitor, code, error=error)
     done = Done.production_unchecked if tested and not tested.reached else Done[environment.value]
-    return see(f"{visitor.door}/providers/{code}", done)
+    return visitor.see(f"/providers/{code}", done)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Response
 
-from polytill.domain.currencies import CURRENCIES
+from polytill.domain.currencies import CURRENCIES, exponent_of
 from polytill.domain.money import fee_of
 from polytill.domain.typed_amounts import TypedAmountError
 from polytill.flows.admin import provider_configs
@@ -17,12 +17,12 @@ from polytill.flows.payments.candidates import candidates
 from polytill.flows.payments.route import Route, Wanted, rank, route
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.provider_configs import Configuration
+from polytill.web.api.models.provider_configs import defaults_of
 from polytill.web.console.flashes import Done
-from polytill.web.console.pages import PageRoute, form_of, page, provider_names, see, words_of
-from polytill.web.console.sessions import OfPractice, PracticeAdmin, PracticeViewer
-from polytill.web.console.texts import Words
+from polytill.web.console.pages import page_router
+from polytill.web.console.sessions import PracticeAdmin, PracticeViewer, PracticeVisitor
 
-router = APIRouter(prefix="/practice/{practice_id}/providers", route_class=PageRoute, include_in_schema=False)
+router = page_router("/practice/{practice_id}/providers")
 
 STEP = 10  # the gap between the priorities of two neighbors
 
@@ -33,13 +33,10 @@ async def ranked(context: Context, snapshot: Snapshot) -> list[Configuration]:
     return [snapshot.configurations[candidate.code] for candidate in everyone]
 
 
-def defaults_of(snapshot: Snapshot, configuration: Configuration) -> list[str]:
-    """The currencies for which a configuration is the default."""
-    return sorted(
-        currency
-        for (environment, currency), config_id in snapshot.defaults.items()
-        if config_id == configuration.id and environment is configuration.environment
-    )
+def example_of(currency: str) -> int:
+    """An amount that serves as an example, in minor units."""
+    example: int = 5000 * 10 ** exponent_of(currency)
+    return example
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +49,11 @@ class Offer:
 
 
 async def _offers(context: Context, snapshot: Snapshot, example: int) -> list[Offer]:
-    known = {c.provider_code for c in await ranked(context, snapshot)}
     found = []
     for entry in (await context.catalog()).values():
         support = entry.currencies.get(snapshot.currency)
         if (
-            entry.code in known
+            entry.code in snapshot.live
             or entry.status not in provider_configs.NEW_ALLOWED
             or support is None
             or not support.is_active
@@ -81,63 +77,43 @@ class Question:
     minor: int
 
 
-async def _question(context: Context, snapshot: Snapshot, words: Words, asked: dict[str, str]) -> Question:
-    currency = asked["currency"].upper() or snapshot.currency
-    example = 5000 * 10 ** CURRENCIES[snapshot.currency].exponent
-    text = asked["amount"] or words.major(example, snapshot.currency)
+async def _question(visitor: PracticeVisitor, snapshot: Snapshot, amount: str, currency: str, method: str) -> Question:
+    words, currency = visitor.words, currency.upper() or snapshot.currency
+    amount = amount or words.major(example_of(snapshot.currency), snapshot.currency)
+    problem, found, minor = "", None, 0
     if currency not in CURRENCIES:
-        return Question(text, currency[:3], asked["method"], words("who.no_currency"), None, 0)
-    try:
-        minor = words.minor(text, currency)
-    except TypedAmountError as error:
-        problem = words.told(error.at("/amount").errors[0])
-        return Question(text[:40], currency, asked["method"], problem, None, 0)
-    wanted = Wanted(currency, minor, asked["method"] or None)
-    return Question(
-        text, currency, asked["method"], "", route(await candidates(context, snapshot, currency), wanted), minor
-    )
-
-
-async def _methods(context: Context, snapshot: Snapshot) -> list[str]:
-    catalog = await context.catalog()
-    found = {
-        method
-        for configuration in await ranked(context, snapshot)
-        if configuration.provider_code in catalog
-        for method in catalog[configuration.provider_code].supported_payment_methods or []
-    }
-    return sorted(found)
+        problem = words("who.no_currency")
+    else:
+        try:
+            minor = words.minor(amount, currency)
+            everyone = await candidates(visitor.context, snapshot, currency)
+            found = route(everyone, Wanted(currency, minor, method or None))
+        except TypedAmountError as error:
+            problem = words.told(error.at("/amount").errors[0])
+    return Question(amount, currency[:3], method, problem, found, minor)
 
 
 @router.get("")
 async def show(
-    request: Request,
-    found: PracticeViewer,
+    visitor: PracticeViewer,
     amount: Annotated[str, Query(max_length=40)] = "",
     currency: Annotated[str, Query(max_length=3)] = "",
     method: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:
     """Show the practice's providers. With a query, also the provider that would take that payment."""
-    return await _page(request, found, {"amount": amount.strip(), "currency": currency.strip(), "method": method})
-
-
-async def _page(request: Request, found: OfPractice, asked: dict[str, str]) -> Response:
-    context, words = found.visitor.context, words_of(request)
-    snapshot = await context.configured(found.db)
-    catalog = await context.catalog()
-    question = await _question(context, snapshot, words, asked)
+    context = visitor.context
+    snapshot, catalog = await context.configured(visitor.db), await context.catalog()
+    entries = [catalog[code] for code in snapshot.live if code in catalog]
     values: dict[str, Any] = {
-        "visitor": found.visitor,
-        "question": question,
-        "methods": await _methods(context, snapshot),
-        "names": provider_names(words_of(request), catalog.values()),
+        "question": await _question(visitor, snapshot, amount.strip(), currency.strip(), method),
+        "methods": sorted({one for entry in entries for one in entry.supported_payment_methods or ()}),
+        "names": await visitor.provider_names(),
     }
-    if request.headers.get("hx-request"):
-        return page(request, "practice/provider_question.html", **values)
-    example = 5000 * 10 ** CURRENCIES[snapshot.currency].exponent
+    if visitor.request.headers.get("hx-request"):
+        return visitor.page("practice/provider_question.html", **values)
+    example = example_of(snapshot.currency)
     configured = [(c, defaults_of(snapshot, c), catalog.get(c.provider_code)) for c in await ranked(context, snapshot)]
-    return page(
-        request,
+    return visitor.page(
         "practice/providers.html",
         configured=configured,
         currency=snapshot.currency,
@@ -158,11 +134,10 @@ def _moved(codes: list[str], up: str, down: str) -> list[str]:
 
 
 @router.post("/order")
-async def order(request: Request, found: PracticeAdmin) -> Response:
+async def order(visitor: PracticeAdmin) -> Response:
     """Set the priorities from an order, which was dragged or changed by a button."""
-    context, practice_id, form = found.visitor.context, found.visitor.practice_id, form_of(request)
-    present = await ranked(context, await context.configured(found.db))
-    known = {c.provider_code: c for c in present}
+    context, form = visitor.context, visitor.form
+    known = {c.provider_code: c for c in await ranked(context, await context.configured(visitor.db))}
     wanted = [code for code in dict.fromkeys(form.many("order")) if code in known]
     wanted += [code for code in known if code not in wanted]
     codes = _moved(wanted, form.text("up"), form.text("down"))
@@ -170,5 +145,5 @@ async def order(request: Request, found: PracticeAdmin) -> Response:
         priority = (len(codes) - place) * STEP
         if known[code].priority != priority:
             wish = Wish(code, priority=priority, configured_by=known[code].configured_by)
-            await provider_configs.configure(context, practice_id, wish, found.visitor.actor, patch=True)
-    return see(f"{found.visitor.door}/providers", Done.order)
+            await provider_configs.configure(context, visitor.practice_id, wish, visitor.actor, patch=True)
+    return visitor.see("/providers", Done.order)

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from fastapi import APIRouter, Request, Response
+from fastapi import Response
 
-from polytill.web.console.pages import PageRoute, form_of, page, see
-from polytill.web.console.sessions import OwnerAdmin, PracticeAdmin, Visitor
+from polytill.web.console.pages import page_router, see
+from polytill.web.console.sessions import Admin, Visitor
 
-router = APIRouter(route_class=PageRoute, include_in_schema=False)
+router = page_router()
 
 COOKIE = "polytill_shown"
 LASTS_S = 600
@@ -37,7 +37,7 @@ def show_once(visitor: Visitor, back: str, **secret: str) -> Response:
     """Redirect to the page that shows the secret. ``secret`` contains ``kind`` ("link" or "key") and the page's texts."""
     nonce = visitor.context.world.random_bytes(_NONCE)
     sealed = AESGCM(_keys(visitor)[0]).encrypt(nonce, msgspec.json.encode({"back": back, **secret}), _bound(visitor))
-    response = see(f"{visitor.door}/shown-once")
+    response = visitor.see("/shown-once")
     response.set_cookie(
         COOKIE,
         base64.urlsafe_b64encode(nonce + sealed).decode(),
@@ -50,11 +50,12 @@ def show_once(visitor: Visitor, back: str, **secret: str) -> Response:
     return response
 
 
-def _opened(request: Request, visitor: Visitor) -> dict[str, Any] | None:
+def _opened(visitor: Visitor) -> dict[str, Any]:
+    """The secret with its texts; empty if there is none for this session."""
     try:
-        raw = base64.urlsafe_b64decode(request.cookies.get(COOKIE, ""))
+        raw = base64.urlsafe_b64decode(visitor.request.cookies.get(COOKIE, ""))
     except ValueError:
-        return None
+        return {}
     for key in _keys(visitor):
         try:
             found: dict[str, Any] = msgspec.json.decode(
@@ -63,46 +64,25 @@ def _opened(request: Request, visitor: Visitor) -> dict[str, Any] | None:
             return found
         except (InvalidTag, ValueError):
             continue
-    return None
-
-
-def _page(request: Request, visitor: Visitor) -> Response:
-    shown = _opened(request, visitor)
-    if shown is None:
-        return see(visitor.door)
-    template = "owner/practice_created.html" if shown["kind"] == "key" else "person_link.html"
-    told = {name: value for name, value in shown.items() if name != "back"}  # the target of its button, not this page
-    return page(request, template, visitor=visitor, **told)
-
-
-def _done(visitor: Visitor, request: Request) -> Response:
-    shown = _opened(request, visitor) or {}
-    response = see(str(shown.get("back") or visitor.door))
-    response.delete_cookie(COOKIE, path=f"{visitor.door}/shown-once", httponly=True, samesite="strict")
-    return response
+    return {}
 
 
 @router.get("/owner/shown-once")
-async def owner_page(request: Request, visitor: OwnerAdmin) -> Response:
+@router.get("/practice/{practice_id}/shown-once")
+async def show(visitor: Admin) -> Response:
     """Show the link or key that was just created."""
-    return _page(request, visitor)
+    shown = _opened(visitor)
+    if not shown:
+        return visitor.see()
+    template = "owner/practice_created.html" if shown["kind"] == "key" else "person_link.html"
+    del shown["back"]  # the target of its button, not this page
+    return visitor.page(template, **shown)
 
 
 @router.post("/owner/shown-once")
-async def owner_done(request: Request, visitor: OwnerAdmin) -> Response:
-    """Delete the secret after it was copied."""
-    form_of(request)
-    return _done(visitor, request)
-
-
-@router.get("/practice/{practice_id}/shown-once")
-async def practice_page(request: Request, found: PracticeAdmin) -> Response:
-    """Show the link that was just created."""
-    return _page(request, found.visitor)
-
-
 @router.post("/practice/{practice_id}/shown-once")
-async def practice_done(request: Request, found: PracticeAdmin) -> Response:
+async def done(visitor: Admin) -> Response:
     """Delete the secret after it was copied."""
-    form_of(request)
-    return _done(found.visitor, request)
+    response = see(str(_opened(visitor).get("back") or visitor.door))
+    response.delete_cookie(COOKIE, path=f"{visitor.door}/shown-once", httponly=True, samesite="strict")
+    return response

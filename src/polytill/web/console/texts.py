@@ -16,7 +16,7 @@ from typing import Any, NewType
 from babel import Locale
 from babel.dates import format_date, format_datetime, get_month_names
 from babel.localedata import locale_identifiers
-from babel.numbers import NumberPattern, format_compact_decimal, format_decimal, get_currency_symbol, parse_pattern
+from babel.numbers import format_compact_decimal, format_decimal, get_currency_symbol
 
 from polytill.domain.currencies import exponent_of
 from polytill.domain.errors import FieldError, PolytillError
@@ -25,20 +25,13 @@ from polytill.domain.money import MAX_MINOR, PPM, Money, ppm_to_percent, to_majo
 from polytill.domain.text import in_sentence
 from polytill.domain.typed_amounts import typed_amount
 from polytill.web.i18n import LANGUAGES as LANGUAGES
-from polytill.web.i18n import filled, known_sentence, locale_of
+from polytill.web.i18n import filled, known_sentence, locale_of, written_money
 from polytill.web.i18n import texts as texts
 
 # A text in the reader's language. Only ``Words`` creates one, so that no other sentence is taken for one.
 Told = NewType("Told", str)
 Said = Told | FieldError | PolytillError  # a text already, or an English sentence of a rule with its reason
 _CODE_AND_DIGIT = re.compile(r"(?<=[A-Za-z]{2})(?=\d)")
-
-
-@cache
-def _money_pattern(locale: Locale, exponent: int) -> NumberPattern:
-    pattern = parse_pattern(locale.currency_formats["standard"].pattern)
-    pattern.frac_prec = (exponent, exponent)  # ISO's exponent; babel's differs for some currencies
-    return pattern
 
 
 @cache
@@ -128,10 +121,8 @@ class Words:
 
     def money(self, minor: int, currency: str) -> str:
         """A formatted amount."""
-        pattern = _money_pattern(self.locale, exponent_of(currency))
-        written: str = pattern.apply(to_major(minor, currency), self.locale, currency=currency, currency_digits=False)
         # A code before digits (NGN 5,000) needs a space to be readable; symbols (₦5,000) need none.
-        return _CODE_AND_DIGIT.sub("\u00a0", written)
+        return _CODE_AND_DIGIT.sub("\u00a0", written_money(minor, currency, self.locale))
 
     def major(self, minor: int | None, currency: str) -> str:
         """An amount to be edited: no grouping, no currency."""

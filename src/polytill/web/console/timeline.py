@@ -73,28 +73,24 @@ def who(words: Words, actor: str, people: dict[str, str]) -> str:
 def _line(words: Words, payment: Payment, line: dict[str, Any], names: dict[str, str], people: dict[str, str]) -> Step:
     thing, _, state = line["action"].partition(".")
     detail = line["detail"] or {}
-    by = who(words, line["actor"], people)
+    tone = "info"
     if line["action"] == AuditAction.payment_created:
-        return Step(
-            line["at"],
-            words("story.created"),
-            words.named("why", detail.get("why"), detail.get("route", ""), {"currency": payment.currency}),
-            by,
-            "info",
-        )
-    if "to" in detail and "provider" in detail:  # a change of an attempt
+        title: str = words("story.created")
+        more = words.named("why", detail.get("why"), detail.get("route", ""), {"currency": payment.currency})
+    elif "to" in detail and "provider" in detail:  # a change of an attempt
         provider = names.get(detail["provider"], detail["provider"])
-        told = words.of("story.attempt", detail["to"]).format(provider=provider)
-        why = words.of("reason", detail["reason"]) if detail.get("reason") else ""
-        return Step(line["at"], told, why, by, TONES.get(detail["to"], "info"))
-    amount = detail.get("amount")
-    money = words.money(amount, payment.currency) if isinstance(amount, int) else ""
-    if line["action"] == AuditAction.payment_confirmed_manually:
-        # Staff must describe what they saw: this shows it.
-        money = _joined([money, _quoted(detail.get("note")), _proof(words, detail.get("proof"))])
-    title = words.of(f"story.{thing}", state)
-    tone = TONES.get(state, "info") if thing != "payment" else "info"
-    return Step(line["at"], title, money, by, tone)
+        title = words.of("story.attempt", detail["to"]).format(provider=provider)
+        more = words.of("reason", detail["reason"]) if detail.get("reason") else ""
+        tone = TONES.get(detail["to"], tone)
+    else:
+        title, amount = words.of(f"story.{thing}", state), detail.get("amount")
+        more = words.money(amount, payment.currency) if isinstance(amount, int) else ""
+        if line["action"] == AuditAction.payment_confirmed_manually:
+            # Staff must describe what they saw: this shows it.
+            more = _joined([more, _quoted(detail.get("note")), _proof(words, detail.get("proof"))])
+        if thing != "payment":
+            tone = TONES.get(state, tone)
+    return Step(line["at"], title, more, who(words, line["actor"], people), tone)
 
 
 def _joined(parts: list[str]) -> str:

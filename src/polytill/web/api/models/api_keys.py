@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field
 
 from polytill.domain.states import ApiKeyKind
-from polytill.storage import api_keys
 from polytill.web.api.requests import RequestBody
 from polytill.web.api.responses import Moment, ResponseBody
 from polytill.web.api.values import Word
@@ -40,11 +39,6 @@ class ApiKey(ResponseBody):
     scopes: list[str]
     created_at: Moment
     revoked_at: Moment | None
-
-    @classmethod
-    def of(cls, key: api_keys.ApiKey) -> Self:
-        """Build it from its row."""
-        return cls.from_record(key)
 
 
 class NewApiKey(ResponseBody):

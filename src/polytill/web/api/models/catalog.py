@@ -130,8 +130,8 @@ class CurrencyTerms(ResponseBody):
     is_active: bool
 
     @classmethod
-    def of(cls, support: CurrencySupport, /, **more: Any) -> Self:
-        """Build it from its row. ``more`` are the fields that only a subclass has."""
+    def of(cls, support: CurrencySupport) -> Self:
+        """Build it from its row."""
         percent = support.transaction_fee_percent
         shown = None if percent is None else ppm_to_percent(percent)
-        return cls.from_record(support, transaction_fee_percent=shown, **more)
+        return cls.from_record(support, transaction_fee_percent=shown)

@@ -10,9 +10,12 @@ from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validat
 
 from polytill.domain.contacts import check_phone_characters, read_email, read_name
 from polytill.domain.metadata import MAX_ENTRIES, MAX_METADATA_VALUE
+from polytill.domain.money import Money
 from polytill.domain.states import CaptureMode, Environment, PaymentStatus
 from polytill.flows.context import Practice
 from polytill.flows.payments.create import PaymentDetails, client_token
+from polytill.flows.payments.request import PaymentRequest
+from polytill.providers import contract
 from polytill.storage import payments
 from polytill.storage.disputes import Dispute as DisputeRow
 from polytill.storage.operations import Operation as OperationRow
@@ -82,6 +85,27 @@ class CreatePayment(BodyWithBlanks):
     method_details: dict[Annotated[StrictStr, Field(pattern=r"^[a-z_]{1,40}$")], _Detail] | None = Field(
         None, max_length=10
     )
+
+    def request(self) -> PaymentRequest:
+        """The request in the form that the flow takes."""
+        customer = self.customer
+        return PaymentRequest(
+            amount=Money(self.amount, self.currency),
+            payment_method=self.payment_method,
+            customer=contract.Customer(customer.email, customer.name, customer.phone)
+            if customer
+            else contract.Customer(),
+            description=self.description,
+            reference=self.reference,
+            metadata=self.metadata,
+            provider_code=self.provider_code,
+            capture=self.capture,
+            return_url=self.return_url,
+            environment=self.environment,
+            save_method=self.save_method,
+            saved_method=self.saved_method,
+            method_details=self.method_details,
+        )
 
     @model_validator(mode="after")
     def _one_way(self) -> CreatePayment:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 from polytill.domain.states import PracticeState, StaffRole
-from polytill.storage.practices import PracticeEntry
+from polytill.flows.admin.practices import PracticeChanges
 from polytill.web.api.requests import RequestBody
 from polytill.web.api.responses import Moment, ResponseBody
 from polytill.web.api.values import Code, Country, Currency, ExternalId, TimeZone, Word
@@ -32,6 +32,17 @@ class ChangePractice(RequestBody):
     time_zone: TimeZone | None = None
     external_id: ExternalId | None = None
 
+    def changes(self) -> PracticeChanges:
+        """The changes in the form that the flow takes. An external id of null is removed, a missing one is kept."""
+        return PracticeChanges(
+            name=self.name,
+            currency=self.default_currency,
+            state=self.state,
+            country=self.country,
+            time_zone=self.time_zone,
+            external_id=self.external_id if "external_id" in self.model_fields_set else ...,
+        )
+
 
 class Practice(ResponseBody):
     """A practice as the owner sees it."""
@@ -47,11 +58,6 @@ class Practice(ResponseBody):
     updated_at: Moment
     country: str | None
     time_zone: str
-
-    @classmethod
-    def of(cls, entry: PracticeEntry) -> Self:
-        """Build it from its row in the directory."""
-        return cls.from_record(entry)
 
 
 class NewPractice(ResponseBody):

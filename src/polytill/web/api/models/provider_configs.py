@@ -11,10 +11,10 @@ from polytill.domain.clock import wire_time
 from polytill.domain.secret import Secret
 from polytill.domain.states import CredentialState, Environment
 from polytill.flows.admin.credentials import Keys, credential_view
-from polytill.flows.context import Snapshot
+from polytill.flows.context import Practice, Snapshot
+from polytill.flows.provider_calls import hook_url
 from polytill.providers.contract import CredentialTest, KeyFinding
 from polytill.storage import provider_configs
-from polytill.storage.databases import PracticeDb
 from polytill.web.api.models.catalog import CurrencyTerms
 from polytill.web.api.requests import RequestBody
 from polytill.web.api.responses import Moment, ResponseBody
@@ -126,28 +126,33 @@ class ProviderConfiguration(ResponseBody):
     updated_at: Moment
 
     @classmethod
-    def of(
-        cls, db: PracticeDb, snapshot: Snapshot, configuration: provider_configs.Configuration, webhook_url: str
-    ) -> Self:
+    def of(cls, practice: Practice, snapshot: Snapshot, configuration: provider_configs.Configuration) -> Self:
         """Build it from its row: of a secret only whether it is set."""
-        shown = credential_view(db, configuration, configuration.active)
-        default_for = sorted(
-            currency
-            for (environment, currency), config_id in snapshot.defaults.items()
-            if config_id == configuration.id and environment is configuration.environment
-        )
+        shown = credential_view(practice.db, configuration, configuration.active)
         return cls.from_record(
             configuration,
-            default_for=default_for,
+            default_for=defaults_of(snapshot, configuration),
             public_key=shown["publicKey"],
             secret_key=SecretState.of(shown["secretKey"]),
             webhook_secret=SecretState.of(shown["webhookSecret"]),
             config=shown["config"],
-            prepared_environments=sorted(
-                {s.environment for s in configuration.others if s.state is CredentialState.prepared}
-            ),
-            webhook_url=webhook_url,
+            prepared_environments=prepared_environments(configuration),
+            webhook_url=hook_url(practice.context, configuration.hook_token),
         )
+
+
+def defaults_of(snapshot: Snapshot, configuration: provider_configs.Configuration) -> list[str]:
+    """The currencies for which a configuration is the default."""
+    return sorted(
+        currency
+        for (environment, currency), config_id in snapshot.defaults.items()
+        if config_id == configuration.id and environment is configuration.environment
+    )
+
+
+def prepared_environments(configuration: provider_configs.Configuration) -> list[Environment]:
+    """The environments whose keys are saved and not active."""
+    return sorted({s.environment for s in configuration.others if s.state is CredentialState.prepared})
 
 
 class ExcludedProvider(ResponseBody):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import EnumType
 from typing import Any
 
@@ -22,147 +23,152 @@ Json = sa.JSON().with_variant(JSONB(), "postgresql")
 Moment = sa.DateTime(timezone=True)
 Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+Column = sa.Column[Any]
+Columns = Iterator[Column]
 
-def id_column() -> sa.Column[Any]:
+
+def id_column() -> Column:
     """The key of a small table."""
     return sa.Column("id", sa.Integer, primary_key=True, autoincrement=True)
 
 
-def serial_id() -> sa.Column[Any]:
+def serial_id() -> Column:
     """The key of a table that grows."""
     return sa.Column("id", Serial, primary_key=True, autoincrement=True)
 
 
-def text(name: str, **options: Any) -> sa.Column[Any]:
-    """A required text, unless ``nullable``."""
-    return sa.Column(name, sa.Text, nullable=options.pop("nullable", False), **options)
+def given_id(name: str = "id", kind: Any = sa.Text, of: str | None = None) -> Column:
+    """The key of a table whose rows bring their own, which may be the key of the row ``of`` another table."""
+    references = [sa.ForeignKey(f"{of}.id")] if of else []
+    return sa.Column(name, kind, *references, primary_key=True, autoincrement=False)
 
 
-def maybe(name: str, kind: Any = sa.Text) -> sa.Column[Any]:
-    """A nullable column."""
-    return sa.Column(name, kind, nullable=True)
+def only_row() -> tuple[Column, sa.CheckConstraint]:
+    """The key of a table of one row."""
+    return given_id(kind=sa.Integer), check("one_row", "id = 1")
 
 
-def flag(name: str, default: bool) -> sa.Column[Any]:
-    """A boolean with a default."""
-    return sa.Column(name, sa.Boolean, nullable=False, server_default=sa.true() if default else sa.false())
+def of(name: str, table: str, kind: Any = sa.Integer, nullable: bool = False) -> Column:
+    """The row of another table that a row belongs to."""
+    return sa.Column(name, kind, sa.ForeignKey(f"{table}.id"), nullable=nullable)
 
 
-def whole(name: str, default: int | None = None, kind: Any = sa.BigInteger) -> sa.Column[Any]:
-    """A whole number: money in minor units, or a count."""
+def text(*names: str, default: str | None = None) -> Columns:
+    """Required texts."""
+    return (sa.Column(name, sa.Text, nullable=False, server_default=default) for name in names)
+
+
+def maybe(*names: str, kind: Any = sa.Text) -> Columns:
+    """Nullable columns."""
+    return (sa.Column(name, kind, nullable=True) for name in names)
+
+
+def flag(name: str, default: bool | None = False) -> Column:
+    """A boolean. With None it has no default."""
+    server_default = {True: sa.true(), False: sa.false(), None: None}[default]
+    return sa.Column(name, sa.Boolean, nullable=False, server_default=server_default)
+
+
+def whole(*names: str, default: int | None = None, kind: Any = sa.BigInteger) -> Columns:
+    """Whole numbers: money in minor units, or counts that grow."""
     server_default = None if default is None else sa.text(str(default))
-    return sa.Column(name, kind, nullable=False, server_default=server_default)
+    return (sa.Column(name, kind, nullable=False, server_default=server_default) for name in names)
 
 
-def moment(name: str, now: bool = False) -> sa.Column[Any]:
-    """A time in UTC."""
-    return sa.Column(name, Moment, nullable=False, server_default=sa.text("CURRENT_TIMESTAMP") if now else None)
+def small(*names: str, default: int | None = None) -> Columns:
+    """Whole numbers that stay small."""
+    return whole(*names, default=default, kind=sa.Integer)
+
+
+def moment(*names: str, now: bool = False) -> Columns:
+    """Times in UTC."""
+    server_default = sa.text("CURRENT_TIMESTAMP") if now else None
+    return (sa.Column(name, Moment, nullable=False, server_default=server_default) for name in names)
+
+
+def stamps() -> Columns:
+    """When a row was created and last changed."""
+    return moment("created_at", "updated_at", now=True)
+
+
+def check(name: str, condition: str) -> sa.CheckConstraint:
+    """A condition that every row meets."""
+    return sa.CheckConstraint(condition, name=name)
 
 
 def one_of(column: str, values: EnumType | tuple[str, ...]) -> sa.CheckConstraint:
     """A check that a column has one of a closed list of values."""
-    names = [value if isinstance(value, str) else value.value for value in values]
-    return sa.CheckConstraint(f"{column} IN ({', '.join(repr(str(name)) for name in names)})", name=column)
+    return check(column, f"{column} IN ({', '.join(repr(str(value)) for value in values)})")
 
 
-def stamps() -> tuple[sa.Column[Any], sa.Column[Any]]:
-    """When a row was created and last changed."""
-    return moment("created_at", now=True), moment("updated_at", now=True)
+def index(*columns: str, unique: bool = False) -> sa.Index:
+    """An index, named by the convention."""
+    return sa.Index(None, *columns, unique=unique)
 
 
-def locality() -> tuple[sa.Column[Any], sa.Column[Any]]:
+def unique(*columns: str, name: str | None = None) -> sa.UniqueConstraint:
+    """No two rows have the same values."""
+    return sa.UniqueConstraint(*columns, name=name)
+
+
+def partial_index(name: str, condition: str, *columns: str) -> sa.Index:
+    """An index of the rows that meet a condition."""
+    where = sa.text(condition)
+    return sa.Index(name, *columns, postgresql_where=where, sqlite_where=where)
+
+
+def environment() -> Iterator[Any]:
+    """Sandbox or production, fixed when a row is created."""
+    yield from text("environment")
+    yield one_of("environment", states.Environment)
+
+
+def locality() -> Columns:
     """The practice's country (ISO 3166-1 alpha-2) and its IANA time zone."""
-    return maybe("country"), text("time_zone", server_default="UTC")
+    yield from maybe("country")
+    yield from text("time_zone", default="UTC")
 
 
-def currencies(metadata: sa.MetaData) -> sa.Table:
-    """ISO 4217."""
-    # id is the ISO 4217 number, so that a currency has the same id in every database.
-    return sa.Table(
-        "currencies",
-        metadata,
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-        text("code"),
-        text("name"),
-        whole("exponent", kind=sa.Integer),
-        sa.UniqueConstraint("code"),
-    )
+def add_shared_tables(metadata: sa.MetaData) -> None:
+    """The tables that both databases have."""
 
+    def table(name: str, *parts: Any) -> None:
+        sa.Table(name, metadata, *parts)
 
-def users(metadata: sa.MetaData) -> sa.Table:
-    """The people who sign in."""
-    return sa.Table(
+    # ISO 4217. The id is the ISO 4217 number, so that a currency has the same id in every database.
+    table("currencies", given_id(kind=sa.Integer), *text("code", "name"), *small("exponent"), unique("code"))
+    # The people who sign in.
+    table(
         "users",
-        metadata,
         id_column(),
-        text("email"),
-        text("name", server_default=""),
-        text("role"),
-        maybe("password_hash"),
+        *text("email"),
+        *text("name", default=""),
+        *text("role"),
+        *maybe("password_hash"),
         flag("is_active", True),
         *stamps(),
-        sa.UniqueConstraint("email"),
+        unique("email"),
         one_of("role", states.StaffRole),
     )
-
-
-def of_user() -> sa.Column[Any]:
-    """The person that a row belongs to."""
-    return sa.Column("user_id", sa.Integer, sa.ForeignKey("users.id"), nullable=False)
-
-
-def signing_in(metadata: sa.MetaData) -> None:
-    """Sessions, one-time links and failed tries."""
-    # Only hashes of tokens are stored. A failed try has keyed hashes of the e-mail and the network address, and no
-    # name.
-    sa.Table(
-        "sessions",
-        metadata,
-        serial_id(),
-        of_user(),
-        text("token_hash"),
-        moment("created_at"),
-        moment("last_seen_at"),
-        sa.UniqueConstraint("token_hash"),
-        sa.Index(None, "user_id"),
-    )
-    sa.Table(
-        "person_links",
-        metadata,
-        serial_id(),
-        of_user(),
-        text("token_hash"),
-        moment("created_at"),
-        moment("expires_at"),
-        sa.UniqueConstraint("token_hash"),
-        sa.Index(None, "user_id"),
-    )
-    sa.Table(
-        "sign_in_failures",
-        metadata,
-        serial_id(),
-        text("email_hash"),
-        text("address_hash"),
-        moment("at"),
-        sa.Index(None, "at"),
-    )
-
-
-def audit(metadata: sa.MetaData) -> sa.Table:
-    """Who did what, and when."""
-    return sa.Table(
+    # Sessions, one-time links and failed tries. Only hashes of tokens are stored. A failed try has keyed hashes of the
+    # e-mail and the network address, and no name.
+    for name, time in (("sessions", "last_seen_at"), ("person_links", "expires_at")):
+        table(
+            name,
+            serial_id(),
+            of("user_id", "users"),
+            *text("token_hash"),
+            *moment("created_at", time),
+            unique("token_hash"),
+            index("user_id"),
+        )
+    table("sign_in_failures", serial_id(), *text("email_hash", "address_hash"), *moment("at"), index("at"))
+    # Who did what, and when.
+    table(
         "audit_log",
-        metadata,
         serial_id(),
-        moment("at", now=True),
-        text("actor"),
-        text("action"),
-        text("subject"),
-        maybe("detail", Json),
-        sa.Index(None, "subject"),
+        *moment("at", now=True),
+        *text("actor", "action", "subject"),
+        *maybe("detail", kind=Json),
+        index("subject"),
     )
-
-
-def environment() -> tuple[sa.Column[Any], sa.CheckConstraint]:
-    """Sandbox or production, fixed when a row is created."""
-    return text("environment"), one_of("environment", states.Environment)

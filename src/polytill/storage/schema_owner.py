@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from polytill.domain.states import ApiKeyKind, DeliveryState, IntegrationType, PracticeState, ProviderStatus
@@ -10,227 +12,174 @@ from polytill.storage.schema_columns import (
     Json,
     Moment,
     Serial,
-    audit,
-    currencies,
+    add_shared_tables,
+    check,
     environment,
     flag,
+    given_id,
     id_column,
+    index,
     locality,
     maybe,
     moment,
+    of,
     one_of,
+    only_row,
+    partial_index,
     serial_id,
-    signing_in,
+    small,
     stamps,
     text,
-    users,
+    unique,
     whole,
 )
 
-
-def pending_index(*columns: str) -> sa.Index:
-    """An index of pending event deliveries, which are few of all."""
-    pending = sa.text("state = 'pending'")
-    name = f"ix_event_deliveries_pending_{'_'.join(columns)}"
-    return sa.Index(name, *columns, postgresql_where=pending, sqlite_where=pending)
-
-
 owner = sa.MetaData(naming_convention=NAMING)
+add_shared_tables(owner)
 
-currencies(owner)
-users(owner)
-signing_in(owner)
-audit(owner)
 
-sa.Table(
-    "payment_providers", owner, id_column(),
-    text("code"), text("name"), maybe("description"),
-    maybe("logo_url"), maybe("website_url"), maybe("documentation_url"),
-    maybe("api_base_url"), maybe("sandbox_api_base_url"),
-    # A copy of the active rows of provider_currency_support, written with them in one transaction.
-    maybe("supported_currencies", Json), maybe("supported_payment_methods", Json), maybe("supported_features", Json),
-    flag("requires_public_key", True), flag("requires_secret_key", True), flag("requires_webhook_secret", False),
-    maybe("config_schema", Json),
-    text("status", server_default="active"), flag("is_default", False), whole("priority", 0, sa.Integer),
-    text("integration_type", server_default="built_in"), maybe("handler_module"),
-    *stamps(), maybe("created_by"),
-    sa.UniqueConstraint("code"),
+def _table(name: str, *parts: Any) -> None:
+    sa.Table(name, owner, *parts)
+
+
+def _pending_index(*columns: str) -> sa.Index:
+    # Pending event deliveries are few of all.
+    return partial_index(f"ix_event_deliveries_pending_{'_'.join(columns)}", "state = 'pending'", *columns)
+
+
+_table(
+    "payment_providers",
+    id_column(),
+    *text("code", "name"),
+    *maybe("description", "logo_url", "website_url", "documentation_url", "api_base_url", "sandbox_api_base_url"),
+    # ``supported_currencies`` is a copy of the active rows of provider_currency_support, written with them in one
+    # transaction.
+    *maybe("supported_currencies", "supported_payment_methods", "supported_features", "config_schema", kind=Json),
+    flag("requires_public_key", True),
+    flag("requires_secret_key", True),
+    flag("requires_webhook_secret"),
+    *text("status", default="active"),
+    flag("is_default"),
+    *small("priority", default=0),
+    *text("integration_type", default="built_in"),
+    *maybe("handler_module", "created_by"),
+    *stamps(),
+    unique("code"),
     one_of("status", ProviderStatus),
     one_of("integration_type", IntegrationType),
-)  # fmt: skip
+)
 
-sa.Table(
+_table(
     "provider_currency_support",
-    owner,
     id_column(),
-    sa.Column("provider_id", sa.Integer, sa.ForeignKey("payment_providers.id"), nullable=False),
-    text("currency_code"),
-    flag("is_recommended", False),
-    # Parts per million, and minor units of the currency.
-    maybe("transaction_fee_percent", sa.Integer),
-    maybe("transaction_fee_fixed", sa.BigInteger),
-    maybe("min_amount", sa.BigInteger),
-    maybe("max_amount", sa.BigInteger),
+    of("provider_id", "payment_providers"),
+    *text("currency_code"),
+    flag("is_recommended"),
+    *maybe("transaction_fee_percent", kind=sa.Integer),  # parts per million
+    *maybe("transaction_fee_fixed", "min_amount", "max_amount", kind=sa.BigInteger),  # minor units of the currency
     flag("is_active", True),
     *stamps(),
-    sa.UniqueConstraint("provider_id", "currency_code", name="provider_currency_unique"),
-    sa.CheckConstraint("transaction_fee_percent BETWEEN 0 AND 1000000", name="fee_percent"),
-    sa.CheckConstraint("transaction_fee_fixed >= 0 AND min_amount >= 0 AND max_amount >= 0", name="amounts"),
+    unique("provider_id", "currency_code", name="provider_currency_unique"),
+    check("fee_percent", "transaction_fee_percent BETWEEN 0 AND 1000000"),
+    check("amounts", "transaction_fee_fixed >= 0 AND min_amount >= 0 AND max_amount >= 0"),
 )
 
-sa.Table(
-    "clusters",
-    owner,
-    id_column(),
-    text("name"),
-    text("sealed_url"),
-    flag("is_active", True),
-    *stamps(),
-    sa.UniqueConstraint("name"),
-)
+_table("clusters", id_column(), *text("name", "sealed_url"), flag("is_active", True), *stamps(), unique("name"))
 
-sa.Table(
+_table(
     "practices",
-    owner,
     id_column(),
-    text("name"),
-    sa.Column("default_currency_id", sa.Integer, sa.ForeignKey("currencies.id"), nullable=False),
-    text("cluster", server_default="default"),
-    text("database_name"),
-    text("schema_version", server_default=""),
-    text("state"),
-    text("wrapped_data_key", server_default=""),
+    *text("name"),
+    of("default_currency_id", "currencies"),
+    *text("cluster", default="default"),
+    *text("database_name", "state"),
+    *text("schema_version", "wrapped_data_key", default=""),
     *stamps(),
     *locality(),
-    maybe("external_id"),
-    sa.UniqueConstraint("cluster", "database_name"),
-    sa.Index(None, "external_id", unique=True),
+    *maybe("external_id"),
+    unique("cluster", "database_name"),
+    index("external_id", unique=True),
     one_of("state", PracticeState),
 )
 
-sa.Table(
+_table(
     "api_keys",
-    owner,
     id_column(),
-    text("kind"),
-    maybe("practice_id", sa.Integer),
-    text("name", server_default=""),
-    text("key_hash"),
-    text("last4"),
-    maybe("scopes", Json),
-    moment("created_at", now=True),
-    maybe("revoked_at", Moment),
-    sa.ForeignKeyConstraint(["practice_id"], ["practices.id"]),
-    sa.UniqueConstraint("key_hash"),
+    *text("kind", "key_hash", "last4"),
+    of("practice_id", "practices", nullable=True),
+    *text("name", default=""),
+    *maybe("scopes", kind=Json),
+    *moment("created_at", now=True),
+    *maybe("revoked_at", kind=Moment),
+    unique("key_hash"),
     one_of("kind", ApiKeyKind),
-    sa.CheckConstraint("(kind = 'owner') = (practice_id IS NULL)", name="practice_bound"),
+    check("practice_bound", "(kind = 'owner') = (practice_id IS NULL)"),
 )
 
 # A practice that takes payments has a lease, so that the worker visits every practice that may have open work. A worker
 # claims a practice for the time of its visit. The claim of a crashed worker expires and is taken over.
-sa.Table(
+_table(
     "practice_leases",
-    owner,
-    sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), primary_key=True, autoincrement=False),
-    moment("lease_until"),
-    maybe("visit_due_at", Moment),
-    maybe("claimed_by"),
-    maybe("claimed_until", Moment),
-    sa.Index(None, "lease_until"),
-    sa.Index(None, "visit_due_at"),
-    sa.Index(None, "claimed_by"),
+    given_id("practice_id", sa.Integer, "practices"),
+    *moment("lease_until"),
+    *maybe("claimed_by"),
+    *maybe("visit_due_at", "claimed_until", kind=Moment),
+    index("lease_until"),
+    index("visit_due_at"),
+    index("claimed_by"),
 )
 
 # One process at a time migrates all practices. It holds the one row; the other rows are its failures.
-sa.Table(
+_table(
     "fleet_migration",
-    owner,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    text("run"),
-    text("started_by"),
-    whole("to_migrate"),
-    moment("started_at"),
-    moment("claimed_until"),
-    maybe("ended_at", Moment),
-    sa.CheckConstraint("id = 1", name="one_row"),
+    *only_row(),
+    *text("run", "started_by"),
+    *whole("to_migrate"),
+    *moment("started_at", "claimed_until"),
+    *maybe("ended_at", kind=Moment),
 )
-sa.Table(
-    "fleet_migration_failures",
-    owner,
-    sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), primary_key=True, autoincrement=False),
-    text("code"),
-    text("detail"),
-    moment("at"),
+_table(
+    "fleet_migration_failures", given_id("practice_id", sa.Integer, "practices"), *text("code", "detail"), *moment("at")
 )
 
 # The keys that every node's key ring must have: a keyed check value of each key that wraps something. It does not
 # reveal the key.
-sa.Table(
-    "key_ring_keys", owner, sa.Column("key_id", sa.Text, primary_key=True), text("check_value"), moment("created_at")
-)
+_table("key_ring_keys", given_id("key_id"), *text("check_value"), *moment("created_at"))
 # The running processes, each with the keys that it has. The row of a crashed process expires.
-sa.Table(
-    "nodes",
-    owner,
-    sa.Column("id", sa.Text, primary_key=True),
-    text("name"),
-    sa.Column("runs_worker", sa.Boolean, nullable=False),
-    text("key_checks"),
-    moment("started_at"),
-    moment("live_until"),
-)
+_table("nodes", given_id(), *text("name", "key_checks"), flag("runs_worker", None), *moment("started_at", "live_until"))
 # The oldest revision of each tree whose version of polytill may still use the databases as they are now.
-sa.Table("schema_readers", owner, sa.Column("tree", sa.Text, primary_key=True), text("oldest"))
+_table("schema_readers", given_id("tree"), *text("oldest"))
 
 # The events of all practices in one order, and the destination for the platform.
-sa.Table(
+_table(
     "event_feed",
-    owner,
     serial_id(),
-    text("event_id"),
-    whole("practice_id", kind=sa.Integer),
+    *small("practice_id"),
     *environment(),
-    text("type"),
-    maybe("payment_id"),
-    text("data"),
-    moment("created_at"),
-    sa.UniqueConstraint("event_id"),
-    sa.Index(None, "payment_id"),
+    *text("event_id", "type", "data"),
+    *maybe("payment_id"),
+    *moment("created_at"),
+    unique("event_id"),
+    index("payment_id"),
 )
 
-sa.Table(
-    "event_destinations",
-    owner,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    text("url"),
-    text("sealed_secret"),
-    *stamps(),
-    sa.CheckConstraint("id = 1", name="one_row"),
-)
+_table("event_destinations", *only_row(), *text("url", "sealed_secret"), *stamps())
 
 # Replaced secrets, which sign as well for a while, so that the host can change over.
-sa.Table("event_previous_secrets", owner, serial_id(), text("sealed_secret"), moment("signs_until"))
+_table("event_previous_secrets", serial_id(), *text("sealed_secret"), *moment("signs_until"))
 
-sa.Table(
+_table(
     "event_deliveries",
-    owner,
-    sa.Column("feed_id", Serial, sa.ForeignKey("event_feed.id"), primary_key=True, autoincrement=False),
-    whole("practice_id", 0, sa.Integer),
-    maybe("payment_id"),
-    text("state", server_default="pending"),
-    whole("tries", 0, sa.Integer),
-    maybe("next_try_at", Moment),
-    maybe("last_status", sa.Integer),
-    maybe("last_error"),
-    maybe("delivered_at", Moment),
-    maybe("abandoned_at", Moment),
-    maybe("resolved_at", Moment),
-    maybe("claimed_by"),
-    maybe("claimed_until", Moment),
+    given_id("feed_id", Serial, "event_feed"),
+    *text("state", default="pending"),
+    *small("practice_id", "tries", default=0),
+    *maybe("payment_id", "last_error", "claimed_by"),
+    *maybe("last_status", kind=sa.Integer),
+    *maybe("next_try_at", "delivered_at", "abandoned_at", "resolved_at", "claimed_until", kind=Moment),
     one_of("state", DeliveryState),
-    sa.Index(None, "state", "next_try_at"),
-    sa.Index(None, "payment_id"),
-    sa.Index(None, "claimed_by"),
-    pending_index("practice_id", "next_try_at"),
-    pending_index("payment_id", "feed_id"),
+    index("state", "next_try_at"),
+    index("payment_id"),
+    index("claimed_by"),
+    _pending_index("practice_id", "next_try_at"),
+    _pending_index("payment_id", "feed_id"),
 )

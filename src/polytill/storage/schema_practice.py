@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,389 +12,437 @@ from polytill.domain.ledger import LedgerFact
 from polytill.domain.review_cases import CaseKind, CaseState
 from polytill.storage.schema_columns import (
     NAMING,
+    Column,
     Json,
     Moment,
-    audit,
-    currencies,
+    add_shared_tables,
+    check,
     environment,
     flag,
+    given_id,
     id_column,
+    index,
     locality,
     maybe,
     moment,
+    of,
     one_of,
+    only_row,
+    partial_index,
     serial_id,
-    signing_in,
+    small,
     stamps,
     text,
-    users,
+    unique,
     whole,
 )
 
 practice = sa.MetaData(naming_convention=NAMING)
-
-currencies(practice)
-users(practice)
-signing_in(practice)
-audit(practice)
+add_shared_tables(practice)
 
 
-def _of_practice() -> sa.Column[Any]:
+def _table(name: str, *parts: Any, **options: Any) -> None:
+    sa.Table(name, practice, *parts, **options)
+
+
+def _of_practice() -> Column:
     # Redundant within one database: a check that the handle and the row agree.
-    return sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), nullable=False)
+    return of("practice_id", "practices")
 
 
-def _of_payment(nullable: bool = False) -> sa.Column[Any]:
-    return sa.Column("payment_id", sa.Text, sa.ForeignKey("payments.id"), nullable=nullable)
+def _of_environment() -> Iterator[Any]:
+    yield _of_practice()
+    yield from environment()
 
 
-def _lookups() -> tuple[sa.Column[Any], sa.Column[Any]]:
-    return maybe("next_lookup_at", Moment), whole("lookups", 0, sa.Integer)
+def _of_payment() -> Column:
+    return of("payment_id", "payments", sa.Text)
 
 
-sa.Table(
-    "identity",
-    practice,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    whole("practice_id", kind=sa.Integer),
-    moment("created_at", now=True),
-    sa.CheckConstraint("id = 1", name="one_row"),
-)
+def _of_attempt() -> Column:
+    return of("attempt_id", "payment_attempts", sa.Text)
 
-sa.Table(
+
+def _of_configuration() -> Column:
+    return of("config_id", "practice_payment_providers")
+
+
+def _lookups() -> Iterator[Any]:
+    yield from maybe("next_lookup_at", kind=Moment)
+    yield from small("lookups", default=0)
+    yield index("next_lookup_at")
+
+
+_table("identity", *only_row(), *small("practice_id"), *moment("created_at", now=True))
+
+_table(
     "practices",
-    practice,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    text("name"),
-    sa.Column("default_currency_id", sa.Integer, sa.ForeignKey("currencies.id"), nullable=False),
+    given_id(kind=sa.Integer),
+    *text("name"),
+    of("default_currency_id", "currencies"),
     *stamps(),
-    maybe("checkout_color"),  # #rrggbb
+    *maybe("checkout_color"),  # #rrggbb
     *locality(),
 )
 
-sa.Table(
-    "practice_payment_providers", practice, id_column(), _of_practice(),
-    text("provider_code"), text("provider_name"),
-    flag("is_enabled", False), flag("is_default", False),
-    maybe("public_key"), maybe("secret_key"), maybe("webhook_secret"),  # sealed
-    text("environment", server_default="sandbox"),
-    maybe("config", Json), maybe("supported_currencies", Json), whole("priority", 0, sa.Integer),
-    sa.Column("configured_by", sa.Integer, sa.ForeignKey("users.id"), nullable=True),
-    maybe("last_tested_at", Moment), maybe("last_used_at", Moment), *stamps(),
-    whole("credential_version", 1, sa.Integer), text("hook_token"),
-    whole("revision", 1, sa.Integer),  # counts changes, including those of its defaults and kept credentials
-    maybe("removed_at", Moment),  # deleted for the practice; kept so that payments already taken can be refunded
-    sa.UniqueConstraint("practice_id", "provider_code", name="practice_provider_unique"),
-    sa.UniqueConstraint("hook_token"), one_of("environment", states.Environment),
-)  # fmt: skip
-
-sa.Table(
-    "provider_credentials",
-    practice,
+_table(
+    "practice_payment_providers",
     id_column(),
     _of_practice(),
-    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
-    *environment(),
-    whole("version", kind=sa.Integer),
-    text("state"),
-    maybe("public_key"),
-    maybe("secret_key"),
-    maybe("webhook_secret"),
-    maybe("config", Json),  # sealed
-    moment("created_at", now=True),
-    maybe("superseded_at", Moment),
-    sa.UniqueConstraint("config_id", "version"),
+    *text("provider_code", "provider_name", "hook_token"),
+    flag("is_enabled"),
+    flag("is_default"),
+    *maybe("public_key", "secret_key", "webhook_secret"),  # sealed
+    *text("environment", default="sandbox"),
+    *maybe("config", "supported_currencies", kind=Json),
+    *small("priority", default=0),
+    of("configured_by", "users", nullable=True),
+    *maybe("last_tested_at", "last_used_at", kind=Moment),
+    *stamps(),
+    *small("credential_version", default=1),
+    *small("revision", default=1),  # counts changes, including those of its defaults and kept credentials
+    # Deleted for the practice; kept so that payments already taken can be refunded.
+    *maybe("removed_at", kind=Moment),
+    unique("practice_id", "provider_code", name="practice_provider_unique"),
+    unique("hook_token"),
+    one_of("environment", states.Environment),
+)
+
+_table(
+    "provider_credentials",
+    id_column(),
+    *_of_environment(),
+    _of_configuration(),
+    *small("version"),
+    *text("state"),
+    *maybe("public_key", "secret_key", "webhook_secret"),  # sealed, as what is secret in ``config``
+    *maybe("config", kind=Json),
+    *moment("created_at", now=True),
+    *maybe("superseded_at", kind=Moment),
+    unique("config_id", "version"),
     one_of("state", (states.CredentialState.prepared, states.CredentialState.superseded)),
 )
 
-sa.Table(
+_table(
     "currency_defaults",
-    practice,
-    _of_practice(),
-    *environment(),
-    text("currency_code"),
-    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
+    *_of_environment(),
+    *text("currency_code"),
+    _of_configuration(),
     sa.PrimaryKeyConstraint("practice_id", "environment", "currency_code"),
 )
 
-sa.Table(
-    "payments", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
-    text("status"), whole("amount"), text("currency"), maybe("payment_method"), text("capture_mode"),
-    whole("amount_authorized", 0), whole("amount_captured", 0), whole("amount_refunded", 0),
-    whole("refund_reserved", 0),
+_table(
+    "payments",
+    given_id(),
+    *_of_environment(),
+    *text("status", "currency", "capture_mode"),
+    *whole("amount"),
+    *whole("amount_authorized", "amount_captured", "amount_refunded", "refund_reserved", default=0),
     # Amounts lost to disputes, and refunds that a provider made beyond what was captured: facts that are never
     # rejected.
-    whole("amount_lost", 0), whole("duplicate_refunded", 0),
-    whole("amount_disputed", 0),  # in open chargebacks about this payment: refunded only if the caller accepts the risk
-    whole("version", 0), whole("dispute_version", 0),  # count every change, and news of disputes: what must not overlap
-    maybe("provider_code"), maybe("provider_transaction_id"), maybe("provider_response", Json),
-    maybe("provider_fee", sa.BigInteger), maybe("provider_fee_currency"),
-    maybe("customer_email"), maybe("customer_name"), maybe("customer_phone"),
-    maybe("description"), maybe("reference"), maybe("metadata", Json), maybe("return_url"),
-    maybe("failure_reason"), maybe("cancel_reason"), flag("pinned_provider", False),
-    flag("save_method", False), maybe("saved_method_id"), maybe("method_details", Json),
-    text("idempotency_key"), text("fingerprint"), text("created_by"),
-    maybe("expires_at", Moment), moment("created_at"), moment("updated_at"),
-    text("number"),  # for people
-    sa.UniqueConstraint("practice_id", "idempotency_key"), sa.Index(None, "practice_id", "number", unique=True),
-    one_of("status", states.PaymentStatus), one_of("capture_mode", states.CaptureMode),
-    sa.CheckConstraint("amount > 0", name="amount"),
-    sa.CheckConstraint(
+    *whole("amount_lost", "duplicate_refunded", default=0),
+    *whole("amount_disputed", default=0),  # in open chargebacks: refunded only if the caller accepts the risk
+    *whole("version", "dispute_version", default=0),  # count changes, and news of disputes: what must not overlap
+    *maybe("payment_method", "provider_code", "provider_transaction_id", "provider_fee_currency"),
+    *maybe("provider_fee", kind=sa.BigInteger),
+    *maybe("customer_email", "customer_name", "customer_phone", "description", "reference", "return_url"),
+    *maybe("failure_reason", "cancel_reason", "saved_method_id"),
+    *maybe("provider_response", "metadata", "method_details", kind=Json),
+    flag("pinned_provider"),
+    flag("save_method"),
+    *text("idempotency_key", "fingerprint", "created_by"),
+    *maybe("expires_at", kind=Moment),
+    *moment("created_at", "updated_at"),
+    *text("number"),  # for people
+    unique("practice_id", "idempotency_key"),
+    index("practice_id", "number", unique=True),
+    one_of("status", states.PaymentStatus),
+    one_of("capture_mode", states.CaptureMode),
+    check("amount", "amount > 0"),
+    check(
+        "money_order",
         "amount_refunded >= 0 AND refund_reserved >= 0 AND amount_lost >= 0 AND duplicate_refunded >= 0"
         " AND amount_refunded + refund_reserved <= amount_captured AND amount_captured <= amount_authorized",
-        name="money_order",
     ),
-    sa.Index(None, "environment", "created_at", "id"), sa.Index(None, "status", "expires_at"),
+    index("environment", "created_at", "id"),
+    index("status", "expires_at"),
     sa.Index("ix_payments_counts", "environment", "currency", "status", "created_at"),
-)  # fmt: skip
-
-# The token is sealed and deleted when the method is removed.
-sa.Table(
-    "saved_methods", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
-    _of_payment(), sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
-    text("provider_code"), maybe("customer_email"), text("kind"), maybe("brand"), maybe("last4"),
-    maybe("expires"), maybe("fingerprint"), maybe("provider_customer_id"), maybe("sealed_token"),
-    moment("created_at"), maybe("removed_at", Moment),
-    text("same_card"), maybe("customer_key"),
-    sa.UniqueConstraint("payment_id"), sa.Index(None, "customer_email"), sa.Index(None, "customer_key"),
-    sa.Index(None, "same_card"),
-    sa.CheckConstraint("(sealed_token IS NULL) = (removed_at IS NOT NULL)", name="removed"),
-)  # fmt: skip
-
-# Copies of removed methods that have to be detached at the provider. The token is kept until then.
-sa.Table(
-    "saved_method_detachments",
-    practice,
-    sa.Column("id", sa.Text, primary_key=True),
-    _of_practice(),
-    *environment(),
-    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
-    maybe("sealed_token"),
-    maybe("provider_customer_id"),
-    text("state", server_default="due"),
-    whole("tries", 0, sa.Integer),
-    maybe("next_try_at", Moment),
-    maybe("last_code"),
-    *stamps(),
-    one_of("state", states.DetachmentState),
-    sa.Index(None, "state", "next_try_at"),
 )
 
-sa.Table(
-    "payment_attempts", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(),
-    *environment(), whole("number", kind=sa.Integer), text("provider_code"),
-    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
-    whole("credential_version", kind=sa.Integer), text("state"), whole("amount"), text("currency"),
-    maybe("provider_transaction_id"), maybe("reason"), maybe("raw_code"), maybe("detail"),
-    maybe("unclear_since", Moment),  # since when the provider answers with unknown words
-    maybe("next_action"),  # sealed: it can contain a client secret
-    *_lookups(), moment("created_at"), moment("updated_at"),
-    whole("wire_format", 0, sa.Integer),  # the parameters of its create call, so that a repeat is byte for byte the same
-    sa.UniqueConstraint("payment_id", "number"), one_of("state", states.AttemptState),
-    sa.Index(None, "config_id", "provider_transaction_id"), sa.Index(None, "next_lookup_at"),
-)  # fmt: skip
+# The token is sealed and deleted when the method is removed.
+_table(
+    "saved_methods",
+    given_id(),
+    *_of_environment(),
+    _of_payment(),
+    _of_configuration(),
+    *text("provider_code", "kind", "same_card"),
+    *maybe("customer_email", "customer_key", "brand", "last4", "expires", "fingerprint", "provider_customer_id"),
+    *maybe("sealed_token"),
+    *moment("created_at"),
+    *maybe("removed_at", kind=Moment),
+    unique("payment_id"),
+    index("customer_email"),
+    index("customer_key"),
+    index("same_card"),
+    check("removed", "(sealed_token IS NULL) = (removed_at IS NOT NULL)"),
+)
+
+# Copies of removed methods that have to be detached at the provider. The token is kept until then.
+_table(
+    "saved_method_detachments",
+    given_id(),
+    *_of_environment(),
+    _of_configuration(),
+    *maybe("sealed_token", "provider_customer_id", "last_code"),
+    *text("state", default="due"),
+    *small("tries", default=0),
+    *maybe("next_try_at", kind=Moment),
+    *stamps(),
+    one_of("state", states.DetachmentState),
+    index("state", "next_try_at"),
+)
+
+_table(
+    "payment_attempts",
+    given_id(),
+    *_of_environment(),
+    _of_payment(),
+    _of_configuration(),
+    *small("number", "credential_version"),
+    *text("provider_code", "state", "currency"),
+    *whole("amount"),
+    *maybe("provider_transaction_id", "reason", "raw_code", "detail"),
+    *maybe("unclear_since", kind=Moment),  # since when the provider answers with unknown words
+    *maybe("next_action"),  # sealed: it can contain a client secret
+    *_lookups(),
+    *moment("created_at", "updated_at"),
+    *small("wire_format", default=0),  # the parameters of its create call, so that a repeat is byte for byte the same
+    unique("payment_id", "number"),
+    one_of("state", states.AttemptState),
+    index("config_id", "provider_transaction_id"),
+)
 
 # The identifiers that providers, statements and receipts use for an attempt: kinds are in ``domain/identifiers.py``.
-sa.Table(
+_table(
     "payment_identifiers",
-    practice,
-    sa.Column("attempt_id", sa.Text, sa.ForeignKey("payment_attempts.id"), nullable=False),
+    *_of_environment(),
     _of_payment(),
-    _of_practice(),
-    *environment(),
-    text("kind"),
-    text("value"),
-    text("search_key"),
-    moment("created_at"),
+    _of_attempt(),
+    *text("kind", "value", "search_key"),
+    *moment("created_at"),
     sa.PrimaryKeyConstraint("attempt_id", "kind", "value"),
-    sa.Index(None, "search_key"),
-    sa.Index(None, "payment_id"),
+    index("search_key"),
+    index("payment_id"),
 )
 
 # One narrow row per payment, in the order of the lists; all words in their search form.
-sa.Table(
+_table(
     "payment_search",
-    practice,
     *environment(),
-    moment("created_at"),
+    *moment("created_at"),
     _of_payment(),
-    text("major_units"),
-    maybe("email"),
-    maybe("reference"),
-    text("body"),
-    whole("block", 0),  # of ``payment_search_blocks``; 0: in none yet
+    *text("major_units", "body"),
+    *maybe("email", "reference"),
+    *whole("block", default=0),  # of ``payment_search_blocks``; 0: in none yet
     sa.PrimaryKeyConstraint("environment", "created_at", "payment_id"),
-    sa.Index(None, "email"),
-    sa.Index(None, "reference"),
+    index("email"),
+    index("reference"),
     sa.Index("ix_payment_search_block", "block", "environment", "created_at"),
     sqlite_with_rowid=False,
 )
 
 # What the rows of a block can be found by: ``signature`` of ``domain/search.py``, in parts of which a search reads a
 # few.
-sa.Table(
+_table(
     "payment_search_blocks",
-    practice,
     *environment(),
-    sa.Column("block", sa.BigInteger, primary_key=True, autoincrement=False),
-    moment("oldest_at"),
-    moment("newest_at"),
+    given_id("block", sa.BigInteger),
+    *moment("oldest_at", "newest_at"),
     *(sa.Column(f"part{number}", sa.LargeBinary, nullable=False) for number in range(8)),
-    sa.Index(None, "environment", "block"),
+    index("environment", "block"),
 )
 
-sa.Table(
-    "refunds", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(), *environment(),
-    text("attempt_id"), text("state"), whole("amount"), text("currency"), maybe("reason"), text("origin"),
-    maybe("failure_reason"), maybe("raw_code"), maybe("provider_refund_id"), maybe("provider_response", Json),
-    whole("booked", 0),  # how much of it is in payments.amount_refunded now
-    whole("booked_duplicate", 0),  # and how much in payments.duplicate_refunded
-    text("idempotency_key"), text("fingerprint"), text("created_by"), *_lookups(),
-    moment("created_at"), moment("updated_at"),
-    maybe("provider_dispute_id"),  # the dispute that the provider paid by this refund, if it says so
-    maybe("detail"), maybe("unclear_since", Moment),
-    maybe("search_key"),  # the provider's id in the form in which identifiers are compared
-    flag("is_reversal", False),  # the provider itself took the money, for a dispute or a bank
-    sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
-    sa.UniqueConstraint("practice_id", "idempotency_key"), sa.UniqueConstraint("payment_id", "provider_refund_id"),
-    sa.Index(None, "search_key"), sa.CheckConstraint("amount > 0", name="amount"), one_of("state", states.RefundState),
-    one_of("origin", states.RefundOrigin), sa.Index(None, "next_lookup_at"),
-)  # fmt: skip
+_table(
+    "refunds",
+    given_id(),
+    *_of_environment(),
+    _of_payment(),
+    _of_attempt(),
+    *text("state", "currency", "origin", "idempotency_key", "fingerprint", "created_by"),
+    *whole("amount"),
+    *maybe("reason", "failure_reason", "raw_code", "detail", "provider_refund_id"),
+    *maybe("provider_response", kind=Json),
+    # How much of it is in payments.amount_refunded now, and how much in payments.duplicate_refunded.
+    *whole("booked", "booked_duplicate", default=0),
+    *_lookups(),
+    *moment("created_at", "updated_at"),
+    *maybe("provider_dispute_id"),  # the dispute that the provider paid by this refund, if it says so
+    *maybe("unclear_since", kind=Moment),
+    *maybe("search_key"),  # the provider's id in the form in which identifiers are compared
+    flag("is_reversal"),  # the provider itself took the money, for a dispute or a bank
+    unique("practice_id", "idempotency_key"),
+    unique("payment_id", "provider_refund_id"),
+    index("search_key"),
+    check("amount", "amount > 0"),
+    one_of("state", states.RefundState),
+    one_of("origin", states.RefundOrigin),
+)
 
-sa.Table(
-    "payment_operations", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(),
-    *environment(), text("attempt_id"), text("kind"), maybe("amount", sa.BigInteger), text("state"),
-    maybe("reason"), maybe("raw_code"), text("idempotency_key"), text("fingerprint"), text("created_by"),
-    *_lookups(), moment("created_at"), moment("updated_at"), maybe("detail"),
-    sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
-    sa.UniqueConstraint("practice_id", "idempotency_key"), one_of("kind", states.OperationKind),
-    one_of("state", states.OperationState), sa.Index(None, "payment_id"), sa.Index(None, "next_lookup_at"),
-)  # fmt: skip
+_table(
+    "payment_operations",
+    given_id(),
+    *_of_environment(),
+    _of_payment(),
+    _of_attempt(),
+    *text("kind", "state", "idempotency_key", "fingerprint", "created_by"),
+    *maybe("amount", kind=sa.BigInteger),
+    *maybe("reason", "raw_code", "detail"),
+    *_lookups(),
+    *moment("created_at", "updated_at"),
+    unique("practice_id", "idempotency_key"),
+    one_of("kind", states.OperationKind),
+    one_of("state", states.OperationState),
+    index("payment_id"),
+)
 
-sa.Table(
-    "disputes", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(), *environment(),
-    text("provider_dispute_id"), text("state"), text("provider_state"), maybe("amount", sa.BigInteger),
-    text("currency"), flag("funds_withdrawn", False), maybe("due_at"), moment("created_at"), moment("updated_at"),
-    text("attempt_id"),  # the attempt whose money it is about
-    text("kind", server_default="chargeback"), maybe("reason"), maybe("provider_reason"),
-    whole("booked", 0),  # how much of it the ledger has as lost, without what a refund has returned already
-    maybe("counted_as"),  # ``CountedAs``, if staff decided it
-    flag("funds_returned", False),  # the provider shows that what it withdrew for it came back
-    text("search_key"),  # the provider's id in the form in which identifiers are compared
-    sa.UniqueConstraint("payment_id", "provider_dispute_id"), sa.Index(None, "search_key"),
+_table(
+    "disputes",
+    given_id(),
+    *_of_environment(),
+    _of_payment(),
+    *text("attempt_id"),  # the attempt whose money it is about
+    *text("provider_dispute_id", "state", "provider_state", "currency"),
+    *maybe("amount", kind=sa.BigInteger),
+    flag("funds_withdrawn"),
+    *maybe("due_at", "reason", "provider_reason"),
+    *moment("created_at", "updated_at"),
+    *text("kind", default="chargeback"),
+    *whole("booked", default=0),  # how much of it the ledger has as lost, without what a refund has returned already
+    *maybe("counted_as"),  # ``CountedAs``, if staff decided it
+    flag("funds_returned"),  # the provider shows that what it withdrew for it came back
+    *text("search_key"),  # the provider's id in the form in which identifiers are compared
+    unique("payment_id", "provider_dispute_id"),
+    index("search_key"),
     one_of("state", states.DisputeState),
-    one_of("kind", states.DisputeKind), sa.CheckConstraint("booked >= 0", name="booked"),
-)  # fmt: skip
+    one_of("kind", states.DisputeKind),
+    check("booked", "booked >= 0"),
+)
 
-sa.Table(
-    "webhook_events", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
-    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
-    text("provider_code"), text("dedupe_key"), text("event_type"), text("state"), maybe("reason"),
-    maybe("body", Json), flag("must_fetch", False), maybe("payment_id"), whole("tries", 0, sa.Integer),
-    moment("received_at"), maybe("applied_at", Moment),
-    sa.UniqueConstraint("config_id", "environment", "dedupe_key"), one_of("state", states.EventState),
-    sa.Index(None, "state", "received_at"), sa.Index(None, "payment_id"),
-)  # fmt: skip
+_table(
+    "webhook_events",
+    given_id(),
+    *_of_environment(),
+    _of_configuration(),
+    *text("provider_code", "dedupe_key", "event_type", "state"),
+    *maybe("reason", "payment_id"),
+    *maybe("body", kind=Json),
+    flag("must_fetch"),
+    *small("tries", default=0),
+    *moment("received_at"),
+    *maybe("applied_at", kind=Moment),
+    unique("config_id", "environment", "dedupe_key"),
+    one_of("state", states.EventState),
+    index("state", "received_at"),
+    index("payment_id"),
+)
 
-sa.Table(
-    "ledger_lines", practice, serial_id(), text("entry_id"), _of_practice(), *environment(), text("currency"),
-    text("account"), whole("amount"),  # debits positive, credits negative: an entry's lines sum to zero
-    text("fact"), _of_payment(), maybe("refund_id"), moment("created_at"),
+_table(
+    "ledger_lines",
+    serial_id(),
+    *_of_environment(),
+    _of_payment(),
+    *text("entry_id", "currency", "account", "fact"),
+    *whole("amount"),  # debits positive, credits negative: an entry's lines sum to zero
+    *maybe("refund_id"),
+    *moment("created_at"),
     # On the line that is not on the provider's account: the provider of the entry and the method of the payment.
-    text("provider_code", server_default=""), text("method", server_default=""),
-    one_of("fact", LedgerFact), sa.Index(None, "payment_id"), sa.Index(None, "environment", "currency", "account"),
+    *text("provider_code", "method", default=""),
+    one_of("fact", LedgerFact),
+    index("payment_id"),
+    index("environment", "currency", "account"),
     # What overviews sum: it has every column that they read.
-    sa.Index(
-        "ix_ledger_lines_sums", "environment", "currency", "account", "fact", "provider_code", "method", "created_at",
-        "amount", sqlite_where=sa.text("provider_code <> ''"), postgresql_where=sa.text("provider_code <> ''"),
+    partial_index(
+        "ix_ledger_lines_sums",
+        "provider_code <> ''",
+        *("environment", "currency", "account", "fact", "provider_code", "method", "created_at", "amount"),
     ),
-)  # fmt: skip
+)
 
-sa.Table(
+_table(
     "operator_cases",
-    practice,
-    sa.Column("id", sa.Text, primary_key=True),
-    _of_practice(),
-    *environment(),
-    text("kind"),
-    text("subject"),
-    maybe("payment_id"),
-    text("state", server_default="open"),
-    maybe("detail", Json),
-    moment("created_at"),
-    maybe("resolved_at", Moment),
-    maybe("resolved_by"),
-    sa.UniqueConstraint("kind", "subject"),
+    given_id(),
+    *_of_environment(),
+    *text("kind", "subject"),
+    *maybe("payment_id", "resolved_by"),
+    *text("state", default="open"),
+    *maybe("detail", kind=Json),
+    *moment("created_at"),
+    *maybe("resolved_at", kind=Moment),
+    unique("kind", "subject"),
     one_of("kind", CaseKind),
     one_of("state", CaseState),
-    sa.Index(None, "state", "created_at"),
+    index("state", "created_at"),
 )
 
 # Decisions by staff about an outcome that stayed unknown. A transaction pays one attempt.
-sa.Table(
-    "staff_decisions", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
-    _of_payment(), sa.Column("attempt_id", sa.Text, sa.ForeignKey("payment_attempts.id"), nullable=False),
-    text("decided_on"), text("subject"), sa.Column("is_done", sa.Boolean, nullable=False),
-    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
-    maybe("transaction_id"), maybe("transaction_key"), maybe("amount", sa.BigInteger), text("currency"), text("note"),
-    text("decided_by"), moment("decided_at"),
-    sa.UniqueConstraint("decided_on", "subject"), sa.UniqueConstraint("config_id", "environment", "transaction_key"),
-    one_of("decided_on", states.DecidedOn), sa.Index(None, "attempt_id"),
-)  # fmt: skip
+_table(
+    "staff_decisions",
+    given_id(),
+    *_of_environment(),
+    _of_payment(),
+    _of_attempt(),
+    _of_configuration(),
+    *text("decided_on", "subject", "currency", "note", "decided_by"),
+    flag("is_done", None),
+    *maybe("transaction_id", "transaction_key"),
+    *maybe("amount", kind=sa.BigInteger),
+    *moment("decided_at"),
+    unique("decided_on", "subject"),
+    unique("config_id", "environment", "transaction_key"),
+    one_of("decided_on", states.DecidedOn),
+    index("attempt_id"),
+)
 
-sa.Table(
+_table(
     "listing_cursors",
-    practice,
-    sa.Column(
-        "config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), primary_key=True, autoincrement=False
-    ),
-    text("environment", primary_key=True),
+    given_id("config_id", sa.Integer, "practice_payment_providers"),
+    given_id("environment"),
     one_of("environment", states.Environment),
-    moment("compared_until"),
+    *moment("compared_until"),
 )
 
 # Events for the platform, written in the transaction that they report and forwarded to the owner's feed.
-sa.Table(
+_table(
     "events",
-    practice,
     serial_id(),
-    text("event_id"),
-    _of_practice(),
-    *environment(),
-    text("type"),
-    maybe("payment_id"),
-    text("data"),
-    moment("created_at"),
-    maybe("forwarded_at", Moment),
-    sa.UniqueConstraint("event_id"),
-    sa.Index(None, "forwarded_at", "id"),
+    *_of_environment(),
+    *text("event_id", "type", "data"),
+    *maybe("payment_id"),
+    *moment("created_at"),
+    *maybe("forwarded_at", kind=Moment),
+    unique("event_id"),
+    index("forwarded_at", "id"),
 )
 
-sa.Table(
+_table(
     "payment_links",
-    practice,
-    sa.Column("id", sa.Text, primary_key=True),
-    _of_practice(),
-    *environment(),
-    whole("amount"),
-    text("currency"),
-    text("description"),
-    maybe("reference"),
+    given_id(),
+    *_of_environment(),
+    *whole("amount"),
+    *text("currency", "description", "created_by"),
+    *maybe("reference"),
     flag("single_use", True),
-    text("state", server_default="open"),
-    moment("expires_at"),
-    text("created_by"),
-    moment("created_at"),
-    moment("updated_at"),
+    *text("state", default="open"),
+    *moment("expires_at", "created_at", "updated_at"),
     one_of("state", states.LinkState),
-    sa.CheckConstraint("amount > 0", name="amount"),
+    check("amount", "amount > 0"),
 )
 
-sa.Table(
+_table(
     "payment_link_payments",
-    practice,
-    sa.Column("payment_id", sa.Text, sa.ForeignKey("payments.id"), primary_key=True),
-    sa.Column("link_id", sa.Text, sa.ForeignKey("payment_links.id"), nullable=False),
-    moment("created_at"),
-    sa.Index(None, "link_id", "created_at"),
+    given_id("payment_id", of="payments"),
+    of("link_id", "payment_links", sa.Text),
+    *moment("created_at"),
+    index("link_id", "created_at"),
 )

@@ -29,7 +29,7 @@ from polytill.providers.contract import Customer
 from polytill.storage import payment_lists, payment_search
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payment_lists import Filters
-from polytill.storage.payments import PAYMENT_COLUMNS, payment_of
+from polytill.storage.payments import PAYMENTS
 from polytill.web.console.texts import words_for
 from tests.flows import scenes
 from tests.flows.scenes import Scene
@@ -157,8 +157,8 @@ async def make_search_rows_again(db: PracticeDb) -> None:
     async with db.transaction() as tx:
         await tx.fetch("DELETE FROM payment_search")
         for row in await tx.fetch("SELECT * FROM payments"):
-            columns = {name: row[name] for name in PAYMENT_COLUMNS.split(", ")}
-            payment_search.insert(tx, payment_search.row_of(payment_of(columns)))
+            columns = {name: row[name] for name in PAYMENTS.columns.split(", ")}
+            payment_search.insert(tx, payment_search.row_of(PAYMENTS.read(columns)))
 
 
 async def searched(scene: Scene, text: str) -> list[str]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.audit_actions import AuditAction
+from polytill.storage.columns import Condition
 from polytill.storage.databases import OwnerDb, PracticeDb, Writes
 from polytill.storage.units import json_text, json_value, moment
 
@@ -26,23 +27,19 @@ def append(
 
 async def count(db: OwnerDb | PracticeDb, subject: str) -> int:
     """The number of entries about a subject."""
-    row = await db.one("SELECT count(*) AS lines FROM audit_log WHERE subject = $1", subject)
-    assert row is not None
-    return int(row["lines"])
+    return int(await db.value("SELECT count(*) FROM audit_log WHERE subject = $1", subject))
 
 
 async def listed(
     db: OwnerDb | PracticeDb, subject: str | None = None, before_id: int | None = None, limit: int = 100
 ) -> list[dict[str, Any]]:
     """Entries, newest first."""
-    where, args = ["id < $1"], [before_id or 2**62]
-    if subject is not None:
-        args.append(subject)  # type: ignore[arg-type]
-        where.append("subject = $2")
-    args.append(limit)
+    where = Condition()
+    where.compare("id <", before_id or None)
+    where.compare("subject =", subject)
     rows = await db.fetch(
-        f"SELECT id, at, actor, action, subject, detail FROM audit_log WHERE {' AND '.join(where)}"  # noqa: S608
-        f" ORDER BY id DESC LIMIT ${len(args)}",
-        *args,
+        f"SELECT id, at, actor, action, subject, detail FROM audit_log WHERE {where}"  # noqa: S608
+        f" ORDER BY id DESC LIMIT {where.add(limit)}",
+        *where.args,
     )
     return [{**dict(row), "at": moment(row["at"]), "detail": json_value(row["detail"])} for row in rows]

@@ -8,9 +8,10 @@ from typing import Any
 
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import Environment
+from polytill.storage.columns import Condition, Table
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.reading import readable, reads_row
-from polytill.storage.units import json_text, json_value, moment
+from polytill.storage.reading import readable
+from polytill.storage.units import json_text
 
 
 @dataclass(slots=True)
@@ -18,6 +19,7 @@ class OperatorCase:
     """One case. ``detail`` is the evidence and, after the case ended, its resolution."""
 
     id: str
+    practice_id: int
     environment: Environment
     kind: CaseKind
     subject: str
@@ -29,29 +31,16 @@ class OperatorCase:
     resolved_by: str | None
 
 
-_COLUMNS = (
-    "id, practice_id, environment, kind, subject, payment_id, state, detail, created_at, resolved_at, resolved_by"
-)
+_CASES = Table("operator_cases", OperatorCase)
 _RESOLVED = (
     "UPDATE operator_cases SET state = 'resolved', detail = $2, resolved_at = $3, resolved_by = $4"
     " WHERE id = $1 AND state = 'open'"
 )
 
 
-@reads_row
-def _case(row: Any) -> OperatorCase:
-    values = {name: value for name, value in dict(row).items() if name != "practice_id"}
-    values["environment"] = Environment(values["environment"])
-    values["kind"], values["state"] = CaseKind(values["kind"]), CaseState(values["state"])
-    values["detail"] = json_value(values["detail"]) or {}
-    values["created_at"], values["resolved_at"] = moment(values["created_at"]), moment(values["resolved_at"])
-    return OperatorCase(**values)
-
-
 async def by_id(db: PracticeDb, case_id: str) -> OperatorCase | None:
     """One case."""
-    row = await db.one(f"SELECT {_COLUMNS} FROM operator_cases WHERE id = $1", case_id)  # noqa: S608
-    return _case(row) if row else None
+    return await _CASES.one(db, "WHERE id = $1", case_id)
 
 
 async def listed(
@@ -63,19 +52,14 @@ async def listed(
     subject: str | None = None,
 ) -> list[OperatorCase]:
     """Cases, newest first (ids are ordered by time)."""
-    where: list[str] = []
-    args: list[Any] = []
-    for clause, value in (("id < ", before or None), ("state = ", state), ("kind = ", kind), ("subject = ", subject)):
-        if value is not None:
-            args.append(value)
-            where.append(f"{clause}${len(args)}")
-    args.append(limit)
+    where = Condition()
+    for comparison, value in (("id <", before or None), ("state =", state), ("kind =", kind), ("subject =", subject)):
+        where.compare(comparison, value)
     rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM operator_cases WHERE {' AND '.join(where) or 'TRUE'}"  # noqa: S608
-        f" ORDER BY id DESC LIMIT ${len(args)}",
-        *args,
+        f"SELECT {_CASES.columns} FROM operator_cases WHERE {where} ORDER BY id DESC LIMIT {where.add(limit)}",  # noqa: S608
+        *where.args,
     )
-    return readable(rows, _case)
+    return readable(rows, _CASES.read)
 
 
 def resolve(unit: Writes, case: OperatorCase, resolution: dict[str, Any], by: str, now: datetime) -> None:
@@ -139,7 +123,7 @@ def open_case(
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kind, subject) DO NOTHING",
         case_id,
         practice_id,
-        environment.value,
+        environment,
         case.kind,
         case.subject,
         case.payment_id,

@@ -8,8 +8,9 @@ from typing import Any
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.states import IntegrationType, ProviderStatus
+from polytill.storage.columns import Table
 from polytill.storage.databases import OwnerDb, Tx, Writes
-from polytill.storage.units import json_text, json_value, moment
+from polytill.storage.units import json_text
 
 
 @dataclass(slots=True)
@@ -66,53 +67,22 @@ class ProviderEntry:
         return self.api_base_url
 
 
-_COLUMNS = (
-    "id, code, name, description, logo_url, website_url, documentation_url, api_base_url, sandbox_api_base_url,"
-    " supported_payment_methods, supported_features, requires_public_key, requires_secret_key,"
-    " requires_webhook_secret, config_schema, status, is_default, priority, integration_type, handler_module,"
-    " created_at, updated_at, created_by"
+_PROVIDERS = Table("payment_providers", ProviderEntry, but="currencies")
+_SUPPORT = Table("provider_currency_support", CurrencySupport)
+# Every column but the id, the creator, the times and the copy of the active currencies.
+_DESCRIPTION = (
+    "name, description, logo_url, website_url, documentation_url, api_base_url, sandbox_api_base_url,"
+    " supported_payment_methods, supported_features, requires_public_key, requires_secret_key, requires_webhook_secret,"
+    " config_schema, status, is_default, priority, integration_type, handler_module"
 )
-_JSON = ("supported_payment_methods", "supported_features", "config_schema")
-_FLAGS = ("requires_public_key", "requires_secret_key", "requires_webhook_secret", "is_default")
-
-
-def _entry(row: Any) -> ProviderEntry:
-    values = dict(row)
-    for name in _JSON:
-        values[name] = json_value(values[name])
-    for name in _FLAGS:
-        values[name] = bool(values[name])
-    values["status"] = ProviderStatus(values["status"])
-    values["integration_type"] = IntegrationType(values["integration_type"])
-    values["created_at"], values["updated_at"] = moment(values["created_at"]), moment(values["updated_at"])
-    return ProviderEntry(**values)
-
-
-def _values(entry: ProviderEntry) -> tuple[Any, ...]:
-    return (
-        entry.code, entry.name, entry.description, entry.logo_url, entry.website_url, entry.documentation_url,
-        entry.api_base_url, entry.sandbox_api_base_url, json_text(entry.supported_currencies),
-        json_text(entry.supported_payment_methods), json_text(entry.supported_features), entry.requires_public_key,
-        entry.requires_secret_key, entry.requires_webhook_secret, json_text(entry.config_schema), entry.status,
-        entry.is_default, entry.priority, entry.integration_type, entry.handler_module,
-    )  # fmt: skip
 
 
 async def insert(tx: Tx, entry: ProviderEntry, now: datetime) -> int:
     """Insert a provider with its currencies and return its id. ``Duplicate`` if the code is taken."""
-    row = await tx.one(
-        "INSERT INTO payment_providers (code, name, description, logo_url, website_url, documentation_url,"
-        " api_base_url, sandbox_api_base_url, supported_currencies, supported_payment_methods, supported_features,"
-        " requires_public_key, requires_secret_key, requires_webhook_secret, config_schema, status, is_default,"
-        " priority, integration_type, handler_module, created_at, updated_at, created_by)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,"
-        " $21, $22) RETURNING id",
-        *_values(entry),
-        now,
-        entry.created_by,
+    supported = json_text(entry.supported_currencies)
+    entry.id = await _PROVIDERS.create(
+        tx, entry, f"code, created_by, {_DESCRIPTION}", supported_currencies=supported, created_at=now, updated_at=now
     )
-    assert row is not None
-    entry.id = int(row["id"])
     for support in entry.currencies.values():
         put_currency(tx, entry.id, support, now)
     return entry.id
@@ -120,39 +90,21 @@ async def insert(tx: Tx, entry: ProviderEntry, now: datetime) -> int:
 
 def update(unit: Writes, entry: ProviderEntry, now: datetime) -> None:
     """Write every column of a provider except its code, its id and its creator."""
-    unit.add(
-        "UPDATE payment_providers SET name = $2, description = $3, logo_url = $4, website_url = $5,"
-        " documentation_url = $6, api_base_url = $7, sandbox_api_base_url = $8, supported_currencies = $9,"
-        " supported_payment_methods = $10, supported_features = $11, requires_public_key = $12,"
-        " requires_secret_key = $13, requires_webhook_secret = $14, config_schema = $15, status = $16,"
-        " is_default = $17, priority = $18, integration_type = $19, handler_module = $20, updated_at = $21"
-        " WHERE code = $1",
-        *_values(entry),
-        now,
-        expect=1,
+    supported = json_text(entry.supported_currencies)
+    _PROVIDERS.update(
+        unit, entry, _DESCRIPTION, "code = $1", entry.code, supported_currencies=supported, updated_at=now
     )
 
 
 def put_currency(unit: Writes, provider_id: int, support: CurrencySupport, now: datetime) -> None:
     """Create or replace a provider's terms for a currency."""
-    unit.add(
-        "INSERT INTO provider_currency_support (provider_id, currency_code, is_recommended, transaction_fee_percent,"
-        " transaction_fee_fixed, min_amount, max_amount, is_active, created_at, updated_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)"
+    replaced = (
         " ON CONFLICT (provider_id, currency_code) DO UPDATE SET is_recommended = excluded.is_recommended,"
         " transaction_fee_percent = excluded.transaction_fee_percent,"
         " transaction_fee_fixed = excluded.transaction_fee_fixed, min_amount = excluded.min_amount,"
-        " max_amount = excluded.max_amount, is_active = excluded.is_active, updated_at = excluded.updated_at",
-        provider_id,
-        support.currency_code,
-        support.is_recommended,
-        support.transaction_fee_percent,
-        support.transaction_fee_fixed,
-        support.min_amount,
-        support.max_amount,
-        support.is_active,
-        now,
+        " max_amount = excluded.max_amount, is_active = excluded.is_active, updated_at = excluded.updated_at"
     )
+    _SUPPORT.insert(unit, support, end=replaced, provider_id=provider_id, created_at=now, updated_at=now)
 
 
 def remove_currency(unit: Writes, provider_id: int, currency_code: str) -> None:
@@ -171,24 +123,13 @@ async def lock(tx: Tx, code: str) -> None:
 
 async def all_entries(owner: OwnerDb | Tx) -> dict[str, ProviderEntry]:
     """The whole catalog by code."""
-    rows = await owner.fetch(f"SELECT {_COLUMNS} FROM payment_providers ORDER BY id")  # noqa: S608
-    entries = {row["code"]: _entry(row) for row in rows}
-    by_id = {entry.id: entry for entry in entries.values()}
+    entries = {entry.id: entry for entry in await _PROVIDERS.all(owner, "ORDER BY id")}
     supports = await owner.fetch(
-        "SELECT provider_id, currency_code, is_recommended, transaction_fee_percent, transaction_fee_fixed,"
-        " min_amount, max_amount, is_active FROM provider_currency_support ORDER BY currency_code"
+        f"SELECT {_SUPPORT.columns}, provider_id FROM provider_currency_support ORDER BY currency_code"  # noqa: S608
     )
     for row in supports:
-        entry = by_id.get(row["provider_id"])
+        entry, support = entries.get(row["provider_id"]), _SUPPORT.read(row)
         # ISO 4217 withdraws a currency now and then. Nobody can be asked to pay in it anymore.
-        if entry is not None and row["currency_code"] in CURRENCIES:
-            entry.currencies[row["currency_code"]] = CurrencySupport(
-                row["currency_code"],
-                bool(row["is_recommended"]),
-                row["transaction_fee_percent"],
-                row["transaction_fee_fixed"],
-                row["min_amount"],
-                row["max_amount"],
-                bool(row["is_active"]),
-            )
-    return entries
+        if entry is not None and support.currency_code in CURRENCIES:
+            entry.currencies[support.currency_code] = support
+    return {entry.code: entry for entry in entries.values()}

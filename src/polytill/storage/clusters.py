@@ -11,7 +11,7 @@ from typing import Any
 
 from polytill.domain.database_urls import is_postgres, place_of
 from polytill.domain.errors import DatabaseRefused, OperatorError
-from polytill.storage import migrating
+from polytill.storage import files, migrating
 from polytill.storage.databases import Engine, _Database
 from polytill.storage.postgres import Budget, PostgresEngine
 from polytill.storage.postgres_connect import ADMIN, connect, refusals, with_database
@@ -36,11 +36,11 @@ def new_sqlite_file(path: Path) -> None:
     path.chmod(0o600)
 
 
-async def create_postgres_database(server_url: str, name: str, template: str | None = None) -> bool:
+async def create_postgres_database(server_url: str, name: str) -> bool:
     """Create a database on a server. False if it exists already."""
     connection = await connect(with_database(server_url, ADMIN))
     try:
-        return await _make_database(connection, name, template, place_of(server_url))
+        return await _make_database(connection, name, None, place_of(server_url))
     finally:
         await connection.close()
 
@@ -164,10 +164,9 @@ class Cluster:
     async def check(self) -> None:
         """Check whether practices can be created here. Raises an error with one sentence if not."""
         if self._budget is None:
-            folder = Path(self.location)
-            nearest = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+            nearest = files.nearest(self.location)
             if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-                raise DatabaseRefused(f"The directory {folder} cannot be written.")
+                raise DatabaseRefused(f"The directory {Path(self.location)} cannot be written.")
             return
         async with self._budget.admin() as connection:
             version = int(await connection.fetchval("SHOW server_version_num"))

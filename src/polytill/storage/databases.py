@@ -6,32 +6,51 @@ and a function that takes one cannot be given the owner's.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
 from polytill.domain.sealing import DataKey
-from polytill.storage.units import Step, Unit
+from polytill.storage.units import Step, Steps, Unit
+
+# What a storage function that only writes needs: a ``Unit`` or a ``Tx``.
+Writes = Steps
 
 
-class Tx(Protocol):
-    """An open transaction. Only flows open one; storage functions add statements to it and query it."""
+class Reads(ABC):
+    """What can be queried: a database or an open transaction."""
 
-    def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
-        """Queue a statement."""
+    __slots__ = ()
 
+    @abstractmethod
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
-        """Rows, after the queued statements ran."""
+        """The rows of a query."""
 
     async def one(self, sql: str, *args: Any) -> Any | None:
-        """The first row, or None, after the queued statements ran."""
+        """The first row of a query, or None."""
+        rows = await self.fetch(sql, *args)
+        return rows[0] if rows else None
+
+    async def value(self, sql: str, *args: Any) -> Any:
+        """The first column of the first row of a query. None if there is no row."""
+        row = await self.one(sql, *args)
+        return None if row is None else row[0]
+
+    async def column(self, sql: str, *args: Any) -> list[Any]:
+        """The first column of each row of a query."""
+        return [row[0] for row in await self.fetch(sql, *args)]
 
 
-class Writes(Protocol):
-    """What a storage function that only writes needs: a ``Unit`` or a ``Tx``."""
+class Tx(Steps, Reads):
+    """An open transaction. Only flows open one; storage functions add statements to it and query it. A query runs after
+    the queued statements."""
 
-    def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
-        """Queue a statement."""
+    __slots__ = ()
+
+    @abstractmethod
+    async def flush(self) -> None:
+        """Run the queued statements."""
 
 
 class Engine(Protocol):
@@ -52,7 +71,7 @@ class Engine(Protocol):
         """Release connections and files."""
 
 
-class _Database:
+class _Database(Reads):
     """What both kinds share: free reads, and writes by units and transactions."""
 
     def __init__(self, engine: Engine) -> None:
@@ -61,11 +80,6 @@ class _Database:
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """The rows of a query."""
         return await self.engine.fetch(sql, *args)
-
-    async def one(self, sql: str, *args: Any) -> Any | None:
-        """The first row of a query, or None."""
-        rows = await self.engine.fetch(sql, *args)
-        return rows[0] if rows else None
 
     async def commit(self, unit: Unit) -> list[int]:
         """Commit a unit: all of it or nothing. Returns the number of rows that each step affected."""
@@ -84,8 +98,7 @@ class OwnerDb(_Database):
         """The time of its server in seconds since the epoch. None if it is a file."""
         if self.engine.dialect == "sqlite":
             return None
-        [row] = await self.fetch("SELECT clock_timestamp() AS shown")
-        shown: datetime = row["shown"]
+        shown: datetime = await self.value("SELECT clock_timestamp()")
         return shown.timestamp()
 
 

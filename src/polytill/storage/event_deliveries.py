@@ -6,13 +6,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from polytill.domain.states import DeliveryState
+from polytill.storage.columns import Condition, Reader, Table
 from polytill.storage.databases import OwnerDb, Tx, Writes
-from polytill.storage.events import COLUMNS, Event, event_of
-from polytill.storage.reading import readable, reads_row
+from polytill.storage.events import COLUMNS, EVENTS, Event
+from polytill.storage.reading import readable
 from polytill.storage.units import json_text, moment
+
+_OF_EVENT = ", ".join(f"f.{name}" for name in COLUMNS.split(", "))
 
 # ── The destination ──
 
@@ -28,6 +30,9 @@ class Destination:
     previous_until: datetime | None  # until when a previous secret signs as well
 
 
+_DESTINATIONS = Reader(Destination, but="sealed_secrets previous_until")
+
+
 async def destination(owner: OwnerDb, now: datetime) -> Destination | None:
     """The destination, with the secrets that sign now. None if no destination is set."""
     rows = await owner.fetch(
@@ -38,14 +43,10 @@ async def destination(owner: OwnerDb, now: datetime) -> Destination | None:
     )
     if not rows:
         return None
-    first = rows[0]
-    created, updated = moment(first["created_at"]), moment(first["updated_at"])
-    assert created is not None
-    assert updated is not None
     previous = [row for row in rows if row["previous"] is not None]
     ends = [until for row in previous if (until := moment(row["signs_until"])) is not None]
-    secrets = (first["sealed_secret"], *(row["previous"] for row in previous))
-    return Destination(first["url"], secrets, created, updated, max(ends, default=None))
+    secrets = (rows[0]["sealed_secret"], *(row["previous"] for row in previous))
+    return _DESTINATIONS.read(rows[0], sealed_secrets=secrets, previous_until=max(ends, default=None))
 
 
 def put_destination(unit: Writes, url: str, sealed_secret: str, now: datetime) -> None:
@@ -237,20 +238,14 @@ async def claim(tx: Tx, dialect: str, new: Claim, slots: FreeSlots, now: datetim
     return bool(rows)
 
 
-@reads_row
-def _claimed(row: Any) -> Claimed:
-    return Claimed(event_of(row), row["tries"])
-
-
 async def claimed(owner: OwnerDb, claim_id: str) -> list[Claimed]:
     """The claimed deliveries. One that this version cannot read keeps its claim and delays no other."""
-    columns = ", ".join(f"f.{name}" for name in COLUMNS.split(", "))
     rows = await owner.fetch(
-        f"SELECT {columns}, d.tries FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"  # noqa: S608
+        f"SELECT {_OF_EVENT}, d.tries FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"  # noqa: S608
         " WHERE d.claimed_by = $1 AND d.state = 'pending' ORDER BY f.id",
         claim_id,
     )
-    return readable(rows, _claimed)
+    return readable(rows, lambda row: Claimed(EVENTS.read(row), row["tries"]))
 
 
 def release(unit: Writes, claim_id: str, position: int) -> None:
@@ -307,27 +302,21 @@ class Backlog:
     has_destination: bool = False
 
 
+_BACKLOG = Reader(
+    Backlog,
+    "SELECT COUNT(CASE WHEN d.state = 'pending' THEN 1 END) AS pending,"
+    " MIN(CASE WHEN d.state = 'pending' THEN f.created_at END) AS oldest_pending_at,"
+    " COUNT(CASE WHEN d.state = 'pending' AND d.tries > 0 THEN 1 END) AS retrying,"
+    " MIN(CASE WHEN d.state = 'pending' AND d.tries > 0 THEN f.created_at END) AS retrying_since,"
+    " COUNT(CASE WHEN d.state = 'abandoned' THEN 1 END) AS abandoned,"
+    " (SELECT COUNT(*) FROM event_destinations) AS has_destination"
+    " FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id",
+)
+
+
 async def backlog(owner: OwnerDb) -> Backlog:
     """The totals of all practices."""
-    row = await owner.one(
-        "SELECT COUNT(CASE WHEN d.state = 'pending' THEN 1 END) AS pending,"
-        " MIN(CASE WHEN d.state = 'pending' THEN f.created_at END) AS oldest,"
-        " COUNT(CASE WHEN d.state = 'pending' AND d.tries > 0 THEN 1 END) AS retrying,"
-        " MIN(CASE WHEN d.state = 'pending' AND d.tries > 0 THEN f.created_at END) AS since,"
-        " COUNT(CASE WHEN d.state = 'abandoned' THEN 1 END) AS abandoned,"
-        " (SELECT COUNT(*) FROM event_destinations) AS destinations"
-        " FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"
-        " WHERE d.state IN ('pending', 'abandoned') AND d.resolved_at IS NULL"
-    )
-    assert row is not None
-    return Backlog(
-        row["pending"],
-        moment(row["oldest"]),
-        row["retrying"],
-        moment(row["since"]),
-        row["abandoned"],
-        row["destinations"] > 0,
-    )
+    return await _BACKLOG.one(owner, "WHERE d.state IN ('pending', 'abandoned') AND d.resolved_at IS NULL") or Backlog()
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,12 +334,7 @@ class Delivery:
     resolved_at: datetime | None
 
 
-@reads_row
-def _delivery(row: Any) -> Delivery:
-    ends = (moment(row[name]) for name in ("next_try_at", "delivered_at", "abandoned_at", "resolved_at"))
-    return Delivery(
-        event_of(row), DeliveryState(row["state"]), row["tries"], row["last_status"], row["last_error"], *ends
-    )
+_DELIVERIES = Table("event_deliveries", Delivery, but="event")
 
 
 async def listed(
@@ -362,16 +346,15 @@ async def listed(
     unresolved: bool = False,
 ) -> list[Delivery]:
     """Deliveries, newest event first."""
-    columns = ", ".join(f"f.{name}" for name in COLUMNS.split(", "))
+    where = Condition()
+    for comparison, value in (("d.state =", state), ("d.practice_id =", practice_id), ("d.feed_id <", before or None)):
+        where.compare(comparison, value)
+    if unresolved:
+        where.parts.append("d.resolved_at IS NULL")
     rows = await owner.fetch(
-        f"SELECT {columns}, d.state, d.tries, d.last_status, d.last_error, d.next_try_at, d.delivered_at,"  # noqa: S608
-        " d.abandoned_at, d.resolved_at FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"
-        " WHERE (CAST($1 AS TEXT) IS NULL OR d.state = $1) AND (CAST($2 AS INTEGER) IS NULL OR d.practice_id = $2)"
-        " AND d.feed_id < $3 AND ($5 = 0 OR d.resolved_at IS NULL) ORDER BY d.feed_id DESC LIMIT $4",
-        state,
-        practice_id,
-        before or 2**53,
-        limit,
-        int(unresolved),
+        f"SELECT {_OF_EVENT}, {_DELIVERIES.of('d')}"  # noqa: S608
+        " FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"
+        f" WHERE {where} ORDER BY d.feed_id DESC LIMIT {where.add(limit)}",
+        *where.args,
     )
-    return readable(rows, _delivery)
+    return readable(rows, lambda row: _DELIVERIES.read(row, event=EVENTS.read(row)))

@@ -8,9 +8,9 @@ from typing import Any
 
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment
+from polytill.storage.columns import Table, insert_into, places
 from polytill.storage.databases import OwnerDb, PracticeDb, Tx, Writes
-from polytill.storage.reading import read_past, readable, reads_row
-from polytill.storage.units import json_text, json_value, moment
+from polytill.storage.reading import read_past, readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,42 +27,20 @@ class Event:
     position: int = 0
 
 
+EVENTS = Table("events", Event)
+_NEW = "event_id, practice_id, environment, type, payment_id, data, created_at"
+COLUMNS = f"id, id AS position, {_NEW}"
+
+
 def append(unit: Writes, event: Event, unless_case: tuple[CaseKind, str] | None = None) -> None:
     """Add to the practice's own outbox, in the transaction that the event reports. Nothing is added if its case exists
     already."""
     unit.add(
-        "INSERT INTO events (event_id, practice_id, environment, type, payment_id, data, created_at)"
-        " SELECT $1, $2, $3, $4, $5, $6, $7"
+        f"INSERT INTO events ({_NEW}) SELECT {places(7)}"  # noqa: S608
         " WHERE NOT EXISTS (SELECT 1 FROM operator_cases WHERE kind = $8 AND subject = $9)",
-        event.event_id,
-        event.practice_id,
-        event.environment.value,
-        event.type,
-        event.payment_id,
-        json_text(event.data),
-        event.created_at,
+        *EVENTS.values(event, _NEW),
         *(unless_case or (None, None)),
     )
-
-
-@reads_row
-def event_of(row: Any) -> Event:
-    """A row of an outbox or of the feed as a value."""
-    created = moment(row["created_at"])
-    assert created is not None
-    return Event(
-        row["event_id"],
-        row["practice_id"],
-        Environment(row["environment"]),
-        row["type"],
-        row["payment_id"],
-        json_value(row["data"]),
-        created,
-        row["id"],
-    )
-
-
-COLUMNS = "id, event_id, practice_id, environment, type, payment_id, data, created_at"
 
 
 async def unforwarded(db: PracticeDb, limit: int = 200) -> list[Event]:
@@ -73,7 +51,7 @@ async def unforwarded(db: PracticeDb, limit: int = 200) -> list[Event]:
 
 
 def _in_order(rows: list[Any]) -> list[Event]:
-    found = readable(rows, event_of)
+    found = readable(rows, EVENTS.read)
     read = {event.position for event in found}
     stuck: dict[str | None, int] = {}
     for row in rows:
@@ -99,18 +77,9 @@ async def feed(tx: Tx, event: Event, dialect: str) -> int | None:
     """
     if dialect == "postgresql":
         await tx.fetch("SELECT pg_advisory_xact_lock(7041777)")
-    row = await tx.one(
-        "INSERT INTO event_feed (event_id, practice_id, environment, type, payment_id, data, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (event_id) DO NOTHING RETURNING id",
-        event.event_id,
-        event.practice_id,
-        event.environment.value,
-        event.type,
-        event.payment_id,
-        json_text(event.data),
-        event.created_at,
-    )
-    return int(row["id"]) if row else None
+    added = insert_into("event_feed", _NEW) + " ON CONFLICT (event_id) DO NOTHING RETURNING id"
+    position: int | None = await tx.value(added, *EVENTS.values(event, _NEW))
+    return position
 
 
 async def read(owner: OwnerDb, after: int, limit: int) -> list[Event]:
@@ -120,4 +89,4 @@ async def read(owner: OwnerDb, after: int, limit: int) -> list[Event]:
         after,
         limit,
     )
-    return [event_of(row) for row in rows]
+    return [EVENTS.read(row) for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 from polytill.domain.database_urls import is_postgres
@@ -19,12 +20,9 @@ def raise_limit() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_LIMIT if hard == resource.RLIM_INFINITY else min(hard, WANTED_LIMIT)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        try:
+        with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (OSError, ValueError):
-            return soft
-        return wanted
-    return WANTED_LIMIT if soft == resource.RLIM_INFINITY else soft
+    return limit()
 
 
 def limit() -> int:
@@ -48,10 +46,13 @@ def is_full(place: str) -> bool:
     """Whether the disk of a directory of SQLite files is full. Never for a PostgreSQL server."""
     if is_postgres(place):
         return False
-    folder = Path(place)
-    nearest = next((one for one in (folder, *folder.parents) if one.exists()), Path())
     try:
-        found = os.statvfs(nearest)
+        found = os.statvfs(nearest(place))
     except OSError:
         return False
     return found.f_bavail * found.f_frsize < LEAST_ROOM
+
+
+def nearest(place: str) -> Path:
+    """A directory, or the nearest one above it that exists."""
+    return next((one for one in (Path(place), *Path(place).parents) if one.exists()), Path())

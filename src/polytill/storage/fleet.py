@@ -5,9 +5,11 @@ The directory itself has the progress: the number of practices at an older revis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
+from polytill.storage.columns import Reader
 from polytill.storage.databases import OwnerDb, Writes
 from polytill.storage.units import moment
 
@@ -22,18 +24,25 @@ class Failure:
     detail: str
 
 
+_FAILURES = Reader(
+    Failure,
+    "SELECT f.practice_id, p.name, f.code, f.detail FROM fleet_migration_failures f"
+    " JOIN practices p ON p.id = f.practice_id",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """All practices: how many there are, how many are at an older revision, and the last run, if there was one."""
 
     practices: int
     behind: int
-    to_migrate: int
-    started_at: datetime | None
-    started_by: str
-    ended_at: datetime | None
-    running: bool
     failures: tuple[Failure, ...]
+    to_migrate: int = 0
+    started_at: datetime | None = None
+    started_by: str = ""
+    ended_at: datetime | None = None
+    running: bool = False
 
     @property
     def stopped(self) -> bool:
@@ -103,40 +112,31 @@ def mended(unit: Writes, practice_id: int) -> None:
 
 async def behind(owner: OwnerDb, head: str) -> list[int]:
     """The practices at another revision."""
-    rows = await owner.fetch(
+    return await owner.column(
         "SELECT id FROM practices WHERE state <> 'provisioning' AND schema_version <> $1 ORDER BY id", head
     )
-    return [row["id"] for row in rows]
 
 
 async def read(owner: OwnerDb, head: str, now: datetime, limit: int = 100) -> Fleet:
     """The progress of the migration, with at most ``limit`` failures."""
-    counts = await owner.one(
+    counts: Any = await owner.one(
         "SELECT count(*) AS practices, count(CASE WHEN schema_version <> $1 THEN 1 END) AS behind FROM practices"
         " WHERE state <> 'provisioning'",
         head,
     )
-    assert counts is not None
     run = await owner.one(
         "SELECT to_migrate, started_at, started_by, ended_at, claimed_until FROM fleet_migration WHERE id = 1"
     )
-    rows = await owner.fetch(
-        "SELECT f.practice_id, p.name, f.code, f.detail FROM fleet_migration_failures f"
-        " JOIN practices p ON p.id = f.practice_id ORDER BY f.practice_id LIMIT $1",
-        limit,
-    )
-    failures = tuple(Failure(row["practice_id"], row["name"], row["code"], row["detail"]) for row in rows)
+    failures = tuple(await _FAILURES.all(owner, "ORDER BY f.practice_id LIMIT $1", limit))
+    fleet = Fleet(counts["practices"], counts["behind"], failures)
     if run is None:
-        return Fleet(counts["practices"], counts["behind"], 0, None, "", None, False, failures)
+        return fleet
     until, ended = moment(run["claimed_until"]), moment(run["ended_at"])
-    running = ended is None and until is not None and until >= now
-    return Fleet(
-        counts["practices"],
-        counts["behind"],
-        run["to_migrate"],
-        moment(run["started_at"]),
-        run["started_by"],
-        ended,
-        running,
-        failures,
+    return replace(
+        fleet,
+        to_migrate=run["to_migrate"],
+        started_at=moment(run["started_at"]),
+        started_by=run["started_by"],
+        ended_at=ended,
+        running=ended is None and until is not None and until >= now,
     )

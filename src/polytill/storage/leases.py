@@ -107,13 +107,10 @@ async def claimed(owner: OwnerDb, worker: str) -> dict[int, datetime]:
 
 async def overdue(owner: OwnerDb, due_before: datetime, now: datetime) -> int:
     """The number of practices that have waited for a visit since before a time and that nobody visits now."""
-    row = await owner.one(
-        "SELECT COUNT(*) AS n FROM practice_leases WHERE visit_due_at < $1"
-        " AND (claimed_until IS NULL OR claimed_until < $2)",
-        due_before,
-        now,
+    waited = (
+        "SELECT COUNT(*) FROM practice_leases WHERE visit_due_at < $1 AND (claimed_until IS NULL OR claimed_until < $2)"
     )
-    return int(row["n"]) if row else 0
+    return int(await owner.value(waited, due_before, now))
 
 
 async def all_held(owner: OwnerDb) -> dict[int, datetime]:
@@ -122,9 +119,4 @@ async def all_held(owner: OwnerDb) -> dict[int, datetime]:
 
 
 def _by_practice(rows: list[Any]) -> dict[int, datetime]:
-    found = {}
-    for row in rows:
-        until = moment(row["lease_until"])
-        assert until is not None
-        found[int(row["practice_id"])] = until
-    return found
+    return {row["practice_id"]: until for row in rows if (until := moment(row["lease_until"])) is not None}

@@ -11,6 +11,7 @@ from typing import Any
 
 from polytill.domain.ledger import LedgerFact, provider_of
 from polytill.domain.states import Environment
+from polytill.storage.columns import Condition
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.payments import Payment
 from polytill.storage.units import moment
@@ -44,7 +45,7 @@ def book(
         f" ($1, $2, $3, $4, $6, $8, $9, $10, $11, $12, $14, {method})",
         entry_id,
         payment.practice_id,
-        payment.environment.value,
+        payment.environment,
         entry.currency,
         entry.debit,
         entry.credit,
@@ -63,16 +64,11 @@ async def balances(
     db: PracticeDb, environment: Environment, since: datetime | None = None, until: datetime | None = None
 ) -> dict[str, dict[str, int]]:
     """Account balances by currency. With bounds, of what was booked from ``since`` on and before ``until``."""
-    args: list[Any] = [environment.value]
-    where = "environment = $1"
-    for comparison, bound in ((">=", since), ("<", until)):
-        if bound is not None:
-            args.append(bound)
-            where += f" AND created_at {comparison} ${len(args)}"
+    where = _booked(environment, since, until)
     rows = await db.fetch(
         f"SELECT currency, account, SUM(amount) AS balance FROM ledger_lines WHERE {where}"  # noqa: S608
         " GROUP BY currency, account ORDER BY currency, account",
-        *args,
+        *where.args,
     )
     found: dict[str, dict[str, int]] = {}
     for row in rows:
@@ -95,24 +91,24 @@ async def entries(
 ) -> list[dict[str, Any]]:
     """Entries in booking order, after ``after_id``. ``amount`` is the change of the practice's balance in minor units:
     negative if the balance decreased."""
-    args: list[Any] = [environment.value, after_id]
-    where = "environment = $1 AND id > $2 AND provider_code <> ''"
-    for comparison, bound in ((">=", since), ("<", until)):
-        if bound is not None:
-            args.append(bound)
-            where += f" AND created_at {comparison} ${len(args)}"
-    args.append(limit)
+    where = _booked(environment, since, until)
+    where.compare("id >", after_id)
     rows = await db.fetch(
         "SELECT id, entry_id, currency, account, fact, provider_code, method, payment_id, refund_id, created_at,"  # noqa: S608
-        f" -amount AS amount FROM ledger_lines WHERE {where} ORDER BY id LIMIT ${len(args)}",
-        *args,
+        f" -amount AS amount FROM ledger_lines WHERE {where} AND provider_code <> '' ORDER BY id LIMIT {where.add(limit)}",
+        *where.args,
     )
     return [{**dict(row), "created_at": moment(row["created_at"])} for row in rows]
 
 
+def _booked(environment: Environment, since: datetime | None, until: datetime | None) -> Condition:
+    where = Condition()
+    for comparison, value in (("environment =", environment), ("created_at >=", since), ("created_at <", until)):
+        where.compare(comparison, value)
+    return where
+
+
 async def paid_at(db: PracticeDb, payment_id: str) -> datetime | None:
     """When a payment's money was booked. None if none was."""
-    row = await db.one(
-        "SELECT MIN(created_at) AS at FROM ledger_lines WHERE payment_id = $1 AND fact = 'payment'", payment_id
-    )
-    return moment(row["at"]) if row else None
+    booked = "SELECT MIN(created_at) FROM ledger_lines WHERE payment_id = $1 AND fact = 'payment'"
+    return moment(await db.value(booked, payment_id))

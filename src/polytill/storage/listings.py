@@ -17,19 +17,17 @@ def keep(unit: Writes, config_id: int, environment: Environment, compared_until:
         " ON CONFLICT (config_id, environment) DO UPDATE SET compared_until = excluded.compared_until"
         " WHERE listing_cursors.compared_until < excluded.compared_until",
         config_id,
-        environment.value,
+        environment,
         compared_until,
     )
 
 
 async def kept(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
     """The time up to which everything was compared. None if nothing was."""
-    row = await db.one(
-        "SELECT compared_until FROM listing_cursors WHERE config_id = $1 AND environment = $2",
-        config_id,
-        environment.value,
+    until = await db.value(
+        "SELECT compared_until FROM listing_cursors WHERE config_id = $1 AND environment = $2", config_id, environment
     )
-    return moment(row["compared_until"]) if row else None
+    return moment(until)
 
 
 async def taken_between(
@@ -37,13 +35,12 @@ async def taken_between(
 ) -> list[str]:
     """The attempts of a window that took money by our records, or may have, because this version does not know their
     state."""
-    rows = await db.fetch(
+    return await db.column(
         "SELECT id FROM payment_attempts WHERE config_id = $1 AND environment = $2"  # noqa: S608
         f" AND {known_or('succeeded', AttemptState)}"
         " AND created_at >= $3 AND created_at < $4 ORDER BY id",
         config_id,
-        environment.value,
+        environment,
         since,
         until,
     )
-    return [row["id"] for row in rows]

@@ -22,6 +22,7 @@ Tree = Literal["owner", "practice"]
 OLDEST_READERS: dict[Tree, str] = {"owner": "owner_0001", "practice": "practice_0001"}
 
 _VERSION_TABLE = "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
+_REVISION = "SELECT version_num FROM alembic_version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,11 @@ def head(tree: Tree) -> str:
 
 async def current(database: _Database) -> str | None:
     """The revision of a database. None if it was never migrated."""
-    if database.engine.dialect == "sqlite":
-        found = await database.one("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
-    else:
-        found = await database.one("SELECT 1 FROM pg_tables WHERE tablename = 'alembic_version'")
-    row = await database.one("SELECT version_num FROM alembic_version") if found else None
-    return row["version_num"] if row else None
+    tables = "sqlite_master WHERE name" if database.engine.dialect == "sqlite" else "pg_tables WHERE tablename"
+    if await database.one(f"SELECT 1 FROM {tables} = 'alembic_version'") is None:  # noqa: S608
+        return None
+    revision: str | None = await database.value(_REVISION)
+    return revision
 
 
 async def readable(owner: OwnerDb, tree: Tree, at: str | None) -> bool:
@@ -99,8 +99,8 @@ async def readable(owner: OwnerDb, tree: Tree, at: str | None) -> bool:
         return True
     if at is None or at < ours:
         return False
-    row = await owner.one("SELECT oldest FROM schema_readers WHERE tree = $1", tree)
-    return row is not None and ours >= row["oldest"]
+    oldest = await owner.value("SELECT oldest FROM schema_readers WHERE tree = $1", tree)
+    return oldest is not None and ours >= oldest
 
 
 async def why_not_opened(owner: OwnerDb) -> str | None:
@@ -146,8 +146,7 @@ async def _apply(tx: Tx, step: Step, dialect: str) -> bool:
         # Two nodes that start together take turns. Any number works that nobody else uses.
         await tx.fetch("SELECT pg_advisory_xact_lock(7041776)")
     await tx.fetch(_VERSION_TABLE)
-    row = await tx.one("SELECT version_num FROM alembic_version")
-    at = row["version_num"] if row else None
+    at = await tx.value(_REVISION)
     if at != step.previous:
         if at is not None and at not in _known(dialect):
             ours = head("owner" if step.revision.startswith("owner") else "practice")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from polytill.storage.columns import Table
 from polytill.storage.databases import OwnerDb, Writes
-from polytill.storage.units import json_text, json_value, moment
+from polytill.storage.units import moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +20,16 @@ class Node:
     key_checks: dict[str, str]
 
 
+_NODES = Table("nodes", Node)
+
+
 def announce(unit: Writes, node: Node, now: datetime, until: datetime) -> None:
     """Record that a process is running, and which keys it has."""
-    unit.add(
-        "INSERT INTO nodes (id, name, runs_worker, key_checks, started_at, live_until) VALUES ($1, $2, $3, $4, $5, $6)"
+    known = (
         " ON CONFLICT (id) DO UPDATE SET key_checks = excluded.key_checks, runs_worker = excluded.runs_worker,"
-        " live_until = excluded.live_until",
-        node.id,
-        node.name,
-        node.runs_worker,
-        json_text(node.key_checks),
-        now,
-        until,
+        " live_until = excluded.live_until"
     )
+    _NODES.insert(unit, node, end=known, started_at=now, live_until=until)
 
 
 def leave(unit: Writes, node_id: str, lapsed_before: datetime) -> None:
@@ -52,7 +50,4 @@ async def lapsed(owner: OwnerDb, before: datetime) -> dict[str, datetime]:
 
 async def live(owner: OwnerDb, now: datetime) -> list[Node]:
     """The running processes."""
-    rows = await owner.fetch(
-        "SELECT id, name, runs_worker, key_checks FROM nodes WHERE live_until >= $1 ORDER BY name, id", now
-    )
-    return [Node(r["id"], r["name"], bool(r["runs_worker"]), dict(json_value(r["key_checks"]))) for r in rows]
+    return await _NODES.all(owner, "WHERE live_until >= $1 ORDER BY name, id", now)

@@ -9,6 +9,7 @@ from typing import Any
 
 from polytill.domain.ledger import LedgerAccount, LedgerFact
 from polytill.domain.states import Environment, PaymentStatus
+from polytill.storage.columns import Reader, places
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.units import moment
 
@@ -27,9 +28,7 @@ class Booked:
     amount: int
 
 
-def _line(day: int, row: Any, lines: int, amount: int) -> Booked:
-    account, fact = LedgerAccount(row["account"]), LedgerFact(row["fact"])
-    return Booked(day, account, fact, row["provider_code"], row["method"], lines, amount)
+_BOOKED = Reader(Booked, but="lines amount")
 
 
 @dataclass(slots=True)
@@ -106,10 +105,10 @@ class Waiting:
         return self.parked + self.unknown + self.cases
 
 
-def _ranges(db: PracticeDb, starts: list[datetime], first: int) -> str:
-    """SQL: one row (day, since, until) for each two consecutive times, in parameters from ``first`` on."""
+def _ranges(db: PracticeDb, starts: list[datetime]) -> str:
+    """SQL: one row (day, since, until) for each two consecutive times, in parameters from the third on."""
     kind = "" if db.engine.dialect == "sqlite" else "::timestamptz"
-    rows = [f"({day}, ${first + day}{kind}, ${first + day + 1}{kind})" for day in range(len(starts) - 1)]
+    rows = [f"({day}, ${3 + day}{kind}, ${4 + day}{kind})" for day in range(len(starts) - 1)]
     return f"days(day, since, until) AS (VALUES {', '.join(rows)})"
 
 
@@ -134,32 +133,33 @@ async def booked(db: PracticeDb, environment: Environment, currency: str, starts
     """
     ours = "environment = $1 AND currency = $2 AND provider_code <> ''"
     rows = await db.fetch(
-        f"WITH RECURSIVE {_ranges(db, starts, 3)}, {_kinds(db, ours)} SELECT day, account, fact, provider_code, method,"  # noqa: S608
+        f"WITH RECURSIVE {_ranges(db, starts)}, {_kinds(db, ours)} SELECT day, account, fact, provider_code, method,"  # noqa: S608
         " (SELECT CAST(count(*) AS TEXT) || ' ' || CAST(COALESCE(sum(amount), 0) AS TEXT) FROM ledger_lines l"
         f" WHERE {ours} AND l.account = kinds.account AND l.fact = kinds.fact"
         " AND l.provider_code = kinds.provider_code AND l.method = kinds.method"
         " AND l.created_at >= since AND l.created_at < until) AS sums FROM kinds CROSS JOIN days",
-        environment.value,
+        environment,
         currency,
         *starts,
     )
-    return [
-        _line(r["day"], r, *map(int, r["sums"].split()))
-        for r in rows
-        if r["sums"] != "0 0"  # as part of the query, SQLite would sum everything twice
-    ]
+    found = []
+    for row in rows:
+        lines, amount = map(int, row["sums"].split())
+        if lines:  # as a condition of the query, SQLite would sum everything twice
+            found.append(_BOOKED.read(row, lines=lines, amount=amount))
+    return found
 
 
 async def created(
     db: PracticeDb, environment: Environment, currency: str, starts: list[datetime]
 ) -> dict[tuple[int, str], int]:
     """How many payments were created in each of the periods between ``starts``, by period and status."""
-    states = ", ".join(f"('{status.value}')" for status in PaymentStatus)
+    states = ", ".join(f"('{status}')" for status in PaymentStatus)
     rows = await db.fetch(
-        f"WITH {_ranges(db, starts, 3)}, states(status) AS (VALUES {states}) SELECT day, status,"  # noqa: S608
+        f"WITH {_ranges(db, starts)}, states(status) AS (VALUES {states}) SELECT day, status,"  # noqa: S608
         " (SELECT count(*) FROM payments p WHERE p.environment = $1 AND p.currency = $2 AND p.status = states.status"
         " AND p.created_at >= since AND p.created_at < until) AS payments FROM states CROSS JOIN days",
-        environment.value,
+        environment,
         currency,
         *starts,
     )
@@ -171,16 +171,15 @@ async def of_payments(db: PracticeDb, payment_ids: Sequence[str]) -> dict[str, d
     found: dict[str, dict[str, Sums]] = {payment_id: {} for payment_id in payment_ids}
     if not payment_ids:
         return found
-    places = ", ".join(f"${number}" for number in range(1, len(payment_ids) + 1))
     rows = await db.fetch(
-        "SELECT payment_id, currency, account, fact, provider_code, method, count(*) AS lines,"  # noqa: S608
-        f" CAST(sum(amount) AS BIGINT) AS amount FROM ledger_lines WHERE payment_id IN ({places})"
+        "SELECT 0 AS day, payment_id, currency, account, fact, provider_code, method, count(*) AS lines,"  # noqa: S608
+        f" CAST(sum(amount) AS BIGINT) AS amount FROM ledger_lines WHERE payment_id IN ({places(len(payment_ids))})"
         " AND provider_code <> '' GROUP BY payment_id, currency, account, fact, provider_code, method",
         *payment_ids,
     )
-    for r in rows:
-        line = _line(0, r, r["lines"], r["amount"])
-        found[r["payment_id"]].setdefault(r["currency"], Sums()).add(line)
+    for row in rows:
+        line = _BOOKED.read(row, lines=row["lines"], amount=row["amount"])
+        found[row["payment_id"]].setdefault(row["currency"], Sums()).add(line)
     return found
 
 
@@ -188,43 +187,42 @@ async def currencies(db: PracticeDb, environment: Environment) -> list[str]:
     """The currencies with payments, the most used first, then those with fees only."""
     # From one currency to the next in the index, instead of through every line.
     least = "MIN(currency) FROM ledger_lines WHERE environment = $1 AND provider_code <> ''"
-    rows = await db.fetch(
+    found = await db.column(
         f"WITH RECURSIVE booked(currency) AS (SELECT {least} UNION ALL SELECT (SELECT {least}"  # noqa: S608
         " AND currency > booked.currency) FROM booked WHERE currency IS NOT NULL)"
         " SELECT currency, count(*) AS payments FROM payments WHERE environment = $1 GROUP BY currency"
         " UNION ALL SELECT currency, 0 FROM booked WHERE currency IS NOT NULL ORDER BY payments DESC, currency",
-        environment.value,
+        environment,
     )
-    return list(dict.fromkeys(row["currency"] for row in rows))
+    return list(dict.fromkeys(found))
 
 
 async def last_webhook(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
     """When a configuration's provider last sent a verified webhook."""
-    row = await db.one(
+    received_at = await db.value(
         "SELECT received_at FROM webhook_events WHERE config_id = $1 AND environment = $2"
         " ORDER BY received_at DESC LIMIT 1",
         config_id,
-        environment.value,
+        environment,
     )
-    return moment(row["received_at"]) if row else None
+    return moment(received_at)
 
 
 async def waiting(db: PracticeDb, since: datetime) -> Waiting:
     """What needs attention in one practice, and the calls to providers since a given time."""
+    calls = await db.fetch(
+        "SELECT provider_code, state, count(*) AS calls FROM payment_attempts WHERE created_at >= $1"
+        " GROUP BY provider_code, state",
+        since,
+    )
     row: Any = await db.one(
         "SELECT (SELECT count(*) FROM webhook_events WHERE state = 'parked') AS parked,"
         " (SELECT count(*) FROM payment_attempts WHERE state = 'unknown')"
         " + (SELECT count(*) FROM refunds WHERE state = 'unknown') AS unknown,"
         " (SELECT count(*) FROM operator_cases WHERE state = 'open') AS cases"
     )
-    calls = await db.fetch(
-        "SELECT provider_code, state, count(*) AS calls FROM payment_attempts WHERE created_at >= $1"
-        " GROUP BY provider_code, state",
-        since,
-    )
-    return Waiting(
-        row["parked"], row["unknown"], row["cases"], {(r["provider_code"], r["state"]): r["calls"] for r in calls}
-    )
+    by_state = {(call["provider_code"], call["state"]): call["calls"] for call in calls}
+    return Waiting(row["parked"], row["unknown"], row["cases"], by_state)
 
 
 async def unknown(db: PracticeDb, limit: int = 100) -> list[dict[str, Any]]:
@@ -243,8 +241,8 @@ async def providers_of(db: PracticeDb, payment_ids: list[str]) -> dict[str, str]
     """The provider of each of a few payments."""
     if not payment_ids:
         return {}
-    places = ", ".join(f"${n}" for n in range(1, len(payment_ids) + 1))
-    rows = await db.fetch(f"SELECT id, provider_code FROM payments WHERE id IN ({places})", *payment_ids)  # noqa: S608
+    ids = places(len(payment_ids))
+    rows = await db.fetch(f"SELECT id, provider_code FROM payments WHERE id IN ({ids})", *payment_ids)  # noqa: S608
     return {row["id"]: row["provider_code"] for row in rows if row["provider_code"]}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from polytill.domain.identifiers import OF_A_CHARGE, IdentifierKind, Identifiers, identifier_key
 from polytill.domain.states import Environment
 from polytill.storage.attempts import Attempt, by_id, by_provider_id
+from polytill.storage.columns import places
 from polytill.storage.databases import PracticeDb, Writes
 
 MOST_AT_ONCE = 24
@@ -21,11 +22,11 @@ def insert(unit: Writes, attempt: Attempt, found: Identifiers, now: datetime) ->
     pairs = [(kind.value, value) for kind, values in found.items() for value in values][:MOST_AT_ONCE]
     if not pairs:
         return
-    args: list[object] = [attempt.id, attempt.payment_id, attempt.practice_id, attempt.environment.value, now]
+    args: list[object] = [attempt.id, attempt.payment_id, attempt.practice_id, attempt.environment, now]
     rows = []
     for kind, value in pairs:
         args += (kind, value, identifier_key(value))
-        rows.append(f"($1, $2, $3, $4, $5, ${len(args) - 2}, ${len(args) - 1}, ${len(args)})")
+        rows.append(f"($1, $2, $3, $4, $5, {places(3, len(args) - 2)})")
     unit.add(
         "INSERT INTO payment_identifiers"  # noqa: S608
         " (attempt_id, payment_id, practice_id, environment, created_at, kind, value, search_key)"
@@ -67,8 +68,7 @@ async def _of_payments(db: PracticeDb, what: str, order: str, ids: list[str]) ->
     rows = []
     for at in range(0, len(ids), 90):  # so that there are few statements of different texts
         part = ids[at : at + 90]
-        places = ", ".join(f"${number}" for number in range(1, len(part) + 1))
-        rows += await db.fetch(f"SELECT {what} WHERE payment_id IN ({places}) ORDER BY {order}", *part)
+        rows += await db.fetch(f"SELECT {what} WHERE payment_id IN ({places(len(part))}) ORDER BY {order}", *part)
     return rows
 
 
@@ -80,33 +80,33 @@ def _add(kept: Identifiers, row: Any) -> None:
 
 async def other_attempt(db: PracticeDb, attempt: Attempt, transaction_id: str) -> Attempt | None:
     """Another attempt at the same provider configuration that has this identifier, in any spelling."""
-    row = await db.one(
+    attempt_id = await db.value(
         "SELECT i.attempt_id FROM payment_identifiers AS i JOIN payment_attempts AS a ON a.id = i.attempt_id"
         " WHERE i.search_key = $1 AND i.kind <> $2 AND i.environment = $3 AND a.config_id = $4 AND i.attempt_id <> $5"
         " ORDER BY i.attempt_id LIMIT 1",
         identifier_key(transaction_id),
-        IdentifierKind.card_last4.value,
-        attempt.environment.value,
+        IdentifierKind.card_last4,
+        attempt.environment,
         attempt.config_id,
         attempt.id,
     )
-    if row is not None:
-        return await by_id(db, row["attempt_id"])
+    if attempt_id is not None:
+        return await by_id(db, attempt_id)
     found = await by_provider_id(db, attempt.config_id, attempt.environment, transaction_id)
     return found if found is not None and found.id != attempt.id else None
 
 
 async def attempt_of_charge(db: PracticeDb, config_id: int, environment: Environment, charge_id: str) -> Attempt | None:
     """The attempt of a charge or capture, for providers that name neither our reference nor the payment's own id."""
-    kinds = ", ".join(f"'{kind.value}'" for kind in OF_A_CHARGE)
-    row = await db.one(
+    kinds = ", ".join(f"'{kind}'" for kind in OF_A_CHARGE)
+    attempt_id = await db.value(
         "SELECT i.attempt_id FROM payment_identifiers AS i"  # noqa: S608
         " JOIN payment_attempts AS a ON a.id = i.attempt_id"
         f" WHERE i.search_key = $1 AND i.value = $2 AND i.kind IN ({kinds}) AND i.environment = $3 AND a.config_id = $4"
         " ORDER BY i.attempt_id LIMIT 1",
         identifier_key(charge_id),
         charge_id,
-        environment.value,
+        environment,
         config_id,
     )
-    return await by_id(db, row["attempt_id"]) if row else None
+    return await by_id(db, attempt_id) if attempt_id else None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from polytill.domain.states import Environment, LinkState
+from polytill.storage.columns import Reader, Table
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.units import moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,47 +44,20 @@ class PaymentLink:
         return "closed" if self.single_use and self.canceled else "open"
 
 
-_SELECT = (
-    "SELECT l.id, l.practice_id, l.environment, l.amount, l.currency, l.description, l.reference, l.single_use,"
-    " l.state, l.expires_at, l.created_by, l.created_at, l.updated_at, COUNT(p.id) AS started,"
+_LINKS = Table("payment_links", PaymentLink, but="started succeeded captured canceled")
+_WITH_COUNTS = Reader(
+    PaymentLink,
+    f"SELECT {_LINKS.of('l')}, COUNT(p.id) AS started,"  # noqa: S608
     " COALESCE(SUM(CASE WHEN p.status = 'succeeded' THEN 1 ELSE 0 END), 0) AS succeeded,"
     " COALESCE(SUM(CASE WHEN p.status = 'canceled' THEN 1 ELSE 0 END), 0) AS canceled,"
-    " COALESCE(SUM(p.amount_captured), 0) AS captured FROM payment_links l"
-    " LEFT JOIN payment_link_payments lp ON lp.link_id = l.id LEFT JOIN payments p ON p.id = lp.payment_id"
+    " CAST(COALESCE(SUM(p.amount_captured), 0) AS BIGINT) AS captured FROM payment_links l"
+    " LEFT JOIN payment_link_payments lp ON lp.link_id = l.id LEFT JOIN payments p ON p.id = lp.payment_id",
 )
-
-
-def _link(row: Any) -> PaymentLink:
-    values = dict(row)
-    values["environment"], values["state"] = Environment(values["environment"]), LinkState(values["state"])
-    values["single_use"] = bool(values["single_use"])
-    for name in ("expires_at", "created_at", "updated_at"):
-        values[name] = moment(values[name])
-    for name in ("started", "succeeded", "captured", "canceled"):
-        values[name] = int(values[name])
-    return PaymentLink(**values)
 
 
 def insert(unit: Writes, link: PaymentLink) -> None:
     """Insert a link."""
-    unit.add(
-        "INSERT INTO payment_links (id, practice_id, environment, amount, currency, description, reference, single_use,"
-        " state, expires_at, created_by, created_at, updated_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-        link.id,
-        link.practice_id,
-        link.environment.value,
-        link.amount,
-        link.currency,
-        link.description,
-        link.reference,
-        link.single_use,
-        link.state.value,
-        link.expires_at,
-        link.created_by,
-        link.created_at,
-        link.updated_at,
-    )
+    _LINKS.insert(unit, link)
 
 
 def close(unit: Writes, link_id: str, now: datetime) -> None:
@@ -121,32 +93,23 @@ def use(unit: Writes, link: PaymentLink, payment_id: str, now: datetime) -> None
 
 async def by_id(db: PracticeDb, link_id: str) -> PaymentLink | None:
     """One link."""
-    row = await db.one(f"{_SELECT} WHERE l.id = $1 GROUP BY l.id", link_id)
-    return _link(row) if row else None
+    return await _WITH_COUNTS.one(db, "WHERE l.id = $1 GROUP BY l.id", link_id)
 
 
 async def listed(db: PracticeDb, before: str | None, limit: int) -> list[PaymentLink]:
     """Links, newest first: ids are ordered by time."""
-    rows = await db.fetch(
-        f"{_SELECT} WHERE (CAST($1 AS TEXT) IS NULL OR l.id < $1) GROUP BY l.id ORDER BY l.id DESC LIMIT $2",
-        before or None,
-        limit,
-    )
-    return [_link(row) for row in rows]
+    page = "WHERE (CAST($1 AS TEXT) IS NULL OR l.id < $1) GROUP BY l.id ORDER BY l.id DESC LIMIT $2"
+    return await _WITH_COUNTS.all(db, page, before or None, limit)
 
 
 async def payments_of(db: PracticeDb, link_id: str) -> list[str]:
     """The ids of all payments of a link, newest first."""
-    rows = await db.fetch(
+    return await db.column(
         "SELECT payment_id FROM payment_link_payments WHERE link_id = $1 ORDER BY created_at DESC", link_id
     )
-    return [row["payment_id"] for row in rows]
 
 
 async def started_since(db: PracticeDb, link_id: str, since: datetime) -> int:
     """How many payments started with a link since a given time."""
-    row = await db.one(
-        "SELECT COUNT(*) AS n FROM payment_link_payments WHERE link_id = $1 AND created_at > $2", link_id, since
-    )
-    assert row is not None
-    return int(row["n"])
+    count = "SELECT COUNT(*) FROM payment_link_payments WHERE link_id = $1 AND created_at > $2"
+    return int(await db.value(count, link_id, since))

@@ -11,9 +11,10 @@ from polytill.domain.search import Term, read_query
 from polytill.domain.states import Environment
 from polytill.domain.text import compact, normal, visible
 from polytill.storage import search_blocks
+from polytill.storage.columns import Condition
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payment_search import Condition, Identified, are_many, fits, identifiers_typed, named
-from polytill.storage.payments import PAYMENT_COLUMNS, Payment, payment_of
+from polytill.storage.payment_search import Identified, are_many, fits, identifiers_typed, named
+from polytill.storage.payments import PAYMENTS, Payment
 from polytill.storage.search_blocks import Found
 
 # The number of blocks read first and then per step, and how many workers may create while a search reads.
@@ -47,7 +48,7 @@ STANDINGS = {
     "part_refunded": "p.amount_refunded > 0 AND p.amount_refunded < p.amount_captured",
     "disputed": "EXISTS (SELECT 1 FROM disputes d WHERE d.payment_id = p.id AND d.state = 'open')",
 }
-_COLUMNS = ", ".join(f"p.{name}" for name in PAYMENT_COLUMNS.split(", "))
+_COLUMNS = PAYMENTS.of("p")
 
 
 async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:
@@ -57,7 +58,7 @@ async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:
     terms = read_query(filters.search)
     if not terms:
         return []
-    if await are_many(db, filters.environment.value, identifiers_typed(terms), MOST_IDENTIFIED):
+    if await are_many(db, filters.environment, identifiers_typed(terms), MOST_IDENTIFIED):
         return await _walked(db, filters, terms, limit, Identified.many)
     while (holding := await search_blocks.holding(db, filters.environment, terms)) is not None:
         found = await _in_blocks(db, filters, terms, holding, limit)
@@ -107,21 +108,22 @@ async def _walked(
     narrow = bool(terms) or filters.reference is not None or filters.customer_email is not None
     query = _Query(filters, "payment_search AS s CROSS JOIN payments AS p" if narrow else "payments AS p", narrow, True)
     if terms:
-        query.where.append(fits(terms, "$1", query.condition, identified))
+        query.parts.append(fits(terms, query, identified))
     return await query.rows(db, limit)
 
 
-class _Query:
+class _Query(Condition):
     """One statement that lists payments. "CROSS" makes SQLite keep the order of its tables."""
 
     def __init__(self, filters: Filters, source: str, narrow: bool = True, is_walk: bool = False) -> None:
-        self.condition = Condition(filters.environment.value)
+        super().__init__(filters.environment)
         self.source = source
         self.order = ("s.created_at", "s.payment_id") if narrow else ("p.created_at", "p.id")
-        self.where = ["p.id = s.payment_id"] if narrow else []
+        if narrow:
+            self.parts.append("p.id = s.payment_id")
         # An expression matches no index. Otherwise SQLite walks all payments in their order to find one by its number.
         is_walk = is_walk and filters.number is None and filters.provider_transaction_id is None
-        self.where.append(f"{'s' if narrow else 'p'}.environment{_AS_IT_IS if is_walk else _OF_NO_INDEX} = $1")
+        self.parts.append(f"{'s' if narrow else 'p'}.environment{_AS_IT_IS if is_walk else _OF_NO_INDEX} = $1")
         self._filter(filters)
 
     @classmethod
@@ -129,51 +131,48 @@ class _Query:
         """Rows of blocks. One statement text for any number of blocks up to ``places``."""
         query = cls(filters, "payment_search AS s CROSS JOIN payments AS p")
         padded = numbers + [-1] * (places - len(numbers))
-        query.where.append(f"s.block IN ({', '.join(query.condition.add(number) for number in padded)})")
-        query.where.append(fits(terms, "$1", query.condition, Identified.never))
+        query.parts.append(f"s.block IN ({', '.join(query.add(number) for number in padded)})")
+        query.parts.append(fits(terms, query, Identified.never))
         return query
 
     @classmethod
     def of_named(cls, filters: Filters, terms: tuple[Term, ...]) -> _Query:
         """Rows of payments with an identifier that was typed."""
         query = cls(filters, "payments AS p CROSS JOIN payment_search AS s")
-        ids = " UNION ".join(named(key, "$1", query.condition) for key in identifiers_typed(terms))
-        query.where += [f"p.id IN ({ids})", "s.environment = $1", "s.created_at = p.created_at"]
-        query.where.append(fits(terms, "$1", query.condition, Identified.few))
+        ids = " UNION ".join(named(key, query) for key in identifiers_typed(terms))
+        query.parts += [f"p.id IN ({ids})", "s.environment = $1", "s.created_at = p.created_at"]
+        query.parts.append(fits(terms, query, Identified.few))
         return query
 
     def _filter(self, filters: Filters) -> None:
-        condition, (created_at, _) = self.condition, self.order
-        for clause, value in (
-            ("p.status = ", filters.status),
-            ("p.provider_code = ", filters.provider_code),
-            ("p.currency = ", filters.currency),
-            (
-                "p.practice_id = (SELECT practice_id FROM identity) AND p.number = ",
-                None if filters.number is None else compact(filters.number),
-            ),
-            (f"{created_at} >= ", filters.created_from),
-            (f"{created_at} < ", filters.created_to),
-            ("s.reference = ", None if filters.reference is None else normal(filters.reference)),
-            ("s.email = ", None if filters.customer_email is None else email_key(filters.customer_email)),
+        created_at, _ = self.order
+        number, reference, email = filters.number, filters.reference, filters.customer_email
+        for comparison, value in (
+            ("p.status =", filters.status),
+            ("p.provider_code =", filters.provider_code),
+            ("p.currency =", filters.currency),
+            ("p.practice_id = (SELECT practice_id FROM identity) AND p.number =", number and compact(number)),
+            (f"{created_at} >=", filters.created_from),
+            (f"{created_at} <", filters.created_to),
+            ("s.reference =", reference and normal(reference)),
+            ("s.email =", email and email_key(email)),
         ):
-            if value is not None:
-                self.where.append(f"{clause}{condition.add(value)}")
+            self.compare(comparison, value)
         if filters.standing is not None:
-            self.where.append(STANDINGS[filters.standing])
+            self.parts.append(STANDINGS[filters.standing])
         if filters.provider_transaction_id is not None:
             key = identifier_key(filters.provider_transaction_id)
-            self.where.append(f"p.id IN ({named(key, '$1', condition)})")
+            self.parts.append(f"p.id IN ({named(key, self)})")
         if filters.before is not None:
-            at, last = (condition.add(value) for value in filters.before)
-            self.where.append(f"({', '.join(self.order)}) < ({at}, {last})")
+            at, last = (self.add(value) for value in filters.before)
+            self.parts.append(f"({', '.join(self.order)}) < ({at}, {last})")
 
     async def rows(self, db: PracticeDb, limit: int) -> list[Payment]:
         """The payments, newest first."""
         created_at, name = self.order
         rows = await db.fetch(
-            f"SELECT {_COLUMNS} FROM {self.source} WHERE {' AND '.join(self.where)}"  # noqa: S608
-            f" ORDER BY {created_at} DESC, {name} DESC LIMIT {self.condition.add(limit)}",
-            *self.condition.args,
+            f"SELECT {_COLUMNS} FROM {self.source} WHERE {self}"  # noqa: S608
+            f" ORDER BY {created_at} DESC, {name} DESC LIMIT {self.add(limit)}",
+            *self.args,
         )
-        return [payment_of(row) for row in rows]
+        return [PAYMENTS.read(row) for row in rows]

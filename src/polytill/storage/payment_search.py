@@ -6,16 +6,15 @@ the database compares bytes and both engines find the same payments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any
 
 from polytill.domain.contacts import email_key, shown_email
 from polytill.domain.search import END_OF_ID, Leaf, Term, amount_key, search_body
 from polytill.domain.states import Environment
 from polytill.domain.text import normal
+from polytill.storage.columns import Condition, Table, places
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.payments import Payment
 
@@ -31,6 +30,9 @@ class SearchRow:
     email: str | None
     reference: str | None
     body: str
+
+
+_ROWS = Table("payment_search", SearchRow)
 
 
 def row_of(payment: Payment) -> SearchRow:
@@ -63,41 +65,19 @@ def _shown_email(payment: Payment) -> str | None:
 
 def insert(unit: Writes, row: SearchRow) -> None:
     """Make a payment findable."""
-    unit.add(
-        "INSERT INTO payment_search (environment, created_at, payment_id, major_units, email, reference, body)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        row.environment.value,
-        row.created_at,
-        row.payment_id,
-        row.major_units,
-        row.email,
-        row.reference,
-        row.body,
-    )
+    _ROWS.insert(unit, row)
 
 
 def rewrite(unit: Writes, row: SearchRow) -> None:
     """Rewrite the search row of a payment whose customer was corrected."""
     unit.add(
         "UPDATE payment_search SET email = $4, body = $5, block = 0 WHERE environment = $1 AND created_at = $2 AND payment_id = $3",
-        row.environment.value,
+        row.environment,
         row.created_at,
         row.payment_id,
         row.email,
         row.body,
     )
-
-
-class Condition:
-    """A growing SQL condition with its arguments."""
-
-    def __init__(self, *args: Any) -> None:
-        self.args: list[Any] = list(args)
-
-    def add(self, value: Any) -> str:
-        """Add an argument; returns its parameter."""
-        self.args.append(value)
-        return f"${len(self.args)}"
 
 
 class Identified(Enum):
@@ -108,35 +88,34 @@ class Identified(Enum):
     many = 2  # each row is checked for one
 
 
-def fits(terms: tuple[Term, ...], environment: str, condition: Condition, identified: Identified) -> str:
-    """SQL: a row of ``payment_search AS s`` matches everything typed. ``environment`` is the parameter that holds it."""
+def fits(terms: tuple[Term, ...], condition: Condition, identified: Identified) -> str:
+    """SQL: a row of ``payment_search AS s`` matches everything typed. The first argument is the environment."""
     found = []
     for term in terms:
-        readings = (
-            " AND ".join(_leaf(leaf, environment, condition, identified) for leaf in reading) for reading in term
-        )
+        readings = (" AND ".join(_leaf(leaf, condition, identified) for leaf in reading) for reading in term)
         found.append("(" + " OR ".join(f"({reading})" for reading in readings) + ")")
     return " AND ".join(found)
 
 
-def named(key: str, environment: str, condition: Condition) -> str:
-    """SQL: ids of payments with this identifier of their provider, an attempt, a refund or a dispute."""
+def named(key: str, condition: Condition) -> str:
+    """SQL: ids of payments with this identifier of their provider, an attempt, a refund or a dispute. The first argument is the
+    environment."""
     value = condition.add(key)
     by_provider = (
         "SELECT i.payment_id FROM payment_identifiers AS i"  # noqa: S608
-        f" WHERE i.search_key = {value} AND i.environment = {environment} UNION "
+        f" WHERE i.search_key = {value} AND i.environment = $1 UNION "
     )
-    return by_provider + _named_otherwise(value, environment)
+    return by_provider + _named_otherwise(value)
 
 
-def _named_otherwise(value: str, environment: str) -> str:
+def _named_otherwise(value: str) -> str:
     return (
-        f"SELECT o.id FROM payments AS o WHERE o.id = {value} AND o.environment = {environment}"  # noqa: S608
-        f" UNION SELECT a.payment_id FROM payment_attempts AS a WHERE a.id = {value} AND a.environment = {environment}"
+        f"SELECT o.id FROM payments AS o WHERE o.id = {value} AND o.environment = $1"  # noqa: S608
+        f" UNION SELECT a.payment_id FROM payment_attempts AS a WHERE a.id = {value} AND a.environment = $1"
         f" UNION SELECT r.payment_id FROM refunds AS r WHERE (r.id = {value} OR r.search_key = {value})"
-        f" AND r.environment = {environment}"
+        f" AND r.environment = $1"
         f" UNION SELECT d.payment_id FROM disputes AS d WHERE (d.id = {value} OR d.search_key = {value})"
-        f" AND d.environment = {environment}"
+        f" AND d.environment = $1"
     )
 
 
@@ -146,31 +125,31 @@ def identifiers_typed(terms: tuple[Term, ...]) -> list[str]:
     return list(dict.fromkeys(key for leaf in leaves for key in leaf.identifiers))
 
 
-async def are_many(db: PracticeDb, environment: str, keys: Iterable[str], most: int) -> bool:
+async def are_many(db: PracticeDb, environment: str, keys: list[str], most: int) -> bool:
     """Whether more than ``most`` identifier rows have one of these keys: the last digits of a card, for example."""
-    condition = Condition(environment)
-    places = ", ".join(condition.add(key) for key in keys)
-    if not places:
+    if not keys:
         return False
     rows = await db.fetch(
-        f"SELECT 1 FROM payment_identifiers WHERE search_key IN ({places}) AND environment = $1"  # noqa: S608
-        f" LIMIT {condition.add(most + 1)}",
-        *condition.args,
+        f"SELECT 1 FROM payment_identifiers WHERE search_key IN ({places(len(keys), 3)}) AND environment = $1"  # noqa: S608
+        " LIMIT $2",
+        environment,
+        most + 1,
+        *keys,
     )
     return len(rows) > most
 
 
-def _leaf(leaf: Leaf, environment: str, condition: Condition, identified: Identified) -> str:
+def _leaf(leaf: Leaf, condition: Condition, identified: Identified) -> str:
     ways = [f"s.body LIKE {condition.add(f'%{part}%')}" for part in leaf.parts]
     ways += [f"s.major_units = {condition.add(amount)}" for amount in leaf.amounts]
     for key in leaf.identifiers if identified is not Identified.never else ():
         if identified is Identified.few:
-            ways.append(f"s.payment_id IN ({named(key, environment, condition)})")
+            ways.append(f"s.payment_id IN ({named(key, condition)})")
         else:
             value = condition.add(key)
             ways.append(
                 "EXISTS (SELECT 1 FROM payment_identifiers AS i"  # noqa: S608
                 f" WHERE i.payment_id = s.payment_id AND i.search_key = {value})"
             )
-            ways.append(f"s.payment_id IN ({_named_otherwise(value, environment)})")
+            ways.append(f"s.payment_id IN ({_named_otherwise(value)})")
     return "(" + (" OR ".join(ways) or "FALSE") + ")"

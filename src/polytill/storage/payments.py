@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, CaptureMode, Environment, PaymentStatus
-from polytill.storage.columns import columns_of
+from polytill.storage.columns import Table, places
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.reading import read_past, readable, reads_row
-from polytill.storage.units import json_text, json_value, moment
+from polytill.storage.reading import read_past, readable
+from polytill.storage.units import json_text
 
 
 @dataclass(slots=True)
@@ -82,27 +82,16 @@ class Change:
     provider_fee_currency: str | None = None
     failure_reason: str | None = None
     cancel_reason: str | None = None
-    clear_reasons: bool = field(default=False)
+    clear_reasons: bool = False
 
 
-PAYMENT_COLUMNS = columns_of(Payment)
-
-
-@reads_row
-def payment_of(row: Any) -> Payment:
-    """A row of the table as a value."""
-    values = dict(row)
-    values["environment"] = Environment(values["environment"])
-    values["status"] = PaymentStatus(values["status"])
-    values["capture_mode"] = CaptureMode(values["capture_mode"])
-    values["metadata"] = json_value(values["metadata"])
-    values["provider_response"] = json_value(values["provider_response"])
-    values["method_details"] = json_value(values["method_details"])
-    for name in ("pinned_provider", "save_method"):
-        values[name] = bool(values[name])
-    for name in ("expires_at", "created_at", "updated_at"):
-        values[name] = moment(values[name])
-    return Payment(**values)
+PAYMENTS = Table("payments", Payment)
+_NEW = (
+    "id, practice_id, environment, status, amount, currency, payment_method, capture_mode, provider_code, customer_email,"
+    " customer_name, customer_phone, description, reference, metadata, return_url, pinned_provider, idempotency_key,"
+    " fingerprint, created_by, expires_at, created_at, updated_at, save_method, saved_method_id, method_details, number"
+)
+_CORRECTED = "customer_email, customer_name, customer_phone, method_details"
 
 
 # ── Writing ──
@@ -110,36 +99,13 @@ def payment_of(row: Any) -> Payment:
 
 def insert(unit: Writes, payment: Payment) -> None:
     """A new payment. ``Duplicate`` if its idempotency key is used already."""
-    unit.add(
-        "INSERT INTO payments (id, practice_id, environment, status, amount, currency, payment_method, capture_mode,"
-        " provider_code, customer_email, customer_name, customer_phone, description, reference, metadata, return_url,"
-        " pinned_provider, idempotency_key, fingerprint, created_by, expires_at, created_at, updated_at, save_method,"
-        " saved_method_id, method_details, number)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,"
-        " $22, $23, $24, $25, $26, $27)",
-        payment.id, payment.practice_id, payment.environment.value, payment.status.value, payment.amount,
-        payment.currency, payment.payment_method, payment.capture_mode.value, payment.provider_code,
-        payment.customer_email, payment.customer_name, payment.customer_phone, payment.description,
-        payment.reference, json_text(payment.metadata), payment.return_url, payment.pinned_provider,
-        payment.idempotency_key, payment.fingerprint, payment.created_by, payment.expires_at,
-        payment.created_at, payment.updated_at, payment.save_method, payment.saved_method_id,
-        json_text(payment.method_details), payment.number,
-    )  # fmt: skip
+    PAYMENTS.insert(unit, payment, _NEW)
 
 
 def set_customer(unit: Writes, payment: Payment) -> None:
     """The corrected customer of a failed payment, and the details of its direct charge, in their normal forms.
     ``Stale`` if the payment is not failed."""
-    unit.add(
-        "UPDATE payments SET customer_email = $2, customer_name = $3, customer_phone = $4, method_details = $5"
-        " WHERE id = $1 AND status = 'failed'",
-        payment.id,
-        payment.customer_email,
-        payment.customer_name,
-        payment.customer_phone,
-        json_text(payment.method_details),
-        expect=1,
-    )
+    PAYMENTS.update(unit, payment, _CORRECTED, "id = $1 AND status = 'failed'", payment.id)
 
 
 def change(
@@ -169,14 +135,19 @@ def change(
         " AND (CAST($13 AS BIGINT) IS NULL OR provider_fee IS NULL)"
         " AND version = COALESCE(CAST($18 AS BIGINT), version)"
         " AND dispute_version = COALESCE(CAST($21 AS BIGINT), dispute_version)",
-        payment.id, payment.status.value, change.status.value, change.add_authorized, change.add_captured,
+        payment.id, payment.status, change.status, change.add_authorized, change.add_captured,
         change.add_refunded, change.add_reserved, change.add_lost, change.add_duplicate_refunded,
         change.provider_code, change.provider_transaction_id, json_text(change.provider_response),
         change.provider_fee, change.provider_fee_currency,
-        None if change.clear_reasons else change.failure_reason or payment.failure_reason,
-        None if change.clear_reasons else change.cancel_reason or payment.cancel_reason,
-        now, version, change.add_disputed, int(change.dispute_news), disputes, expect=1,
+        *_reasons(payment, change), now, version, change.add_disputed, int(change.dispute_news), disputes, expect=1,
     )  # fmt: skip
+
+
+def _reasons(payment: Payment, change: Change) -> tuple[str | None, str | None]:
+    """Why it failed and why it was canceled, after the change."""
+    if change.clear_reasons:
+        return None, None
+    return change.failure_reason or payment.failure_reason, change.cancel_reason or payment.cancel_reason
 
 
 def applied(payment: Payment, change: Change, now: datetime) -> Payment:
@@ -200,8 +171,7 @@ def applied(payment: Payment, change: Change, now: datetime) -> Payment:
         value = getattr(change, name)
         if value is not None:
             setattr(payment, name, value)
-    payment.failure_reason = None if change.clear_reasons else change.failure_reason or payment.failure_reason
-    payment.cancel_reason = None if change.clear_reasons else change.cancel_reason or payment.cancel_reason
+    payment.failure_reason, payment.cancel_reason = _reasons(payment, change)
     payment.updated_at = now
     payment.version += 1
     return payment
@@ -238,27 +208,21 @@ def guard(unit: Writes, payment: Payment, now: datetime) -> None:
 
 async def by_id(db: PracticeDb, payment_id: str) -> Payment | None:
     """One payment."""
-    row = await db.one(f"SELECT {PAYMENT_COLUMNS} FROM payments WHERE id = $1", payment_id)  # noqa: S608
-    return payment_of(row) if row else None
+    return await PAYMENTS.one(db, "WHERE id = $1", payment_id)
 
 
 async def by_key(db: PracticeDb, idempotency_key: str) -> Payment | None:
     """The payment with this idempotency key."""
-    row = await db.one(
-        f"SELECT {PAYMENT_COLUMNS} FROM payments WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
-        db.practice_id,
-        idempotency_key,
-    )
-    return payment_of(row) if row else None
+    return await PAYMENTS.one(db, "WHERE practice_id = $1 AND idempotency_key = $2", db.practice_id, idempotency_key)
 
 
 async def pending_among(db: PracticeDb, payment_ids: Sequence[str]) -> set[str]:
     """Those of a few payments whose newest open attempt is under way at its provider."""
     if not payment_ids:
         return set()
-    places = ", ".join(f"${n}" for n in range(1, len(payment_ids) + 1))
     rows = await db.fetch(
-        f"SELECT payment_id, state FROM payment_attempts WHERE payment_id IN ({places}) ORDER BY number",  # noqa: S608
+        "SELECT payment_id, state FROM payment_attempts"  # noqa: S608
+        f" WHERE payment_id IN ({places(len(payment_ids))}) ORDER BY number",
         *payment_ids,
     )
     newest = {row["payment_id"]: row["state"] for row in rows if row["state"] not in ATTEMPT_CLOSED}
@@ -270,7 +234,7 @@ async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> 
     lookup first, and only when their lookup is due, so that one that cannot be closed delays no other. A payment that
     was paid with another amount than requested waits for staff instead."""
     sql = (
-        f"SELECT {PAYMENT_COLUMNS} FROM (SELECT unpaid.*, ROW_NUMBER() OVER"  # noqa: S608
+        f"SELECT {PAYMENTS.columns} FROM (SELECT unpaid.*, ROW_NUMBER() OVER"  # noqa: S608
         " (PARTITION BY provider_code ORDER BY asked_next, id) AS place FROM"
         " (SELECT payments.*, (SELECT MIN(next_lookup_at) FROM payment_attempts"
         " WHERE payment_id = payments.id AND state = 'needs_action') AS asked_next FROM payments"
@@ -279,17 +243,17 @@ async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> 
         " WHERE c.payment_id = unpaid.id AND c.kind = 'amount_mismatch' AND c.state = 'open')) AS due"
         " WHERE place <= $2 ORDER BY asked_next, id"
     )
-    return await read_past(lambda places: db.fetch(sql, now, places), lambda rows: readable(rows, payment_of), limit)
+    return await read_past(lambda most: db.fetch(sql, now, most), lambda rows: readable(rows, PAYMENTS.read), limit)
 
 
 async def anything_open(db: PracticeDb) -> bool:
     """Whether a worker has anything left to do here, now or later."""
-    row = await db.one(
-        "SELECT 1 AS one WHERE EXISTS (SELECT 1 FROM payment_attempts WHERE next_lookup_at IS NOT NULL)"
+    found = await db.value(
+        "SELECT 1 WHERE EXISTS (SELECT 1 FROM payment_attempts WHERE next_lookup_at IS NOT NULL)"
         " OR EXISTS (SELECT 1 FROM refunds WHERE next_lookup_at IS NOT NULL)"
         " OR EXISTS (SELECT 1 FROM payment_operations WHERE next_lookup_at IS NOT NULL)"
         " OR EXISTS (SELECT 1 FROM webhook_events WHERE state = 'received')"
         " OR EXISTS (SELECT 1 FROM events WHERE forwarded_at IS NULL)"
         " OR EXISTS (SELECT 1 FROM payments WHERE status IN ('requires_action', 'processing'))"
     )
-    return row is not None
+    return found is not None

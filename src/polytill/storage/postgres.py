@@ -20,6 +20,7 @@ from typing import Any
 import asyncpg
 
 from polytill.domain.errors import NotNow, PracticeUnavailable, Stale, WrongPractice
+from polytill.storage.databases import Tx
 from polytill.storage.postgres_connect import (
     ADMIN,
     FAILS,
@@ -30,7 +31,7 @@ from polytill.storage.postgres_connect import (
     translated,
     with_database,
 )
-from polytill.storage.units import Step, Steps, as_one_statement, mark_open
+from polytill.storage.units import Step, as_one_statement, mark_open
 
 DEFAULT_CEILING = 100
 WAIT_S = 5.0
@@ -123,8 +124,7 @@ class Budget:
             try:
                 await connection.close()
             finally:
-                self.total -= 1
-                self._serve_next()
+                self._free_slot()
 
     def _idle_one(self, database: str) -> Any | None:
         connections = self._idle.get(database)
@@ -147,8 +147,7 @@ class Budget:
         try:
             connection = await self._connected(database)
         except BaseException:
-            self.total -= 1
-            self._serve_next()
+            self._free_slot()
             raise
         self.opened_count += 1
         return connection
@@ -212,8 +211,7 @@ class Budget:
         if connection is not None:
             self._take_back(database, connection, connection.is_closed())
         else:
-            self.total -= 1
-            self._serve_next()
+            self._free_slot()
 
     def _close_least_recent(self) -> bool:
         if not self._idle:
@@ -227,31 +225,23 @@ class Budget:
         return True
 
     def _take_back(self, database: str, connection: Any, broken: bool) -> None:
-        if broken:
-            connection.terminate()
-            self.total -= 1
-            self._serve_next()
+        waiting = [entry for entry in self._waiting if not entry[1].done()]
+        same = next((entry for entry in waiting if entry[0] == database), None)
+        if same is not None and not broken:
+            self._waiting.remove(same)
+            same[1].set_result(connection)
             return
-        for entry in self._waiting:
-            if entry[0] == database and not entry[1].done():
-                self._waiting.remove(entry)
-                entry[1].set_result(connection)
-                return
-        if any(not place.done() for _, place in self._waiting):
-            # A caller waits for another practice: this one's connection makes room.
+        # If a caller waits for another practice, this one's connection makes room.
+        if broken or waiting or self.total > self.limit:
             connection.terminate()
-            self.total -= 1
-            self._serve_next()
-            return
-        if self.total > self.limit:
-            connection.terminate()
-            self.total -= 1
+            self._free_slot()
             return
         self._idle.setdefault(database, []).append(connection)
         self._idle.move_to_end(database)
         self._used_at_s[database] = asyncio.get_running_loop().time()
 
-    def _serve_next(self) -> None:
+    def _free_slot(self) -> None:
+        self.total -= 1
         while self._waiting and self.total < self.limit:
             _, place = self._waiting.popleft()
             if not place.done():
@@ -321,7 +311,7 @@ class PostgresEngine:
         await self._budget.forget(self.database)
 
 
-class PostgresTx(Steps):
+class PostgresTx(Tx):
     """An open transaction: ``add`` queues a statement; ``fetch`` and ``one`` run the queued statements and then the
     query."""
 
@@ -349,8 +339,3 @@ class PostgresTx(Steps):
         await self.flush()
         statement = await self._prepared(sql)
         return list(await statement.fetch(*args))
-
-    async def one(self, sql: str, *args: Any) -> Any | None:
-        """The first row of a statement inside this transaction, or None."""
-        rows = await self.fetch(sql, *args)
-        return rows[0] if rows else None

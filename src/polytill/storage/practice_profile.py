@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from polytill.domain.localities import Locality
 from polytill.storage.databases import PracticeDb, Writes
@@ -10,8 +11,9 @@ from polytill.storage.databases import PracticeDb, Writes
 
 async def settings(db: PracticeDb) -> tuple[int, Locality]:
     """The practice's ``default_currency_id``, country and time zone, from its own database."""
-    row = await db.one("SELECT default_currency_id, country, time_zone FROM practices WHERE id = $1", db.practice_id)
-    assert row is not None
+    row: Any = await db.one(
+        "SELECT default_currency_id, country, time_zone FROM practices WHERE id = $1", db.practice_id
+    )
     return int(row["default_currency_id"]), Locality(row["country"], row["time_zone"])
 
 
@@ -32,9 +34,8 @@ def update(unit: Writes, practice_id: int, name: str, currency_id: int, place: L
 
 async def checkout_color(db: PracticeDb) -> str | None:
     """The practice's color on the checkout, ``#rrggbb``. None if it has chosen none."""
-    row = await db.one("SELECT checkout_color FROM practices WHERE id = $1", db.practice_id)
-    assert row is not None
-    return row["checkout_color"]  # type: ignore[no-any-return]
+    color: str | None = await db.value("SELECT checkout_color FROM practices WHERE id = $1", db.practice_id)
+    return color
 
 
 def set_checkout_color(unit: Writes, practice_id: int, color: str | None, now: datetime) -> None:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.localities import zone_of
 from polytill.domain.states import PracticeState
+from polytill.storage.columns import Reader, Table
 from polytill.storage.databases import OwnerDb, Tx, Writes
-from polytill.storage.units import moment
 
 DATABASE_PREFIX = "practice_"  # of the names of practice databases
 MOST_ID = 2**31 - 1
 _CODES = {currency.numeric: currency.code for currency in CURRENCIES.values()}
-_COLUMNS = (
-    "id, name, default_currency_id, cluster, database_name, schema_version, state, wrapped_data_key,"
-    " created_at, updated_at, country, time_zone, external_id"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +41,18 @@ class PracticeEntry:
         return zone_of(self.time_zone)
 
 
-def _entry(row: Any) -> PracticeEntry:
-    return PracticeEntry(
-        row["id"],
-        row["name"],
-        _CODES[row["default_currency_id"]],
-        row["cluster"],
-        row["database_name"],
-        row["schema_version"],
-        PracticeState(row["state"]),
-        row["wrapped_data_key"],
-        moment(row["created_at"]),
-        moment(row["updated_at"]),
-        row["country"],
-        row["time_zone"],
-        row["external_id"],
-    )
+_PRACTICES = Reader(
+    PracticeEntry,
+    "SELECT id, name, default_currency_id AS default_currency, cluster, database_name, schema_version, state,"
+    " wrapped_data_key, created_at, updated_at, country, time_zone, external_id FROM practices",
+    default_currency=_CODES.__getitem__,
+)
 
 
 async def reserve(tx: Tx, entry: PracticeEntry) -> int:
     """Insert a row in state ``provisioning`` and return its id, which ``entry`` does not have yet. ``Duplicate`` if
     another practice has the external id."""
-    row = await tx.one(
+    practice_id: int = await tx.value(
         "INSERT INTO practices (name, default_currency_id, cluster, database_name, state, created_at, updated_at,"
         " country, time_zone, external_id) VALUES ($1, $2, $3, $4, 'provisioning', $5, $5, $6, $7, $8) RETURNING id",
         entry.name,
@@ -79,8 +64,7 @@ async def reserve(tx: Tx, entry: PracticeEntry) -> int:
         entry.time_zone,
         entry.external_id,
     )
-    assert row is not None
-    return int(row["id"])
+    return practice_id
 
 
 def activate(unit: Writes, practice_id: int, schema_version: str, wrapped_data_key: str, now: datetime) -> None:
@@ -98,8 +82,8 @@ def activate(unit: Writes, practice_id: int, schema_version: str, wrapped_data_k
 
 async def forget(tx: Tx, practice_id: int) -> bool:
     """Delete a reservation. False if the practice is in use by now and must stay."""
-    deleted = await tx.one("DELETE FROM practices WHERE id = $1 AND state = 'provisioning' RETURNING id", practice_id)
-    return deleted is not None
+    reserved = "DELETE FROM practices WHERE id = $1 AND state = 'provisioning' RETURNING id"
+    return await tx.one(reserved, practice_id) is not None
 
 
 def update(unit: Writes, entry: PracticeEntry, now: datetime) -> None:
@@ -128,29 +112,22 @@ async def by_id(owner: OwnerDb, practice_id: int) -> PracticeEntry | None:
     """One practice."""
     if not 0 < practice_id <= MOST_ID:  # beyond what either engine takes for a number
         return None
-    row = await owner.one(f"SELECT {_COLUMNS} FROM practices WHERE id = $1", practice_id)  # noqa: S608
-    return _entry(row) if row else None
+    return await _PRACTICES.one(owner, "WHERE id = $1", practice_id)
 
 
-async def listed(owner: OwnerDb, after_id: int = 0, limit: int = 1000) -> list[PracticeEntry]:
+async def listed(owner: OwnerDb, after_id: int = 0, limit: int = MOST_ID) -> list[PracticeEntry]:
     """Practices by id, after ``after_id``."""
-    rows = await owner.fetch(
-        f"SELECT {_COLUMNS} FROM practices WHERE id > $1 ORDER BY id LIMIT $2",  # noqa: S608
-        after_id,
-        limit,
-    )
-    return [_entry(row) for row in rows]
+    return await _PRACTICES.all(owner, "WHERE id > $1 ORDER BY id LIMIT $2", after_id, limit)
 
 
 async def by_external_id(owner: OwnerDb, external_id: str) -> PracticeEntry | None:
     """The practice with this external id."""
-    row = await owner.one(f"SELECT {_COLUMNS} FROM practices WHERE external_id = $1", external_id)  # noqa: S608
-    return _entry(row) if row else None
+    return await _PRACTICES.one(owner, "WHERE external_id = $1", external_id)
 
 
 async def sealed_urls(owner: OwnerDb) -> dict[str, str]:
     """The sealed addresses of registered servers by name."""
-    return {row["name"]: row["sealed_url"] for row in await owner.fetch("SELECT name, sealed_url FROM clusters")}
+    return {row.name: row.sealed_url for row in await clusters(owner)}
 
 
 def reseal_url(unit: Writes, name: str, before: str, sealed_url: str, now: datetime) -> None:
@@ -187,10 +164,12 @@ class ClusterRow:
     created_at: datetime | None
 
 
+_CLUSTERS = Table("clusters", ClusterRow)
+
+
 async def clusters(owner: OwnerDb) -> list[ClusterRow]:
     """Registered servers."""
-    rows = await owner.fetch("SELECT name, sealed_url, is_active, created_at FROM clusters ORDER BY id")
-    return [ClusterRow(r["name"], r["sealed_url"], bool(r["is_active"]), moment(r["created_at"])) for r in rows]
+    return await _CLUSTERS.all(owner, "ORDER BY id")
 
 
 async def count_by_cluster(owner: OwnerDb) -> dict[str, int]:
@@ -214,18 +193,20 @@ def change_cluster(unit: Writes, name: str, sealed_url: str | None, is_active: b
 
 async def hold_cluster(tx: Tx, name: str) -> bool:
     """Lock a server against removal and closing until this transaction ends. False if it accepts no new practices."""
-    row = await tx.one("UPDATE clusters SET updated_at = updated_at WHERE name = $1 AND is_active RETURNING id", name)
-    return row is not None
+    return await _locked(tx, name, "is_active")
+
+
+async def _locked(tx: Tx, name: str, condition: str = "TRUE") -> bool:
+    lock = f"UPDATE clusters SET updated_at = updated_at WHERE name = $1 AND {condition} RETURNING id"  # noqa: S608
+    return await tx.one(lock, name) is not None
 
 
 async def remove_cluster(tx: Tx, name: str) -> int | None:
     """Remove a server. Returns the number of practices on it, which keep it from being removed; None if there is no
     such server."""
-    held = await tx.one("UPDATE clusters SET updated_at = updated_at WHERE name = $1 RETURNING id", name)
-    if held is None:
+    if not await _locked(tx, name):
         return None
-    row = await tx.one("SELECT COUNT(*) AS n FROM practices WHERE cluster = $1", name)
-    count = int(row["n"]) if row else 0
+    count = int(await tx.value("SELECT COUNT(*) FROM practices WHERE cluster = $1", name))
     if count == 0:
         tx.add("DELETE FROM clusters WHERE name = $1", name, expect=1)
     return count
@@ -233,10 +214,5 @@ async def remove_cluster(tx: Tx, name: str) -> int | None:
 
 def add_cluster(unit: Writes, name: str, sealed_url: str, now: datetime) -> None:
     """Register a PostgreSQL server."""
-    unit.add(
-        "INSERT INTO clusters (name, sealed_url, created_at, updated_at) VALUES ($1, $2, $3, $3)",
-        name,
-        sealed_url,
-        now,
-        expect=1,
-    )
+    add = "INSERT INTO clusters (name, sealed_url, created_at, updated_at) VALUES ($1, $2, $3, $3)"
+    unit.add(add, name, sealed_url, now, expect=1)

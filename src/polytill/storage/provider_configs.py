@@ -13,8 +13,8 @@ from polytill.domain.clock import World
 from polytill.domain.sealing import DataKey, Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import CredentialState, Environment
+from polytill.storage.columns import Table
 from polytill.storage.databases import PracticeDb, Tx, Writes
-from polytill.storage.units import json_text, json_value, moment
 
 
 @dataclass(slots=True)
@@ -77,6 +77,12 @@ class Configuration:
         return max(of_environment, key=lambda s: s.version, default=None)
 
 
+_CONFIGURATIONS = Table("practice_payment_providers", Configuration, but="active others")
+_SETTINGS = "provider_name, is_enabled, is_default, supported_currencies, priority, configured_by"
+_SETS = Table("provider_credentials", CredentialSet)
+_SEALED = "environment, public_key, secret_key, webhook_secret, config"
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """An account at a provider: a practice's configuration, and keys of one environment of it."""
@@ -112,31 +118,27 @@ class Opened:
     config: dict[str, Any]
 
 
-def _place(code: str, field_name: str, environment: Environment, version: int) -> Place:
+def _place(code: str, field_name: str, owner: CredentialSet | Opened) -> Place:
     # A set keeps its version when it changes from active to superseded, so a version is never used twice.
-    return Place("practice_payment_providers", code, field_name, environment.value, version)
+    return Place("practice_payment_providers", code, field_name, owner.environment.value, owner.version)
 
 
 def open_credentials(key: DataKey, code: str, sealed: CredentialSet) -> Opened:
     """The credentials in plain text. ``SealBroken`` if any field was moved or altered."""
 
-    def opened(name: str) -> Secret | None:
-        value = getattr(sealed, name)
-        return None if value is None else key.open(value, _place(code, name, sealed.environment, sealed.version))
+    def opened(name: str, value: str | None) -> Secret | None:
+        return None if value is None else key.open(value, _place(code, name, sealed))
 
     config = {
-        name: key.open(value["sealed"], _place(code, f"config.{name}", sealed.environment, sealed.version))
-        if isinstance(value, dict) and "sealed" in value
-        else value
+        name: opened(f"config.{name}", value["sealed"]) if isinstance(value, dict) and "sealed" in value else value
         for name, value in sealed.config.items()
     }
-    public = opened("public_key")
     return Opened(
         sealed.environment,
         sealed.version,
-        public.reveal() if public else None,
-        opened("secret_key"),
-        opened("webhook_secret"),
+        open_public_key(key, code, sealed),
+        opened("secret_key", sealed.secret_key),
+        opened("webhook_secret", sealed.webhook_secret),
         config,
     )
 
@@ -144,23 +146,19 @@ def open_credentials(key: DataKey, code: str, sealed: CredentialSet) -> Opened:
 def open_public_key(key: DataKey, code: str, sealed: CredentialSet) -> str | None:
     """The one credential that may be shown."""
     value = sealed.public_key
-    return value and key.open(value, _place(code, "public_key", sealed.environment, sealed.version)).reveal()
+    return value and key.open(value, _place(code, "public_key", sealed)).reveal()
 
 
 def seal_credentials(key: DataKey, code: str, opened: Opened, state: CredentialState, world: World) -> CredentialSet:
     """Seal credentials for storage. Each configuration value that is a ``Secret`` is sealed separately."""
 
     def sealed(name: str, secret: Secret | None) -> str | None:
-        return (
-            None if secret is None else key.seal(secret, _place(code, name, opened.environment, opened.version), world)
-        )
+        return None if secret is None else key.seal(secret, _place(code, name, opened), world)
 
-    config: dict[str, Any] = {}
-    for name, value in opened.config.items():
-        if isinstance(value, Secret):
-            config[name] = {"sealed": sealed(f"config.{name}", value), "last4": value.last4}
-        else:
-            config[name] = value
+    config: dict[str, Any] = {
+        name: {"sealed": sealed(f"config.{name}", value), "last4": value.last4} if isinstance(value, Secret) else value
+        for name, value in opened.config.items()
+    }
     return CredentialSet(
         opened.environment,
         opened.version,
@@ -182,137 +180,42 @@ async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
     rows = await db.fetch(
         "SELECT id, practice_id, provider_code, provider_name, is_enabled, is_default, public_key, secret_key,"
         " webhook_secret, environment, config, supported_currencies, priority, configured_by, last_tested_at,"
-        " last_used_at, created_at, updated_at, credential_version, hook_token, removed_at, revision"
-        " FROM practice_payment_providers ORDER BY id"
+        " last_used_at, created_at, updated_at, credential_version AS version, hook_token, removed_at, revision,"
+        " 'active' AS state, NULL AS superseded_at FROM practice_payment_providers ORDER BY id"
     )
     sets = await db.fetch(
         "SELECT config_id, environment, version, state, public_key, secret_key, webhook_secret, config,"
-        " superseded_at, created_at FROM provider_credentials ORDER BY version"
+        " superseded_at, created_at AS updated_at FROM provider_credentials ORDER BY version"
     )
-    found: dict[int, Configuration] = {}
-    for row in rows:
-        active = CredentialSet(
-            Environment(row["environment"]),
-            row["credential_version"],
-            CredentialState.active,
-            row["public_key"],
-            row["secret_key"],
-            row["webhook_secret"],
-            json_value(row["config"]) or {},
-            None,
-            moment(row["updated_at"]),
-        )
-        found[row["id"]] = Configuration(
-            row["id"],
-            row["practice_id"],
-            row["provider_code"],
-            row["provider_name"],
-            bool(row["is_enabled"]),
-            bool(row["is_default"]),
-            json_value(row["supported_currencies"]) or [],
-            row["priority"],
-            row["hook_token"],
-            active,
-            [],
-            row["configured_by"],
-            moment(row["last_tested_at"]),
-            moment(row["last_used_at"]),
-            moment(row["created_at"]),
-            moment(row["updated_at"]),
-            moment(row["removed_at"]),
-            row["revision"],
-        )
+    found = {row["id"]: _CONFIGURATIONS.read(row, active=_SETS.read(row)) for row in rows}
     for row in sets:
-        found[row["config_id"]].others.append(
-            CredentialSet(
-                Environment(row["environment"]),
-                row["version"],
-                CredentialState(row["state"]),
-                row["public_key"],
-                row["secret_key"],
-                row["webhook_secret"],
-                json_value(row["config"]) or {},
-                moment(row["superseded_at"]),
-                moment(row["created_at"]),
-            )
-        )
+        found[row["config_id"]].others.append(_SETS.read(row))
     return {configuration.provider_code: configuration for configuration in found.values()}
 
 
 async def insert(tx: Tx, c: Configuration, now: datetime) -> int:
     """Insert a configuration and return its id."""
-    row = await tx.one(
-        "INSERT INTO practice_payment_providers (practice_id, provider_code, provider_name, is_enabled, is_default,"
-        " public_key, secret_key, webhook_secret, environment, config, supported_currencies, priority, configured_by,"
-        " created_at, updated_at, credential_version, hook_token)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $15, $16) RETURNING id",
-        c.practice_id,
-        c.provider_code,
-        c.provider_name,
-        c.is_enabled,
-        c.is_default,
-        c.active.public_key,
-        c.active.secret_key,
-        c.active.webhook_secret,
-        c.active.environment.value,
-        json_text(c.active.config),
-        json_text(c.supported_currencies),
-        c.priority,
-        c.configured_by,
-        now,
-        c.active.version,
-        c.hook_token,
-    )
-    assert row is not None
-    c.id = int(row["id"])
+    new = f"practice_id, provider_code, hook_token, {_SETTINGS}"
+    c.id = await _CONFIGURATIONS.create(tx, c, new, **_active(c), created_at=now, updated_at=now)
     return c.id
 
 
 def update(unit: Writes, c: Configuration, now: datetime) -> None:
     """Write a configuration and its active credentials."""
-    unit.add(
-        "UPDATE practice_payment_providers SET provider_name = $2, is_enabled = $3, is_default = $4, public_key = $5,"
-        " secret_key = $6, webhook_secret = $7, environment = $8, config = $9, supported_currencies = $10,"
-        " priority = $11, configured_by = $12, credential_version = $13, last_tested_at = $14, removed_at = $15,"
-        " updated_at = $16 WHERE id = $1",
-        c.id,
-        c.provider_name,
-        c.is_enabled,
-        c.is_default,
-        c.active.public_key,
-        c.active.secret_key,
-        c.active.webhook_secret,
-        c.active.environment.value,
-        json_text(c.active.config),
-        json_text(c.supported_currencies),
-        c.priority,
-        c.configured_by,
-        c.active.version,
-        c.last_tested_at,
-        c.removed_at,
-        now,
-        expect=1,
-    )
+    changed = f"last_tested_at, removed_at, {_SETTINGS}"
+    _CONFIGURATIONS.update(unit, c, changed, "id = $1", c.id, **_active(c), updated_at=now)
+
+
+def _active(c: Configuration) -> dict[str, Any]:
+    """The columns of a configuration that hold its active credentials."""
+    sealed = zip(_SEALED.split(", "), _SETS.values(c.active, _SEALED), strict=True)
+    return {**dict(sealed), "credential_version": c.active.version}
 
 
 def keep(unit: Writes, c: Configuration, kept: CredentialSet, now: datetime) -> None:
     """Store a set beside the active one: superseded, or prepared for the other environment."""
-    unit.add(
-        "INSERT INTO provider_credentials (practice_id, config_id, environment, version, state, public_key,"
-        " secret_key, webhook_secret, config, created_at, superseded_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-        c.practice_id,
-        c.id,
-        kept.environment.value,
-        kept.version,
-        kept.state,
-        kept.public_key,
-        kept.secret_key,
-        kept.webhook_secret,
-        json_text(kept.config),
-        now,
-        kept.superseded_at,
-    )
+    new = f"version, state, superseded_at, {_SEALED}"
+    _SETS.insert(unit, kept, new, practice_id=c.practice_id, config_id=c.id, created_at=now)
 
 
 def drop_kept(unit: Writes, config_id: int, version: int) -> None:
@@ -326,7 +229,7 @@ def supersede_prepared(unit: Writes, config_id: int, environment: Environment, n
         "UPDATE provider_credentials SET state = 'superseded', superseded_at = $3"
         " WHERE config_id = $1 AND environment = $2 AND state = 'prepared'",
         config_id,
-        environment.value,
+        environment,
         now,
     )
 
@@ -337,7 +240,7 @@ def set_default(unit: Writes, practice_id: int, environment: Environment, curren
         "INSERT INTO currency_defaults (practice_id, environment, currency_code, config_id) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (practice_id, environment, currency_code) DO UPDATE SET config_id = excluded.config_id",
         practice_id,
-        environment.value,
+        environment,
         currency,
         config_id,
     )

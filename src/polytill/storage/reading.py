@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
 from enum import StrEnum
-from functools import wraps
 from typing import Any, TypeVar
 
 import structlog
 
 from polytill.domain.errors import UnreadableRow
+from polytill.storage.columns import Table
+from polytill.storage.databases import PracticeDb
 
 Made = TypeVar("Made")
 
 log = structlog.get_logger("polytill")
-
-
-def reads_row(make: Callable[[Any], Made]) -> Callable[[Any], Made]:
-    """Marks a function from a row to a value, which raises ``UnreadableRow`` if it cannot read the row."""
-
-    @wraps(make)
-    def read(row: Any) -> Made:
-        try:
-            return make(row)
-        except Exception as error:  # an unknown state, another shape of JSON: a newer version may write anything
-            raise UnreadableRow(row["practice_id"], row["id"]) from error
-
-    return read
 
 
 def readable(rows: Iterable[Any], make: Callable[[Any], Made]) -> list[Made]:
@@ -69,11 +58,16 @@ def report_unreadable(error: UnreadableRow) -> None:
     log.error("row_not_readable", practice=error.practice_id, row=error.row_id)
 
 
-def overdue_sql(table: str, columns: str) -> str:
-    """SQL: rows whose lookup is due, a number of each provider."""
-    return (
-        f"SELECT {columns} FROM (SELECT one.*, ROW_NUMBER() OVER"  # noqa: S608
-        " (PARTITION BY attempt.provider_code ORDER BY one.next_lookup_at, one.id) AS place"
-        f" FROM {table} AS one JOIN payment_attempts AS attempt ON attempt.id = one.attempt_id"
+async def overdue(
+    db: PracticeDb, table: Table[Made], source: str, now: datetime, beyond: datetime | None, limit: int
+) -> list[Made]:
+    """The rows whose next lookup is due: a number of each provider, whatever waits at another. A lookup that was put off
+    to after ``beyond`` is due, too. ``source``: SQL, the rows with their ``provider_code``."""
+    sql = (
+        f"SELECT {table.columns} FROM (SELECT one.*, ROW_NUMBER() OVER"  # noqa: S608
+        f" (PARTITION BY provider_code ORDER BY one.next_lookup_at, one.id) AS place FROM {source}"
         " WHERE one.next_lookup_at <= $1 OR one.next_lookup_at > $3) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id"
+    )
+    return await read_past(
+        lambda places: db.fetch(sql, now, places, beyond), lambda rows: readable(rows, table.read), limit
     )

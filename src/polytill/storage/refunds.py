@@ -8,10 +8,10 @@ from typing import Any
 
 from polytill.domain.identifiers import identifier_key
 from polytill.domain.states import REFUND_VOID, Environment, RefundOrigin, RefundState
-from polytill.storage.columns import columns_of
+from polytill.storage import reading
+from polytill.storage.columns import Table
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.reading import known_or, overdue_sql, read_past, readable, reads_row
-from polytill.storage.units import json_text, json_value, moment
+from polytill.storage.reading import known_or
 
 # The code with which a reversal ends whose dispute was won: the provider has returned the money to the practice.
 DISPUTE_WON = "dispute_won"
@@ -75,65 +75,29 @@ def duplicate_key(attempt_id: str, known: list[Refund]) -> str:
     return f"{_DUPLICATE}{attempt_id} {sum(r.returns_duplicate and r.attempt_id == attempt_id for r in known)}"
 
 
-_REFUND = columns_of(Refund)
-
-
-@reads_row
-def _refund(row: Any) -> Refund:
-    values = dict(row)
-    values["environment"] = Environment(values["environment"])
-    values["state"], values["origin"] = RefundState(values["state"]), RefundOrigin(values["origin"])
-    values["provider_response"] = json_value(values["provider_response"])
-    values["is_reversal"] = bool(values["is_reversal"])
-    for name in ("next_lookup_at", "created_at", "updated_at", "unclear_since"):
-        values[name] = moment(values[name])
-    return Refund(**values)
+_REFUNDS = Table("refunds", Refund)
+_NEW = (
+    "id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason, origin, provider_refund_id,"
+    " provider_response, booked, booked_duplicate, idempotency_key, fingerprint, created_by, next_lookup_at, created_at,"
+    " updated_at, failure_reason, raw_code, provider_dispute_id, detail, is_reversal"
+)
+_LAST_WORDS = "next_lookup_at, lookups, raw_code, detail, unclear_since"
+_CHANGED = (
+    "state, failure_reason, provider_refund_id, provider_response, booked, booked_duplicate, updated_at,"
+    f" provider_dispute_id, {_LAST_WORDS}"
+)
 
 
 def insert(unit: Writes, refund: Refund) -> None:
     """A new refund. One that is requested here is committed before its call is made. ``Duplicate`` if its idempotency
     key is used already."""
-    unit.add(
-        "INSERT INTO refunds (id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason,"
-        " origin, provider_refund_id, provider_response, booked, booked_duplicate, idempotency_key, fingerprint,"
-        " created_by, next_lookup_at, created_at, updated_at, failure_reason, raw_code, provider_dispute_id, detail,"
-        " is_reversal, search_key)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
-        " $23, $24, $25, $26)",
-        refund.id, refund.payment_id, refund.practice_id, refund.environment.value, refund.attempt_id,
-        refund.state.value, refund.amount, refund.currency, refund.reason, refund.origin.value, refund.provider_refund_id,
-        json_text(refund.provider_response), refund.booked, refund.booked_duplicate, refund.idempotency_key,
-        refund.fingerprint, refund.created_by, refund.next_lookup_at, refund.created_at, refund.updated_at,
-        refund.failure_reason, refund.raw_code, refund.provider_dispute_id, refund.detail, refund.is_reversal,
-        _search_key(refund),
-    )  # fmt: skip
+    _REFUNDS.insert(unit, refund, _NEW, search_key=_search_key(refund))
 
 
 def change(unit: Writes, before: RefundState, refund: Refund) -> None:
     """Change a refund that still has the state that was read. ``Stale`` otherwise."""
-    unit.add(
-        "UPDATE refunds SET state = $3, failure_reason = $4, raw_code = $5, provider_refund_id = $6,"
-        " provider_response = $7, booked = $8, booked_duplicate = $9, next_lookup_at = $10, lookups = $11,"
-        " updated_at = $12, provider_dispute_id = $13, detail = $14, unclear_since = $15, search_key = $16"
-        " WHERE id = $1 AND state = $2",
-        refund.id,
-        before.value,
-        refund.state.value,
-        refund.failure_reason,
-        refund.raw_code,
-        refund.provider_refund_id,
-        json_text(refund.provider_response),
-        refund.booked,
-        refund.booked_duplicate,
-        refund.next_lookup_at,
-        refund.lookups,
-        refund.updated_at,
-        refund.provider_dispute_id,
-        refund.detail,
-        refund.unclear_since,
-        _search_key(refund),
-        expect=1,
-    )
+    unchanged = "id = $1 AND state = $2"
+    _REFUNDS.update(unit, refund, _CHANGED, unchanged, refund.id, before, search_key=_search_key(refund))
 
 
 def _search_key(refund: Refund) -> str | None:
@@ -144,52 +108,28 @@ def _search_key(refund: Refund) -> str | None:
 def looked_up_again(unit: Writes, refund: Refund) -> None:
     """Set the next lookup of a refund and its provider's last words. Nothing else about it changes. ``Stale`` if
     another writer has changed its state."""
-    unit.add(
-        "UPDATE refunds SET next_lookup_at = $3, lookups = $4, raw_code = $5, detail = $6, unclear_since = $7"
-        " WHERE id = $1 AND state = $2",
-        refund.id,
-        refund.state.value,
-        refund.next_lookup_at,
-        refund.lookups,
-        refund.raw_code,
-        refund.detail,
-        refund.unclear_since,
-        expect=1,
-    )
+    _REFUNDS.update(unit, refund, _LAST_WORDS, "id = $1 AND state = $2", refund.id, refund.state)
 
 
 async def by_id(db: PracticeDb, refund_id: str) -> Refund | None:
     """One refund."""
-    row = await db.one(f"SELECT {_REFUND} FROM refunds WHERE id = $1", refund_id)  # noqa: S608
-    return _refund(row) if row else None
+    return await _REFUNDS.one(db, "WHERE id = $1", refund_id)
 
 
 async def by_key(db: PracticeDb, idempotency_key: str) -> Refund | None:
     """The refund with this idempotency key."""
-    row = await db.one(
-        f"SELECT {_REFUND} FROM refunds WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
-        db.practice_id,
-        idempotency_key,
-    )
-    return _refund(row) if row else None
+    return await _REFUNDS.one(db, "WHERE practice_id = $1 AND idempotency_key = $2", db.practice_id, idempotency_key)
 
 
 async def of_payment(db: PracticeDb, payment_id: str) -> list[Refund]:
     """A payment's refunds, oldest first."""
-    rows = await db.fetch(
-        f"SELECT {_REFUND} FROM refunds WHERE payment_id = $1 ORDER BY created_at, id",  # noqa: S608
-        payment_id,
-    )
-    return [_refund(row) for row in rows]
+    return await _REFUNDS.all(db, "WHERE payment_id = $1 ORDER BY created_at, id", payment_id)
 
 
 async def overdue(db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50) -> list[Refund]:
-    """Refunds whose next lookup is due: a number of each provider, whatever waits at another. A lookup that was put off
-    to after ``beyond`` is due, too."""
-    sql = overdue_sql("refunds", _REFUND)
-    return await read_past(
-        lambda places: db.fetch(sql, now, places, beyond), lambda rows: readable(rows, _refund), limit
-    )
+    """Refunds whose next lookup is due: ``reading.overdue``."""
+    source = "refunds AS one JOIN payment_attempts AS attempt ON attempt.id = one.attempt_id"
+    return await reading.overdue(db, _REFUNDS, source, now, beyond, limit)
 
 
 async def done_between(
@@ -197,13 +137,12 @@ async def done_between(
 ) -> list[str]:
     """A configuration's refunds of a window that succeeded, or may have, because this version does not know their
     state."""
-    rows = await db.fetch(
+    return await db.column(
         f"SELECT id FROM refunds WHERE {known_or('succeeded', RefundState)} AND environment = $2"  # noqa: S608
         " AND created_at >= $3 AND created_at < $4"
         " AND attempt_id IN (SELECT id FROM payment_attempts WHERE config_id = $1) ORDER BY created_at, id",
         config_id,
-        environment.value,
+        environment,
         since,
         until,
     )
-    return [row["id"] for row in rows]

@@ -209,8 +209,7 @@ def _insert(text: str, match: re.Match[str], literals: list[str], reads: tuple[R
     if match[3].upper() == "VALUES":
         rows = [_row(columns, group, literals) for group in _groups(rest)]
     else:
-        end = _END_OF_ROWS.search(_blanked(rest))
-        rows = [_row(columns, rest[: end.start()] if end else rest, literals)]
+        rows = [_row(columns, _parted(_flat(rest), _END_OF_ROWS)[0], literals)]
     upsert = _UPSERT.search(rest)
     if upsert is None:
         return Shape("INSERT", match[1], tuple(rows), reads, is_new=True, has_new_id="id" not in columns)
@@ -249,10 +248,7 @@ def _groups(text: str) -> list[str]:
 
 def _terms(text: str, literals: list[str]) -> list[Term | None]:
     """Return the expressions of a list that are parameters or plain values."""
-    blanked = _blanked(text)
-    ends = [at for at, sign in enumerate(blanked) if sign == ","] + [len(text)]
-    starts = [0, *(end + 1 for end in ends)]
-    return [_term(text[start:end].strip(), literals) for start, end in zip(starts, ends, strict=False)]
+    return [_term(part.strip(), literals) for part in _flat(text).split(",")]
 
 
 def _term(text: str, literals: list[str]) -> Term | None:
@@ -289,13 +285,6 @@ def _flat(text: str) -> str:
     return text
 
 
-def _blanked(text: str) -> str:
-    """Do the same without a change of its length."""
-    while (same := _NESTED.sub(lambda match: " " * len(match[0]), text)) != text:
-        text = same
-    return text
-
-
 def _parted(text: str, at: re.Pattern[str]) -> tuple[str, str]:
-    match = at.search(text)
-    return (text[: match.start()], text[match.end() :]) if match else (text, "")
+    before, *after = at.split(text, 1)
+    return before, after[0] if after else ""

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from polytill.domain.sealing import DataKey, Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import DetachmentState, Environment
-from polytill.storage.columns import columns_of, insert_into
+from polytill.storage.columns import Reader, Table
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.units import moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +42,7 @@ class StoredMethod:
     removed_at: datetime | None = None
 
 
-_COLUMNS = columns_of(StoredMethod)
-_INSERT = insert_into("saved_methods", _COLUMNS) + " ON CONFLICT (payment_id) DO NOTHING"
+_METHODS = Table("saved_methods", StoredMethod)
 
 
 def token_place(method_id: str, environment: Environment) -> Place:
@@ -60,23 +57,9 @@ def open_token(data_key: DataKey, method: StoredMethod) -> Secret | None:
     return data_key.open(method.sealed_token, token_place(method.id, method.environment))
 
 
-def _kept(row: Any) -> StoredMethod:
-    values = dict(row)
-    values["environment"] = Environment(values["environment"])
-    for name in ("created_at", "removed_at"):
-        values[name] = moment(values[name])
-    return StoredMethod(**values)
-
-
 def insert_once(unit: Writes, method: StoredMethod) -> None:
     """Insert a copy of a method for a payment. The first one reported stays: a payment saves one."""
-    unit.add(
-        _INSERT,
-        method.id, method.practice_id, method.environment.value, method.payment_id, method.config_id, method.provider_code,
-        method.customer_email, method.kind, method.brand, method.last4, method.expires, method.fingerprint,
-        method.provider_customer_id, method.sealed_token, method.created_at, method.same_card, method.customer_key,
-        method.removed_at,
-    )  # fmt: skip
+    _METHODS.insert(unit, method, end=" ON CONFLICT (payment_id) DO NOTHING")
 
 
 def remove(unit: Writes, method: StoredMethod, now: datetime, detach_at: datetime | None) -> None:
@@ -89,7 +72,7 @@ def remove(unit: Writes, method: StoredMethod, now: datetime, detach_at: datetim
             " sealed_token, provider_customer_id, $3, $4, $4 FROM saved_methods"
             " WHERE same_card = $1 AND environment = $2 AND removed_at IS NULL",
             method.same_card,
-            method.environment.value,
+            method.environment,
             detach_at,
             now,
         )
@@ -103,7 +86,7 @@ def remove(unit: Writes, method: StoredMethod, now: datetime, detach_at: datetim
         "UPDATE saved_methods SET sealed_token = NULL, removed_at = $4"
         " WHERE same_card = $1 AND environment = $2 AND id <> $3 AND removed_at IS NULL",
         method.same_card,
-        method.environment.value,
+        method.environment,
         method.id,
         now,
     )
@@ -118,42 +101,34 @@ _OLDEST = (
 
 async def by_id(db: PracticeDb, method_id: str) -> StoredMethod | None:
     """One copy, removed or not."""
-    row = await db.one(f"SELECT {_COLUMNS} FROM saved_methods WHERE id = $1", method_id)  # noqa: S608
-    return _kept(row) if row else None
+    return await _METHODS.one(db, "WHERE id = $1", method_id)
 
 
 async def copies(db: PracticeDb, method: StoredMethod) -> list[StoredMethod]:
     """All copies of a method that are not removed, oldest first."""
-    rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM saved_methods"  # noqa: S608
-        " WHERE same_card = $1 AND environment = $2 AND removed_at IS NULL ORDER BY id",
-        method.same_card,
-        method.environment.value,
-    )
-    return [_kept(row) for row in rows]
+    of_card = "WHERE same_card = $1 AND environment = $2 AND removed_at IS NULL ORDER BY id"
+    return await _METHODS.all(db, of_card, method.same_card, method.environment)
 
 
 async def of_payment(db: PracticeDb, payment_id: str) -> StoredMethod | None:
     """The copy that was saved with a payment."""
-    row = await db.one(f"SELECT {_COLUMNS} FROM saved_methods WHERE payment_id = $1", payment_id)  # noqa: S608
-    return _kept(row) if row else None
+    return await _METHODS.one(db, "WHERE payment_id = $1", payment_id)
 
 
 async def listed(
     db: PracticeDb, environment: Environment, customer_key: str | None, before: str | None, limit: int
 ) -> list[StoredMethod]:
     """The oldest copy of each method of one environment that can be charged, newest first: ids are ordered by time."""
-    columns = ", ".join(f"m.{name}" for name in _COLUMNS.split(", "))
-    rows = await db.fetch(
-        f"SELECT {columns} FROM saved_methods m WHERE m.environment = $1 AND m.removed_at IS NULL"  # noqa: S608
+    return await _METHODS.all(
+        db,
+        "AS m WHERE m.environment = $1 AND m.removed_at IS NULL"
         f" AND (CAST($2 AS TEXT) IS NULL OR m.id < $2) AND (CAST($3 AS TEXT) IS NULL OR m.customer_key = $3) AND {_OLDEST}"
         " ORDER BY m.id DESC LIMIT $4",
-        environment.value,
+        environment,
         before or None,
         customer_key,
         limit,
     )
-    return [_kept(row) for row in rows]
 
 
 # ── Detaching at the provider ──
@@ -174,17 +149,19 @@ class Detaching:
     credential_version: int | None  # of the keys that it was saved with
 
 
-async def to_detach(db: PracticeDb, now: datetime, limit: int = 20) -> list[Detaching]:
+_DETACHING = Reader(
+    Detaching,
+    "SELECT d.id, m.payment_id, d.practice_id, d.environment, d.config_id, d.sealed_token, d.provider_customer_id, d.tries,"
+    " (SELECT MAX(a.credential_version) FROM payment_attempts a JOIN saved_methods s ON s.payment_id = a.payment_id"
+    " WHERE s.id = d.id AND a.config_id = d.config_id) AS credential_version"
+    " FROM saved_method_detachments d JOIN saved_methods m ON m.id = d.id",
+)
+
+
+async def to_detach(db: PracticeDb, now: datetime) -> list[Detaching]:
     """Copies whose next try is due."""
-    rows = await db.fetch(
-        "SELECT d.id, m.payment_id, d.practice_id, d.environment, d.config_id, d.sealed_token, d.provider_customer_id, d.tries,"
-        " (SELECT MAX(a.credential_version) FROM payment_attempts a JOIN saved_methods s ON s.payment_id = a.payment_id"
-        " WHERE s.id = d.id AND a.config_id = d.config_id) AS credential_version FROM saved_method_detachments d"
-        " JOIN saved_methods m ON m.id = d.id WHERE d.state = 'due' AND d.next_try_at <= $1 ORDER BY d.next_try_at LIMIT $2",
-        now,
-        limit,
-    )
-    return [Detaching(**{**dict(row), "environment": Environment(row["environment"])}) for row in rows]
+    due = "WHERE d.state = 'due' AND d.next_try_at <= $1 ORDER BY d.next_try_at LIMIT 20"
+    return await _DETACHING.all(db, due, now)
 
 
 async def anything_to_detach(db: PracticeDb) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from polytill.domain.search import SIGNATURE_PARTS, Bits, Needed, Term, bits_needed, signature
 from polytill.domain.states import Environment
+from polytill.storage.columns import Reader, insert_into
 from polytill.storage.databases import PracticeDb
 from polytill.storage.units import Unit, moment
 
@@ -33,6 +34,9 @@ class Block:
     newest_at: datetime
 
 
+_BLOCKS = Reader(Block)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """The blocks that may have matches, newest first, and the highest number at that time."""
@@ -43,8 +47,7 @@ class Found:
 
 async def last_number(db: PracticeDb) -> int:
     """The number of the newest block. 0 if there is none."""
-    [row] = await db.fetch("SELECT COALESCE(MAX(block), 0) AS last FROM payment_search_blocks")
-    return int(row["last"])
+    return int(await db.value("SELECT COALESCE(MAX(block), 0) FROM payment_search_blocks"))
 
 
 async def holding(db: PracticeDb, environment: Environment, terms: tuple[Term, ...]) -> Found | None:
@@ -60,23 +63,16 @@ async def holding(db: PracticeDb, environment: Environment, terms: tuple[Term, .
     most, last = max(WORTH_IT, await last_number(db) // MOST_OF_ALL), 0
     while len(found) <= most:
         rows = await db.fetch(
-            f"SELECT block, oldest_at, newest_at, {columns} FROM payment_search_blocks"  # noqa: S608
+            f"SELECT block AS number, oldest_at, newest_at, {columns} FROM payment_search_blocks"  # noqa: S608
             f" WHERE environment = $1 AND block > $2 ORDER BY block LIMIT {READ_AT_ONCE}",
-            environment.value,
+            environment,
             last,
         )
-        found += [_block(row) for row in _fitting(rows, parts, needed)]
-        last = rows[-1]["block"] if rows else last
+        found += [_BLOCKS.read(row) for row in _fitting(rows, parts, needed)]
+        last = rows[-1]["number"] if rows else last
         if len(rows) < READ_AT_ONCE and len(found) <= most:
             return Found(sorted(found, key=lambda block: block.newest_at, reverse=True), last)
     return None
-
-
-def _block(row: Any) -> Block:
-    oldest_at, newest_at = moment(row["oldest_at"]), moment(row["newest_at"])
-    assert oldest_at is not None
-    assert newest_at is not None
-    return Block(row["block"], oldest_at, newest_at)
 
 
 def _fitting(rows: list[Any], parts: list[int], needed: tuple[Needed, ...]) -> list[Any]:
@@ -106,12 +102,12 @@ def _masks(bits: Bits, parts: list[int]) -> list[tuple[int, int]]:
 
 async def with_enough(db: PracticeDb) -> list[Environment]:
     """The environments in which enough rows for a block are in none yet."""
-    rows = await db.fetch(
+    found = await db.column(
         "SELECT environment FROM payment_search WHERE block = 0 GROUP BY environment HAVING COUNT(*) >= $1"
         " ORDER BY environment",
         ROWS,
     )
-    return [Environment(row["environment"]) for row in rows]
+    return [Environment(name) for name in found]
 
 
 async def waiting(db: PracticeDb, environment: Environment) -> list[Any]:
@@ -119,7 +115,7 @@ async def waiting(db: PracticeDb, environment: Environment) -> list[Any]:
     rows = await db.fetch(
         "SELECT created_at, payment_id, major_units, body FROM payment_search WHERE block = 0 AND environment = $1"
         " ORDER BY created_at, payment_id LIMIT $2",
-        environment.value,
+        environment,
         ROWS,
     )
     return rows if len(rows) == ROWS else []
@@ -128,12 +124,10 @@ async def waiting(db: PracticeDb, environment: Environment) -> list[Any]:
 def close(unit: Unit, environment: Environment, number: int, rows: list[Any]) -> None:
     """Turn rows into a block. ``Stale`` if one was corrected meanwhile, ``Duplicate`` if another node took the number."""
     parts = signature((row["body"], row["major_units"]) for row in rows)
-    places = ", ".join(f"${place}" for place in range(5, 5 + SIGNATURE_PARTS))
     names = ", ".join(f"part{part}" for part in range(SIGNATURE_PARTS))
     unit.add(
-        f"INSERT INTO payment_search_blocks (environment, block, oldest_at, newest_at, {names})"  # noqa: S608
-        f" VALUES ($1, $2, $3, $4, {places})",
-        environment.value,
+        insert_into("payment_search_blocks", f"environment, block, oldest_at, newest_at, {names}"),
+        environment,
         number,
         moment(rows[0]["created_at"]),
         moment(rows[-1]["created_at"]),
@@ -144,7 +138,7 @@ def close(unit: Unit, environment: Environment, number: int, rows: list[Any]) ->
             "UPDATE payment_search SET block = $1 WHERE environment = $2 AND created_at = $3 AND payment_id = $4"
             " AND block = 0 AND body = $5",
             number,
-            environment.value,
+            environment,
             moment(row["created_at"]),
             row["payment_id"],
             row["body"],

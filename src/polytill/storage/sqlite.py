@@ -26,10 +26,18 @@ from polytill.domain.errors import (
     Stale,
     WrongPractice,
 )
-from polytill.storage.units import Step, Steps, mark_open, moment_text
+from polytill.storage.databases import Tx
+from polytill.storage.units import Step, mark_open, moment_text
 
 Hop = Callable[[Callable[[], Any]], Awaitable[Any]]
 
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "busy_timeout=10000",
+    "cache_size=-128",  # KiB: hundreds of files may be open, and the operating system caches them as well
+)
 _NUMBERS = tuple(str(number) for number in range(1, 1000))
 
 
@@ -102,22 +110,12 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     connection.row_factory = sqlite3.Row
     try:
-        _set_up(connection)
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}").fetchall()
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _set_up(connection: sqlite3.Connection) -> None:
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "busy_timeout=10000",
-        "cache_size=-128",  # KiB: hundreds of files may be open, and the operating system caches them as well
-    ):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
 
 
 class SqliteEngine:
@@ -148,25 +146,21 @@ class SqliteEngine:
         return self._connection
 
     def _connected(self) -> sqlite3.Connection:
+        if self._practice_id is None:
+            return connect(self.path)
         try:
             connection = connect(self.path)
         except DatabaseUnavailable as error:
-            if self._practice_id is None:
-                raise
             raise PracticeUnavailable(error.detail) from error
-        if self._practice_id is None:
-            return connection
         try:
             row = connection.execute("SELECT practice_id FROM identity").fetchone()
-        except sqlite3.OperationalError as error:
+            if row is None or row["practice_id"] != self._practice_id:
+                raise WrongPractice
+        except BaseException as error:
             connection.close()
-            raise WrongPractice if "no such table" in str(error) else error from None
-        except BaseException:
-            connection.close()
+            if isinstance(error, sqlite3.OperationalError) and "no such table" in str(error):
+                raise WrongPractice from None
             raise
-        if row is None or row["practice_id"] != self._practice_id:
-            connection.close()
-            raise WrongPractice
         return connection
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
@@ -257,7 +251,7 @@ class SqliteEngine:
                 await self._hop(connection.close)
 
 
-class SqliteTx(Steps):
+class SqliteTx(Tx):
     """An open transaction: ``add`` queues a statement; ``fetch`` and ``one`` run the queued statements and then the
     query."""
 
@@ -284,8 +278,3 @@ class SqliteTx(Steps):
         """The rows of a statement inside this transaction."""
         await self.flush()
         return list(await self._engine._to_its_end(partial(self._engine._fetch_now, sql, args)))
-
-    async def one(self, sql: str, *args: Any) -> Any | None:
-        """The first row of a statement inside this transaction, or None."""
-        rows = await self.fetch(sql, *args)
-        return rows[0] if rows else None

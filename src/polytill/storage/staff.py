@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from polytill.domain.states import StaffRole
+from polytill.storage.columns import Reader
 from polytill.storage.databases import OwnerDb, PracticeDb, Writes
-from polytill.storage.units import moment
 
 StaffDb = OwnerDb | PracticeDb
 
@@ -37,6 +36,9 @@ class Session:
     last_seen_at: datetime
 
 
+_SESSIONS = Reader(Session, but="person")
+
+
 @dataclass(frozen=True, slots=True)
 class Presence:
     """In how many browsers a person is signed in, and when one of them was last used."""
@@ -45,21 +47,10 @@ class Presence:
     last_seen_at: datetime
 
 
-_PERSON = "u.id, u.email, u.name, u.role, u.is_active, u.password_hash, u.created_at"
+_PRESENCE = Reader(Presence)
 
-
-def _person(row: Any) -> Person:
-    created_at = moment(row["created_at"])
-    assert created_at is not None
-    return Person(
-        row["id"],
-        row["email"],
-        row["name"],
-        StaffRole(row["role"]),
-        bool(row["is_active"]),
-        row["password_hash"] is not None,
-        created_at,
-    )
+_PERSON = "u.id, u.email, u.name, u.role, u.is_active, u.password_hash AS has_password, u.created_at"
+_PEOPLE = Reader(Person, f"SELECT {_PERSON} FROM users u", has_password=lambda password_hash: password_hash is not None)  # noqa: S608
 
 
 # ── People ──
@@ -98,13 +89,13 @@ def set_password(unit: Writes, person_id: int, password_hash: str, now: datetime
 
 async def by_email(db: StaffDb, email: str) -> tuple[Person, str | None] | None:
     """A person and the hash of their password."""
-    row = await db.one(f"SELECT {_PERSON} FROM users u WHERE u.email = $1", email)  # noqa: S608
-    return (_person(row), row["password_hash"]) if row else None
+    row = await db.one(f"SELECT {_PERSON}, u.password_hash FROM users u WHERE u.email = $1", email)  # noqa: S608
+    return (_PEOPLE.read(row), row["password_hash"]) if row else None
 
 
 async def listed(db: StaffDb) -> list[Person]:
     """Everybody."""
-    return [_person(row) for row in await db.fetch(f"SELECT {_PERSON} FROM users u ORDER BY u.id")]  # noqa: S608
+    return await _PEOPLE.all(db, "ORDER BY u.id")
 
 
 # ── Sessions ──
@@ -148,27 +139,17 @@ async def present(db: StaffDb, created_after: datetime, seen_after: datetime) ->
         created_after,
         seen_after,
     )
-    found = {}
-    for row in rows:
-        seen_at = moment(row["last_seen_at"])
-        assert seen_at is not None
-        found[row["user_id"]] = Presence(row["browsers"], seen_at)
-    return found
+    return {row["user_id"]: _PRESENCE.read(row) for row in rows}
 
 
 async def session(db: StaffDb, token_hash: str) -> Session | None:
     """The session of a token, unless the person may no longer sign in. The caller checks its limits."""
     row = await db.one(
-        f"SELECT s.id AS session_id, s.created_at AS signed_in_at, s.last_seen_at, {_PERSON}"  # noqa: S608
+        f"SELECT s.id AS s_id, s.created_at AS s_created_at, s.last_seen_at AS s_last_seen_at, {_PERSON}"  # noqa: S608
         " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1 AND u.is_active",
         token_hash,
     )
-    if row is None:
-        return None
-    signed_in_at, seen_at = moment(row["signed_in_at"]), moment(row["last_seen_at"])
-    assert signed_in_at is not None
-    assert seen_at is not None
-    return Session(row["session_id"], _person(row), signed_in_at, seen_at)
+    return _SESSIONS.read(row, "s_", person=_PEOPLE.read(row)) if row else None
 
 
 # ── Invitation and reset links ──
@@ -197,13 +178,8 @@ def use_link(unit: Writes, token_hash: str) -> None:
 
 async def by_link(db: StaffDb, token_hash: str, now: datetime) -> Person | None:
     """The person of a link, while it can be used."""
-    row = await db.one(
-        f"SELECT {_PERSON} FROM person_links l JOIN users u ON u.id = l.user_id"  # noqa: S608
-        " WHERE l.token_hash = $1 AND l.expires_at > $2 AND u.is_active",
-        token_hash,
-        now,
-    )
-    return _person(row) if row else None
+    invited = "JOIN person_links l ON l.user_id = u.id WHERE l.token_hash = $1 AND l.expires_at > $2 AND u.is_active"
+    return await _PEOPLE.one(db, invited, token_hash, now)
 
 
 # ── Failed tries ──
@@ -216,6 +192,14 @@ class Failures:
     pair: int
     email: int
     address: int
+
+
+_FAILURES = Reader(
+    Failures,
+    "SELECT count(CASE WHEN email_hash = $1 AND address_hash = $2 THEN 1 END) AS pair,"
+    " count(CASE WHEN email_hash = $1 THEN 1 END) AS email, count(CASE WHEN address_hash = $2 THEN 1 END) AS address"
+    " FROM sign_in_failures",
+)
 
 
 def insert_failure(unit: Writes, email_hash: str, address_hash: str, now: datetime) -> None:
@@ -232,13 +216,5 @@ def forget_failures(unit: Writes, before: datetime) -> None:
 
 async def failures(db: StaffDb, email_hash: str, address_hash: str, since: datetime) -> Failures:
     """Failed sign-ins since a given time."""
-    row = await db.one(
-        "SELECT count(CASE WHEN email_hash = $1 AND address_hash = $2 THEN 1 END) AS pair,"
-        " count(CASE WHEN email_hash = $1 THEN 1 END) AS email, count(CASE WHEN address_hash = $2 THEN 1 END) AS address"
-        " FROM sign_in_failures WHERE at >= $3",
-        email_hash,
-        address_hash,
-        since,
-    )
-    assert row is not None
-    return Failures(row["pair"], row["email"], row["address"])
+    found = await _FAILURES.one(db, "WHERE at >= $3", email_hash, address_hash, since)
+    return found or Failures(0, 0, 0)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from polytill.domain.identifiers import identifier_key
 from polytill.domain.states import DecidedOn, Environment
 from polytill.storage.attempts import Attempt
-from polytill.storage.columns import columns_of, insert_into
+from polytill.storage.columns import Table
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.units import moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,42 +34,19 @@ class StaffDecision:
     decided_at: datetime
 
 
-_COLUMNS = columns_of(StaffDecision)
-_INSERT = insert_into("staff_decisions", f"{_COLUMNS}, transaction_key")
+_DECISIONS = Table("staff_decisions", StaffDecision)
 
 
 def insert(unit: Writes, decision: StaffDecision) -> None:
     """A new decision. ``Duplicate`` if its subject was decided already, or if another attempt of the same provider
     configuration was decided to be paid by the same transaction."""
     name = decision.transaction_id if decision.decided_on is DecidedOn.payment else None
-    unit.add(
-        _INSERT,
-        decision.id,
-        decision.practice_id,
-        decision.environment.value,
-        decision.payment_id,
-        decision.attempt_id,
-        decision.decided_on.value,
-        decision.subject,
-        decision.is_done,
-        decision.config_id,
-        decision.transaction_id,
-        decision.amount,
-        decision.currency,
-        decision.note,
-        decision.decided_by,
-        decision.decided_at,
-        None if name is None else identifier_key(name),
-    )
+    _DECISIONS.insert(unit, decision, transaction_key=None if name is None else identifier_key(name))
 
 
 async def of_attempt(db: PracticeDb, attempt_id: str) -> list[StaffDecision]:
     """The decisions about an attempt, its refunds, captures and cancels, oldest first."""
-    rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM staff_decisions WHERE attempt_id = $1 ORDER BY decided_at, id",  # noqa: S608
-        attempt_id,
-    )
-    return [_decision(row) for row in rows]
+    return await _DECISIONS.all(db, "WHERE attempt_id = $1 ORDER BY decided_at, id", attempt_id)
 
 
 def rename(unit: Writes, attempt: Attempt, own_id: str) -> None:
@@ -91,10 +66,3 @@ def rename(unit: Writes, attempt: Attempt, own_id: str) -> None:
         attempt.provider_transaction_id,
         own_id,
     )
-
-
-def _decision(row: Any) -> StaffDecision:
-    values = dict(row)
-    values["environment"], values["decided_on"] = Environment(values["environment"]), DecidedOn(values["decided_on"])
-    values["is_done"], values["decided_at"] = bool(values["is_done"]), moment(values["decided_at"])
-    return StaffDecision(**values)

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.states import Environment, EventState
+from polytill.storage.columns import Condition, Table
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.reading import read_past, readable, reads_row
-from polytill.storage.units import json_text, json_value, moment
+from polytill.storage.reading import read_past, readable
 
 
 @dataclass(slots=True)
@@ -41,45 +41,16 @@ HAS_MORE = "has_more"
 # The start of the keys of unsigned webhooks that name something of a payment besides the payment itself.
 NAMED = "named:"
 
-_COLUMNS = (
+_EVENTS = Table("webhook_events", WebhookEvent, but="has_more")
+_NEW = (
     "id, practice_id, environment, config_id, provider_code, dedupe_key, event_type, state, reason, body, must_fetch,"
-    " payment_id, tries, received_at, applied_at"
+    " payment_id, tries, received_at"
 )
-
-
-@reads_row
-def _event(row: Any) -> WebhookEvent:
-    values = dict(row)
-    values["environment"] = Environment(values["environment"])
-    values["state"] = EventState(values["state"])
-    values["body"] = json_value(values["body"])
-    values["must_fetch"] = bool(values["must_fetch"])
-    values["received_at"], values["applied_at"] = moment(values["received_at"]), moment(values["applied_at"])
-    return WebhookEvent(**values)
 
 
 def insert_once(unit: Writes, event: WebhookEvent) -> None:
     """Store a webhook. Affects no row if the same fact was received before."""
-    unit.add(
-        "INSERT INTO webhook_events (id, practice_id, environment, config_id, provider_code, dedupe_key, event_type,"
-        " state, reason, body, must_fetch, payment_id, tries, received_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-        " ON CONFLICT (config_id, environment, dedupe_key) DO NOTHING",
-        event.id,
-        event.practice_id,
-        event.environment.value,
-        event.config_id,
-        event.provider_code,
-        event.dedupe_key,
-        event.event_type,
-        event.state.value,
-        event.reason,
-        json_text(event.body),
-        event.must_fetch,
-        event.payment_id,
-        event.tries,
-        event.received_at,
-    )
+    _EVENTS.insert(unit, event, _NEW, " ON CONFLICT (config_id, environment, dedupe_key) DO NOTHING")
 
 
 def finish(
@@ -93,7 +64,7 @@ def finish(
         "UPDATE webhook_events SET state = $2, reason = $3, payment_id = COALESCE($4, payment_id), applied_at = $5,"
         " tries = $6 WHERE id = $1",
         event.id,
-        state.value,
+        state,
         reason,
         payment_id,
         now,
@@ -103,22 +74,15 @@ def finish(
 
 async def by_id(db: PracticeDb, event_id: str) -> WebhookEvent | None:
     """One delivery."""
-    row = await db.one(f"SELECT {_COLUMNS} FROM webhook_events WHERE id = $1", event_id)  # noqa: S608
-    return _event(row) if row else None
+    return await _EVENTS.one(db, "WHERE id = $1", event_id)
 
 
 async def by_dedupe_key(
     db: PracticeDb, config_id: int, environment: Environment, dedupe_key: str
 ) -> WebhookEvent | None:
     """The webhook with this key."""
-    row = await db.one(
-        f"SELECT {_COLUMNS} FROM webhook_events"  # noqa: S608
-        " WHERE config_id = $1 AND environment = $2 AND dedupe_key = $3",
-        config_id,
-        environment.value,
-        dedupe_key,
-    )
-    return _event(row) if row else None
+    named = "WHERE config_id = $1 AND environment = $2 AND dedupe_key = $3"
+    return await _EVENTS.one(db, named, config_id, environment, dedupe_key)
 
 
 async def unsigned_since(
@@ -128,16 +92,15 @@ async def unsigned_since(
     known payment."""
     named = f"payment_id = $4 AND dedupe_key LIKE '{NAMED}%'"
     about, args = ("payment_id IS NULL", []) if payment_id is None else (named, [payment_id])
-    row = await db.one(
-        "SELECT COUNT(*) AS n FROM webhook_events WHERE must_fetch AND config_id = $1 AND environment = $2"  # noqa: S608
+    count = await db.value(
+        "SELECT COUNT(*) FROM webhook_events WHERE must_fetch AND config_id = $1 AND environment = $2"  # noqa: S608
         f" AND received_at > $3 AND {about}",
         config_id,
-        environment.value,
+        environment,
         since,
         *args,
     )
-    assert row is not None
-    return int(row["n"])
+    return int(count)
 
 
 def delete_unsigned(unit: Writes, payment_id: str, kept: int, counted_since: datetime) -> None:
@@ -161,29 +124,29 @@ async def waiting(db: PracticeDb, came_before: Sequence[datetime], limit: int = 
         f"(tries {'>=' if tries == last else '='} {tries} AND received_at <= ${tries + 2})" for tries in range(last + 1)
     )
     sql = (
-        f"SELECT {_COLUMNS} FROM (SELECT webhook_events.*, ROW_NUMBER() OVER"  # noqa: S608
+        f"SELECT {_EVENTS.columns} FROM (SELECT webhook_events.*, ROW_NUMBER() OVER"  # noqa: S608
         " (PARTITION BY provider_code ORDER BY received_at, id) AS place FROM webhook_events"
         f" WHERE state = 'received' AND ({due})) AS waiting WHERE place <= $1 ORDER BY received_at, id"
     )
     return await read_past(
-        lambda places: db.fetch(sql, places, *came_before), lambda rows: readable(rows, _event), limit
+        lambda places: db.fetch(sql, places, *came_before), lambda rows: readable(rows, _EVENTS.read), limit
     )
 
 
 async def without_payment(db: PracticeDb, config_id: int) -> list[WebhookEvent]:
     """Parked webhooks of a configuration that named no known payment when they arrived."""
     rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM webhook_events WHERE state = 'parked' AND reason = 'unknown_reference'"  # noqa: S608
+        f"SELECT {_EVENTS.columns} FROM webhook_events WHERE state = 'parked' AND reason = 'unknown_reference'"  # noqa: S608
         " AND config_id = $1 ORDER BY id DESC LIMIT 50",
         config_id,
     )
-    return readable(rows, _event)
+    return readable(rows, _EVENTS.read)
 
 
 async def held_back(db: PracticeDb, payment_id: str | None, config_id: int | None, but: str) -> tuple[bool, bool]:
     """Whether webhooks about a payment wait or are parked, and whether a configuration has parked ones without a known
     payment. ``but``: the id of one that does not count. None: not asked."""
-    row = await db.one(
+    row: Any = await db.one(
         "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE payment_id = $1 AND state IN ('received', 'parked')"
         " AND id <> $3) AS of_payment, EXISTS (SELECT 1 FROM webhook_events WHERE config_id = $2"
         " AND state = 'parked' AND reason = 'unknown_reference') AS of_configuration",
@@ -191,37 +154,26 @@ async def held_back(db: PracticeDb, payment_id: str | None, config_id: int | Non
         config_id,
         but,
     )
-    assert row is not None
     return bool(row["of_payment"]), bool(row["of_configuration"])
 
 
 async def count(db: PracticeDb, state: str | None = None, payment_id: str | None = None) -> int:
     """How many webhooks are in a state, or about a payment."""
-    known = {"state": state, "payment_id": payment_id}
-    narrowed = {name: value for name, value in known.items() if value is not None}
-    where = " AND ".join(f"{name} = ${number}" for number, name in enumerate(narrowed, 1)) or "id IS NOT NULL"
-    row = await db.one(f"SELECT count(*) AS events FROM webhook_events WHERE {where}", *narrowed.values())  # noqa: S608
-    assert row is not None
-    return int(row["events"])
+    where = _where(state, payment_id)
+    return int(await db.value(f"SELECT count(*) FROM webhook_events WHERE {where}", *where.args))  # noqa: S608
 
 
 async def listed(
     db: PracticeDb, state: str | None = None, payment_id: str | None = None, before: str | None = None, limit: int = 50
 ) -> list[WebhookEvent]:
     """Webhooks, newest first (ids are ordered by time)."""
-    where: list[str] = []
-    args: list[Any] = []
-    for clause, value in (("id < ", before or None), ("state = ", state), ("payment_id = ", payment_id)):
-        if value is not None:
-            args.append(value)
-            where.append(f"{clause}${len(args)}")
-    args.append(limit)
-    rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM webhook_events WHERE {' AND '.join(where) or 'TRUE'}"  # noqa: S608
-        f" ORDER BY id DESC LIMIT ${len(args)}",
-        *args,
-    )
-    return [_event(row) for row in rows]
+    where = _where(state, payment_id)
+    where.compare("id <", before or None)
+    return await _EVENTS.all(db, f"WHERE {where} ORDER BY id DESC LIMIT {where.add(limit)}", *where.args)
 
 
-# ── Review cases ──
+def _where(state: str | None, payment_id: str | None) -> Condition:
+    where = Condition()
+    where.compare("state =", state)
+    where.compare("payment_id =", payment_id)
+    return where

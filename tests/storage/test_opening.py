@@ -17,7 +17,9 @@ from polytill.domain.errors import NotFound, NotNow, SealBroken, WrongPractice
 from polytill.domain.states import PracticeState
 from polytill.flows.admin import catalog
 from polytill.flows.admin.practices import PracticeChanges, change_practice, key_hash, migrate_practice, revoke_key
-from polytill.storage import api_keys, migrating, watch
+from polytill.storage import api_keys, migrating, practices, watch
+from polytill.storage.databases import OwnerDb
+from polytill.storage.practices import ClusterRow
 from polytill.web.api.auth import KeyCache
 from tests import calls
 from tests.installation import fresh_settings, opened
@@ -137,6 +139,26 @@ async def test_what_was_being_read_while_it_changed_is_not_kept(
     await reading
     assert (await context.opening.entry(entry.id)).name == "After"
     assert (await context.catalog())["paystack"].name == "Renamed"
+
+
+async def test_clusters_that_change_while_they_are_read_are_read_again(
+    nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = nodes.here.context.opening
+    opening.forget_clusters()
+    real, times = practices.clusters, 0
+
+    async def changing(owner: OwnerDb) -> list[ClusterRow]:
+        nonlocal times
+        rows, times = await real(owner), times + 1
+        if times == 1:
+            opening.forget_clusters()
+        return rows
+
+    monkeypatch.setattr(practices, "clusters", changing)
+    await opening.learn()
+    await opening.learn()
+    assert times == 2
 
 
 async def test_the_catalog_too(nodes: TwoNodes) -> None:

@@ -140,13 +140,11 @@ class Opening:
         data_key = self._ring.unwrap(entry.id, entry.wrapped_data_key)
         db = PracticeDb(cluster.engine(entry.database_name, entry.id), entry.id, data_key)
         try:
-            row = await db.one("SELECT practice_id FROM identity")
+            if await db.value("SELECT practice_id FROM identity") != entry.id:
+                raise WrongPractice
         except BaseException:
             await db.engine.close()
             raise
-        if row is None or row["practice_id"] != entry.id:
-            await db.engine.close()
-            raise WrongPractice
         return db
 
     @asynccontextmanager
@@ -195,17 +193,13 @@ class Opening:
 
     async def _cluster_rows(self) -> dict[str, practices.ClusterRow]:
         """The registered clusters, at most a second old; older while the owner database cannot be reached."""
-        generation = await self.watch.generation()
-        if self._rows is not None and self.watch.away:
-            return self._rows[0]
-        if self._rows is None or self._rows[1] != (generation, self._forgotten):
+        known = (await self.watch.generation(), self._forgotten)
+        if self._rows is None or (self._rows[1] != known and not self.watch.away):
             try:
-                rows = {row.name: row for row in await practices.clusters(self._owner)}
+                self._rows = {row.name: row for row in await practices.clusters(self._owner)}, known
             except NotNow:
                 if self._rows is None:
                     raise
-                return self._rows[0]
-            self._rows = (rows, (generation, self._forgotten))
         return self._rows[0]
 
     async def _cluster_row(self, name: str) -> practices.ClusterRow | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -33,140 +34,112 @@ class Finding:
 
 async def examine(settings: Settings) -> list[Finding]:
     """Run every check. Nothing is changed."""
-    findings = _settings(settings)
+    findings = list(_settings(settings))
     try:
         KeyRing.read(settings.keyring)
-    except PolytillError as error:
-        return [*findings, Finding(True, error.detail)]
-    try:
         async with Polytill.open(settings) as till:
-            findings += await _catalog(till.context)
-            findings += _plug_ins(till.context)
-            findings += await _practices(till.context)
-            findings += await _clock(till.context)
-            findings += await _work(till.context)
-            findings += await _events(till.context)
-            findings += await _connections(till.context)
-            findings += await _nodes(till.context)
-            findings += await _files(till.context)
+            for check in (_catalog, _plug_ins, _practices, _clock, _work, _events, _connections, _nodes, _files):
+                findings += [finding async for finding in check(till.context)]
     except PolytillError as error:
         findings.append(Finding(True, error.detail))
     return findings
 
 
-def _settings(settings: Settings) -> list[Finding]:
-    findings = []
+def _settings(settings: Settings) -> Iterator[Finding]:
     public = urlsplit(settings.public_url)
     if public.hostname in LOOPBACK:
-        findings.append(
-            Finding(False, "POLYTILL_PUBLIC_URL is a local address, so no provider can send webhooks to it.")
-        )
+        yield Finding(False, "POLYTILL_PUBLIC_URL is a local address, so no provider can send webhooks to it.")
     elif public.scheme != "https":
-        findings.append(Finding(True, "POLYTILL_PUBLIC_URL is not https, so payments would not be encrypted."))
+        yield Finding(True, "POLYTILL_PUBLIC_URL is not https, so payments would not be encrypted.")
     if public.path.strip("/"):
         said = f"POLYTILL_PUBLIC_URL has the path {public.path}. Staff pages do not work under a path; all else does."
-        findings.append(Finding(False, said))
+        yield Finding(False, said)
     for origin in sorted(settings.allowed_provider_origins):
         bad = urlsplit(origin).hostname not in LOOPBACK
-        findings.append(Finding(bad, f"Keys may be sent to {origin}, which is not a host of a provider."))
+        yield Finding(bad, f"Keys may be sent to {origin}, which is not a host of a provider.")
     owner_on_server = is_postgres(settings.owner_database_url.get_secret_value())
     if owner_on_server != is_postgres(settings.practice_databases.get_secret_value()):
-        findings.append(Finding(False, "The owner database and the practices' databases are on different engines."))
-    return findings
+        yield Finding(False, "The owner database and the practices' databases are on different engines.")
 
 
-async def _catalog(context: Context) -> list[Finding]:
-    findings = []
+async def _catalog(context: Context) -> AsyncIterator[Finding]:
     catalog = await context.catalog()
     if not catalog:
-        findings.append(Finding(True, "The catalog is empty. Run `polytill catalog add stripe paystack flutterwave`."))
+        yield Finding(True, "The catalog is empty. Run `polytill catalog add stripe paystack flutterwave`.")
     for entry in catalog.values():
         if entry.status is ProviderStatus.inactive:
             continue
         handler, missing = handler_or_reason(context, entry)
         if handler is None:
-            findings.append(Finding(True, f"{entry.name} is {entry.status}, but: {missing}"))
+            yield Finding(True, f"{entry.name} is {entry.status}, but: {missing}")
             continue
         for environment in ("sandbox", "production"):
             url = entry.base_url(environment) or handler.catalog.api_base_url
             if not may_receive_keys(url, handler.hosts, context.settings.allowed_provider_origins):
-                findings.append(Finding(True, f"{entry.name}'s {environment} address must not receive keys: {url}"))
-    return findings
+                yield Finding(True, f"{entry.name}'s {environment} address must not receive keys: {url}")
 
 
-def _plug_ins(context: Context) -> list[Finding]:
-    """Return a finding for each installed plug-in: that it is loaded, or why it was rejected."""
-    return [
-        Finding(True, f"The plug-in {one.code} ({one.distribution or one.path}) was rejected: {one.refused}")
-        if one.refused
-        else Finding(False, f"The plug-in {one.code} ({one.distribution or one.path}) is loaded from {one.path}.")
-        for one in context.registry.plug_ins()
-    ]
+async def _plug_ins(context: Context) -> AsyncIterator[Finding]:
+    """For each installed plug-in: that it is loaded, or why it was rejected."""
+    for one in context.registry.plug_ins():
+        said = f"was rejected: {one.refused}" if one.refused else f"is loaded from {one.path}."
+        yield Finding(bool(one.refused), f"The plug-in {one.code} ({one.distribution or one.path}) {said}")
 
 
-async def _practices(context: Context) -> list[Finding]:
-    findings = []
+async def _practices(context: Context) -> AsyncIterator[Finding]:
     head = migrating.head("practice")
-    for entry in await practices.listed(context.owner, limit=1_000_000):
+    for entry in await practices.listed(context.owner):
         if entry.state is PracticeState.provisioning:
-            findings.append(
-                Finding(True, f"Practice {entry.id} was not created completely. Its database is {entry.database_name}.")
-            )
+            said = f"was not created completely. Its database is {entry.database_name}."
         elif entry.schema_version != head:
-            findings.append(
-                Finding(True, f"Practice {entry.id} is at schema {entry.schema_version}. Run `polytill migrate`.")
-            )
+            said = f"is at schema {entry.schema_version}. Run `polytill migrate`."
         else:
             try:
                 await context.opening.practice(entry.id)
+                continue
             except PolytillError as error:
-                findings.append(Finding(True, f"Practice {entry.id} cannot be opened: {error.detail}"))
-    return findings
+                said = f"cannot be opened: {error.detail}"
+        yield Finding(True, f"Practice {entry.id} {said}")
 
 
-async def _clock(context: Context) -> list[Finding]:
+async def _clock(context: Context) -> AsyncIterator[Finding]:
     await context.server_clock.ask(context.owner, context.world)
     ahead_s = context.server_clock.ahead_s(context.world)
-    if ahead_s is None or not context.server_clock.surely_ahead_s(context.world):
-        return []
-    which = "ahead of" if ahead_s > 0 else "behind"
-    sentence = (
-        f"This machine's clock is {abs(ahead_s):.1f} seconds {which} the owner database server's. Correct the wrong one"
-        " (NTP), and run `polytill doctor` on every machine that runs polytill."
-    )
-    return [Finding(abs(ahead_s) > CLAIM_S, sentence)]
+    if ahead_s is not None and context.server_clock.surely_ahead_s(context.world):
+        which = "ahead of" if ahead_s > 0 else "behind"
+        sentence = (
+            f"This machine's clock is {abs(ahead_s):.1f} seconds {which} the owner database server's. Correct the wrong"
+            " one (NTP), and run `polytill doctor` on every machine that runs polytill."
+        )
+        yield Finding(abs(ahead_s) > CLAIM_S, sentence)
 
 
-async def _work(context: Context) -> list[Finding]:
+async def _work(context: Context) -> AsyncIterator[Finding]:
     waiting = await leases.overdue(context.owner, context.shared_after(-LATE_S), context.shared_after(0))
-    if not waiting:
-        return []
-    who = "1 practice has" if waiting == 1 else f"{waiting} practices have"
-    return [Finding(True, f"{who} waited for more than two minutes. Check that a worker runs (`polytill worker`).")]
+    if waiting:
+        who = "1 practice has" if waiting == 1 else f"{waiting} practices have"
+        yield Finding(True, f"{who} waited for more than two minutes. Check that a worker runs (`polytill worker`).")
 
 
-async def _events(context: Context) -> list[Finding]:
+async def _events(context: Context) -> AsyncIterator[Finding]:
     backlog = await read_backlog(context)
-    findings = []
     if backlog.abandoned:
         what = "1 event was" if backlog.abandoned == 1 else f"{backlog.abandoned} events were"
         sentence = (
             f"{what} not delivered to the host: all tries failed. Deliver them again"
             ' (POST /api/owner/event-deliveries/replay) or resolve them on the page "Needs attention".'
         )
-        findings.append(Finding(True, sentence))
+        yield Finding(True, sentence)
     since = backlog.retrying_since
     if since is not None and context.world.now() - since > FAILING:
         hours = int((context.world.now() - since).total_seconds() // 3600)
         what = "1 event waits" if backlog.retrying == 1 else f"{backlog.retrying} events wait"
         sentence = f"The event destination has not accepted an event for more than {hours} h: {what} for another try."
-        findings.append(Finding(True, sentence))
-    return findings
+        yield Finding(True, sentence)
 
 
-async def _connections(context: Context) -> list[Finding]:
+async def _connections(context: Context) -> AsyncIterator[Finding]:
     """Find servers that one process alone could fill. The number of processes is not known here."""
-    findings = []
     owners_place = _place(context.settings.owner_database_url.get_secret_value())
     for name in ("default", *(row.name for row in await practices.clusters(context.owner))):
         try:
@@ -174,7 +147,7 @@ async def _connections(context: Context) -> list[Finding]:
             await cluster.check()
             room = await cluster.room()
         except PolytillError as error:
-            findings.append(Finding(True, f"No practice can be created on the cluster {name}: {error.detail}"))
+            yield Finding(True, f"No practice can be created on the cluster {name}: {error.detail}")
             continue
         ours = context.settings.database_connections + OWNER_CONNECTIONS * (_place(cluster.location) == owners_place)
         if room is not None and ours > room:
@@ -182,38 +155,32 @@ async def _connections(context: Context) -> list[Finding]:
                 f"The server of the cluster {name} accepts {room} connections, and each polytill process opens up to {ours}."
                 " Lower POLYTILL_DATABASE_CONNECTIONS, or raise the server's max_connections."
             )
-            findings.append(Finding(False, sentence))
-    return findings
+            yield Finding(False, sentence)
 
 
-async def _nodes(context: Context) -> list[Finding]:
+async def _nodes(context: Context) -> AsyncIterator[Finding]:
     live = await nodes.live(context.owner, context.shared_after(0))
     if live and not any(node.runs_worker for node in live):
-        return [Finding(True, "No worker runs. Start `polytill worker`.")]
-    return []
+        yield Finding(True, "No worker runs. Start `polytill worker`.")
 
 
-async def _files(context: Context) -> list[Finding]:
-    findings = []
+async def _files(context: Context) -> AsyncIterator[Finding]:
     place = context.settings.practice_databases.get_secret_value()
     if files.is_full(place):
-        findings.append(Finding(True, "The disk of the practices' SQLite files is full. Free some space."))
+        yield Finding(True, "The disk of the practices' SQLite files is full. Free some space.")
     limit = files.raise_limit()
     if is_postgres(place):
         if context.settings.database_connections + OWNER_CONNECTIONS > limit // 2:
-            sentence = (
-                f"{limit} files may be open (ulimit -n), and connections may need more than half: raise the limit."
-            )
-            findings.append(Finding(False, sentence))
-    else:
-        count = len(await practices.listed(context.owner, limit=1_000_000))
-        if count > files.sqlite_files() and files.sqlite_files() < files.MOST_FILES:
-            sentence = (
-                f"{files.sqlite_files()} of {count} practices can be open at once, because {limit} files may be open"
-                " (ulimit -n). Raise the limit."
-            )
-            findings.append(Finding(False, sentence))
-    return findings
+            said = f"{limit} files may be open (ulimit -n), and connections may need more than half: raise the limit."
+            yield Finding(False, said)
+        return
+    count, at_once = len(await practices.listed(context.owner)), files.sqlite_files()
+    if at_once < min(count, files.MOST_FILES):
+        sentence = (
+            f"{at_once} of {count} practices can be open at once, because {limit} files may be open (ulimit -n)."
+            " Raise the limit."
+        )
+        yield Finding(False, sentence)
 
 
 def _place(url: str) -> str:

@@ -22,15 +22,21 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from polytill.app import Polytill
 from polytill.background import beside
-from polytill.doctor import _events as examined
+from polytill.doctor import Finding, _events
 from polytill.domain.states import Environment
 from polytill.flows.admin.event_destination import current, remove_destination, set_destination
+from polytill.flows.context import Context
 from polytill.flows.worker import event_delivery
 from polytill.flows.worker.event_delivery import RETRY_S, EventSender
 from polytill.storage import event_deliveries, events
 from polytill.storage.events import Event
 from polytill.web.metrics import RequestMetrics
 from tests.installation import Installation
+
+
+async def examined(context: Context) -> list[Finding]:
+    """What doctor finds about event deliveries."""
+    return [finding async for finding in _events(context)]
 
 
 class Host:

@@ -62,18 +62,6 @@ WAIT_S = 15.0
 
 
 @dataclass
-class Row:
-    """One line of the printed table."""
-
-    practice: str
-    provider: str
-    amount: str
-    story: str
-    status: str
-    ok: bool
-
-
-@dataclass
 class Demo:
     """A running demo: its addresses, its keys, and its results."""
 
@@ -84,7 +72,8 @@ class Demo:
     owner_key: str = ""
     practices: list[dict[str, Any]] = field(default_factory=list)
     people: list[dict[str, str]] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    results: Table = field(default_factory=lambda: _results())
+    ok: bool = True  # whether every step had the expected result
 
     async def call(self, method: str, path: str, key: str, body: Any = None, idempotency: str = "") -> Any:
         """Send one request to the service. An error status ends the demo."""
@@ -207,13 +196,12 @@ async def run(console: Console, folder: Path, port: int, once: bool, resume: boo
                 else:
                     await _seed(demo, folder, console)
                     await _take_payments(demo, console)
-                    _print_table(console, demo)
+                    console.print(demo.results)
                 _print_addresses(console, demo, folder, once)
-                ok = all(row.ok for row in demo.rows)
                 if not once:
                     async with jobs(till):  # as in ``serve``; this late, so that nothing waits for them
                         await serving
-    return ok
+    return demo.ok
 
 
 async def _point_at_simulator(demo: Demo) -> None:
@@ -253,15 +241,14 @@ def _write(demo: Demo, folder: Path) -> None:
 def made_up_keys(code: str) -> dict[str, str]:
     """Return new keys of the right form for a provider; each pair is an account of its own at the simulator."""
     mark = secrets.token_hex(20)
-    if code == "stripe":
-        return {"publicKey": f"pk_test_{mark}", "secretKey": f"sk_test_{mark}", "webhookSecret": f"whsec_{mark}"}
-    if code == "paystack":
-        return {"publicKey": f"pk_test_{mark}", "secretKey": f"sk_test_{mark}"}
-    return {
-        "publicKey": f"FLWPUBK_TEST-{mark}-X",
-        "secretKey": f"FLWSECK_TEST-{mark}-X",
-        "webhookSecret": f"hash-{mark}",
-    }
+    if code == "flutterwave":
+        return {
+            "publicKey": f"FLWPUBK_TEST-{mark}-X",
+            "secretKey": f"FLWSECK_TEST-{mark}-X",
+            "webhookSecret": f"hash-{mark}",
+        }
+    keys = {"publicKey": f"pk_test_{mark}", "secretKey": f"sk_test_{mark}"}
+    return keys | ({"webhookSecret": f"whsec_{mark}"} if code == "stripe" else {})
 
 
 async def _seed(demo: Demo, folder: Path, console: Console) -> None:
@@ -304,98 +291,112 @@ async def _invite(demo: Demo) -> None:
 # ── Payments ──
 
 
+@dataclass
+class Sale:
+    """One payment of the demo, with its customer at the simulator."""
+
+    demo: Demo
+    practice: dict[str, Any]
+    provider: str
+    amount: int
+    payment: Any = None
+
+    async def call(self, method: str, path: str, body: Any = None, idempotency: str = "") -> Any:
+        """Send one request about the practice's payments to the service."""
+        path = f"/api/practices/{self.practice['id']}/payments{path}"
+        return await self.demo.call(method, path, self.practice["key"], body, idempotency)
+
+    async def create(self) -> None:
+        """Create the payment."""
+        body = {
+            "amount": self.amount,
+            "currency": self.practice["currency"],
+            "providerCode": self.provider,
+            "description": "Consultation",
+            "customer": {"email": "payer@example.com", "name": "Ada Payer"},
+        }
+        self.payment = await self.call("POST", "", body, secrets.token_hex(8))
+
+    async def until(self, **wanted: Any) -> None:
+        """Read the payment until its fields have these values, or a time limit has passed: webhooks take time."""
+        deadline = asyncio.get_running_loop().time() + WAIT_S
+        while any(self.payment[name] != value for name, value in wanted.items()):
+            if asyncio.get_running_loop().time() > deadline:
+                return
+            await asyncio.sleep(0.05)
+            self.payment = await self.call("GET", f"/{self.payment['id']}")
+
+    async def end(self, outcome: str, **wanted: Any) -> None:
+        """Let the customer end the payment, and wait for the webhook."""
+        await self.demo.network(f"/pay/{self.payment['attempts'][-1]['reference']}", {"outcome": outcome})
+        await self.until(**wanted)
+
+    def note(self, story: str, ok: bool) -> None:
+        """Add the result to the table."""
+        amount, mark = self.money(self.amount), Text("yes", "green") if ok else Text("NO", "bold red")
+        self.demo.results.add_row(self.practice["name"], self.provider, amount, story, self.payment["status"], mark)
+        self.demo.ok &= ok
+
+    def money(self, minor: int) -> str:
+        """An amount in the practice's currency."""
+        return str(Money(minor, self.practice["currency"]))
+
+
 async def _take_payments(demo: Demo, console: Console) -> None:
     lagos, boston, nairobi = demo.practices
     with console.status("Taking payments …"):
-        await _paid(demo, lagos, "paystack", 500_000, "NGN", "paid on the provider's page")
-        await _declined(demo, lagos, "flutterwave", 1_250_000, "NGN")
-        await _paid(demo, lagos, "flutterwave", 1_250_000, "NGN", "paid on the provider's page")
-        await _refunded(demo, boston, "stripe", 12_345, "USD")
-        await _lost_and_found(demo, nairobi, "flutterwave", 350_000, "KES")
-        await _paid(demo, nairobi, "paystack", 90_000, "KES", "paid on the provider's page")
+        await _paid(Sale(demo, lagos, "paystack", 500_000))
+        await _declined(Sale(demo, lagos, "flutterwave", 1_250_000))
+        await _paid(Sale(demo, lagos, "flutterwave", 1_250_000))
+        await _refunded(Sale(demo, boston, "stripe", 12_345))
+        await _lost_and_found(Sale(demo, nairobi, "flutterwave", 350_000))
+        await _paid(Sale(demo, nairobi, "paystack", 90_000))
 
 
-async def _create(demo: Demo, practice: dict[str, Any], provider: str, amount: int, currency: str) -> Any:
-    body = {
-        "amount": amount,
-        "currency": currency,
-        "providerCode": provider,
-        "description": "Consultation",
-        "customer": {"email": "payer@example.com", "name": "Ada Payer"},
-    }
-    path = f"/api/practices/{practice['id']}/payments"
-    return await demo.call("POST", path, practice["key"], body, secrets.token_hex(8))
+async def _paid(sale: Sale) -> None:
+    await sale.create()
+    await sale.end("success", status="succeeded")
+    fee, story = sale.payment["providerFee"], "paid on the provider's page"
+    if fee is not None:
+        story += f", webhook applied, fee {Money(fee, sale.payment['providerFeeCurrency'])}"
+    sale.note(story, sale.payment["status"] == "succeeded" and fee is not None)
 
 
-async def _until(demo: Demo, practice: dict[str, Any], payment_id: str, **wanted: Any) -> Any:
-    """Return the payment as soon as its fields have these values, or as it is after a time limit: webhooks take time."""
-    path = f"/api/practices/{practice['id']}/payments/{payment_id}"
-    deadline = asyncio.get_running_loop().time() + WAIT_S
-    while True:
-        payment = await demo.call("GET", path, practice["key"])
-        if all(payment[name] == value for name, value in wanted.items()):
-            return payment
-        if asyncio.get_running_loop().time() > deadline:
-            return payment
-        await asyncio.sleep(0.05)
+async def _declined(sale: Sale) -> None:
+    await sale.create()
+    await sale.end("decline", failureReason="declined")
+    reason = sale.payment["failureReason"]
+    ok = reason is not None and sale.payment["status"] == "requires_action"
+    sale.note(f"declined ({reason}); the customer may try again", ok)
 
 
-async def _payer(demo: Demo, payment: Any, outcome: str) -> None:
-    await demo.network(f"/pay/{payment['attempts'][-1]['reference']}", {"outcome": outcome})
+async def _refunded(sale: Sale) -> None:
+    await sale.create()
+    await sale.end("success", status="succeeded")
+    half = sale.amount // 2
+    body = {"amount": half, "reason": "Half the visit"}
+    await sale.call("POST", f"/{sale.payment['id']}/refunds", body, secrets.token_hex(8))
+    await sale.until(amountRefunded=half)
+    ok = sale.payment["status"] == "succeeded" and sale.payment["amountRefunded"] == half
+    sale.note(f"paid, then {sale.money(half)} refunded", ok)
 
 
-def _note(demo: Demo, practice: dict[str, Any], payment: Any, story: str, ok: bool) -> None:
-    amount = str(Money(payment["amount"], payment["currency"]))
-    demo.rows.append(Row(practice["name"], payment["providerCode"], amount, story, payment["status"], ok))
-
-
-async def _paid(demo: Demo, practice: dict[str, Any], provider: str, amount: int, currency: str, story: str) -> None:
-    payment = await _create(demo, practice, provider, amount, currency)
-    await _payer(demo, payment, "success")
-    payment = await _until(demo, practice, payment["id"], status="succeeded")
-    fee = payment["providerFee"]
-    told = f"{story}, webhook applied, fee {Money(fee, payment['providerFeeCurrency'])}" if fee is not None else story
-    _note(demo, practice, payment, told, payment["status"] == "succeeded" and fee is not None)
-
-
-async def _declined(demo: Demo, practice: dict[str, Any], provider: str, amount: int, currency: str) -> None:
-    payment = await _create(demo, practice, provider, amount, currency)
-    await _payer(demo, payment, "decline")
-    payment = await _until(demo, practice, payment["id"], failureReason="declined")
-    ok = payment["failureReason"] is not None and payment["status"] == "requires_action"
-    _note(demo, practice, payment, f"declined ({payment['failureReason']}); the customer may try again", ok)
-
-
-async def _refunded(demo: Demo, practice: dict[str, Any], provider: str, amount: int, currency: str) -> None:
-    payment = await _create(demo, practice, provider, amount, currency)
-    await _payer(demo, payment, "success")
-    payment = await _until(demo, practice, payment["id"], status="succeeded")
-    half = amount // 2
-    path = f"/api/practices/{practice['id']}/payments/{payment['id']}/refunds"
-    await demo.call("POST", path, practice["key"], {"amount": half, "reason": "Half the visit"}, secrets.token_hex(8))
-    payment = await _until(demo, practice, payment["id"], amountRefunded=half)
-    ok = payment["status"] == "succeeded" and payment["amountRefunded"] == half
-    _note(demo, practice, payment, f"paid, then {Money(half, currency)} refunded", ok)
-
-
-async def _lost_and_found(demo: Demo, practice: dict[str, Any], provider: str, amount: int, currency: str) -> None:
-    fault = {"provider": provider, "operation": "create", "fault": "lose_answer", "probability": 1, "count": 1}
-    await demo.network("/faults", fault)
-    payment = await _create(demo, practice, provider, amount, currency)
-    lost = payment["status"] == "processing"
-    path = f"/api/practices/{practice['id']}/payments/{payment['id']}/confirm"
-    payment = await demo.call("POST", path, practice["key"])
-    found = payment["status"] == "requires_action"
-    await _payer(demo, payment, "success")
-    payment = await _until(demo, practice, payment["id"], status="succeeded")
-    story = f"the answer was lost, looked up, paid under a new reference (attempt {len(payment['attempts'])})"
-    _note(demo, practice, payment, story, lost and found and payment["status"] == "succeeded")
+async def _lost_and_found(sale: Sale) -> None:
+    fault = {"provider": sale.provider, "operation": "create", "fault": "lose_answer", "probability": 1, "count": 1}
+    await sale.demo.network("/faults", fault)
+    await sale.create()
+    lost = sale.payment["status"] == "processing"
+    sale.payment = await sale.call("POST", f"/{sale.payment['id']}/confirm")
+    found = sale.payment["status"] == "requires_action"
+    await sale.end("success", status="succeeded")
+    story = f"the answer was lost, looked up, paid under a new reference (attempt {len(sale.payment['attempts'])})"
+    sale.note(story, lost and found and sale.payment["status"] == "succeeded")
 
 
 # ── Printing ──
 
 
-def _print_table(console: Console, demo: Demo) -> None:
+def _results() -> Table:
     table = Table(title="Payments", title_justify="left")
     table.add_column("practice")
     table.add_column("provider", no_wrap=True)
@@ -403,22 +404,16 @@ def _print_table(console: Console, demo: Demo) -> None:
     table.add_column("result", min_width=24)
     table.add_column("status", no_wrap=True)
     table.add_column("ok", justify="center", no_wrap=True)
-    for row in demo.rows:
-        mark = Text("yes", "green") if row.ok else Text("NO", "bold red")
-        table.add_row(row.practice, row.provider, row.amount, row.story, row.status, mark)
-    console.print(table)
+    return table
 
 
 def _print_addresses(console: Console, demo: Demo, folder: Path, once: bool) -> None:
-    console.print(f"service    {demo.url}  (API as a page: {demo.url}/docs)", highlight=False)
-    console.print(
-        f"simulator  {demo.simulator_url}  (its transactions: {demo.simulator_url}/_network/transactions)",
-        highlight=False,
-    )
-    console.print(f"keys       {folder / 'demo.json'}", highlight=False)
-    for person in demo.people:
-        console.print(
-            f"sign in    {person['url']}  as {person['email']}, password {person['password']}", highlight=False
-        )
+    for what, where in (
+        ("service", f"{demo.url}  (API as a page: {demo.url}/docs)"),
+        ("simulator", f"{demo.simulator_url}  (its transactions: {demo.simulator_url}/_network/transactions)"),
+        ("keys", str(folder / "demo.json")),
+        *(("sign in", f"{one['url']}  as {one['email']}, password {one['password']}") for one in demo.people),
+    ):
+        console.print(f"{what:<10} {where}")
     if not once:
         console.print("Serving until Ctrl-C.")

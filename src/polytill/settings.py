@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from polytill.domain.database_urls import wrong_with_owner, wrong_with_place
@@ -59,17 +59,11 @@ class Settings(BaseSettings):
     sweep_interval_s: float = Field(2.0, gt=0, description="Seconds between two sweeps of a practice with open work")
     worker_sweeps: int = Field(16, ge=1, le=500, description="Maximum practices that one worker sweeps at once")
 
-    @field_validator("owner_database_url")
+    @field_validator("owner_database_url", "practice_databases")
     @classmethod
-    def _owner_url(cls, value: SecretStr) -> SecretStr:
-        if (wrong := wrong_with_owner(value.get_secret_value())) is not None:
-            raise ValueError(wrong)
-        return value
-
-    @field_validator("practice_databases")
-    @classmethod
-    def _practices_place(cls, value: SecretStr) -> SecretStr:
-        if (wrong := wrong_with_place(value.get_secret_value())) is not None:
+    def _database(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        wrong_with = wrong_with_owner if info.field_name == "owner_database_url" else wrong_with_place
+        if (wrong := wrong_with(value.get_secret_value())) is not None:
             raise ValueError(wrong)
         return value
 

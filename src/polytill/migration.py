@@ -37,7 +37,7 @@ async def migrate(settings: Settings | None = None) -> Migrated:
         context = till.context
         seeded = await catalog.seed(context)
         await clear_half_made(context)
-        found = await practices.listed(context.owner, limit=1_000_000)
+        found = await practices.listed(context.owner)
         ids = [entry.id for entry in found if entry.state is not PracticeState.provisioning]
         failures = {}
         async for done in fleet.migrate_each(context, ids, ACTOR):

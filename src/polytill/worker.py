@@ -124,7 +124,7 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
 
     @DBOS.workflow(name="reconcile_all")
     def reconcile_all(at: Any, _: Any) -> None:
-        enqueue([entry.id for entry in do(practices.listed(context.owner, limit=1_000_000))], at)
+        enqueue([entry.id for entry in do(practices.listed(context.owner))], at)
 
     @DBOS.workflow(name="sweep_everyone")
     def sweep_everyone(_: Any, __: Any) -> None:

@@ -9,15 +9,17 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 from rich.progress import Progress, track
 from rich.text import Text
 
+from polytill import background
+from polytill.app import Polytill
 from polytill.cli.cases import cases_app
 from polytill.cli.catalog import catalog_app
 from polytill.cli.clusters import clusters_app
@@ -26,19 +28,32 @@ from polytill.cli.listening import sockets_at
 from polytill.cli.opened import console, fail, opened, sentence_of
 from polytill.cli.people import people_app
 from polytill.cli.practices import practices_app
+from polytill.doctor import examine
 from polytill.domain.errors import Invalid, PolytillError
 from polytill.domain.states import PracticeState
+from polytill.flows.admin import catalog, fleet
+from polytill.flows.admin import import_legacy as legacy
+from polytill.flows.admin.practices import clear_half_made
+from polytill.flows.context import Context
+from polytill.owner_setup import migrate_owner
+from polytill.settings import Settings
+from polytill.storage import files, practices
+from polytill.storage.opening import is_postgres
 from polytill.web import logs
+from polytill.worker import jobs, working
 
 app = typer.Typer(
     name="polytill", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
-app.add_typer(practices_app, name="practices")
-app.add_typer(cases_app, name="cases")
-app.add_typer(catalog_app, name="catalog")
-app.add_typer(keys_app, name="keys")
-app.add_typer(people_app, name="people")
-app.add_typer(clusters_app, name="clusters")
+for name, group in (
+    ("practices", practices_app),
+    ("cases", cases_app),
+    ("catalog", catalog_app),
+    ("keys", keys_app),
+    ("people", people_app),
+    ("clusters", clusters_app),
+):
+    app.add_typer(group, name=name)
 
 # Also malformed, such as postgresql:/user:password@host.
 _ADDRESS = re.compile(r"(--?[\w-]+=)?\s*(postgres(ql)?|sqlite):", re.IGNORECASE)
@@ -111,10 +126,6 @@ def serve(bind: Annotated[str, typer.Option(help="host:port; POLYTILL_BIND by de
     """
     import uvicorn
 
-    from polytill.app import Polytill
-    from polytill.settings import Settings
-    from polytill.storage import files
-    from polytill.storage.opening import is_postgres
     from polytill.web.app import make_app
 
     settings = Settings()
@@ -142,18 +153,12 @@ def serve(bind: Annotated[str, typer.Option(help="host:port; POLYTILL_BIND by de
                 timeout_graceful_shutdown=30,
                 limit_concurrency=files.connections(),  # beyond it 503, because accepting would fail
             )
-            console.print(f"Serving on http://{place}", highlight=False)
-            async with _jobs(till) if embeds else nullcontext():
+            console.print(f"Serving on http://{place}")
+            async with jobs(till) if embeds else nullcontext():
                 await uvicorn.Server(config).serve(sockets)
 
     with sockets_at(place, "--bind" if bind else "POLYTILL_BIND") as sockets:
         _run_loop(lambda: run(sockets))
-
-
-def _jobs(till: Any) -> AbstractAsyncContextManager[None]:
-    from polytill.worker import jobs
-
-    return jobs(till)
 
 
 @app.command()
@@ -163,11 +168,6 @@ def worker() -> None:
     Any number of workers may run. Ctrl-C and SIGTERM end one in an orderly way. If one dies, nothing is lost: the
     others continue its work within seconds.
     """
-    from polytill.app import Polytill
-    from polytill.settings import Settings
-    from polytill.storage.opening import is_postgres
-    from polytill.worker import working
-
     settings = Settings()
     if not is_postgres(settings.owner_database_url.get_secret_value()):
         fail("On SQLite the worker runs inside `polytill serve`.")
@@ -177,7 +177,7 @@ def worker() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         async with Polytill.open(settings) as till, working(till):
-            console.print("Working until Ctrl-C.", highlight=False)
+            console.print("Working until Ctrl-C.")
             await stopping.wait()
 
     _run_loop(run)
@@ -203,7 +203,7 @@ def simulate(
     """
     from polytill.simulator.app import serve as serve_simulator
 
-    console.print(f"Simulating on http://127.0.0.1:{port} until Ctrl-C.", highlight=False)
+    console.print(f"Simulating on http://127.0.0.1:{port} until Ctrl-C.")
     try:
         asyncio.run(serve_simulator("127.0.0.1", port, seed))
     except OSError as error:
@@ -242,13 +242,6 @@ def migrate() -> None:
     Creates the owner database and its key ring if they do not exist. An existing owner database needs its own key ring:
     copy the file from another node. May be repeated, and may run on several nodes at once.
     """
-    from polytill.app import Polytill
-    from polytill.flows.admin import catalog, fleet
-    from polytill.flows.admin.practices import clear_half_made
-    from polytill.owner_setup import migrate_owner
-    from polytill.settings import Settings
-    from polytill.storage import practices
-
     settings = Settings()
     there = settings.keyring.exists()
 
@@ -256,7 +249,7 @@ def migrate() -> None:
         applied = await migrate_owner(settings)
         if not there and settings.keyring.exists():
             said = f"Created the key ring {settings.keyring}. Keep a copy: no secret can be opened without it."
-            console.print(said, highlight=False, soft_wrap=True)
+            console.print(said, soft_wrap=True)
         console.print(f"Owner database: {', '.join(applied) or 'nothing to do'}")
         async with Polytill.open(settings) as till:
             seeded = await catalog.seed(till.context)
@@ -264,13 +257,11 @@ def migrate() -> None:
                 console.print(f"Catalog: added {', '.join(seeded.added)}")
             for one in till.context.registry.plug_ins():
                 if one.refused:
-                    console.print(f"Plug-in {one.code}: {one.refused}", style="yellow", highlight=False)
+                    console.print(f"Plug-in {one.code}: {one.refused}", style="yellow")
             if cleared := await clear_half_made(till.context):
                 console.print(f"Removed incomplete practices: {cleared}.")
             entries = [
-                e
-                for e in await practices.listed(till.context.owner, limit=1_000_000)
-                if e.state is not PracticeState.provisioning
+                e for e in await practices.listed(till.context.owner) if e.state is not PracticeState.provisioning
             ]
             failures: dict[int, str] = {}
             with Progress(console=console, transient=True) as progress:
@@ -280,7 +271,7 @@ def migrate() -> None:
                     failures |= {practice_id: why for practice_id, why in done if why is not None}
             console.print(f"Practices: {len(entries)}, at the current version: {len(entries) - len(failures)}")
             for practice_id, why in sorted(failures.items()):
-                console.print(f"Practice {practice_id}: {why}", style="red", highlight=False)
+                console.print(f"Practice {practice_id}: {why}", style="red")
             if failures:
                 fail(
                     "Some practices could not be migrated. All others are done. Fix them, then run `polytill migrate` again."
@@ -293,11 +284,9 @@ def migrate() -> None:
 def sweep() -> None:
     """Look up everything that is overdue, once, in every practice."""
 
-    from polytill import background
-
-    async def work(till: Any) -> int:
-        await background.watch_clock(till.context)
-        return int(await background.sweep(till.context, everyone=True))
+    async def work(context: Context) -> int:
+        await background.watch_clock(context)
+        return int(await background.sweep(context, everyone=True))
 
     done = opened(work)
     console.print(f"Overdue items looked up: {done}.")
@@ -306,9 +295,6 @@ def sweep() -> None:
 @app.command()
 def doctor() -> None:
     """Report what is missing or unsafe in this installation. Exits with 1 if anything is."""
-    from polytill.doctor import examine
-    from polytill.settings import Settings
-
     findings = asyncio.run(examine(Settings()))
     for finding in findings:
         mark = Text("bad ", "red") if finding.bad else Text("note", "yellow")
@@ -336,8 +322,6 @@ def import_legacy(
     names a practice by its number here. The members of `paymentProviders` are those of POST .../payment-providers;
     without an environment, the secret key determines it. Prints the first key of each new practice, once.
     """
-    from polytill.flows.admin import import_legacy as legacy
-
     try:
         given = file.read_bytes()
     except OSError as error:
@@ -346,9 +330,9 @@ def import_legacy(
         what = str(file) if file.exists() else "The file"
         fail(f"{what} cannot be read: {error.strerror}. Give the path of a JSON file.")
 
-    async def work(till: Any) -> None:
+    async def work(context: Context) -> None:
         try:
-            arrivals = await legacy.plan(till.context, given)
+            arrivals = await legacy.plan(context, given)
         except Invalid as wrong:
             fail(
                 "Nothing was written; "
@@ -359,7 +343,7 @@ def import_legacy(
             console.print(f"Valid practices: {len(arrivals)}, of which new: {made}. Nothing was written.")
             return
         for arrival in track(arrivals, "Importing practices …", console=console, transient=True):
-            done = await legacy.bring(till.context, arrival, "cli")
+            done = await legacy.bring(context, arrival, "cli")
             added, kept = ", ".join(done.added) or "nothing", ", ".join(done.kept) or "nothing"
             key = f"; key (shown once): {done.key.reveal()}" if done.key else ""
             yields = (
@@ -368,7 +352,7 @@ def import_legacy(
                 else ""
             )
             said = f"Practice {done.practice_id}: {done.name}: added {added}; unchanged: {kept}{yields}{key}"
-            console.print(said, highlight=False, soft_wrap=True)
+            console.print(said, soft_wrap=True)
 
     opened(work)
 
@@ -387,7 +371,5 @@ def new_provider(
     from polytill.testing.conformance.scaffold import write_provider
 
     for path in write_provider(code, folder or Path(f"polytill-{code}")):
-        console.print(f"Created {path}", highlight=False, soft_wrap=True)
-    console.print(
-        "Next: run `pip install -e` and `pytest` in it, then add it with `polytill catalog add`.", highlight=False
-    )
+        console.print(f"Created {path}", soft_wrap=True)
+    console.print("Next: run `pip install -e` and `pytest` in it, then add it with `polytill catalog add`.")

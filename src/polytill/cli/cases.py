@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from polytill.cli.opened import console, fail, opened
+from polytill.cli.opened import PracticeId, console, fail, opened
+from polytill.domain.review_cases import CaseAction
+from polytill.domain.states import CountedAs
+from polytill.flows.context import Context
+from polytill.flows.review import resolve, same_money, staff_decisions
+from polytill.storage import cases
+from polytill.storage.cases import OperatorCase
 
 cases_app = typer.Typer(no_args_is_help=True, help="Review cases: list and resolve them.")
 ACTIONS = (
@@ -22,17 +27,15 @@ def cases_list(
     practice: Annotated[int | None, typer.Option(help="Only this practice, with the details of each case")] = None,
 ) -> None:
     """List the open review cases of every practice, or of one."""
-    from polytill.flows.review import resolve
-    from polytill.storage import cases
 
-    async def read(till: Any) -> list[tuple[int, Any]]:
+    async def read(context: Context) -> list[tuple[int, OperatorCase]]:
         if practice is not None:
-            db = await till.context.opening.practice(practice)
+            db = await context.opening.practice(practice)
             return [(practice, case) for case in await cases.listed(db, limit=500)]
-        found: list[tuple[int, Any]] = []
+        found: list[tuple[int, OperatorCase]] = []
         after: int | None = 0
         while after is not None:
-            some, after = await resolve.across(till.context, after)
+            some, after = await resolve.across(context, after)
             found += some
         return found
 
@@ -46,7 +49,7 @@ def cases_list(
 
 @cases_app.command("resolve")
 def cases_resolve(
-    practice: Annotated[int, typer.Argument(help="The practice's id")],
+    practice: PracticeId,
     case: Annotated[str, typer.Argument(help="The case's id")],
     action: Annotated[str, typer.Argument(help=ACTIONS)],
     note: Annotated[
@@ -70,29 +73,22 @@ def cases_resolve(
 
     Looks the payment up, refunds a duplicate payment, decides an unknown outcome, or resolves the case with a note.
     """
-    from polytill.domain.review_cases import CaseAction
-    from polytill.domain.states import CountedAs
-    from polytill.flows.review import resolve, same_money, staff_decisions
-
     proof = staff_decisions.Proof(note, transaction or None, amount)
-    ways: dict[CaseAction, Callable[[Any], Awaitable[Any]]] = {
-        CaseAction.look_up: lambda till: resolve.look_up(till.context, practice, case, "cli"),
-        CaseAction.refund_duplicate: lambda till: resolve.refund_duplicate(
-            till.context, practice, case, "cli", accept_dispute_risk
-        ),
-        CaseAction.same_account: lambda till: resolve.same_account(till.context, practice, case, note, "cli"),
-        CaseAction.mark_not_paid: lambda till: resolve.mark_not_paid(till.context, practice, case, note, "cli"),
-        CaseAction.mark_paid: lambda till: staff_decisions.mark_paid(till.context, practice, case, proof, "cli"),
-        CaseAction.done: lambda till: staff_decisions.decide(till.context, practice, case, True, proof, "cli"),
-        CaseAction.not_done: lambda till: staff_decisions.decide(till.context, practice, case, False, proof, "cli"),
-        CaseAction.count_separately: lambda till: same_money.count(
-            till.context, practice, case, CountedAs.separate, note, "cli"
-        ),
-        CaseAction.count_once: lambda till: same_money.count(till.context, practice, case, CountedAs.same, note, "cli"),
-        CaseAction.resolve: lambda till: resolve.resolve(till.context, practice, case, note, "cli"),
+    ways: dict[CaseAction, tuple[Any, ...]] = {  # the flow, and its arguments after the case
+        CaseAction.look_up: (resolve.look_up, "cli"),
+        CaseAction.refund_duplicate: (resolve.refund_duplicate, "cli", accept_dispute_risk),
+        CaseAction.same_account: (resolve.same_account, note, "cli"),
+        CaseAction.mark_not_paid: (resolve.mark_not_paid, note, "cli"),
+        CaseAction.mark_paid: (staff_decisions.mark_paid, proof, "cli"),
+        CaseAction.done: (staff_decisions.decide, True, proof, "cli"),
+        CaseAction.not_done: (staff_decisions.decide, False, proof, "cli"),
+        CaseAction.count_separately: (same_money.count, CountedAs.separate, note, "cli"),
+        CaseAction.count_once: (same_money.count, CountedAs.same, note, "cli"),
+        CaseAction.resolve: (resolve.resolve, note, "cli"),
     }
     if action not in ways:
         fail(f"The action must be one of {', '.join(ways)}.")
-    found = opened(ways[CaseAction(action)])
+    flow, *arguments = ways[CaseAction(action)]
+    found = opened(lambda context: flow(context, practice, case, *arguments))
     status = f"; the payment is {found.payment.status.value}" if found.payment else ""
-    console.print(f"The case is {found.case.state.value}{status}.", highlight=False)
+    console.print(f"The case is {found.case.state.value}{status}.")

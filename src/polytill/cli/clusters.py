@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from polytill.cli.opened import console, fail, opened
 from polytill.domain.secret import Secret
+from polytill.flows.admin import clusters
+from polytill.flows.context import Context
+from polytill.storage import practices
+from polytill.storage.practices import ClusterRow
 
 VARIABLE = "POLYTILL_CLUSTER_URL"
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
@@ -45,10 +49,9 @@ def _address() -> Secret:
 @clusters_app.command("list")
 def clusters_list() -> None:
     """List the clusters: whether each takes new practices, and how many it holds. Addresses are not shown."""
-    from polytill.storage import practices
 
-    async def read(till: Any) -> tuple[list[Any], dict[str, int]]:
-        return await practices.clusters(till.context.owner), await practices.count_by_cluster(till.context.owner)
+    async def read(context: Context) -> tuple[list[ClusterRow], dict[str, int]]:
+        return await practices.clusters(context.owner), await practices.count_by_cluster(context.owner)
 
     rows, counts = opened(read)
     table = Table("name", "new practices", "practices", "since")
@@ -62,46 +65,38 @@ def clusters_list() -> None:
 @clusters_app.command("add")
 def clusters_add(name: Name) -> None:
     """Register a server. It is tested first, and saved only if practices can be created on it now."""
-    from polytill.flows.admin import clusters
-
     name, url = _named(name), _address()
-    opened(lambda till: clusters.add(till.context, name, url, "cli"))
-    console.print(f"Cluster {name}: added.", highlight=False)
+    opened(lambda context: clusters.add(context, name, url, "cli"))
+    console.print(f"Cluster {name}: added.")
 
 
 @clusters_app.command("change")
 def clusters_change(name: Name) -> None:
     """Replace the address of a server, for example after a change of its password. The new address is tested first."""
-    from polytill.flows.admin import clusters
-
     name, url = _named(name), _address()
-    opened(lambda till: clusters.change(till.context, name, url, None, "cli"))
-    console.print(f"Cluster {name}: address replaced.", highlight=False)
+    opened(lambda context: clusters.change(context, name, url, None, "cli"))
+    console.print(f"Cluster {name}: address replaced.")
 
 
 def _set_open(name: str, is_open: bool) -> None:
-    from polytill.flows.admin import clusters
-
-    opened(lambda till: clusters.change(till.context, _named(name), None, is_open, "cli"))
-    console.print(f"Cluster {name}: {'open' if is_open else 'closed'} to new practices.", highlight=False)
+    opened(lambda context: clusters.change(context, _named(name), None, is_open, "cli"))
+    console.print(f"Cluster {name}: {'open' if is_open else 'closed'} to new practices.")
 
 
 @clusters_app.command("close")
 def clusters_close(name: Name) -> None:
     """Close a server to new practices. Existing practices are served as before."""
-    _set_open(_named(name), is_open=False)
+    _set_open(name, is_open=False)
 
 
 @clusters_app.command("open")
 def clusters_open(name: Name) -> None:
     """Open a server to new practices again."""
-    _set_open(_named(name), is_open=True)
+    _set_open(name, is_open=True)
 
 
 @clusters_app.command("remove")
 def clusters_remove(name: Name) -> None:
     """Remove a server that holds no practice."""
-    from polytill.flows.admin import clusters
-
-    opened(lambda till: clusters.remove(till.context, _named(name), "cli"))
-    console.print(f"Cluster {name}: removed.", highlight=False)
+    opened(lambda context: clusters.remove(context, _named(name), "cli"))
+    console.print(f"Cluster {name}: removed.")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from polytill.cli.opened import console, fail, opened
+from polytill.cli.opened import check_owner_or, console, fail, opened
+from polytill.domain.clock import World
 from polytill.domain.errors import NotNow
+from polytill.domain.sealing import KeyRing
 from polytill.domain.states import ApiKeyKind
+from polytill.flows import key_ring
+from polytill.flows.admin import key_rotation
+from polytill.flows.admin.practices import create_key
+from polytill.flows.context import Context
+from polytill.owner_setup import why_no_ring
+from polytill.settings import Settings
 
 keys_app = typer.Typer(no_args_is_help=True, help="API keys, and the key ring of key-encryption keys.")
 
@@ -22,13 +30,10 @@ def keys_create(
     name: Annotated[str, typer.Option(help="What the key is for")] = "cli",
 ) -> None:
     """Create an API key. It is printed only once; only its hash is stored."""
-    from polytill.flows.admin.practices import create_key
-
-    if owner == (practice is not None):
-        fail("Give either --owner or --practice ID.")
+    check_owner_or(practice, owner)
     kind = ApiKeyKind.owner if owner else ApiKeyKind.publishable if publishable else ApiKeyKind.practice
-    key = opened(lambda till: create_key(till.context, kind, practice, name, None, "cli"))
-    console.print(key, highlight=False, soft_wrap=True)
+    key = opened(lambda context: create_key(context, kind, practice, name, None, "cli"))
+    console.print(key, soft_wrap=True)
 
 
 def rotate_ring() -> None:
@@ -36,21 +41,16 @@ def rotate_ring() -> None:
 
     Fails while a running process does not have that key yet.
     """
-    from polytill.domain.sealing import KeyRing
-    from polytill.flows import key_ring
-    from polytill.flows.admin import key_rotation
-    from polytill.settings import Settings
-
     path = Settings().keyring
     ring = KeyRing.read(path)
     newest = max(ring.ids, key=lambda key_id: int(key_id[1:]) if key_id[1:].isdecimal() else 0)
 
-    async def work(till: Any) -> tuple[int, int]:
-        await key_ring.put_to_use(till.context, newest, "cli")
-        if till.context.ring.ids[0] != newest:
-            till.context.ring.led_by(newest, path)
-            till.context.ring.refresh()
-        return await key_rotation.rotate(till.context, "cli")
+    async def work(context: Context) -> tuple[int, int]:
+        await key_ring.put_to_use(context, newest, "cli")
+        if context.ring.ids[0] != newest:
+            context.ring.led_by(newest, path)
+            context.ring.refresh()
+        return await key_rotation.rotate(context, "cli")
 
     done, count = opened(work)
     console.print(f"{newest} is active. Rewrapped data keys: {done} of {count} practices. Copy {path} to every node.")
@@ -62,11 +62,6 @@ def keys_ring(
     add: Annotated[bool, typer.Option("--add", help="Add a key, which `polytill rotate` activates")] = False,
 ) -> None:
     """Create the key ring (POLYTILL_KEYRING, mode 0600), or add a key to it."""
-    from polytill.domain.clock import World
-    from polytill.domain.sealing import KeyRing
-    from polytill.owner_setup import why_no_ring
-    from polytill.settings import Settings
-
     path = Settings().keyring
     if add:
         fresh = KeyRing.read(path).extended(path, World())

@@ -6,17 +6,22 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
+import typer
 from rich.console import Console
 
+from polytill.app import Polytill
 from polytill.domain.places import places
 from polytill.domain.secret import without_secrets
+from polytill.flows.context import Context
 
 Result = TypeVar("Result")
 
+PracticeId = Annotated[int, typer.Argument(help="The practice's id")]
+
 # Tables need a width, and a pipe has none. Names may look like markup: "[/red]".
-console = Console(markup=False) if sys.stdout.isatty() else Console(width=120, markup=False)
+console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
 
 
 def fail(sentence: str) -> NoReturn:
@@ -40,12 +45,17 @@ def sentence_of(error: Exception) -> str:
     )
 
 
-def opened(work: Callable[[Any], Awaitable[Result]]) -> Result:
+def check_owner_or(practice: int | None, owner: bool) -> None:
+    """Fail unless a command names either the platform's owner or a practice."""
+    if owner == (practice is not None):
+        fail("Give either --owner or --practice ID.")
+
+
+def opened(work: Callable[[Context], Awaitable[Result]]) -> Result:
     """Open the installation, run one operation, and close it."""
-    from polytill.app import Polytill
 
     async def run() -> Result:
         async with Polytill.open() as till:
-            return await work(till)
+            return await work(till.context)
 
     return asyncio.run(run())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from polytill.cli.key_test import practices_test_keys
-from polytill.cli.opened import console, fail, opened
+from polytill.cli.opened import PracticeId, console, fail, opened
 from polytill.domain.states import PracticeState
+from polytill.flows.admin.practices import NewPractice, PracticeChanges, change_practice, create_practice
+from polytill.flows.context import Context
+from polytill.storage import practices
+from polytill.storage.practices import PracticeEntry
 
 practices_app = typer.Typer(no_args_is_help=True, help="Practices: create them, list them, change them.")
 practices_app.command("test-keys")(practices_test_keys)
@@ -27,22 +31,12 @@ def practices_create(
     external_id: Annotated[str | None, typer.Option(help="Your own identifier of it; unique")] = None,
 ) -> None:
     """Create a practice with its database. Prints its first key, once."""
+    new = NewPractice(name, currency.upper(), cluster, country.upper() if country else None, time_zone, external_id)
     with console.status("Creating the practice's database …"):
-        made = opened(
-            lambda till: till.create_practice(
-                name,
-                currency.upper(),
-                cluster=cluster,
-                country=country.upper() if country else None,
-                time_zone=time_zone,
-                external_id=external_id,
-                actor="cli",
-            )
-        )
-    entry = made.practice
-    place = ", ".join(part for part in (entry.currency, entry.country, entry.time_zone) if part)
-    console.print(f"Practice {entry.id}: {entry.name} ({place})", highlight=False)
-    console.print(f"Key (shown once): {made.key.reveal()}", highlight=False, soft_wrap=True)
+        entry, key = opened(lambda context: create_practice(context, new, "cli"))
+    place = ", ".join(part for part in (entry.default_currency, entry.country, entry.time_zone) if part)
+    console.print(f"Practice {entry.id}: {entry.name} ({place})")
+    console.print(f"Key (shown once): {key}", soft_wrap=True)
 
 
 @practices_app.command("list")
@@ -50,12 +44,11 @@ def practices_list(
     external_id: Annotated[str | None, typer.Option(help="Only the practice with this external id")] = None,
 ) -> None:
     """List practices with their external id, database, state and schema version."""
-    from polytill.storage import practices
 
-    async def read(till: Any) -> list[Any]:
+    async def read(context: Context) -> list[PracticeEntry]:
         if external_id is None:
-            return await practices.listed(till.context.owner, limit=1_000_000)
-        found = await practices.by_external_id(till.context.owner, external_id)
+            return await practices.listed(context.owner)
+        found = await practices.by_external_id(context.owner, external_id)
         return [found] if found else []
 
     table = Table("id", "external id", "name", "currency", "time zone", "cluster", "database", "state", "schema")
@@ -76,7 +69,7 @@ def practices_list(
 
 @practices_app.command("change")
 def practices_change(
-    practice: Annotated[int, typer.Argument(help="The practice's id")],
+    practice: PracticeId,
     name: Annotated[str | None, typer.Option(help="Its name")] = None,
     currency: Annotated[str | None, typer.Option(help="Its default currency, such as NGN")] = None,
     state: Annotated[str | None, typer.Option(help="active, or suspended (no new payments)")] = None,
@@ -85,16 +78,14 @@ def practices_change(
     ] = None,
 ) -> None:
     """Change the name, the default currency, the state or the external id of a practice."""
-    from polytill.flows.admin.practices import PracticeChanges, change_practice
-
     if state not in (None, PracticeState.active, PracticeState.suspended):
         fail("The state must be active or suspended.")
     changes = PracticeChanges(
         name=name,
-        currency=None if currency is None else currency.upper(),
+        currency=currency and currency.upper(),
         state=None if state is None else PracticeState(state),
         external_id=... if external_id is None else external_id or None,
     )
-    entry = opened(lambda till: change_practice(till.context, practice, changes, "cli"))
+    entry = opened(lambda context: change_practice(context, practice, changes, "cli"))
     said = f"Practice {entry.id}: {entry.name} ({entry.default_currency}), {entry.state}"
-    console.print(f"{said}, external id {entry.external_id or 'none'}", highlight=False)
+    console.print(f"{said}, external id {entry.external_id or 'none'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from decimal import Decimal
@@ -30,6 +31,13 @@ class FixtureFiles:
         body = (self.root / entry["body_file"]).read_bytes()
         assert hashlib.sha256(body).hexdigest() == entry["body_sha256"]
         return body
+
+    def delivery(self, path: Path) -> tuple[dict[str, Any], bytes]:
+        """A signed delivery, and the exact bytes of its body."""
+        delivery = json.loads(path.read_text())
+        body = base64.b64decode(delivery["body_b64"])
+        assert hashlib.sha256(body).hexdigest() == delivery["body_sha256"]
+        return delivery, body
 
     def content(self, entry: dict[str, Any]) -> bytes:
         """An entry's file."""

@@ -33,6 +33,8 @@ from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending,
 from polytill.providers.paypal.handler import PayPalProvider
 
 FILES = FixtureFiles("paypal")
+SIGNED = json.loads((FILES.root / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
+CERTIFICATE = (FILES.root / "certs/cert.pem").read_bytes()
 
 BASE = "https://api-m.sandbox.paypal.com"
 TOKEN = (200, {"access_token": "tok-1", "token_type": "Bearer", "expires_in": 32400})
@@ -122,11 +124,10 @@ async def test_signed_delivery(delivery: dict[str, Any]) -> None:
     ],
 )
 async def test_a_bad_certificate_or_header_is_refused(changed: dict[str, str], answer: Any) -> None:
-    delivery = json.loads((FILES.root / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
-    headers, provider = {**delivery["headers"], **changed}, handler()[0]
-    provider.http = Http(Script(answer or (200, (FILES.root / "certs/cert.pem").read_bytes())))
+    headers, provider = {**SIGNED["headers"], **changed}, handler()[0]
+    provider.http = Http(Script(answer or (200, CERTIFICATE)))
     await provider.fetch_webhook_key(headers)
-    assert not provider.validate_webhook(headers, base64.b64decode(delivery["body_b64"]))
+    assert not provider.validate_webhook(headers, base64.b64decode(SIGNED["body_b64"]))
 
 
 @pytest.mark.parametrize(
@@ -144,46 +145,39 @@ async def test_a_bad_certificate_or_header_is_refused(changed: dict[str, str], a
     ],
 )
 async def test_nobody_is_asked_for_a_certificate_elsewhere(url: str) -> None:
-    delivery = json.loads((FILES.root / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
-    headers, (provider, script) = {**delivery["headers"], "PAYPAL-CERT-URL": url}, handler()
-    script.answers = [(200, (FILES.root / "certs/cert.pem").read_bytes())]
+    headers, (provider, script) = {**SIGNED["headers"], "PAYPAL-CERT-URL": url}, handler()
+    script.answers = [(200, CERTIFICATE)]
     await provider.fetch_webhook_key(headers)
     assert script.requests == []
-    assert not provider.validate_webhook(headers, base64.b64decode(delivery["body_b64"]))
+    assert not provider.validate_webhook(headers, base64.b64decode(SIGNED["body_b64"]))
 
 
 async def test_a_certificate_in_a_page_is_none() -> None:
-    delivery = json.loads((FILES.root / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
-    provider, script = handler(webhook_id=delivery["webhook_id"])
-    script.answers = [(200, b"<p>No results for " + (FILES.root / "certs/cert.pem").read_bytes())]
-    await provider.fetch_webhook_key(delivery["headers"])
-    assert not provider.validate_webhook(delivery["headers"], base64.b64decode(delivery["body_b64"]))
+    provider, script = handler(webhook_id=SIGNED["webhook_id"])
+    script.answers = [(200, b"<p>No results for " + CERTIFICATE)]
+    await provider.fetch_webhook_key(SIGNED["headers"])
+    assert not provider.validate_webhook(SIGNED["headers"], base64.b64decode(SIGNED["body_b64"]))
 
 
 async def test_a_certificate_is_asked_for_once_and_only_for_what_can_be_signed() -> None:
-    delivery = json.loads((FILES.root / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
-    first, script = handler(webhook_id=delivery["webhook_id"])
-    script.answers = [(200, (FILES.root / "certs/cert.pem").read_bytes())]
+    first, script = handler(webhook_id=SIGNED["webhook_id"])
+    script.answers = [(200, CERTIFICATE)]
     for missing in ("ID", "TIME", "SIG"):
-        rest = {name: value for name, value in delivery["headers"].items() if name != f"PAYPAL-TRANSMISSION-{missing}"}
+        rest = {name: value for name, value in SIGNED["headers"].items() if name != f"PAYPAL-TRANSMISSION-{missing}"}
         await first.fetch_webhook_key(rest)
     assert script.requests == []
-    await first.fetch_webhook_key(delivery["headers"])
+    await first.fetch_webhook_key(SIGNED["headers"])
     again = PayPalProvider(first.config, first.http, first.world)
-    await again.fetch_webhook_key(delivery["headers"])
-    assert again.validate_webhook(delivery["headers"], base64.b64decode(delivery["body_b64"]))
+    await again.fetch_webhook_key(SIGNED["headers"])
+    assert again.validate_webhook(SIGNED["headers"], base64.b64decode(SIGNED["body_b64"]))
     assert len(script.requests) == 1
 
 
 async def test_an_expired_certificate_is_refused() -> None:
-    delivery = json.loads((FILES.root / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
     provider, script = handler()
-    script.answers, provider.world = (
-        [(200, (FILES.root / "certs/cert.pem").read_bytes())],
-        World(time_s=lambda: 2_100_000_000),
-    )
-    await provider.fetch_webhook_key(delivery["headers"])
-    assert not provider.validate_webhook(delivery["headers"], base64.b64decode(delivery["body_b64"]))
+    script.answers, provider.world = ([(200, CERTIFICATE)], World(time_s=lambda: 2_100_000_000))
+    await provider.fetch_webhook_key(SIGNED["headers"])
+    assert not provider.validate_webhook(SIGNED["headers"], base64.b64decode(SIGNED["body_b64"]))
 
 
 # ── Deliveries ──

@@ -1,14 +1,12 @@
 """Every Paystack fixture, as it is, read to what its index expects; every delivery judged as written."""
 
-import base64
-import hashlib
 import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tests.providers import scripted
 from tests.providers.fixture_files import FixtureFiles, each_delivery, named, same_amount
-from tests.providers.scripted import Script
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money
@@ -52,9 +50,8 @@ STATES: dict[Any, str] = {
 PROSE = {"object", "effect"}
 
 
-class Fixed(Script):
+class Fixed(scripted.Fixed):
     base = "https://api.paystack.co"
-    repeats = True
 
 
 def handler(transport: Any = None, secret: str = "sk_test_0") -> PaystackProvider:
@@ -67,9 +64,7 @@ def handler(transport: Any = None, secret: str = "sk_test_0") -> PaystackProvide
 
 @each_delivery(FILES)
 def test_signed_delivery(path: Path) -> None:
-    delivery = json.loads(path.read_text())
-    body = base64.b64decode(delivery["body_b64"])
-    assert hashlib.sha256(body).hexdigest() == delivery["body_sha256"]
+    delivery, body = FILES.delivery(path)
     accepted = handler(secret=delivery["secret"]).validate_webhook(delivery["headers"], body)
     assert accepted is (delivery["expect"] == "accept")
     # Another practice's key does not open the same door.

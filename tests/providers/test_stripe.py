@@ -1,7 +1,5 @@
 """Every Stripe fixture, as it is, read to what its index expects; every signed delivery judged as written."""
 
-import base64
-import hashlib
 import hmac
 import json
 from decimal import Decimal
@@ -11,8 +9,8 @@ from typing import Any
 
 import pytest
 import stripe
+from tests.providers import scripted
 from tests.providers.fixture_files import FixtureFiles, each_delivery, named, same_amount
-from tests.providers.scripted import Script
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money
@@ -40,9 +38,8 @@ SECRET = "whsec_test_c0ffee0123456789abcdef0123456789"
 SECOND_SECRET = "whsec_another_0123456789"
 
 
-class Fixed(Script):
+class Fixed(scripted.Fixed):
     base = "https://api.stripe.com"
-    repeats = True
 
     @property
     def calls(self) -> list[str]:
@@ -65,9 +62,8 @@ def handler(transport: Any = None, secrets: tuple[str, ...] = (SECRET,), now: fl
 
 @each_delivery(FILES)
 def test_signed_delivery(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    delivery = json.loads(path.read_text())
-    body, headers, now = base64.b64decode(delivery["body_b64"]), delivery["headers"], delivery["verify_at"]
-    assert hashlib.sha256(body).hexdigest() == delivery["body_sha256"]
+    delivery, body = FILES.delivery(path)
+    headers, now = delivery["headers"], delivery["verify_at"]
     accepted = handler(secrets=(delivery["secret"],), now=now).validate_webhook(headers, body)
     assert accepted is (delivery["expect"] == "accept")
     # While a secret is being replaced both are honoured; without any secret nothing is.

@@ -145,24 +145,16 @@ async def exchange(network: Network, name: str, request: web.Request) -> web.Str
     call = Call(request.method, path, query, headers, await request.read(), base)
     if rule is None:
         return to_response(provider.answer(call))
-    if rule.kind in ("slow", "act_late"):
-        return await _delayed(network, provider, request, call, rule)
     return await _broken(network, provider, request, call, rule)
 
 
-async def _delayed(
-    network: Network, provider: Provider, request: web.Request, call: Call, rule: Fault
-) -> web.StreamResponse:
-    """The faults that act later. A call in progress holds its idempotency key meanwhile."""
+async def _slow(network: Network, provider: Provider, call: Call, delay: float) -> Answer:
+    """An answer after a while. A call in progress holds its idempotency key meanwhile."""
     early = provider.enter(call)
-    if rule.kind == "act_late":
-        if early is None:
-            network.after(rule.delay, lambda: provider.finish(call))
-        return cut(request)
     try:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(network.stopping.wait(), rule.delay)
-        return to_response(early or provider.handle(call))
+            await asyncio.wait_for(network.stopping.wait(), delay)
+        return early or provider.handle(call)
     finally:
         if early is None:
             provider.leave(call)
@@ -181,9 +173,14 @@ async def _until_gone(network: Network, request: web.Request, longest: float) ->
 async def _broken(
     network: Network, provider: Provider, request: web.Request, call: Call, rule: Fault
 ) -> web.StreamResponse:
-    """The faults after which the client has no answer of the provider, or a wrong one."""
+    """What the client gets instead of the provider's answer."""
     faults = network.faults
     match rule.kind:
+        case "slow":
+            return to_response(await _slow(network, provider, call, rule.delay))
+        case "act_late":
+            if provider.enter(call) is None:
+                network.after(rule.delay, lambda: provider.finish(call))
         case "rate_limit":
             return to_response(provider.broken(429))
         case "error_500" | "error_500_after":

@@ -194,6 +194,14 @@ class Provider(ABC):
         """The account of a well-formed key, created on first use."""
         return self.network.account(self.name, key)
 
+    def book(
+        self, account: Account, name: str, reference: str | None, money: tuple[int, str], wire: object, status: str
+    ) -> Transaction:
+        """Book a new transaction. ``money``: ISO minor units and the currency."""
+        tx = Transaction(self.name, account.key, name, reference, *money, self.now, status, wire=wire)
+        account.transactions.append(tx)
+        return tx
+
     def publish(self, tx: Transaction, event: str, document: Json) -> None:
         """Send an event to the registrations of a transaction's account."""
         self.network.publish(self.account(tx.account), event, document)

@@ -42,10 +42,14 @@ class No(Rejected):
 
 def _check_direct(given: Json, kind: str, code: str) -> None:
     """The required fields of a direct charge, with the messages of the official SDK's validator (services/schema)."""
-    phone = given.get("phone_number")
+    phone, wallet = given.get("phone_number"), kind.startswith("mobile_money") or kind == "mpesa"
+    if wallet and not _PHONE.fullmatch(str(phone)):
+        raise No("phone_number must be digits, with or without a plus")
+    if kind == "mobile_money_ghana" and given.get("network") == "VODAFONE" and not given.get("voucher"):
+        raise No("voucher is required")
     if phone and not _PHONE.fullmatch(str(phone)):
         raise No("phone number should be digits")
-    if not (kind.startswith("mobile_money") or kind == "mpesa"):
+    if not wallet:
         return
     if code == "RWF" and not given.get("order_id"):
         raise No('"order_id" is required')
@@ -88,8 +92,8 @@ class FlutterwaveMoney(Chargebacks):
             }
         return known[email]
 
-    def _money(self, given: Json) -> tuple[str, int, str]:
-        """The reference, the amount in ISO minor units, the currency (NGN if absent)."""
+    def _money(self, given: Json) -> tuple[str, tuple[int, str]]:
+        """The reference, and the amount in ISO minor units with its currency (NGN if absent)."""
         reference = given.get("tx_ref")
         if not isinstance(reference, str) or not reference:
             raise No("tx_ref is required")
@@ -101,14 +105,12 @@ class FlutterwaveMoney(Chargebacks):
         minor = to_minor(given["amount"], code)
         if minor is None:
             raise No("amount must be a positive number with no more decimals than the currency has")
-        return reference, minor, code
+        return reference, (minor, code)
 
     def _book(
-        self, account: Account, reference: str, minor: int, code: str, attempt: Attempt, name: str
+        self, account: Account, reference: str, money: tuple[int, str], attempt: Attempt, name: str
     ) -> Transaction:
-        now = self.now
-        tx = Transaction(self.name, account.key, name, reference, minor, code, now, wire=attempt)
-        account.transactions.append(tx)
+        tx = self.book(account, name, reference, money, attempt, "created")
         if attempt.link is not None:
             for before in attempt.link.attempts:
                 before.closed = True
@@ -117,7 +119,7 @@ class FlutterwaveMoney(Chargebacks):
 
     def new_link(self, account: Account, given: Json) -> Link:
         """POST /payments."""
-        reference, minor, code = self._money(given)
+        reference, money = self._money(given)
         if not is_web_address(given.get("redirect_url")):
             raise No("redirect_url is required")
         customer = self._customer(account, part_of(given, "customer"))
@@ -126,7 +128,7 @@ class FlutterwaveMoney(Chargebacks):
         link = Link(
             self.network.hex(20), given["redirect_url"], str(title or ""), customer, meta, self._lifetime(given)
         )
-        tx = self._book(account, reference, minor, code, Attempt(link, customer, meta), link.token)
+        tx = self._book(account, reference, money, Attempt(link, customer, meta), link.token)
         account.things[link.token] = tx
         if link.expires_at is not None:
             self.network.after(link.expires_at - self.now, lambda: self.disable_link(account, link.token))
@@ -155,17 +157,12 @@ class FlutterwaveMoney(Chargebacks):
         """POST /charges: an attempt at once, without a link."""
         if kind not in _DIRECT:
             raise No("type is not supported")
-        reference, minor, code = self._money(given)
-        wallet = kind.startswith("mobile_money") or kind == "mpesa"
-        if wallet and not _PHONE.fullmatch(str(given.get("phone_number"))):  # as in Node-v3's services/schema/create.js
-            raise No("phone_number must be digits, with or without a plus")
-        if kind == "mobile_money_ghana" and given.get("network") == "VODAFONE" and not given.get("voucher"):
-            raise No("voucher is required")
-        _check_direct(given, kind, code)
+        reference, money = self._money(given)
+        _check_direct(given, kind, money[1])
         person = {"name": given.get("fullname"), "email": given.get("email"), "phonenumber": given.get("phone_number")}
         meta = given.get("meta") if isinstance(given.get("meta"), dict) else None
         attempt = Attempt(None, self._customer(account, person), meta, payment_type=_DIRECT[kind])
-        tx = self._book(account, reference, minor, code, attempt, "")
+        tx = self._book(account, reference, money, attempt, "")
         self._number(account, tx)
         tx.status = "requires_action"
         attempt.auth_model = "PIN" if kind == "card" else kind.upper()
@@ -200,7 +197,7 @@ class FlutterwaveMoney(Chargebacks):
             return tx
         before: Attempt = tx.wire
         fresh = Attempt(before.link, before.customer, before.meta, payment_type=before.payment_type)
-        again = self._book(account, str(tx.reference), tx.amount, tx.currency, fresh, "")
+        again = self._book(account, str(tx.reference), (tx.amount, tx.currency), fresh, "")
         self._number(account, again)
         if before.link is not None:
             account.things[before.link.token] = again

@@ -156,18 +156,8 @@ class FlutterwaveV4(TokenProvider, Chargebacks):
         if customer.get("phone") and not _is_phone(customer["phone"], "number"):
             raise No("customer.phone is invalid")
         charge = Charge(method, customer, part_of(given, "meta"), back if is_web_address(back) else None)
-        tx = Transaction(
-            self.name,
-            account.key,
-            f"chg_{self.network.token(10)}",
-            reference,
-            minor,
-            str(code),
-            self.now,
-            "requires_action",
-            wire=charge,
-        )
-        account.transactions.append(tx)
+        name = f"chg_{self.network.token(10)}"
+        tx = self.book(account, name, reference, (minor, str(code)), charge, "requires_action")
         account.things[tx.id] = tx
         return _yes(self._shown(tx))
 

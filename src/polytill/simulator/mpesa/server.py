@@ -153,21 +153,10 @@ class Mpesa(TokenProvider):
         self._check_texts(given)
         if not str(given["PartyB"]).strip("0"):  # a till of zeros belongs to nobody
             raise No(500, "500.001.1001", "Merchant does not exist")
-        now = self.now
         number = self.network.number("mpesa prompt", 34_620_000)
         prompt = Prompt(f"29115-{number}-1", phone, callback)
-        tx = Transaction(
-            self.name,
-            account.key,
-            f"ws_CO_{_local(now):%d%m%Y%H%M%S}{number}",
-            self._reference(callback, given),
-            int(text) * 100,
-            "KES",
-            now,
-            "processing",
-            wire=prompt,
-        )
-        account.transactions.append(tx)
+        name, reference = f"ws_CO_{_local(self.now):%d%m%Y%H%M%S}{number}", self._reference(callback, given)
+        tx = self.book(account, name, reference, (int(text) * 100, "KES"), prompt, "processing")
         account.things[tx.id] = tx
         self.network.after(_PROMPT_SECONDS, lambda: self._expire(account, tx))
         done = "Success. Request accepted for processing"

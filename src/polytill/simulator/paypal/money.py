@@ -64,7 +64,7 @@ class PayPalMoney(TokenProvider):
         unit = units[0] if isinstance(units, list) and len(units) == 1 and isinstance(units[0], dict) else None
         if given.get("intent") not in ("CAPTURE", "AUTHORIZE") or unit is None:
             raise No("INVALID_PARAMETER_VALUE", "intent or purchase_units", status=400)
-        minor, code = self.money(unit.get("amount"))
+        money = self.money(unit.get("amount"))
         page = part_of(given, "payment_source", "paypal", "experience_context")
         back, away = page.get("return_url"), page.get("cancel_url")
         if not is_web_address(back) or not is_web_address(away):
@@ -77,18 +77,8 @@ class PayPalMoney(TokenProvider):
         if "invoice_id" in known and self._is_paid(account, known["invoice_id"]):
             raise No("DUPLICATE_INVOICE_ID")
         order = Order(given["intent"], known, str(back), str(away))
-        tx = Transaction(
-            self.name,
-            account.key,
-            self.network.token(17).upper(),
-            known.get("custom_id") or known.get("reference_id"),
-            minor,
-            code,
-            self.now,
-            "requires_action",
-            wire=order,
-        )
-        account.transactions.append(tx)
+        name, reference = self.network.token(17).upper(), known.get("custom_id") or known.get("reference_id")
+        tx = self.book(account, name, reference, money, order, "requires_action")
         account.things[tx.id] = tx
         return tx
 

@@ -56,7 +56,7 @@ class PaystackMoney(Provider):
         email = given.get("email")
         if not isinstance(email, str) or not _EMAIL.match(email):
             raise No("Invalid Email Address Passed", "invalid_email_address")
-        minor, code = self._amount(given)
+        money = self._amount(given)
         reference = given.get("reference") or self.network.token(10).lower()
         if not isinstance(reference, str) or not _REFERENCE.match(reference):
             raise No("Invalid reference: only letters, digits, '-', '.' and '=' are allowed")
@@ -69,8 +69,7 @@ class PaystackMoney(Provider):
         access = self.network.token(15).lower()
         number = self.network.number("paystack transaction", 4_099_260_000)
         paid = Paid(number, access, self._customer(account, email, given), metadata_of(given.get("metadata")), callback)
-        tx = Transaction(self.name, account.key, str(number), reference, minor, code, self.now, wire=paid)
-        account.transactions.append(tx)
+        tx = self.book(account, str(number), reference, money, paid, "created")
         account.things[access] = tx
         account.memory["by_reference"][reference] = tx
         return tx

@@ -19,7 +19,7 @@ from polytill.providers.http import may_receive_keys, origin_of
 from polytill.providers.outcomes import NeedsAction, NotSent, Reason
 from polytill.testing.conformance.fixture import OTHER_REFERENCE, REFERENCE
 from polytill.testing.conformance.register import check, is_confirmed_by_staff
-from polytill.testing.conformance.wire import Stand
+from polytill.testing.conformance.wire import Stand, expect
 
 DECLARED, SENDING, INSTANCES = "declares", "sends", "instances"
 declares = check(DECLARED, needs_network=False)
@@ -300,12 +300,7 @@ async def bad_keys_are_refused(stand: Stand) -> None:
 async def staff_alone_confirm(stand: Stand) -> None:
     """If staff confirm payments, no request is sent, no webhook is accepted, and no verb reports a payment as paid."""
     wire = stand.wire()
-    handler = stand.handler(wire)
-    assert not handler.validate_webhook({}, b"{}"), "a webhook without proof is accepted"
-    for outcome in (
-        await handler.create_payment_intent(stand.creation()),
-        await handler.confirm_payment(stand.question()),
-        await handler.lookup_payment(stand.lost()),
-    ):
-        assert isinstance(outcome, NeedsAction), f"a payment that staff have not confirmed is {outcome!r}"
+    assert not stand.handler(wire).validate_webhook({}, b"{}"), "a webhook without proof is accepted"
+    for verb in ("create_payment_intent", "confirm_payment", "lookup_payment"):
+        expect(NeedsAction, await stand.call(verb, wire), "a payment that staff have not confirmed")
     assert not wire.asked, "a request was sent"

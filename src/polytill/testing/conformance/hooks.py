@@ -14,7 +14,7 @@ from polytill.testing.conformance.register import (
     signs,
     signs_the_time,
 )
-from polytill.testing.conformance.wire import Stand
+from polytill.testing.conformance.wire import Stand, expect
 
 DELIVERIES = "deliveries"
 delivers = check(DELIVERIES)
@@ -157,9 +157,8 @@ async def a_delivery_names_our_payment(stand: Stand) -> None:
     assert facts, "the webhook has no payment fact"
     named = facts[0].reference == REFERENCE or facts[0].provider_transaction_id == stand.fixture.transaction_id
     assert named, "the webhook names another payment"
-    outcome = facts[0].outcome
     if signs(stand.fixture):
-        assert isinstance(outcome, Succeeded), f"a paid payment is {outcome!r}"
+        outcome = expect(Succeeded, facts[0].outcome, "a paid payment")
         assert outcome.amount == stand.first.money, f"the amount is read as {outcome.amount}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from polytill.domain.money import Money
 from polytill.providers.http import Answer
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
-from polytill.testing.conformance.planting import Class, misread, missent, over, plant
+from polytill.testing.conformance.planting import Sound, instead_of, misread, missent
 from polytill.testing.conformance.wire import Asked
 
 # ── Outcomes ──
@@ -106,15 +106,11 @@ def strange_status_is_failed(outcome: Unknown) -> Any:
     return Declined(Reason.declined, True, "x") if outcome.code == "levitating" else outcome
 
 
-@plant("flutterwave")
-def our_own_amount_comes_back(base: Class) -> Class:
+@instead_of("flutterwave", "confirm_payment")
+async def our_own_amount_comes_back(sound: Sound, handler: Any, params: Any) -> Any:
     """The amount is ours instead of the provider's: a customer who pays less counts as paid."""
-
-    async def confirm_payment(self: Any, params: Any) -> Any:
-        outcome = await base.confirm_payment(self, params)
-        return replace(outcome, amount=params.amount) if isinstance(outcome, Succeeded) else outcome
-
-    return over(base, confirm_payment=confirm_payment)
+    outcome = await sound(handler, params)
+    return replace(outcome, amount=params.amount) if isinstance(outcome, Succeeded) else outcome
 
 
 @misread("stripe", "confirm_payment", Succeeded)
@@ -124,16 +120,12 @@ def iso_exponents_are_believed(outcome: Succeeded) -> Succeeded:
     return replace(outcome, amount=read) if outcome.amount.currency == "UGX" else outcome
 
 
-@plant("paystack")
-def another_payments_answer_is_taken(base: Class) -> Class:
+@instead_of("paystack", "_verify")
+async def another_payments_answer_is_taken(sound: Sound, handler: Any, reference: str, direct: bool = False) -> Any:
     """Nothing checks which payment an answer is about."""
-
-    async def verify(self: Any, reference: str, direct: bool = False) -> Any:
-        answer = await self._call("GET", f"/transaction/verify/{reference}")
-        data = answer.data.get("data") if isinstance(answer, Answer) else None
-        return self.read_transaction(data) if isinstance(data, dict) else await base._verify(self, reference, direct)
-
-    return over(base, _verify=verify)
+    answer = await handler._call("GET", f"/transaction/verify/{reference}")
+    data = answer.data.get("data") if isinstance(answer, Answer) else None
+    return handler.read_transaction(data) if isinstance(data, dict) else await sound(handler, reference, direct)
 
 
 @misread("paystack", "confirm_payment", Succeeded)
@@ -231,24 +223,16 @@ def keys_go_elsewhere(asked: Asked) -> Asked:
     return replace(asked, url=asked.url.replace("api.flutterwave.com", "proxy.example"))
 
 
-@plant("stripe")
-def too_fine_is_rounded(base: Class) -> Class:
+@instead_of("stripe", "create_payment_intent")
+async def too_fine_is_rounded(sound: Sound, handler: Any, params: Any) -> Any:
     """An amount with too many decimals is rounded and sent."""
-
-    async def create_payment_intent(self: Any, params: Any) -> Any:
-        whole = Money(params.amount.minor // 10 * 10, params.amount.currency)
-        fitting = replace(params, amount=whole) if params.amount.currency == "KWD" else params
-        return await base.create_payment_intent(self, fitting)
-
-    return over(base, create_payment_intent=create_payment_intent)
+    whole = Money(params.amount.minor // 10 * 10, params.amount.currency)
+    fitting = replace(params, amount=whole) if params.amount.currency == "KWD" else params
+    return await sound(handler, fitting)
 
 
-@plant("stripe")
-def refunds_are_always_full(base: Class) -> Class:
+@instead_of("stripe", "refund_payment")
+async def refunds_are_always_full(sound: Sound, handler: Any, params: Any) -> Any:
     """A partial refund returns the full amount."""
-
-    async def refund_payment(self: Any, params: Any) -> Any:
-        wrong = params if params.full else replace(params, amount=Money(12_345, "USD"))
-        return await base.refund_payment(self, wrong)
-
-    return over(base, refund_payment=refund_payment)
+    wrong = params if params.full else replace(params, amount=Money(12_345, "USD"))
+    return await sound(handler, wrong)

@@ -13,7 +13,7 @@ from polytill.domain.states import Environment
 from polytill.providers.contract import CustomerFields, Idempotency, KeyField, Page
 from polytill.providers.features import features_of
 from polytill.providers.http import parse_json
-from polytill.testing.conformance.planting import Class, misheard, misread, over, plant
+from polytill.testing.conformance.planting import Class, Sound, instead_of, misheard, misread, over, plant
 
 # ── Instances and declarations ──
 
@@ -105,14 +105,10 @@ def failed_listing_is_empty(found: Any) -> Any:
     return found if isinstance(found, Page) else Page(())
 
 
-@plant("flutterwave")
-def cursor_is_ignored(base: Class) -> Class:
+@instead_of("flutterwave", "list_transactions")
+async def cursor_is_ignored(sound: Sound, handler: Any, since_s: int, until_s: int, cursor: str | None = None) -> Any:
     """Every page is the first one."""
-
-    async def list_transactions(self: Any, since_s: int, until_s: int, cursor: str | None = None) -> Any:
-        return await base.list_transactions(self, since_s, until_s)
-
-    return over(base, list_transactions=list_transactions)
+    return await sound(handler, since_s, until_s)
 
 
 # ── Webhooks ──
@@ -124,65 +120,45 @@ def every_delivery_is_true(base: Class) -> Class:
     return over(base, validate_webhook=lambda self, headers, body: True)
 
 
-@plant("paystack")
-def signature_over_the_parsed_body(base: Class) -> Class:
+@instead_of("paystack", "validate_webhook")
+def signature_over_the_parsed_body(sound: Sound, handler: Any, headers: Any, body: bytes) -> Any:
     """The signature is checked over re-serialized JSON, not over the bytes that arrived."""
-
-    def validate_webhook(self: Any, headers: Any, body: bytes) -> Any:
-        try:
-            again = json.dumps(json.loads(body), separators=(",", ":"), ensure_ascii=False)
-        except ValueError:
-            return False
-        return base.validate_webhook(self, headers, again.encode())
-
-    return over(base, validate_webhook=validate_webhook)
+    try:
+        again = json.dumps(json.loads(body), separators=(",", ":"), ensure_ascii=False)
+    except ValueError:
+        return False
+    return sound(handler, headers, again.encode())
 
 
-@plant("flutterwave")
-def empty_secret_admits(base: Class) -> Class:
+@instead_of("flutterwave", "validate_webhook")
+def empty_secret_admits(sound: Sound, handler: Any, headers: Any, body: bytes) -> Any:
     """If no secret is configured, every webhook is accepted."""
-
-    def validate_webhook(self: Any, headers: Any, body: bytes) -> Any:
-        return not any(self.config.webhook_secrets) or base.validate_webhook(self, headers, body)
-
-    return over(base, validate_webhook=validate_webhook)
+    return not any(handler.config.webhook_secrets) or sound(handler, headers, body)
 
 
-@plant("stripe")
-def time_is_not_checked(base: Class) -> Class:
+@instead_of("stripe", "validate_webhook")
+def time_is_not_checked(sound: Sound, handler: Any, headers: Any, body: bytes) -> Any:
     """A signature never expires: an old webhook can be replayed."""
-
-    def validate_webhook(self: Any, headers: Any, body: bytes) -> Any:
-        value = next((v for k, v in headers.items() if k.lower() == "stripe-signature"), "")
-        signed_at = value.partition("t=")[2].partition(",")[0]
-        moment = int(signed_at) if signed_at.isascii() and signed_at.isdigit() and len(signed_at) < 13 else 0
-        self.world = World(lambda: moment)
-        return base.validate_webhook(self, headers, body)
-
-    return over(base, validate_webhook=validate_webhook)
+    value = next((v for k, v in headers.items() if k.lower() == "stripe-signature"), "")
+    signed_at = value.partition("t=")[2].partition(",")[0]
+    moment = int(signed_at) if signed_at.isascii() and signed_at.isdigit() and len(signed_at) < 13 else 0
+    handler.world = World(lambda: moment)
+    return sound(handler, headers, body)
 
 
-@plant("paystack")
-def only_the_newest_secret(base: Class) -> Class:
+@instead_of("paystack", "validate_webhook")
+def only_the_newest_secret(sound: Sound, handler: Any, headers: Any, body: bytes) -> Any:
     """The previous secret is rejected as soon as a new one exists."""
-
-    def validate_webhook(self: Any, headers: Any, body: bytes) -> Any:
-        self.config = replace(self.config, webhook_secrets=self.config.webhook_secrets[:1])
-        return base.validate_webhook(self, headers, body)
-
-    return over(base, validate_webhook=validate_webhook)
+    handler.config = replace(handler.config, webhook_secrets=handler.config.webhook_secrets[:1])
+    return sound(handler, headers, body)
 
 
-@plant("stripe")
-def strange_headers_break_it(base: Class) -> Class:
+@instead_of("stripe", "validate_webhook")
+def strange_headers_break_it(sound: Sound, handler: Any, headers: Any, body: bytes) -> Any:
     """A header with characters beyond ASCII raises an error."""
-
-    def validate_webhook(self: Any, headers: Any, body: bytes) -> Any:
-        for value in headers.values():
-            value.encode("ascii")
-        return base.validate_webhook(self, headers, body)
-
-    return over(base, validate_webhook=validate_webhook)
+    for value in headers.values():
+        value.encode("ascii")
+    return sound(handler, headers, body)
 
 
 @misheard("flutterwave")
@@ -206,16 +182,12 @@ def hints_are_believed(told: Any) -> Any:
     return replace(told, must_fetch=False)
 
 
-@plant("paystack")
-def payouts_are_payments(base: Class) -> Class:
+@instead_of("paystack", "process_webhook")
+def payouts_are_payments(sound: Sound, handler: Any, body: bytes) -> Any:
     """A transfer that resembles a payment is read as one."""
-
-    def process_webhook(self: Any, body: bytes) -> Any:
-        told = base.process_webhook(self, body)
-        charge = json.dumps({**parse_json(body), "event": "charge.success"}, default=str).encode()
-        return base.process_webhook(self, charge) if told.event_type.startswith("transfer.") else told
-
-    return over(base, process_webhook=process_webhook)
+    told = sound(handler, body)
+    charge = json.dumps({**parse_json(body), "event": "charge.success"}, default=str).encode()
+    return sound(handler, charge) if told.event_type.startswith("transfer.") else told
 
 
 @misheard("stripe")
@@ -224,15 +196,11 @@ def environment_is_mixed_up(told: Any) -> Any:
     return replace(told, environment=Environment.production)
 
 
-@plant("stripe")
-def nonsense_is_a_crash(base: Class) -> Class:
+@instead_of("stripe", "process_webhook")
+def nonsense_is_a_crash(sound: Sound, handler: Any, body: bytes) -> Any:
     """A body that is not an object raises another error than ``ValueError``."""
-
-    def process_webhook(self: Any, body: bytes) -> Any:
-        parse_json(body)["id"]
-        return base.process_webhook(self, body)
-
-    return over(base, process_webhook=process_webhook)
+    parse_json(body)["id"]
+    return sound(handler, body)
 
 
 @misheard("paystack")

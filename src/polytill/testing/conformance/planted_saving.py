@@ -15,7 +15,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.testing.conformance.planting import Class, misread, over, plant
+from polytill.testing.conformance.planting import Sound, instead_of, misread
 
 
 @misread("stripe", "confirm_payment")
@@ -37,26 +37,18 @@ def lost_charge_is_failure(outcome: Unknown) -> NotSent:
     return NotSent(outcome.reason, outcome.code)
 
 
-@plant("flutterwave")
-def charge_is_sent_twice(base: Class) -> Class:
+@instead_of("flutterwave", "charge_saved_method")
+async def charge_is_sent_twice(sound: Sound, handler: Any, params: Any) -> Any:
     """A charge with a lost answer is repeated at once."""
-
-    async def twice(self: Any, params: Any) -> Any:
-        await base.charge_saved_method(self, params)
-        return await base.charge_saved_method(self, params)
-
-    return over(base, charge_saved_method=twice)
+    await sound(handler, params)
+    return await sound(handler, params)
 
 
-@plant("stripe")
-def lookup_charges_again(base: Class) -> Class:
+@instead_of("stripe", "lookup_payment")
+async def lookup_charges_again(sound: Sound, handler: Any, params: Any) -> Any:
     """A lookup of a lost charge repeats the charge."""
-
-    async def again(self: Any, params: Any) -> Any:
-        await self._call("POST", "/v1/payment_intents", [("payment_method", "method-token-of-the-payer")], "again")
-        return await base.lookup_payment(self, params)
-
-    return over(base, lookup_payment=again)
+    await handler._call("POST", "/v1/payment_intents", [("payment_method", "method-token-of-the-payer")], "again")
+    return await sound(handler, params)
 
 
 @misread("paystack", "charge_saved_method", NeedsAction | Pending | Declined)
@@ -65,16 +57,12 @@ def refused_charge_is_success(outcome: Any) -> Succeeded:
     return Succeeded(getattr(outcome, "amount", None), "1")  # type: ignore[arg-type]
 
 
-@plant("paystack")
-def typed_pin_is_kept(base: Class) -> Class:
+@instead_of("paystack", "continue_payment")
+async def typed_pin_is_kept(sound: Sound, handler: Any, params: Any) -> Any:
     """The customer's input is stored with the answer."""
-
-    async def keeping(self: Any, params: Any) -> Any:
-        outcome = await base.continue_payment(self, params)
-        typed = {name: value.reveal() for name, value in params.values.items()}
-        return replace(outcome, response=typed) if isinstance(outcome, Succeeded) else outcome
-
-    return over(base, continue_payment=keeping)
+    outcome = await sound(handler, params)
+    typed = {name: value.reveal() for name, value in params.values.items()}
+    return replace(outcome, response=typed) if isinstance(outcome, Succeeded) else outcome
 
 
 @misread("paystack", "continue_payment", NeedsAction)

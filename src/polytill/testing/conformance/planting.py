@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import iscoroutinefunction
 from types import UnionType
 from typing import Any
 
@@ -12,10 +13,12 @@ from polytill.testing.conformance.wire import Asked
 
 Class = type[Any]
 Fault = Callable[..., Any]
+Sound = Callable[..., Any]
+Decorator = Callable[[Fault], Fault]
 FAULTS: dict[str, tuple[str, Callable[[Class], Class]]] = {}
 
 
-def _planting(code: str, break_by: Callable[[Class, Fault], Class]) -> Callable[[Fault], Fault]:
+def _planting(code: str, break_by: Callable[[Class, Fault], Class]) -> Decorator:
     """A decorator that adds a function to the list. ``break_by`` makes the handler with the fault of the function."""
 
     def register(fault: Fault) -> Fault:
@@ -30,12 +33,27 @@ def over(base: Class, **members: Any) -> Class:
     return type(base.__name__, (base,), members)
 
 
-def plant(code: str) -> Callable[[Fault], Fault]:
+def plant(code: str) -> Decorator:
     """Plant a fault into the handler with this code: a function from the sound class to the broken one."""
     return _planting(code, lambda base, fault: fault(base))
 
 
-def misread(code: str, verb: str, kind: type | UnionType = object) -> Callable[[Fault], Fault]:
+def instead_of(code: str, method: str) -> Decorator:
+    """Plant a fault in place of a method: a function that gets the sound method before the arguments of the method."""
+
+    def break_by(base: Class, fault: Fault) -> Class:
+        def changed(self: Any, *args: Any) -> Any:
+            return fault(getattr(base, method), self, *args)
+
+        async def changed_async(self: Any, *args: Any) -> Any:
+            return await changed(self, *args)
+
+        return over(base, **{method: changed_async if iscoroutinefunction(fault) else changed})
+
+    return _planting(code, break_by)
+
+
+def misread(code: str, verb: str, kind: type | UnionType = object) -> Decorator:
     """Plant a fault in what a verb returns: a function from an outcome of this kind to another outcome."""
 
     def break_by(base: Class, fault: Fault) -> Class:
@@ -48,7 +66,7 @@ def misread(code: str, verb: str, kind: type | UnionType = object) -> Callable[[
     return _planting(code, break_by)
 
 
-def misheard(code: str) -> Callable[[Fault], Fault]:
+def misheard(code: str) -> Decorator:
     """Plant a fault in what a webhook says: a function from its result to another result."""
 
     def break_by(base: Class, fault: Fault) -> Class:
@@ -57,7 +75,7 @@ def misheard(code: str) -> Callable[[Fault], Fault]:
     return _planting(code, break_by)
 
 
-def missent(code: str) -> Callable[[Fault], Fault]:
+def missent(code: str) -> Decorator:
     """Plant a fault in every request: a function from a request to what is sent instead."""
 
     def break_by(base: Class, fault: Fault) -> Class:

@@ -44,6 +44,16 @@ def _ok(data: Any) -> Json:
     return {"status": "success", "message": "Done", "data": data}
 
 
+def _answer(status: str, to: str = "", **more: Any) -> Sample:
+    return Sample(_ok(_transaction(status, **more)), to=to)
+
+
+def _found(status: str, **more: Any) -> tuple[Sample, Sample]:
+    """The answers of a lookup by id, and by our reference."""
+    listed = Sample(_ok([_transaction(status)]), to="/transactions?tx_ref=")
+    return _answer(status, to="/verify", **more), listed
+
+
 CHARGE = "FLW-MOCK-0a1b2c3d"
 KEPT = {"token": "<token>", "last_4digits": "2950", "type": "MASTERCARD", "expiry": "09/32"}
 REFUND = {
@@ -79,29 +89,17 @@ FLUTTERWAVE = ProviderFixture(
     amount_field="amount",
     answers={
         "created": Sample(_ok({"link": "https://checkout.flutterwave.com/v3/hosted/pay/abc"})),
-        "paid": (
-            Sample(_ok(_transaction("successful")), to="/verify"),
-            Sample(_ok([_transaction("successful")]), to="/transactions?tx_ref="),
-        ),
-        "declined": (
-            Sample(_ok(_transaction("failed", processor_response="Insufficient Funds")), to="/verify"),
-            Sample(_ok([_transaction("failed")]), to="/transactions?tx_ref="),
-        ),
-        "declined_newly": (
-            Sample(_ok(_transaction("failed", processor_response="Levitation is not allowed")), to="/verify"),
-            Sample(_ok([_transaction("failed")]), to="/transactions?tx_ref="),
-        ),
-        "pending": (
-            Sample(_ok(_transaction("pending")), to="/verify"),
-            Sample(_ok([_transaction("pending")]), to="/transactions?tx_ref="),
-        ),
-        "strange": Sample(_ok(_transaction("levitating"))),
+        "paid": _found("successful"),
+        "declined": _found("failed", processor_response="Insufficient Funds"),
+        "declined_newly": _found("failed", processor_response="Levitation is not allowed"),
+        "pending": _found("pending"),
+        "strange": _answer("levitating"),
         "missing": NOT_FOUND,
         "keys_good": Sample(_ok([{"currency": "NGN", "available_balance": 1}])),
         "keys_bad": KEY_REFUSED,
-        "refunded": (Sample(_ok(_transaction("successful")), to="/verify"), Sample(_ok(REFUND), to="/refund")),
+        "refunded": (_answer("successful", to="/verify"), Sample(_ok(REFUND), to="/refund")),
         "refund_missing": (
-            Sample(_ok(_transaction("successful")), to="/verify"),
+            _answer("successful", to="/verify"),
             Sample(
                 {
                     **_ok([{**REFUND, "comments": "polytill refund <refund>9"}]),
@@ -110,11 +108,11 @@ FLUTTERWAVE = ProviderFixture(
                 to="/refunds",
             ),
         ),
-        "saved": Sample(_ok(_transaction("successful", card=KEPT))),
-        "charged": Sample(_ok(_transaction("successful"))),
-        "charge_declined": Sample(_ok(_transaction("failed", processor_response="Insufficient Funds"))),
+        "saved": _answer("successful", card=KEPT),
+        "charged": _answer("successful"),
+        "charge_declined": _answer("failed", processor_response="Insufficient Funds"),
         "asked": Sample({**_ok(_transaction("pending", flw_ref=CHARGE)), "meta": {"authorization": {"mode": "otp"}}}),
-        "continued": Sample(_ok(_transaction("successful", flw_ref=CHARGE))),
+        "continued": _answer("successful", flw_ref=CHARGE),
         "transactions": Sample(_ok([_transaction("successful")])),
         "refunds": Sample(_ok([REFUND])),
         "disputes": Sample(_ok([CHARGEBACK])),

@@ -39,6 +39,10 @@ def _ok(data: Any) -> Json:
     return {"status": "success", "message": "Done", "data": data}
 
 
+def _found(status: str, **more: Any) -> Sample:
+    return Sample(_ok(_charge(status, **more)), to="/charges/")
+
+
 NOTE = {"type": "payment_instruction", "payment_instruction": {"note": "Transfer to 0123456789, Test Bank"}}
 TOKEN = {"access_token": "eyJhbGciOi.a-token", "expires_in": 600, "token_type": "Bearer"}
 REFUND = {
@@ -84,11 +88,11 @@ FLUTTERWAVE_V4 = ProviderFixture(
         ),
         "token": Sample(TOKEN, to=TOKEN_PATH),
         "created": Sample(_ok(_charge("pending", next_action=NOTE)), to="/orchestration/direct-charges"),
-        "paid": Sample(_ok(_charge("succeeded")), to="/charges/"),
-        "declined": Sample(_ok(_charge("failed", processor_response={"type": "insufficient_funds"})), to="/charges/"),
-        "declined_newly": Sample(_ok(_charge("failed", processor_response={"type": "levitation"})), to="/charges/"),
-        "pending": Sample(_ok(_charge("pending", next_action={"type": "requires_requery"})), to="/charges/"),
-        "strange": Sample(_ok(_charge("levitating")), to="/charges/"),
+        "paid": _found("succeeded"),
+        "declined": _found("failed", processor_response={"type": "insufficient_funds"}),
+        "declined_newly": _found("failed", processor_response={"type": "levitation"}),
+        "pending": _found("pending", next_action={"type": "requires_requery"}),
+        "strange": _found("levitating"),
         "missing": _failed(404, "10404", "Charge not found"),
         "keys_good": (Sample(TOKEN, to=TOKEN_PATH), Sample(_ok([]), to="/refunds")),
         "keys_bad": Sample({"error": "invalid_client"}, 401, to=TOKEN_PATH),

@@ -11,6 +11,8 @@ from polytill.providers.contract import ProviderConfig
 from polytill.providers.mpesa.handler import MpesaProvider
 from polytill.testing.conformance.fixture import Delivery, Example, Json, ProviderFixture, Sample
 
+IDS = {"MerchantRequestID": "29115-34620561-1", "CheckoutRequestID": "<transaction>"}
+
 
 def _account(letter: str) -> ProviderConfig:
     return ProviderConfig(
@@ -27,24 +29,23 @@ def _queried(code: str, text: str) -> Json:
     return {
         "ResponseCode": "0",
         "ResponseDescription": "The service request has been accepted successsfully",
-        "MerchantRequestID": "22205-34066-1",
-        "CheckoutRequestID": "<transaction>",
+        **IDS,
         "ResultCode": code,
         "ResultDesc": text,
     }
+
+
+def _refused(status: int, code: str, text: str, to: str = "/query") -> Sample:
+    return Sample({"requestId": "ws-1", "errorCode": code, "errorMessage": text}, status, to=to)
 
 
 def _called_back(code: int, text: str, **more: Any) -> Json:
-    call = {
-        "MerchantRequestID": "29115-34620561-1",
-        "CheckoutRequestID": "<transaction>",
-        "ResultCode": code,
-        "ResultDesc": text,
-        **more,
-    }
+    call = {**IDS, "ResultCode": code, "ResultDesc": text, **more}
     return {"Body": {"stkCallback": call}}
 
 
+TOKEN_PATH = "/oauth/v1/generate"  # noqa: S105
+TOKEN = Sample({"access_token": "a-token-of-one-hour", "expires_in": "3599"}, to=TOKEN_PATH)
 PAID = {
     "Item": [
         {"Name": "Amount", "Value": "<amount>"},
@@ -61,13 +62,12 @@ MPESA = ProviderFixture(
     examples=(Example(Money(150_000, "KES"), "1500", 1500), Example(Money(7_500, "KES"), "75", "75.00")),
     too_fine=Money(7_550, "KES"),
     amount_field="Amount",
-    token_at="/oauth/v1/generate",  # noqa: S106
+    token_at=TOKEN_PATH,
     answers={
-        "token": Sample({"access_token": "a-token-of-one-hour", "expires_in": "3599"}),
+        "token": TOKEN,
         "created": Sample(
             {
-                "MerchantRequestID": "29115-34620561-1",
-                "CheckoutRequestID": "<transaction>",
+                **IDS,
                 "ResponseCode": "0",
                 "ResponseDescription": "Success. Request accepted for processing",
                 "CustomerMessage": "Success. Request accepted for processing",
@@ -76,31 +76,12 @@ MPESA = ProviderFixture(
         ),
         "paid": Sample(_queried("0", "The service request is processed successfully."), to="/query"),
         "declined": Sample(_queried("1", "The balance is insufficient for the transaction."), to="/query"),
-        "pending": Sample(
-            {"requestId": "ws-1", "errorCode": "500.001.1001", "errorMessage": "The transaction is being processed"},
-            500,
-            to="/query",
-        ),
+        "pending": _refused(500, "500.001.1001", "The transaction is being processed"),
         "declined_newly": Sample(_queried("7777", "Levitation is not allowed for this till."), to="/query"),
-        "strange": Sample(
-            {"requestId": "ws-1", "errorCode": "500.001.7777", "errorMessage": "Levitating"}, 500, to="/query"
-        ),
-        "missing": Sample(
-            {"requestId": "ws-1", "errorCode": "400.002.02", "errorMessage": "Bad Request"}, 400, to="/query"
-        ),
-        "keys_good": (
-            Sample({"access_token": "a-token-of-one-hour", "expires_in": "3599"}, to="/oauth/v1/generate"),
-            Sample(
-                {"requestId": "1", "errorCode": "500.001.1001", "errorMessage": "The transaction does not exist"},
-                500,
-                to="/query",
-            ),
-        ),
-        "keys_bad": Sample(
-            {"requestId": "1", "errorCode": "400.008.01", "errorMessage": "Invalid Authentication passed"},
-            400,
-            to="/oauth/v1/generate",
-        ),
+        "strange": _refused(500, "500.001.7777", "Levitating"),
+        "missing": _refused(400, "400.002.02", "Bad Request"),
+        "keys_good": (TOKEN, _refused(500, "500.001.1001", "The transaction does not exist")),
+        "keys_bad": _refused(400, "400.008.01", "Invalid Authentication passed", TOKEN_PATH),
     },
     deliveries={
         "paid": Delivery(_called_back(0, "The service request is processed successfully.", CallbackMetadata=PAID)),

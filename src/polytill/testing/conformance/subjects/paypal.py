@@ -94,7 +94,8 @@ def _delivery(kind: str, resource: Json, event: str) -> Delivery:
 
 PAID = _ordered("COMPLETED", captures=[_capture("COMPLETED")])
 HELD = _ordered("COMPLETED", authorizations=[{"id": "7W5147081L658180V", "status": "CREATED", "amount": MONEY}])
-TOKEN = {"access_token": "A21AAF-a-token", "token_type": "Bearer", "expires_in": 32400}
+TOKEN_PATH = "/v1/oauth2/token"  # noqa: S105
+TOKEN = Sample({"access_token": "A21AAF-a-token", "token_type": "Bearer", "expires_in": 32400}, to=TOKEN_PATH)
 ORDER = {"supplementary_data": {"related_ids": {"order_id": "<transaction>"}}}
 
 DISPUTE = {
@@ -117,9 +118,9 @@ PAYPAL = ProviderFixture(
     ),
     too_fine=Money(50_050, "HUF"),
     amount_field="value",
-    token_at="/v1/oauth2/token",  # noqa: S106
+    token_at=TOKEN_PATH,
     answers={
-        "token": (Sample(TOKEN, to="/v1/oauth2/token"), Sample(_certificate(), to="/v1/notifications/certs/")),
+        "token": (TOKEN, Sample(_certificate(), to="/v1/notifications/certs/")),
         "created": Sample(_order("PAYER_ACTION_REQUIRED"), to="/v2/checkout/orders"),
         "paid": PAID,
         "declined": _ordered("COMPLETED", captures=[_capture("DECLINED")]),
@@ -136,11 +137,11 @@ PAYPAL = ProviderFixture(
         "strange": _ordered("LEVITATING"),
         "missing": Sample({"name": "RESOURCE_NOT_FOUND", "message": "no"}, 404, to="/v2/"),
         "keys_good": (
-            Sample(TOKEN, to="/v1/oauth2/token"),
+            TOKEN,
             Sample({"name": "RESOURCE_NOT_FOUND", "message": "no"}, 404, to="/v2/checkout/orders/"),
         ),
         "keys_bad": Sample({"error": "invalid_client", "error_description": "Client Authentication failed"}, 401,
-                   to="/v1/oauth2/token"),
+                   to=TOKEN_PATH),
         "authorized": HELD,
         "captured": (HELD, Sample(_capture("COMPLETED"), 201, to="/capture")),
         "canceled": (HELD, Sample({"id": "7W5147081L658180V", "status": "VOIDED", "amount": MONEY}, to="/void")),

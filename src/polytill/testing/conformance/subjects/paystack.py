@@ -39,6 +39,10 @@ def _ok(data: Any) -> Json:
     return {"status": True, "message": "Done", "data": data}
 
 
+def _answer(status: str, **more: Any) -> Sample:
+    return Sample(_ok(_transaction(status, **more)))
+
+
 KEPT = {
     "authorization_code": "<token>",
     "reusable": True,
@@ -82,11 +86,11 @@ PAYSTACK = ProviderFixture(
                 }
             )
         ),
-        "paid": Sample(_ok(_transaction("success"))),
-        "declined": Sample(_ok(_transaction("failed", gateway_response="Insufficient Funds"))),
-        "declined_newly": Sample(_ok(_transaction("failed", gateway_response="Levitation is not allowed"))),
-        "pending": Sample(_ok(_transaction("ongoing"))),
-        "strange": Sample(_ok(_transaction("levitating"))),
+        "paid": _answer("success"),
+        "declined": _answer("failed", gateway_response="Insufficient Funds"),
+        "declined_newly": _answer("failed", gateway_response="Levitation is not allowed"),
+        "pending": _answer("ongoing"),
+        "strange": _answer("levitating"),
         "missing": Sample(
             {"status": False, "message": "Transaction reference not found.", "code": "transaction_not_found"}, 404
         ),
@@ -94,11 +98,11 @@ PAYSTACK = ProviderFixture(
         "keys_bad": KEY_REFUSED,
         "refunded": Sample(_ok(REFUND)),
         "refund_missing": Sample(_ok([{**REFUND, "merchant_note": "polytill refund <refund>9"}])),
-        "saved": Sample(_ok(_transaction("success", authorization=KEPT))),
-        "charged": Sample(_ok(_transaction("success", reference="<reference>"))),
-        "charge_declined": Sample(_ok({**_transaction("failed"), "gateway_response": "Insufficient Funds"})),
+        "saved": _answer("success", authorization=KEPT),
+        "charged": _answer("success"),
+        "charge_declined": _answer("failed", gateway_response="Insufficient Funds"),
         "asked": Sample(_ok({"reference": "<reference>", "status": "send_phone", "display_text": "Please send it"})),
-        "continued": Sample(_ok(_transaction("success"))),
+        "continued": _answer("success"),
         "transactions": Sample(_ok([_transaction("success")])),
         "refunds": Sample(_ok([REFUND])),
         "disputes": Sample(

@@ -22,7 +22,7 @@ from polytill.background import sweep
 from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
+from polytill.domain.states import CaptureMode, Environment
 from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
@@ -110,7 +110,7 @@ class MoneyScene:
 
     # The practice
 
-    async def paid(self, amount: int, capture: str = "automatic", **more: Any) -> Payment:
+    async def paid(self, amount: int, capture: CaptureMode = CaptureMode.automatic, **more: Any) -> Payment:
         """A payment that was made, or is held."""
         request = PaymentRequest(
             Money(amount, self.currency),

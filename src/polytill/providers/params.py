@@ -60,7 +60,7 @@ class CreatePaymentParams:
     customer: Customer  # The customer, as far as known.
     return_url: str  # Where the provider sends the customer afterwards.
     method: str | None = None  # The requested payment method; None: the customer chooses.
-    capture: CaptureMode = CaptureMode.automatic
+    capture: CaptureMode = CaptureMode.automatic  # `automatic`, or `manual`: only authorize the amount.
     description: str | None = None  # What the payment is for.
     metadata: Mapping[str, str] = field(default_factory=dict)  # The metadata of the host application.
     merchant_name: str | None = None  # The practice's name.

@@ -90,6 +90,8 @@ def _class(cls: type[Any]) -> str:
 
 
 def _default(field: dataclasses.Field[object]) -> str:
+    if isinstance(field.default, StrEnum):
+        return f"`{type(field.default).__name__}.{field.default.name}`"
     if field.default is not dataclasses.MISSING:
         return f"`{field.default!r}`"
     if field.default_factory is not dataclasses.MISSING:

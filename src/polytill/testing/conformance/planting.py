@@ -42,11 +42,11 @@ def instead_of(code: str, method: str) -> Decorator:
     """Plant a fault in place of a method: a function that gets the sound method before the arguments of the method."""
 
     def break_by(base: Class, fault: Fault) -> Class:
-        def changed(self: Any, *args: Any) -> Any:
-            return fault(getattr(base, method), self, *args)
+        def changed(self: Any, *args: Any, **named: Any) -> Any:
+            return fault(getattr(base, method), self, *args, **named)
 
-        async def changed_async(self: Any, *args: Any) -> Any:
-            return await changed(self, *args)
+        async def changed_async(self: Any, *args: Any, **named: Any) -> Any:
+            return await changed(self, *args, **named)
 
         return over(base, **{method: changed_async if iscoroutinefunction(fault) else changed})
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from polytill.simulator.books import Account, Json, iso_time
-from polytill.simulator.wire import Fields, compact
+from polytill.simulator.wire import Fields, Headers, compact
 
 if TYPE_CHECKING:
     from polytill.simulator.network import Network
@@ -237,7 +237,7 @@ class Deliverer:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
 
-    def _headers(self, delivery: Delivery) -> dict[str, str]:
+    def _headers(self, delivery: Delivery) -> Headers:
         """Signed again for each try. An altered body keeps the signature of the original."""
         hook = delivery.hook
         provider = self.network.providers[hook.provider]

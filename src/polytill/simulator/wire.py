@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from polytill.simulator.network import Network
 
 Fields = Mapping[str, str]  # headers, query parameters, or the fields of a form
+Headers = dict[str, str]  # of an answer or a webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,11 @@ class Answer:
 
     status: int
     body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Headers = field(default_factory=dict)
     content_type: str = "application/json"
 
 
-def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+def json_answer(document: Any, status: int = 200, headers: Headers | None = None) -> Answer:
     """An answer with a compact JSON body."""
     return Answer(status, compact(document), headers or {})
 
@@ -255,7 +256,7 @@ class Provider(ABC):
         return None
 
     @abstractmethod
-    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+    def sign(self, account: str, secret: str, body: bytes) -> Headers:
         """The headers that authenticate a webhook sent now."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ from polytill.simulator.books import Account, Json, Refund, Transaction
 from polytill.simulator.flutterwave import v3_shapes as shapes
 from polytill.simulator.flutterwave.v3_money import FlutterwaveMoney, No
 from polytill.simulator.flutterwave.v3_shapes import CURRENCIES, fee_of, stamp_duty_of, to_minor, to_wire
-from polytill.simulator.wire import Answer, Call, Route, dated, json_answer, route, whole
+from polytill.simulator.wire import Answer, Call, Headers, Route, dated, json_answer, route, whole
 
 _NOT_FOUND = "No transaction was found for this id"
 _PAGE = 10
@@ -83,7 +83,7 @@ class Flutterwave(FlutterwaveMoney):
         body = {"status": "error", "message": "An error occurred while processing your request", "data": None}
         return json_answer({**body, "error_id": f"ERRNO{self.network.hex(12)}"}, status)
 
-    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+    def sign(self, account: str, secret: str, body: bytes) -> Headers:
         """A shared secret in a header: the body is not covered."""
         return {"verif-hash": secret, "User-Agent": "Flutterwave/3.0"}
 

@@ -21,6 +21,7 @@ from polytill.simulator.wire import (
     Answer,
     Call,
     Fields,
+    Headers,
     PayPage,
     Rejected,
     Route,
@@ -115,7 +116,7 @@ class FlutterwaveV4(TokenProvider, Chargebacks):
             return replace(_refused(429, "Too many requests"), headers={"Retry-After": "1"})
         return _refused(status, "An unexpected error occurred")
 
-    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+    def sign(self, account: str, secret: str, body: bytes) -> Headers:
         """Base64 HMAC-SHA256 over the body."""
         mac = hmac.new(secret.encode(), body, hashlib.sha256).digest()
         return {"flutterwave-signature": base64.b64encode(mac).decode()}

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from polytill.simulator.access_tokens import TokenProvider
 from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction
 from polytill.simulator.deliveries import Hook, is_loopback
-from polytill.simulator.wire import Answer, Call, Fields, PayPage, Rejected, Route, compact, json_answer, route
+from polytill.simulator.wire import Answer, Call, Fields, Headers, PayPage, Rejected, Route, compact, json_answer, route
 
 _PHONE = re.compile(r"^254[17][0-9]{8}$")
 _KINDS = ("CustomerPayBillOnline", "CustomerBuyGoodsOnline")
@@ -98,7 +98,7 @@ class Mpesa(TokenProvider):
         number = f"{self.network.random.randint(1000, 99999)}-{self.network.number('mpesa request', 15_000_000)}-1"
         return json_answer({"requestId": number, "errorCode": code, "errorMessage": text}, status)
 
-    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+    def sign(self, account: str, secret: str, body: bytes) -> Headers:
         """Nothing is signed."""
         return {}
 

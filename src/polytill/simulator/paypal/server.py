@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from polytill.simulator.books import Account, Json, Transaction
 from polytill.simulator.paypal import shapes
 from polytill.simulator.paypal.money import No, PayPalMoney
-from polytill.simulator.wire import Answer, Call, Fields, Route, bearer, json_answer, route, whole
+from polytill.simulator.wire import Answer, Call, Fields, Headers, Route, bearer, json_answer, route, whole
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _LISTED_SECONDS = 180 * 86_400
@@ -137,7 +137,7 @@ class PayPal(PayPalMoney):
         body = {"name": name, "message": "An error occurred.", "debug_id": self.network.hex(13)}
         return json_answer(body, status, {"Retry-After": "1"} if status == 429 else None)
 
-    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+    def sign(self, account: str, secret: str, body: bytes) -> Headers:
         """RSA over transmission id, time, webhook id and the body's CRC."""
         sent_id, sent_at = self.network.hex(36), shapes.moment(self.now)
         signed = f"{sent_id}|{sent_at}|{secret}|{zlib.crc32(body)}".encode()

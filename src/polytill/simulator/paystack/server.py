@@ -14,7 +14,7 @@ from polytill.simulator.paystack import shapes
 from polytill.simulator.paystack.answers import No, between, paged, yes
 from polytill.simulator.paystack.charge import PaystackCharges
 from polytill.simulator.paystack.shapes import to_minor, to_wire
-from polytill.simulator.wire import Answer, Call, Route, json_answer, route
+from polytill.simulator.wire import Answer, Call, Headers, Route, json_answer, route
 
 
 class Paystack(PaystackCharges):
@@ -65,7 +65,7 @@ class Paystack(PaystackCharges):
         message = "An unexpected error occurred, please try again"
         return json_answer({"status": False, "message": message, "type": "api_error", "code": "unknown"}, status)
 
-    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+    def sign(self, account: str, secret: str, body: bytes) -> Headers:
         """Paystack signs with the API key itself."""
         signature = hmac.new(account.encode(), body, hashlib.sha512).hexdigest()
         return {"x-paystack-signature": signature, "User-Agent": "Paystack/2.0"}

@@ -23,7 +23,7 @@ from polytill.simulator.stripe.access import by_publishable_key, check_permissio
 from polytill.simulator.stripe.pages import page_of, payer_acts, submit_page
 from polytill.simulator.stripe.params import Refused, parse_form, to_wire
 from polytill.simulator.stripe.payments import Desk
-from polytill.simulator.wire import Answer, Call, Fields, PayPage, Provider, Route, bearer, json_answer, route
+from polytill.simulator.wire import Answer, Call, Fields, Headers, PayPage, Provider, Route, bearer, json_answer, route
 
 _KEPT_FOR = 86_400
 
@@ -197,7 +197,7 @@ class Stripe(Provider):
         )
         return self._answered(status, {"message": message, "type": "api_error"})
 
-    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+    def sign(self, account: str, secret: str, body: bytes) -> Headers:
         """The timestamp is the real time, whatever the simulator's clock says: receivers compare it with their own."""
         moment = int(self.network.clock())
         signature = hmac.new(secret.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()

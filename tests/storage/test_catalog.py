@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from polytill.app import Polytill
+from polytill.domain.states import ProviderStatus
 from polytill.flows.admin import catalog
 from polytill.storage.catalog import CurrencySupport
 from polytill.storage.units import json_value
@@ -39,7 +40,9 @@ async def test_after_every_way_to_change_it(till: Polytill) -> None:
     assert (await copies_agree(till))["paystack"] == ["KES"]
     await catalog.change(context, "paystack", {"name": "Other"}, None, "test")
     assert (await copies_agree(till))["paystack"] == ["KES"]
-    await catalog.add(context, {"code": "later", "name": "Later", "status": "inactive"}, ["NGN", "USD"], "test")
+    await catalog.add(
+        context, {"code": "later", "name": "Later", "status": ProviderStatus.inactive}, ["NGN", "USD"], "test"
+    )
     assert (await copies_agree(till))["later"] == ["NGN", "USD"]
     assert (await context.catalog())["later"].supported_currencies == ["NGN", "USD"]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
@@ -108,8 +109,12 @@ class Table(Reader[Row]):
         return ", ".join(f"{alias}.{name}" + f" AS {prefix}{name}" * bool(prefix) for name in _names(self.columns))
 
     def values(self, row: Row, columns: str) -> list[Any]:
-        """The fields of a row as a statement takes them, in the order of ``columns``."""
-        return [json_text(getattr(row, name)) if name in self._json else getattr(row, name) for name in _names(columns)]
+        """The fields of a row as a statement takes them, in the order of ``columns``: two or more."""
+        take, json_at = _taken(columns, self._json)
+        values = list(take(row))
+        for at in json_at:
+            values[at] = json_text(values[at])
+        return values
 
     def insert(self, unit: Writes, row: Row, columns: str = "", end: str = "", **more: Any) -> None:
         """Insert a row: all columns or these, and ``more`` that are no fields. ``end`` follows the values."""
@@ -132,6 +137,13 @@ class Table(Reader[Row]):
 @cache
 def _names(columns: str) -> list[str]:
     return columns.split(", ")
+
+
+@cache
+def _taken(columns: str, json: frozenset[str]) -> tuple[attrgetter[tuple[Any, ...]], list[int]]:
+    # A payment writes some hundred fields: this takes them without a step of Python for each.
+    names = _names(columns)
+    return attrgetter(*names), [at for at, name in enumerate(names) if name in json]
 
 
 @cache

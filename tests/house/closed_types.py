@@ -26,6 +26,7 @@ from polytill.domain.audit_actions import AuditAction
 from polytill.domain.event_types import EventType
 from polytill.domain.ledger import LedgerAccount, LedgerFact
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution, CaseState
+from polytill.domain.routing import WhyExcluded, WhyFirst
 from polytill.domain.sources import Source
 from polytill.domain.states import (
     ApiKeyKind,
@@ -217,6 +218,11 @@ PLACES: list[Place] = [
         Place(AuditAction, f"web/texts/{language}.toml [action]", lambda n=language: by_name(AuditAction, n, "action"))
         for language in LANGUAGES
     ),
+    # ── Routing ──
+    *texts(WhyFirst, "why"),
+    Place(WhyFirst, "src/polytill/flows (no provider is first for it)", written_in(FLOWS, WhyFirst)),
+    *texts(WhyExcluded, "excluded"),
+    Place(WhyExcluded, "src/polytill/flows (excludes no provider)", written_in(FLOWS, WhyExcluded)),
     # ── Practices and their people ──
     Place(PracticeState, "storage/migrations/owner, CHECK of practices.state", checked("practices.state", "owner")),
     *texts(PracticeState, "practice_state"),

@@ -11,7 +11,7 @@ from polytill.domain.contacts import Phone
 from polytill.domain.errors import Conflict, FieldError, invalid
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
-from polytill.flows.payments.route import EXCLUDED, WHY, Candidate, Wanted, route
+from polytill.flows.payments.route import Candidate, Wanted, route
 from polytill.providers.contract import CustomerFields
 from polytill.storage.catalog import CurrencySupport
 from polytill.web.console.texts import LANGUAGES, Told, words_for
@@ -44,8 +44,6 @@ def test_every_closed_reason_has_its_text(language: str) -> None:
         for name, module in sorted(found)
         if name not in TO_PROGRAMS and not words.has(f"fault.{name}")
     ] == []
-    assert {name for name in WHY if not words.has(f"why.{name}")} == set()
-    assert {name for name in EXCLUDED if not words.has(f"excluded.{name}")} == set()
 
 
 UGANDAN = {"customer_fields": frozenset({"phone"}), "phone": Phone("+256712345678")}
@@ -96,14 +94,12 @@ def candidate(**more: object) -> Candidate:
 )
 def test_whoever_is_out_is_out_for_a_reason_that_can_be_said(of: dict[str, object], wanted: dict[str, object]) -> None:
     found = route([candidate(**of)], Wanted(**{"currency": "NGN", **wanted}))  # type: ignore[arg-type]
-    assert found.why in WHY
     for language in LANGUAGES:
         words = words_for(language, "")
         said = words.named("why", found.why, "?", {"currency": "NGN"})
         assert said != "?"
         assert "{" not in said
         for out in found.excluded:
-            assert out.reason in EXCLUDED
             said = words.named("excluded", out.reason, "?", out.about)
             assert said != "?"
             assert "{" not in said

@@ -14,32 +14,11 @@ from typing import Any
 from polytill.domain.contacts import Phone
 from polytill.domain.errors import FieldError
 from polytill.domain.money import Money
+from polytill.domain.routing import WhyExcluded, WhyFirst
 from polytill.domain.states import CaptureMode, Environment, ProviderStatus
 from polytill.providers.customer_fields import NOTHING, CustomerFields
 from polytill.storage.catalog import CurrencySupport
 
-# The reasons for the first place and for exclusion: closed lists, so that pages can translate them.
-WHY = frozenset({"nobody", "asked_for", "default", "only", "priority", "recommended", "catalog_priority", "code"})
-EXCLUDED = frozenset(
-    {
-        "not_asked_for",
-        "not_enabled",
-        "catalog_status",
-        "handler_missing",
-        "environment",
-        "currency_not_configured",
-        "currency_not_supported",
-        "payment_method",
-        "capture_mode",
-        "saved_methods",
-        "method_details",
-        "customer_field",
-        "customer_phone",
-        "below_minimum",
-        "above_maximum",
-        "amount_step",
-    }
-)
 TAKES_NEW_PAYMENTS = frozenset({ProviderStatus.active, ProviderStatus.beta, ProviderStatus.deprecated})
 
 
@@ -97,7 +76,7 @@ class Excluded:
     """Why a provider is excluded. ``pointer`` names the part of the request that could change that, if there is one."""
 
     code: str
-    reason: str
+    reason: WhyExcluded
     detail: str
     pointer: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)  # values for the sentence
@@ -113,7 +92,7 @@ class Route:
     """The providers that may take the payment, in order, why the first is first, and why each other is excluded."""
 
     ranked: tuple[Candidate, ...]
-    why: str  # from WHY
+    why: WhyFirst
     reason: str
     excluded: tuple[Excluded, ...]
 
@@ -148,85 +127,93 @@ def _environment(everyone: list[Candidate], currency: str) -> Environment:
 
 
 def _why_not(c: Candidate, wanted: Wanted, environment: Environment) -> Excluded | None:
-    def out(reason: str, detail: str, pointer: str | None = None) -> Excluded:
+    def out(reason: WhyExcluded, detail: str, pointer: str | None = None) -> Excluded:
         return Excluded(c.code, reason, detail, pointer, {"provider": c.name, "currency": wanted.currency})
 
     if wanted.provider_code is not None and c.code != wanted.provider_code:
-        return out("not_asked_for", f"The request asks for {wanted.provider_code}.", "/providerCode")
+        return out(WhyExcluded.not_requested, f"The request names {wanted.provider_code}.", "/providerCode")
     if not c.is_enabled:
-        return out("not_enabled", f"{c.name} is not enabled for this practice.")
+        return out(WhyExcluded.not_enabled, f"{c.name} is not enabled for this practice.")
     if c.catalog_status not in TAKES_NEW_PAYMENTS:
-        return out("catalog_status", f"{c.name} takes no new payments (catalog status {c.catalog_status}).")
+        return out(WhyExcluded.catalog_status, f"{c.name} takes no new payments (catalog status {c.catalog_status}).")
     if c.handler_missing is not None:
-        return out("handler_missing", c.handler_missing)
+        return out(WhyExcluded.handler_missing, c.handler_missing)
     if c.environment is not environment:
-        return out("environment", f"{c.name} is set to {c.environment}; payments here are taken in {environment}.")
+        return out(
+            WhyExcluded.environment, f"{c.name} is set to {c.environment}; payments here are taken in {environment}."
+        )
     if wanted.currency not in c.practice_currencies:
         return out(
-            "currency_not_configured", f"This practice does not use {c.name} for {wanted.currency}.", "/currency"
+            WhyExcluded.currency_not_configured,
+            f"This practice does not use {c.name} for {wanted.currency}.",
+            "/currency",
         )
     if c.support is None or not c.support.is_active:
-        return out("currency_not_supported", f"{c.name} does not support {wanted.currency}.", "/currency")
+        return out(WhyExcluded.currency_not_supported, f"{c.name} does not support {wanted.currency}.", "/currency")
     return _why_not_this(c, wanted, c.support)
 
 
 def _why_not_this(c: Candidate, wanted: Wanted, support: CurrencySupport) -> Excluded | None:
-    def out(reason: str, detail: str, pointer: str, **about: Any) -> Excluded:
+    def out(reason: WhyExcluded, detail: str, pointer: str, **about: Any) -> Excluded:
         return Excluded(c.code, reason, detail, pointer, {"provider": c.name, **about})
 
     if wanted.payment_method is not None and wanted.payment_method not in c.methods:
-        return out("payment_method", f"{c.name} does not take {wanted.payment_method} here.", "/paymentMethod")
+        return out(
+            WhyExcluded.payment_method, f"{c.name} does not take {wanted.payment_method} here.", "/paymentMethod"
+        )
     if wanted.capture is CaptureMode.manual and not c.captures_manually:
-        return out("capture_mode", f"{c.name} cannot hold an amount and capture it later.", "/capture")
+        return out(WhyExcluded.capture_mode, f"{c.name} cannot hold an amount and capture it later.", "/capture")
     if wanted.saved_method is not None and not c.charges_saved:
-        return out("saved_methods", f"{c.name} cannot charge a payer again.", wanted.saved_method)
+        return out(WhyExcluded.saved_methods, f"{c.name} cannot charge a payer again.", wanted.saved_method)
     if wanted.details is not None:
         needed = c.charge_details(wanted.payment_method or "", wanted.details)
         if needed is None:
             method = wanted.payment_method or "payment without a method"
-            return out("method_details", f"{c.name} charges no {method} without its own page.", "/methodDetails")
+            return out(
+                WhyExcluded.method_details, f"{c.name} charges no {method} without its own page.", "/methodDetails"
+            )
         missing = [name for name in needed if not wanted.details.get(name)]
         if missing:
-            return out("method_details", f"{c.name} needs the {missing[0]}.", f"/methodDetails/{missing[0]}")
+            return out(WhyExcluded.method_details, f"{c.name} needs the {missing[0]}.", f"/methodDetails/{missing[0]}")
     if wanted.customer_fields is not None:
         fields = c.customer_fields(wanted.payment_method, wanted.details is not None)
         if lacking := fields.missing(wanted.customer_fields):
             text = f"{c.name} needs the customer's {' or '.join(lacking)}."
-            return out("customer_field", text, f"/customer/{lacking[0]}", fields=lacking)
+            return out(WhyExcluded.customer_field, text, f"/customer/{lacking[0]}", fields=lacking)
         if fields.needs_phone and wanted.phone is not None and not fields.takes_phone(wanted.phone):
             text = f"{c.name} does not take this phone number; it takes mobile numbers like {fields.example_phone}."
             place = "/methodDetails/phone" if "phone" in (wanted.details or {}) else "/customer/phone"
-            return out("customer_phone", text, place, example=fields.example_phone)
+            return out(WhyExcluded.customer_phone, text, place, example=fields.example_phone)
     if wanted.amount is not None and support.min_amount is not None and wanted.amount < support.min_amount:
         least = Money(support.min_amount, wanted.currency)
-        return out("below_minimum", f"{c.name} takes no less than {least}.", "/amount", least=least)
+        return out(WhyExcluded.below_minimum, f"{c.name} takes no less than {least}.", "/amount", least=least)
     if wanted.amount is not None and support.max_amount is not None and wanted.amount > support.max_amount:
         most = Money(support.max_amount, wanted.currency)
-        return out("above_maximum", f"{c.name} takes no more than {most}.", "/amount", most=most)
+        return out(WhyExcluded.above_maximum, f"{c.name} takes no more than {most}.", "/amount", most=most)
     if wanted.amount is not None and wanted.amount % c.amount_step:
         step = Money(c.amount_step, wanted.currency)
-        return out("amount_step", f"{c.name} takes whole multiples of {step} only.", "/amount", step=step)
+        return out(WhyExcluded.amount_step, f"{c.name} takes whole multiples of {step} only.", "/amount", step=step)
     return None
 
 
-def _why_first(ranked: list[Candidate], wanted: Wanted) -> tuple[str, str]:
+def _why_first(ranked: list[Candidate], wanted: Wanted) -> tuple[WhyFirst, str]:
     if not ranked:
-        return "nobody", f"No configured provider can take this payment in {wanted.currency}."
+        return WhyFirst.none, f"No configured provider can take this payment in {wanted.currency}."
     first = ranked[0]
     if wanted.provider_code is not None:
-        return "asked_for", f"{first.name} was asked for."
+        return WhyFirst.requested, f"The request names {first.name}."
     if first.is_default:
-        return "default", f"{first.name} is this practice's default for {wanted.currency}."
+        return WhyFirst.default, f"{first.name} is this practice's default for {wanted.currency}."
     if len(ranked) == 1:
-        return "only", f"{first.name} is the only provider that can take this payment."
+        return WhyFirst.only, f"{first.name} is the only provider that can take this payment."
     second = ranked[1]
     if first.priority != second.priority:
-        return "priority", f"{first.name} has the practice's highest priority ({first.priority})."
+        return WhyFirst.priority, f"{first.name} has the practice's highest priority ({first.priority})."
     if rank(first)[2] != rank(second)[2]:
-        return "recommended", f"{first.name} is recommended for {wanted.currency}."
+        return WhyFirst.recommended, f"{first.name} is recommended for {wanted.currency}."
     if first.catalog_priority != second.catalog_priority:
-        return "catalog_priority", f"{first.name} has the catalog's highest priority ({first.catalog_priority})."
-    return "code", f"{first.name} comes first by code."
+        return WhyFirst.catalog_priority, f"{first.name} has the catalog's highest priority ({first.catalog_priority})."
+    return WhyFirst.code, f"{first.name} comes first by code."
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,6 @@ def test_what_looks_like_a_number_is_read_once_and_for_all(text: str, country: s
         return
     if phone is not None:
         assert read_phone(str(phone), [country]) == phone
-        assert read_phone(phone.spaced) == phone
         assert phone.digits == phone.country_code + phone.number
         assert phone.national.isdigit()
 

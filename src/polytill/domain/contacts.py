@@ -75,11 +75,6 @@ class Phone(str):
             return _is_mobile(parsed)
         return phonenumbers.is_possible_number_for_type(parsed, PhoneNumberType.MOBILE)
 
-    @property
-    def spaced(self) -> str:
-        """For display: ``+254 712 345678``."""
-        return phonenumbers.format_number(_parsed(self), PhoneNumberFormat.INTERNATIONAL)
-
 
 # ── E-mail ──
 

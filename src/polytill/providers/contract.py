@@ -51,7 +51,6 @@ from polytill.providers.params import (
     ProviderConfig,
     RefundLookupParams,
     RefundParams,
-    SaveMethodParams,
 )
 from polytill.providers.wire_json import REMOVED
 
@@ -86,7 +85,6 @@ __all__ = [
     "RefundFact",
     "RefundLookupParams",
     "RefundParams",
-    "SaveMethodParams",
     "WebhookProof",
     "WebhookResult",
     "environment_of_key",
@@ -294,7 +292,6 @@ class Handler:
     capture_payment: ClassVar[Any] = None  # (OperationParams) -> Outcome
     cancel_payment: ClassVar[Any] = None  # (OperationParams) -> Outcome; NOTHING_TO_CLOSE: see outcomes.py
     continue_payment: ClassVar[Any] = None  # (ContinuePaymentParams) -> Outcome
-    save_method: ClassVar[Any] = None  # (SaveMethodParams) -> Outcome
     charge_saved_method: ClassVar[Any] = None  # (ChargeSavedMethodParams) -> Outcome
     detach_saved_method: ClassVar[Any] = None  # (DetachSavedMethodParams) -> Detachment; safe to repeat
     list_transactions: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Listing[PaymentFact]

@@ -184,7 +184,7 @@ def verbs(handler: type[Handler]) -> Iterator[str]:
             yield f"{verb} needs {other} beside it: what was started could not be ended or found again"
 
 
-OTHER_CALLS = ("lookup_refund", "continue_payment", "save_method", "list_refunds", "fetch_webhook_key")
+OTHER_CALLS = ("lookup_refund", "continue_payment", "list_refunds", "fetch_webhook_key")
 
 
 def repeats(handler: type[Handler]) -> Iterator[str]:

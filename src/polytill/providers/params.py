@@ -154,15 +154,6 @@ class Detachment:
 
 
 @dataclass(frozen=True, slots=True)
-class SaveMethodParams:
-    """Save a customer's method without taking money, if the provider can."""
-
-    reference: str  # Our reference of this call.
-    customer: Customer  # The customer whose method is saved.
-    return_url: str  # Where the provider sends the customer afterwards.
-
-
-@dataclass(frozen=True, slots=True)
 class LookupParams:
     """Find the result of a create call whose answer was lost. ``create`` is that call, byte for byte. ``direct`` as in
     ``ConfirmPaymentParams``."""

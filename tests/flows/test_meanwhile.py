@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from polytill.background import sweep
+from polytill.domain.event_types import EventType
 from polytill.domain.money import Money
-from polytill.domain.states import AttemptState, CaptureMode, OperationState, PaymentStatus, RefundState
+from polytill.domain.states import AttemptState, CaptureMode, DisputeKind, OperationState, PaymentStatus, RefundState
 from polytill.flows.command import Command
 from polytill.flows.context import Practice
 from polytill.flows.next_action import open_action
@@ -463,3 +465,31 @@ async def test_news_of_a_new_dispute_that_come_at_once_are_all_applied(scene: Sc
     assert [event.state for event in await webhook_events.listed(scene.db)] == ["applied"] * 4
     assert await scene.cases() == ["dispute_open"]
     assert len(await disputes.of_payment(scene.db, payment.id)) == 1
+
+
+async def test_an_inquiry_that_becomes_a_chargeback_is_reported_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """World seed 68004135: two webhooks told it at once, and each recorded that a dispute was opened."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    [attempt] = await scene.attempts(payment.id)
+    asked = DisputeFact(
+        "open", "warning", "d1", payment_reference=attempt.id, amount=Money(1000, "NGN"), kind="inquiry"
+    )
+    await scene.delivery(configuration, asked)
+    claimed = replace(asked, kind="chargeback", provider_state="needs_response")
+    read, meanwhile = disputes.of_payment, [replace(claimed, funds_withdrawn=True)]
+
+    async def read_before_the_other(*args: Any) -> Any:
+        found = await read(*args)
+        if meanwhile:
+            await scene.delivery(configuration, meanwhile.pop())
+        return found
+
+    monkeypatch.setattr(disputes, "of_payment", read_before_the_other)
+    await scene.delivery(configuration, claimed)
+    told = Counter(row[0] for row in await plain(scene.db, "SELECT type FROM events"))
+    assert (told[EventType.inquiry_opened], told[EventType.dispute_opened]) == (1, 1)
+    [dispute] = await read(scene.db, payment.id)
+    assert dispute.kind is DisputeKind.chargeback

@@ -61,10 +61,15 @@ def insert(unit: Writes, dispute: Dispute) -> None:
 
 
 def change(unit: Writes, before: Dispute, dispute: Dispute) -> None:
-    """Change a dispute that still has the state, the amount and the booked loss that were read."""
+    """Change a dispute that still is what was read. ``Stale`` otherwise, so that two reports at once of one change record
+    it once."""
+    unchanged = (
+        "id = $1 AND state = $2 AND COALESCE(amount, -1) = $3 AND booked = $4 AND kind = $5 AND provider_state = $6"
+        " AND funds_withdrawn = $7 AND funds_returned = $8"
+    )
     amount = -1 if before.amount is None else before.amount
-    unchanged = "id = $1 AND state = $2 AND COALESCE(amount, -1) = $3 AND booked = $4"
-    _DISPUTES.update(unit, dispute, _CHANGED, unchanged, dispute.id, before.state, amount, before.booked)
+    told = (before.kind, before.provider_state, before.funds_withdrawn, before.funds_returned)
+    _DISPUTES.update(unit, dispute, _CHANGED, unchanged, dispute.id, before.state, amount, before.booked, *told)
 
 
 def book(unit: Writes, dispute: Dispute, booked: int, now: datetime) -> None:

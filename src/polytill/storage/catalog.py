@@ -55,6 +55,11 @@ class ProviderEntry:
     updated_at: datetime | None = None
     currencies: dict[str, CurrencySupport] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # Values of a request come as a mapping, whose types nobody checks; the flows compare members.
+        self.status = ProviderStatus(self.status)
+        self.integration_type = IntegrationType(self.integration_type)
+
     @property
     def supported_currencies(self) -> list[str]:
         """The active currencies, sorted."""

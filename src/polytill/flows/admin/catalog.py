@@ -106,7 +106,7 @@ async def add(context: Context, columns: dict[str, Any], currencies: list[str] |
         handler_module=columns.get("handler_module"),
     )
     handler, missing = handler_or_reason(context, named)
-    if handler is None and (columns.get("status") or ProviderStatus.active) is not ProviderStatus.inactive:
+    if handler is None and (columns.get("status") or ProviderStatus.active) != ProviderStatus.inactive:
         detail = f"{missing} Without a handler, a provider can only be added with status inactive."
         where = "/handlerModule" if named.integration_type is IntegrationType.custom else "/code"
         raise Invalid([FieldError(where, detail)], code="handler_missing")

@@ -218,4 +218,8 @@ def was_made(what: str, name: str, held: list[Transaction]) -> bool:
         return any(one.status != "failed" for one in made)
     if what == "capture":
         return any(tx.captured for tx in held)
-    return any(tx.status == "canceled" for tx in held) and not any(tx.captured for tx in held)
+    # A hold that Stripe ended after a week was not canceled by request.
+    canceled = [
+        tx for tx in held if tx.status == "canceled" and getattr(tx.wire, "cancellation_reason", "") != "automatic"
+    ]
+    return bool(canceled) and not any(tx.captured for tx in held)

@@ -102,7 +102,7 @@ async def test_a_paypal_order_is_found_by_its_capture() -> None:
     assert isinstance(found, Succeeded)
     assert (found.amount, found.provider_transaction_id) == (USD, ORDER)
     assert provider.read_identifiers(found.response)[IdentifierKind.capture] == ("CAP1",)
-    assert script.calls() == [
+    assert script.calls == [
         "GET /v2/checkout/orders/CAP1",
         "GET /v2/payments/captures/CAP1",
         f"GET /v2/checkout/orders/{ORDER}",

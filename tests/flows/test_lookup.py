@@ -332,6 +332,34 @@ async def test_lookups_of_an_expired_one_come_to_an_end(scene: Scene) -> None:
     assert len(scene.wire.calls) - before <= 4
 
 
+async def test_lookups_that_somebody_requests_use_up_none_of_an_ended_one(scene: Scene) -> None:
+    """Its customer loads the page again and again. A late success of which no webhook came was not found any more."""
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", LINK)
+    scene.wire.says("cancel", Declined(Reason.canceled, True))
+    await scene.later(24 * 3600 + 1)
+    assert (await scene.payment(payment.id)).status is P.canceled
+    for _ in range(10):
+        await lookup.confirm(scene.context, scene.practice_id, payment.id)
+    scene.wire.always("confirm", paid())
+    await scene.later(3600)
+    assert (await scene.payment(payment.id)).status is P.succeeded
+
+
+async def test_lookups_that_somebody_requests_use_up_none_for_the_fee(scene: Scene) -> None:
+    await scene.configure()
+    payment = await scene.succeeded(fee=None)
+    without = replace(paid(fee=None), provider_transaction_id=payment.provider_transaction_id)
+    scene.wire.always("confirm", without)
+    for _ in range(10):
+        await lookup.confirm(scene.context, scene.practice_id, payment.id)
+    scene.wire.always("confirm", replace(without, fee=Money(15, "NGN")))
+    await scene.later(61)
+    assert (await scene.payment(payment.id)).provider_fee == 15
+
+
 async def test_a_fee_that_comes_later_is_asked_for(scene: Scene) -> None:
     await scene.configure()
     scene.wire.says("create", paid(fee=None))

@@ -65,10 +65,10 @@ def change(unit: Writes, before: Dispute, dispute: Dispute) -> None:
     it once."""
     unchanged = (
         "id = $1 AND state = $2 AND COALESCE(amount, -1) = $3 AND booked = $4 AND kind = $5 AND provider_state = $6"
-        " AND funds_withdrawn = $7 AND funds_returned = $8"
+        " AND funds_withdrawn = $7 AND funds_returned = $8 AND COALESCE(due_at, '') = $9"
     )
     amount = -1 if before.amount is None else before.amount
-    told = (before.kind, before.provider_state, before.funds_withdrawn, before.funds_returned)
+    told = (before.kind, before.provider_state, before.funds_withdrawn, before.funds_returned, before.due_at or "")
     _DISPUTES.update(unit, dispute, _CHANGED, unchanged, dispute.id, before.state, amount, before.booked, *told)
 
 

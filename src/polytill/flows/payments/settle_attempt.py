@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from polytill.domain.states import ATTEMPT_CLOSED, AttemptState
+from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_WON, AttemptState
 from polytill.flows.context import Practice
 from polytill.flows.next_action import seal_action
 from polytill.flows.payments.decide import Verdict
-from polytill.flows.schedule import next_lookup
+from polytill.flows.schedule import never_after, next_lookup
 from polytill.flows.unresolved import schedule_lookup, with_last_words
 from polytill.providers.outcomes import Outcome, Unknown
 from polytill.storage import attempts
@@ -25,7 +25,9 @@ def schedule_next_lookup(unit: Unit, payment: Payment, attempt: Attempt, outcome
     """Schedule the next lookup if nothing has changed. One lost answer does not end the lookups for details that a
     received payment still lacks."""
     lookups, state = attempt.lookups + 1, attempt.state
-    if state is AttemptState.succeeded and isinstance(outcome, Unknown) and lookups < ASKED_FOR_THE_REST:
+    if _is_early(attempt, now):
+        lookups, next_at = attempt.lookups, attempt.next_lookup_at
+    elif state is AttemptState.succeeded and isinstance(outcome, Unknown) and lookups < ASKED_FOR_THE_REST:
         next_at = next_lookup(AttemptState.pending, lookups, now)
     else:
         next_at = _by_expiry(payment, state, next_lookup(state, lookups, now), now)
@@ -34,12 +36,19 @@ def schedule_next_lookup(unit: Unit, payment: Payment, attempt: Attempt, outcome
     attempts.looked_up_again(unit, replace(said, next_lookup_at=next_at, lookups=lookups))
 
 
+def _is_early(attempt: Attempt, now: datetime) -> bool:
+    """Whether an attempt that has ended is looked up before its time, because a host or a customer asked. That uses up
+    none of the few lookups that are left."""
+    ended, due = attempt.state in ATTEMPT_CLOSED | ATTEMPT_WON, attempt.next_lookup_at
+    return ended and due is not None and now < due <= never_after(now)
+
+
 def timed(
     practice: Practice, payment: Payment, before: Attempt, changed: Attempt, verdict: Verdict, now: datetime
 ) -> None:
     """Set the next lookup and the payer's next action on an attempt that has changed."""
     changed.updated_at = now
-    changed.lookups = before.lookups + 1 if changed.state is before.state else 0
+    changed.lookups = before.lookups + (not _is_early(before, now)) if changed.state is before.state else 0
     changed.next_lookup_at = next_lookup(changed.state, changed.lookups, now)
     if not verdict.told_all and changed.lookups < ASKED_FOR_THE_REST:
         changed.next_lookup_at = next_lookup(AttemptState.pending, changed.lookups, now)

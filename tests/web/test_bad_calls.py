@@ -174,8 +174,8 @@ async def test_queries_of_other_lists(shared: Installation, practices: dict[str,
 
 @pytest.mark.parametrize("practice_id", ["0", "-1", "abc", "1.5", "2147483648", "999999999999999999999999", "%00", " "])
 async def test_impossible_practices(shared: Installation, practices: dict[str, Practice], practice_id: str) -> None:
+    """They are not found, as any unknown practice. Without a valid key the answer does not tell even that."""
     practice = await _practice(shared, practices)
-    """They are as little there as any other practice, and who has no key is not told even that."""
     place = quote(practice_id, safe="%")
     for path, key in (
         (f"/api/practices/{place}/payments", practice.key),

@@ -19,15 +19,17 @@ from polytill.storage import payments as payment_rows
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
-from polytill.storage.sqlite import SqliteEngine, _bind
+from polytill.storage.sqlite import SqliteEngine, bind
+from polytill.storage.units import Steps
 
 AT_ONCE = 5_000
 
 
-class Rows:
+class Rows(Steps):
     """Rows grouped by statement. It replaces a ``Unit``; statements run in the order in which they were first added."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.by_statement: dict[str, list[tuple[Any, ...]]] = {}
 
     def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
@@ -39,7 +41,7 @@ class Rows:
         if isinstance(db.engine, SqliteEngine):
             connection = sqlite3.connect(db.engine.path)
             for sql, rows in self.by_statement.items():
-                connection.executemany(sql, map(_bind, rows))
+                connection.executemany(sql, map(bind, rows))
             connection.commit()
             connection.close()
             return

@@ -62,7 +62,7 @@ class Ground:
 
     def opened_settings(self) -> Settings:
         """The product's settings."""
-        return Settings(_env_file=None, **self.settings)  # type: ignore[call-arg]
+        return Settings(_env_file=None, **self.settings)
 
 
 @contextmanager
@@ -117,12 +117,15 @@ async def _configure(till: Polytill, practice_id: int) -> Configuration:
     flutterwave = credentials.Keys(
         "FLWPUBK_TEST-0123456789abcdef-X", Secret("FLWSECK_TEST-0123456789abcdef-X"), Secret("flw-secret-hash-1")
     )
-    more = {"environment": Environment.sandbox, "is_enabled": True, "supported_currencies": ["NGN"]}
-    wishes = (
-        provider_configs.Wish("flutterwave", keys=flutterwave, **more),
-        provider_configs.Wish("paystack", keys=paystack, is_default=True, **more),
-    )
-    for wish in wishes:
+    for code, keys in (("flutterwave", flutterwave), ("paystack", paystack)):
+        wish = provider_configs.Wish(
+            code,
+            Environment.sandbox,
+            keys,
+            is_enabled=True,
+            is_default=code == "paystack",
+            supported_currencies=["NGN"],
+        )
         saved, _ = await provider_configs.configure(till.context, practice_id, wish, "benchmark")
     return saved
 

@@ -166,10 +166,10 @@ def _compared(found: dict[str, Rounds], written: dict[str, dict[str, int]]) -> R
         "median latency ms",
         "rows each",
     ]
-    figures = {name: rounds.figures() for name, rounds in found.items()}
-    figures["product_over"] = {name: round(ratio, 3) for name, ratio in ratios.items() if name != "product"}
+    printed: dict[str, Any] = {name: rounds.figures() for name, rounds in found.items()}
+    printed["product_over"] = {name: round(ratio, 3) for name, ratio in ratios.items() if name != "product"}
     title = f"one payment on PostgreSQL, {CONCURRENCY} at a time"
-    return Result("payment", title, columns, rows, figures, aims)
+    return Result("payment", title, columns, rows, printed, aims)
 
 
 def _equal_rows(written: dict[str, dict[str, int]], columns: dict[str, str], expected: dict[str, int]) -> list[str]:

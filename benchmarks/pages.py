@@ -168,7 +168,7 @@ async def _names(till: Polytill, db: PracticeDb, paid: dict[str, Any]) -> dict[s
     cash = PaymentRequest(Money(750_000, "NGN"), provider_code="manual")
     at_desk = await till.pay(db.practice_id, cash, key="bench", actor="benchmark")
     link = await create_link(context, db.practice_id, LinkWish(500_000, "NGN", "Deposit"), "benchmark")
-    opened = await cases.listed(db, "open", None, None, 1)
+    opened = await cases.listed(db, limit=1)
     return {
         "practice_id": str(db.practice_id),
         "payment_id": paid["id"],
@@ -186,7 +186,7 @@ async def _names(till: Polytill, db: PracticeDb, paid: dict[str, Any]) -> dict[s
 
 def _addresses() -> list[tuple[str, str]]:
     """Every address with a page, so that none is left out, and the queries."""
-    every = {route.path for router in PAGES for route in router.routes if "GET" in route.methods}  # type: ignore[attr-defined]
+    every = {route.path for router in PAGES for route in router.routes if "GET" in route.methods}
     shown = sorted(path.replace("{payment_id}/manual", "{at_desk}/manual") for path in every - NO_PAGES)
     return [*((path, "") for path in (*shown, *PAYERS)), *ASKED]
 

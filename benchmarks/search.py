@@ -121,7 +121,7 @@ async def _insert(ground: Ground, db: PracticeDb, model: Payment, attempt: Attem
         payment_rows.insert(rows, payment)
         attempts.insert(rows, own)
         payment_search.insert(rows, payment_search.row_of(payment))
-        called = {
+        called: dict[IdentifierKind, tuple[str, ...]] = {
             IdentifierKind.transaction: (f"tx{number:010d}",),
             IdentifierKind.receipt: (f"RCP{number:08d}",),
             IdentifierKind.card_last4: (f"{number % 10_000:04d}",),

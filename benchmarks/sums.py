@@ -183,6 +183,5 @@ def _payment(rows: Rows, model: Payment, attempt: Attempt, chance: random.Random
             Entry(LedgerFact.payment, account, LedgerAccount.payments, AMOUNT, "NGN"),
             Entry(LedgerFact.fee, LedgerAccount.fees, account, FEE, "NGN"),
         ):
-            place = payment.practice_id, payment.environment, payment.id
-            ledger.book(rows, f"{payment.id}-{entry.fact}", *place, entry, at)
+            ledger.book(rows, f"{payment.id}-{entry.fact}", payment, entry, at)
     return is_paid

@@ -198,7 +198,7 @@ class House:
             held = [tx for tx in await answer.json() if tx["captured"] > 0]
         provider = sum(tx["captured"] - tx["refunded"] for tx in held)
         ours = twice = 0
-        async with Polytill.open(Settings(_env_file=None, **self.settings)) as till:  # type: ignore[call-arg]
+        async with Polytill.open(Settings(_env_file=None, **self.settings)) as till:
             for practice_id, _, secret in self.practices:
                 practice = await till.context.practice(practice_id)
                 balances = (await ledger.balances(practice.db, Environment.sandbox)).get("NGN", {})
@@ -216,7 +216,7 @@ async def house(folder: Path, owner: PostgresServer, first: PostgresServer, seco
     ring, port = folder / "keyring", free_port()
     KeyRing.create(ring, World())
     hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
-    settings = {
+    settings: dict[str, Any] = {
         "owner_database_url": f"{owner.url}/owner",
         "practice_databases": f"postgresql://polytill@{hosts}?target_session_attrs=read-write",
         "keyring": str(ring),
@@ -227,7 +227,7 @@ async def house(folder: Path, owner: PostgresServer, first: PostgresServer, seco
         "sweep_interval_s": 0.5,
         "database_connections": 40,
     }
-    opened = Settings(_env_file=None, **settings)  # type: ignore[call-arg]
+    opened = Settings(_env_file=None, **settings)
     await migrate_owner(opened)
     timeout = aiohttp.ClientTimeout(total=10)
     async with aiohttp.ClientSession(timeout=timeout) as http:

@@ -20,13 +20,15 @@ from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.errors import PolytillError
 from polytill.domain.sealing import KeyRing
+from polytill.domain.states import ApiKeyKind
 from polytill.flows.admin import catalog
 from polytill.flows.admin.practices import create_key
 from polytill.owner_setup import migrate_owner
 from polytill.settings import Settings
 from polytill.simulator.app import RunningSimulator, start
 from polytill.storage import practices
-from polytill.storage.clusters import drop_postgres_database, is_postgres
+from polytill.storage.clusters import drop_postgres_database
+from polytill.storage.opening import is_postgres
 from polytill.web.app import make_app
 
 TEST_KEYS: dict[str, dict[str, str]] = {
@@ -73,7 +75,7 @@ def fresh_settings(folder: Path, postgres_url: str | None = None, **more: Any) -
         KeyRing.create(ring, World())
     name = f"owner_{secrets.token_hex(6)}"
     return Settings(
-        _env_file=None,  # type: ignore[call-arg]
+        _env_file=None,
         owner_database_url=f"{postgres_url}/{name}" if postgres_url else f"sqlite:///{folder}/owner.db",
         practice_databases=postgres_url or str(folder / "practices"),
         keyring=ring,
@@ -225,7 +227,7 @@ async def running(
         for code in BASES.keys() & await till.context.catalog():
             base = simulator.url + BASES[code]
             await catalog.change(till.context, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "test")
-        owner_key = await create_key(till.context, "owner", None, "test", None, "test")
+        owner_key = await create_key(till.context, ApiKeyKind.owner, None, "test", None, "test")
         app = make_app(till, sweeping=False)
         config = uvicorn.Config(app, log_level="warning", lifespan="on", access_log=False)
         server = uvicorn.Server(config)

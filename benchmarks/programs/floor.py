@@ -134,8 +134,8 @@ class Floor:
                     return_url=body["returnUrl"],
                 )
                 taken = await create_payment(till.context, practice.id, request, Command(key, "key:1"))
-            body = Payment.with_details(OpenPractice(till.context, db), taken, Details(None, None, None, (), ()))
-            answer = bytes(respond(body).body)
+            answered = Payment.with_details(OpenPractice(till.context, db), taken, Details(None, None, None, (), ()))
+            answer = bytes(respond(answered).body)
         assert len(recorder.units) == 2
         payment, attempt = taken.payment.id, taken.attempts[-1].id
         known = {

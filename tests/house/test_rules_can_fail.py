@@ -92,6 +92,7 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (rules.the_world_is_handed_in, "providers.new", "r = secrets.token_hex(3)", "secrets.token_hex()"),
     (rules.rows_choose_no_code, "flows.new", "m = import_module(row)", "import_module()"),
     (rules.rows_choose_no_code, "storage.new", "m = __import__(row)", "__import__()"),
+    (rules.private_names_stay_inside, "flows.new", "from polytill.storage.units import _one", "units._one, which is"),
     (rules.names_say_something, "flows.utils", "", "says nothing"),
     (rules.names_say_something, "storage.helpers.rows", "", "says nothing"),
     (rules.sizes, "flows.new", "x = 1\n" * 451, "has 451 lines"),

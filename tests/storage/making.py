@@ -11,26 +11,26 @@ from typing import Any
 import pytest
 
 from polytill.storage.clusters import create_postgres_database, drop_postgres_database, new_sqlite_file
-from polytill.storage.databases import _Database
+from polytill.storage.databases import Database
 from polytill.storage.postgres import Budget, PostgresEngine
 from polytill.storage.sqlite import SqliteEngine
 
 
 @asynccontextmanager
-async def empty(engine_url: str | None, folder: Path) -> AsyncIterator[_Database]:
+async def empty(engine_url: str | None, folder: Path) -> AsyncIterator[Database]:
     """A new database without tables."""
     name = f"empty_{secrets.token_hex(6)}"
     if engine_url is None:
         path = folder / f"{name}.db"
         new_sqlite_file(path)
-        database = _Database(SqliteEngine(path))
+        database = Database(SqliteEngine(path))
         try:
             yield database
         finally:
             await database.engine.close()
         return
     await create_postgres_database(engine_url, name)
-    database = _Database(PostgresEngine(Budget(engine_url, 5), name))
+    database = Database(PostgresEngine(Budget(engine_url, 5), name))
     try:
         yield database
     finally:
@@ -38,7 +38,7 @@ async def empty(engine_url: str | None, folder: Path) -> AsyncIterator[_Database
         await drop_postgres_database(engine_url, name)
 
 
-async def run(database: _Database, *statements: str) -> None:
+async def run(database: Database, *statements: str) -> None:
     """Statements in one transaction."""
     async with database.transaction() as tx:
         for statement in statements:

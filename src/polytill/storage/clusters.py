@@ -12,7 +12,7 @@ from typing import Any
 from polytill.domain.database_urls import is_postgres, place_of
 from polytill.domain.errors import DatabaseRefused, OperatorError
 from polytill.storage import files, migrating
-from polytill.storage.databases import Engine, _Database
+from polytill.storage.databases import Database, Engine
 from polytill.storage.postgres import Budget, PostgresEngine
 from polytill.storage.postgres_connect import ADMIN, connect, refusals, with_database
 from polytill.storage.sqlite import Hop, SqliteEngine, file_fault, thread_hop
@@ -133,14 +133,14 @@ class Cluster:
             path = self._file(making)
             path.unlink(missing_ok=True)
             new_sqlite_file(path)
-            database = _Database(SqliteEngine(path, self._hop))
+            database = Database(SqliteEngine(path, self._hop))
             await migrating.migrate(database, "practice")
             await database.fetch("PRAGMA wal_checkpoint(TRUNCATE)")
             await database.engine.close()
             path.replace(self._file(name))
             return
         await create_postgres_database(self.location, making)
-        await migrating.migrate(_Database(self.engine(making)), "practice")
+        await migrating.migrate(Database(self.engine(making)), "practice")
         await self._budget.forget(making)
         async with self._budget.admin() as connection:
             try:

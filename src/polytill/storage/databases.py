@@ -71,7 +71,7 @@ class Engine(Protocol):
         """Release connections and files."""
 
 
-class _Database(Reads):
+class Database(Reads):
     """What both kinds share: free reads, and writes by units and transactions."""
 
     def __init__(self, engine: Engine) -> None:
@@ -91,7 +91,7 @@ class _Database(Reads):
         return self.engine.transaction()
 
 
-class OwnerDb(_Database):
+class OwnerDb(Database):
     """The platform's own database: directory, catalog, staff, API keys, audit."""
 
     async def server_time_s(self) -> float | None:
@@ -102,7 +102,7 @@ class OwnerDb(_Database):
         return shown.timestamp()
 
 
-class PracticeDb(_Database):
+class PracticeDb(Database):
     """One practice's database, and the data key that opens its secrets."""
 
     def __init__(self, engine: Engine, practice_id: int, data_key: DataKey) -> None:

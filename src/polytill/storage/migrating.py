@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from polytill.domain.errors import OperatorError
-from polytill.storage.databases import OwnerDb, Tx, _Database
+from polytill.storage.databases import Database, OwnerDb, Tx
 
 Tree = Literal["owner", "practice"]
 
@@ -83,7 +83,7 @@ def head(tree: Tree) -> str:
     return f"{tree}_{newest.partition('_')[0]}"
 
 
-async def current(database: _Database) -> str | None:
+async def current(database: Database) -> str | None:
     """The revision of a database. None if it was never migrated."""
     tables = "sqlite_master WHERE name" if database.engine.dialect == "sqlite" else "pg_tables WHERE tablename"
     if await database.one(f"SELECT 1 FROM {tables} = 'alembic_version'") is None:  # noqa: S608
@@ -131,7 +131,7 @@ async def declare_readers(owner: OwnerDb) -> None:
             )
 
 
-async def migrate(database: _Database, tree: Tree) -> list[str]:
+async def migrate(database: Database, tree: Tree) -> list[str]:
     """Migrate a database to the newest revision of its tree, one transaction per step. Returns the applied revisions."""
     applied = []
     for step in steps(tree, database.engine.dialect):

@@ -51,7 +51,8 @@ async def inline_hop(work: Callable[[], Any]) -> Any:
     return work()
 
 
-def _bind(args: tuple[Any, ...]) -> dict[str, Any]:
+def bind(args: tuple[Any, ...]) -> dict[str, Any]:
+    """The arguments of a statement as SQLite takes them."""
     # ``$1`` is a named parameter called "1" to SQLite.
     return {
         name: moment_text(value) if isinstance(value, datetime) else value
@@ -178,7 +179,7 @@ class SqliteEngine:
 
     def _fetch_now(self, sql: str, args: tuple[Any, ...]) -> list[sqlite3.Row]:
         try:
-            return self._opened().execute(sql, _bind(args)).fetchall()
+            return self._opened().execute(sql, bind(args)).fetchall()
         except sqlite3.Error as error:
             raise _translated(error) from error
 
@@ -204,7 +205,7 @@ class SqliteEngine:
 
     @staticmethod
     def _step_now(connection: sqlite3.Connection, step: Step) -> int:
-        cursor = connection.execute(step.sql, _bind(step.args))
+        cursor = connection.execute(step.sql, bind(step.args))
         count = len(cursor.fetchall()) if step.sql.startswith("SELECT") else cursor.rowcount
         if step.expect is not None and count != step.expect:
             raise Stale

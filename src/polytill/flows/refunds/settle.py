@@ -33,7 +33,7 @@ from polytill.flows.payments.create import current_attempt
 from polytill.flows.payments.returned_amounts import News
 from polytill.flows.provider_calls import OTHER_ACCOUNT
 from polytill.flows.provider_messages import messages_of
-from polytill.flows.refunds.write import OUTCOME_OPEN, _keep, _move, _with, decide_refund
+from polytill.flows.refunds.write import OUTCOME_OPEN, Move, as_answered, decide_refund, keep_state, move
 from polytill.flows.schedule import next_lookup
 from polytill.flows.unresolved import Observed, is_unclear, noted_refund
 from polytill.providers.contract import RefundFact
@@ -109,12 +109,12 @@ class _Writing:
         self._open_cases(unit)
         if state is None:
             self.changed = refund
-            _keep(unit, refund, outcome, is_lookup, now)
+            keep_state(unit, refund, outcome, is_lookup, now)
         else:
-            self.changed = changed = _with(refund, state, outcome)
+            self.changed = changed = as_answered(refund, state, outcome)
             changed.updated_at = now
             changed.next_lookup_at = next_lookup(state, 0, now)
-            await _move(practice, unit, payment, refund, changed, self.finding.source)
+            await move(practice, unit, payment, Move(refund, changed, self.finding.source))
         self.steps.add_to(unit)
         queue(unit)
         return unit
@@ -347,7 +347,7 @@ async def _adopt(
     outcome = _outcome_of(fact, amount)
     state = decide_refund(refund, outcome)
     assert state is not None
-    adopted = _with(refund, state, outcome)
+    adopted = as_answered(refund, state, outcome)
     adopted.next_lookup_at = next_lookup(state, 0, now)
     known = await refunds.of_payment(practice.db, payment.id)
     against = await contradictions.adopted_against_staff(practice.db, known, attempt, amount.minor, outcome)
@@ -361,6 +361,6 @@ async def _adopt(
         payment.id,
         {"refund": refund_id, "amount": amount.minor},
     )
-    await _move(practice, unit, payment, refund, adopted, source, adopted=True)
+    await move(practice, unit, payment, Move(refund, adopted, source, is_new=True))
     also(unit)
     await practice.db.commit(unit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
@@ -49,7 +49,8 @@ def decide_refund(refund: Refund, outcome: Outcome) -> RefundState | None:
     return state if state in REFUND_NEXT[refund.state] else None
 
 
-def _with(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:
+def as_answered(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:
+    """The refund in its new state, with what the provider's answer tells of it."""
     changed = replace(refund, state=state, lookups=0, unclear_since=None)
     changed.provider_refund_id = getattr(outcome, "provider_transaction_id", None) or refund.provider_refund_id
     changed.provider_response = getattr(outcome, "response", None) or refund.provider_response
@@ -61,7 +62,7 @@ def _with(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:
     return changed
 
 
-def _keep(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, now: datetime) -> None:
+def keep_state(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, now: datetime) -> None:
     """Store what an answer without a change of state tells: the provider's id, or its message and the next lookup."""
     learnt = getattr(outcome, "provider_transaction_id", None)
     if learnt is not None and refund.provider_refund_id is None:
@@ -73,19 +74,20 @@ def _keep(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, now: dateti
         refunds.looked_up_again(unit, replace(kept, next_lookup_at=schedule_lookup(now, next_at, kept.unclear_since)))
 
 
-async def _move(
-    practice: Practice,
-    unit: Unit,
-    payment: Payment,
-    before: Refund,
-    after: Refund,
-    source: Source,
-    adopted: bool = False,
-) -> None:
-    """Write the amounts, the refund row, the ledger and the audit line of one change of state.
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One change of a refund's state. ``is_new``: the row is inserted, and the payment must not have changed since it
+    was read."""
 
-    ``adopted``: the row is new, and the payment must not have changed since it was read.
-    """
+    before: Refund
+    after: Refund
+    source: Source
+    is_new: bool = False
+
+
+async def move(practice: Practice, unit: Unit, payment: Payment, move: Move) -> None:
+    """Write the amounts, the refund row, the ledger and the audit line of one change of state."""
+    before, after = move.before, move.after
     change = Change(payment.status)
     entries: list[Entry] = []
     attempt = await attempts.by_id(practice.db, after.attempt_id)
@@ -113,30 +115,31 @@ async def _move(
                 after.id,
                 {"refund": after.id, "amount": after.amount},
             )
-    now, depends = after.updated_at, adopted
+    now, depends = after.updated_at, move.is_new
     if entries:
         # This may change how much of the attempt's disputes is the same money.
         current = current_attempt(payment, await attempts.of_payment(practice.db, payment.id)).id
-        by = after.created_by if after.state in REFUND_DONE else source
+        by = after.created_by if after.state in REFUND_DONE else move.source
         news = News(by, current, after)
         booked = await returned_amounts.book(practice, unit, payment, attempt, news)
         depends = depends or news.depends
         change.add_lost, change.add_disputed = booked.add_lost, booked.add_disputed
     seen = payment.dispute_version if entries else None
     payments.change(unit, payment, change, now, payment.version if depends else None, seen)
-    if adopted:
+    if move.is_new:
         refunds.insert(unit, after)
     else:
         refunds.change(unit, before.state, after)
     for entry in entries:
         ledger.book(unit, new_id(practice.context.world), payment, entry, now, after.id)
-    _report(practice, unit, payment, before, after, source)
+    _report(practice, unit, payment, move)
 
 
-def _report(practice: Practice, unit: Unit, payment: Payment, before: Refund, after: Refund, source: Source) -> None:
+def _report(practice: Practice, unit: Unit, payment: Payment, move: Move) -> None:
     """Add the audit line of one change of state, and its event if the refund has ended."""
+    before, after = move.before, move.after
     detail = {"refund": after.id, "from": before.state.value, "to": after.state.value, "reason": after.failure_reason}
-    audit.append(unit, after.updated_at, source, AuditAction(f"refund.{after.state.value}"), payment.id, detail)
+    audit.append(unit, after.updated_at, move.source, AuditAction(f"refund.{after.state.value}"), payment.id, detail)
     if after.state in REFUND_DONE or after.state in REFUND_VOID:
         type_ = EventType.refund_succeeded if after.state in REFUND_DONE else EventType.refund_failed
         told = {

@@ -299,18 +299,19 @@ async def _apply_fact(
         return
     if not result.must_fetch and await in_other_currency(practice, event, payment, fact):
         return
-    also = mark_applied(practice.context, event, payment.id)
     if isinstance(fact, RefundFact):
         payment, attempt = await _look_up_payment(practice, payment, attempt, event)
         if has_money(payment, attempt):
-            await apply_refund(practice, event, result, fact, payment, attempt, also)
+            await apply_refund(practice, event, result, fact, payment, attempt)
         else:
             await wait(practice, event, payment.id, NOT_CAPTURED)
     elif result.must_fetch:
         # A dispute cannot be looked up, and anybody who knows the address may have sent this.
         await finish(practice, event, EventState.parked, "not_proven", payment.id)
-    elif not await apply_dispute(practice, payment, attempt, DisputeFinding(fact, Source.webhook), also, event):
-        await wait(practice, event, payment.id, NOT_CAPTURED)
+    else:
+        finding, also = DisputeFinding(fact, Source.webhook), mark_applied(practice.context, event, payment.id)
+        if not await apply_dispute(practice, payment, attempt, finding, also, event):
+            await wait(practice, event, payment.id, NOT_CAPTURED)
 
 
 async def _apply_payment_fact(

@@ -19,7 +19,7 @@ from polytill.flows.refunds.listed import lists_refunds, reconcile_refunds
 from polytill.flows.refunds.settle import apply_refund_fact, apply_to_the_end, settle_refund
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.unresolved import is_unclear
-from polytill.flows.webhooks.apply import finish, in_other_currency, wait
+from polytill.flows.webhooks.apply import finish, in_other_currency, mark_applied, wait
 from polytill.providers.contract import RefundFact, WebhookResult
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Unknown
 from polytill.storage import cases, refunds
@@ -34,15 +34,10 @@ CLOCKS_DIFFER = timedelta(seconds=CLOCKS_APART_S)
 
 
 async def apply_refund(
-    practice: Practice,
-    event: WebhookEvent,
-    result: WebhookResult,
-    fact: RefundFact,
-    payment: Payment,
-    attempt: Attempt,
-    also: AddSteps,
+    practice: Practice, event: WebhookEvent, result: WebhookResult, fact: RefundFact, payment: Payment, attempt: Attempt
 ) -> None:
-    """Apply a webhook about a refund of ``payment``, whose money is booked; ``also`` finishes the webhook."""
+    """Apply a webhook about a refund of ``payment``, whose money is booked."""
+    also = mark_applied(practice.context, event, payment.id)
     if result.must_fetch or fact.state == "unknown" or (fact.amount is None and fact.total is None):
         about = await _refunds_about(practice, payment, fact)
         if about or fact.provider_refund_id is None:

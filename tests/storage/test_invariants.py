@@ -14,7 +14,7 @@ from polytill.storage import attempts, payments, provider_configs
 from polytill.storage import catalog as catalog_rows
 from polytill.storage.attempts import Attempt
 from polytill.storage.catalog import CurrencySupport
-from polytill.storage.databases import PracticeDb, _Database
+from polytill.storage.databases import Database, PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration, CredentialSet
 from polytill.storage.units import Unit
@@ -70,7 +70,7 @@ async def one_payment(till: Polytill) -> tuple[PracticeDb, Payment, Attempt]:
     return practice.db, payment, attempt
 
 
-async def refused(db: _Database, sql: str) -> None:
+async def refused(db: Database, sql: str) -> None:
     unit = Unit()
     unit.add(sql)
     with pytest.raises(CheckRefused):

@@ -19,7 +19,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.storage import migrating, schema
 from polytill.storage.api_keys import ApiKey
 from polytill.storage.attempts import Attempt
-from polytill.storage.databases import _Database
+from polytill.storage.databases import Database
 from polytill.storage.disputes import Dispute
 from polytill.storage.migrating import Tree
 from polytill.storage.operations import Operation
@@ -65,7 +65,7 @@ def statements(metadata: sa.MetaData, dialect: Any) -> list[str]:
     return made
 
 
-async def seen_by_postgres(database: _Database) -> set[tuple[Any, ...]]:
+async def seen_by_postgres(database: Database) -> set[tuple[Any, ...]]:
     columns = await plain(
         database,
         "SELECT table_name::text, column_name::text, data_type::text, is_nullable::text, column_default::text,"
@@ -152,7 +152,7 @@ async def test_alembic_sees_no_difference(tree: Tree, tmp_path: Path) -> None:
         engine.dispose()
 
 
-async def columns_of(database: _Database, table: str) -> set[str]:
+async def columns_of(database: Database, table: str) -> set[str]:
     if database.engine.dialect == "sqlite":
         rows = await plain(database, f"SELECT name FROM pragma_table_info('{table}')")
     else:

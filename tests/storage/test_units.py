@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
-from polytill.storage.databases import _Database
+from polytill.storage.databases import Database
 from polytill.storage.sqlite import SqliteEngine, thread_hop
 from polytill.storage.units import Unit, as_one_statement, json_text, json_value, moment, moment_text, work_is_open
 from tests.storage.making import Fails, empty, plain, run
@@ -27,7 +27,7 @@ TAKE = "UPDATE things SET amount = amount - $2 WHERE id = $1 AND amount = $3"
 
 
 @pytest.fixture
-async def db(engine_url: str | None, tmp_path: Path) -> AsyncIterator[_Database]:
+async def db(engine_url: str | None, tmp_path: Path) -> AsyncIterator[Database]:
     async with empty(engine_url, tmp_path) as database:
         await run(database, *TABLES)
         yield database
@@ -40,11 +40,11 @@ def unit(*steps: tuple[Any, ...], expect: int | None = None) -> Unit:
     return made
 
 
-async def things(db: _Database) -> list[tuple[Any, ...]]:
+async def things(db: Database) -> list[tuple[Any, ...]]:
     return await plain(db, "SELECT id, name, amount FROM things ORDER BY id")
 
 
-async def test_counts_of_every_step(db: _Database) -> None:
+async def test_counts_of_every_step(db: Database) -> None:
     insert = unit(
         (INSERT, 1, "a", 10), (INSERT, 2, "b", 20), ("INSERT INTO lines (id, thing_id) VALUES ($1, $2)", 1, 2)
     )
@@ -54,7 +54,7 @@ async def test_counts_of_every_step(db: _Database) -> None:
     assert await things(db) == [(1, "a", 0), (2, "b", 0)]
 
 
-async def test_stale_leaves_nothing(db: _Database) -> None:
+async def test_stale_leaves_nothing(db: Database) -> None:
     await db.commit(unit((INSERT, 1, "a", 10)))
     with pytest.raises(Stale):
         await db.commit(unit((INSERT, 2, "b", 20), (TAKE, 1, 5, 9999), expect=1))
@@ -63,7 +63,7 @@ async def test_stale_leaves_nothing(db: _Database) -> None:
 
 
 @pytest.mark.parametrize("expect", [0, 1, 2, 3])
-async def test_an_expectation_is_exact(db: _Database, expect: int) -> None:
+async def test_an_expectation_is_exact(db: Database, expect: int) -> None:
     await db.commit(unit((INSERT, 1, "a", 10), (INSERT, 2, "b", 20)))
     both = unit(("UPDATE things SET amount = amount + $1", 1), expect=expect)
     if expect == 2:
@@ -74,7 +74,7 @@ async def test_an_expectation_is_exact(db: _Database, expect: int) -> None:
     assert [row[2] for row in await things(db)] == ([11, 21] if expect == 2 else [10, 20])
 
 
-async def test_duplicate_leaves_nothing_and_says_which(db: _Database) -> None:
+async def test_duplicate_leaves_nothing_and_says_which(db: Database) -> None:
     await db.commit(unit((INSERT, 1, "a", 10)))
     with pytest.raises(Duplicate) as caught:
         await db.commit(unit((INSERT, 2, "b", 20), (INSERT, 3, "a", 30)))
@@ -82,7 +82,7 @@ async def test_duplicate_leaves_nothing_and_says_which(db: _Database) -> None:
     assert await things(db) == [(1, "a", 10)]
 
 
-async def test_a_condition_that_does_not_hold_refuses_all(db: _Database) -> None:
+async def test_a_condition_that_does_not_hold_refuses_all(db: Database) -> None:
     await db.commit(unit((INSERT, 1, "a", 10)))
     condition = "SELECT 1 WHERE (SELECT SUM(amount) FROM things) = $1"
     for total, holds in ((10, True), (11, False)):
@@ -97,20 +97,20 @@ async def test_a_condition_that_does_not_hold_refuses_all(db: _Database) -> None
     assert await things(db) == [(1, "a", 10), (10, "thing 10", 0)]
 
 
-async def test_a_check_refuses_all(db: _Database) -> None:
+async def test_a_check_refuses_all(db: Database) -> None:
     await db.commit(unit((INSERT, 1, "a", 10)))
     with pytest.raises(CheckRefused):
         await db.commit(unit((INSERT, 2, "b", 20), ("UPDATE things SET amount = amount - 11 WHERE id = $1", 1)))
     assert await things(db) == [(1, "a", 10)]
 
 
-async def test_a_foreign_key_refuses_all(db: _Database) -> None:
+async def test_a_foreign_key_refuses_all(db: Database) -> None:
     with pytest.raises(Exception, match=r"(?i)foreign key"):
         await db.commit(unit((INSERT, 2, "b", 20), ("INSERT INTO lines (id, thing_id) VALUES ($1, $2)", 1, 99)))
     assert await things(db) == []
 
 
-async def test_of_two_takers_one_wins(db: _Database) -> None:
+async def test_of_two_takers_one_wins(db: Database) -> None:
     await db.commit(unit((INSERT, 1, "a", 10)))
     done = await asyncio.gather(
         *(db.commit(unit((TAKE, 1, 10, 10), expect=1)) for _ in range(8)), return_exceptions=True
@@ -119,7 +119,7 @@ async def test_of_two_takers_one_wins(db: _Database) -> None:
     assert await things(db) == [(1, "a", 0)]
 
 
-async def test_an_interactive_transaction_is_all_or_nothing(db: _Database) -> None:
+async def test_an_interactive_transaction_is_all_or_nothing(db: Database) -> None:
     async def fails() -> None:
         async with db.transaction() as tx:
             tx.add(INSERT, 1, "a", 10)
@@ -198,7 +198,7 @@ def test_moments_sort_as_text() -> None:
 # ── Canceled callers ──
 
 
-async def test_a_cancelled_caller_leaves_no_transaction_open(db: _Database) -> None:
+async def test_a_cancelled_caller_leaves_no_transaction_open(db: Database) -> None:
     for pause in range(6):
         started = asyncio.Event()
 
@@ -235,7 +235,7 @@ async def test_cancelled_while_beginning(tmp_path: Path) -> None:
     async with empty(None, tmp_path) as made:
         await run(made, *TABLES)
         engine = SqliteEngine(made.engine.path, slow_hop)  # type: ignore[attr-defined]
-        db = _Database(engine)
+        db = Database(engine)
 
         async def work() -> None:
             async with db.transaction() as tx:
@@ -255,7 +255,7 @@ async def test_cancelled_while_beginning(tmp_path: Path) -> None:
         await engine.close()
 
 
-async def test_cancelled_commits_are_whole(db: _Database) -> None:
+async def test_cancelled_commits_are_whole(db: Database) -> None:
     for number in range(20):
         task = asyncio.create_task(
             db.commit(unit((INSERT, 2 * number, f"a{number}", 1), (INSERT, 2 * number + 1, f"b{number}", 1)))

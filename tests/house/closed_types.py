@@ -25,6 +25,7 @@ from simulation.judged import (
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.event_types import EventType
 from polytill.domain.ledger import LedgerAccount, LedgerFact
+from polytill.domain.legacy_findings import LegacyFinding
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution, CaseState
 from polytill.domain.routing import WhyExcluded, WhyFirst
 from polytill.domain.sources import Source
@@ -259,6 +260,8 @@ PLACES: list[Place] = [
     Place(LedgerFact, "src/polytill/flows (nothing books it)", written_in(FLOWS, LedgerFact)),
     Place(LedgerAccount, "src/polytill/flows (nothing is booked on it)", written_in(FLOWS, LedgerAccount)),
     Place(LedgerAccount, "storage/overview.py (no sum has it)", written_in("src/polytill/storage/", LedgerAccount)),
+    # ── Import ──
+    Place(LegacyFinding, "docs/legacy-import.md, the table of findings", table("docs/legacy-import.md", "## Findings")),
     # ── Events ──
     Place(DeliveryState, f"{OWNER}, CHECK of event_deliveries.state", checked("event_deliveries.state", "owner")),
     Place(EventType, "docs/events.md, the table of types", table("docs/events.md", "## Types")),

@@ -27,6 +27,7 @@ from polytill.domain.event_types import EventType
 from polytill.domain.ledger import LedgerAccount, LedgerFact
 from polytill.domain.legacy_findings import LegacyFinding
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution, CaseState
+from polytill.domain.rollout import DifferenceReason, FieldState, RolloutPhase
 from polytill.domain.routing import WhyExcluded, WhyFirst
 from polytill.domain.sources import Source
 from polytill.domain.states import (
@@ -224,6 +225,27 @@ PLACES: list[Place] = [
     Place(WhyFirst, "src/polytill/flows (no provider is first for it)", written_in(FLOWS, WhyFirst)),
     *texts(WhyExcluded, "excluded"),
     Place(WhyExcluded, "src/polytill/flows (excludes no provider)", written_in(FLOWS, WhyExcluded)),
+    # ── The rollout ──
+    Place(RolloutPhase, f"{OWNER}, CHECK of practice_rollouts.phase", checked("practice_rollouts.phase", "owner")),
+    Place(
+        RolloutPhase, f"{OWNER}, CHECK of practice_rollouts.moving_to", checked("practice_rollouts.moving_to", "owner")
+    ),
+    Place(RolloutPhase, f"{PRACTICE}, CHECK of practices.rollout_phase", checked("practices.rollout_phase")),
+    Place(
+        FieldState,
+        f"{OWNER}, CHECK of practice_rollouts.field_state",
+        checked("practice_rollouts.field_state", "owner"),
+    ),
+    Place(
+        DifferenceReason,
+        f"{OWNER}, CHECK of rollout_differences.reason",
+        checked("rollout_differences.reason", "owner"),
+    ),
+    Place(
+        DifferenceReason,
+        "flows/rollout/differences.py (no difference has it)",
+        written_in(f"{FLOWS}rollout/", DifferenceReason),
+    ),
     # ── Practices and their people ──
     Place(PracticeState, "storage/migrations/owner, CHECK of practices.state", checked("practices.state", "owner")),
     *texts(PracticeState, "practice_state"),

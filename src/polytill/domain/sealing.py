@@ -62,11 +62,12 @@ def _text_of(path: Path) -> str:
 class DataKey:
     """One practice's data key: seals and opens values at their places. It is never printed."""
 
-    __slots__ = ("_aead", "practice_id")
+    __slots__ = ("_aead", "_hashing", "practice_id")
 
     def __init__(self, practice_id: int, key: bytes) -> None:
         self.practice_id = practice_id
         self._aead = AESGCM(key)
+        self._hashing = hmac.digest(key, b"polytill keyed hash 1", "sha256")
 
     def _bound(self, place: Place) -> bytes:
         parts = (str(self.practice_id), place.table, place.row, place.field, place.environment, str(place.version))
@@ -82,6 +83,10 @@ class DataKey:
         if not sealed.startswith(_PREFIX):
             raise SealBroken
         return Secret(_decrypted(self._aead, sealed.removeprefix(_PREFIX), self._bound(place)).decode())
+
+    def keyed_hash(self, content: bytes) -> str:
+        """A hash that shows whether content has changed, and that nobody without the key can compare with a guess."""
+        return hmac.digest(self._hashing, content, "sha256").hex()
 
     def __repr__(self) -> str:
         return f"DataKey(practice {self.practice_id})"

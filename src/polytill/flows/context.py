@@ -14,6 +14,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import NotNow
 from polytill.domain.identifiers import Numbers
 from polytill.domain.localities import Locality
+from polytill.domain.rollout import RolloutPhase
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import Environment, IntegrationType, ProviderStatus
 from polytill.flows.listing_progress import Progress
@@ -51,6 +52,7 @@ class Snapshot:
     currency: str
     place: Locality  # the practice's country and time zone
     read_at_s: float
+    rollout: RolloutPhase | None = None  # None: the practice is not in a rollout
     # Routing's result by currency, with the catalog it was computed for. It stays valid until either is read again.
     routed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
@@ -202,9 +204,9 @@ class Context:
             forgotten = self._forgotten
             configurations = await provider_configs.all_of(db)
             defaults = await provider_configs.defaults(db)
-            currency_id, place = await practice_profile.settings(db)
+            currency_id, place, phase = await practice_profile.settings(db)
             revision = provider_configs.revision(configurations)
-            snapshot = Snapshot(configurations, revision, defaults, _CODES[currency_id], place, now)
+            snapshot = Snapshot(configurations, revision, defaults, _CODES[currency_id], place, now, phase)
             if forgotten == self._forgotten:
                 self._snapshots[db.practice_id] = snapshot
         return snapshot

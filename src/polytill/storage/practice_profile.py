@@ -6,15 +6,37 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.localities import Locality
-from polytill.storage.databases import PracticeDb, Writes
+from polytill.domain.rollout import RolloutPhase
+from polytill.storage.databases import PracticeDb, Tx, Writes
 
 
-async def settings(db: PracticeDb) -> tuple[int, Locality]:
-    """The practice's ``default_currency_id``, country and time zone, from its own database."""
+async def settings(db: PracticeDb) -> tuple[int, Locality, RolloutPhase | None]:
+    """The practice's ``default_currency_id``, country, time zone and phase in a rollout, from its own database."""
     row: Any = await db.one(
-        "SELECT default_currency_id, country, time_zone FROM practices WHERE id = $1", db.practice_id
+        "SELECT default_currency_id, country, time_zone, rollout_phase FROM practices WHERE id = $1", db.practice_id
     )
-    return int(row["default_currency_id"]), Locality(row["country"], row["time_zone"])
+    place = Locality(row["country"], row["time_zone"])
+    return int(row["default_currency_id"]), place, _phase(row["rollout_phase"])
+
+
+def _phase(text: str | None) -> RolloutPhase | None:
+    return None if text is None else RolloutPhase(text)
+
+
+async def rollout_phase(db: PracticeDb) -> RolloutPhase | None:
+    """The practice's phase in a rollout; None if it is not in one."""
+    return _phase(await db.value("SELECT rollout_phase FROM practices WHERE id = $1", db.practice_id))
+
+
+async def lock_rollout_phase(tx: Tx, practice_id: int) -> RolloutPhase | None:
+    """The practice's phase in a rollout, which nobody else can change until the transaction ends."""
+    lock = "UPDATE practices SET rollout_phase = rollout_phase WHERE id = $1 RETURNING rollout_phase"
+    return _phase(await tx.value(lock, practice_id))
+
+
+def set_rollout_phase(unit: Writes, practice_id: int, phase: RolloutPhase | None) -> None:
+    """Set the copy of the phase in the practice's own database."""
+    unit.add("UPDATE practices SET rollout_phase = $2 WHERE id = $1", practice_id, phase, expect=1)
 
 
 def update(unit: Writes, practice_id: int, name: str, currency_id: int, place: Locality, now: datetime) -> None:

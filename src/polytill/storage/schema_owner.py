@@ -33,6 +33,7 @@ from polytill.storage.schema_columns import (
     unique,
     whole,
 )
+from polytill.storage.schema_rollout import add_rollout_tables
 
 owner = sa.MetaData(naming_convention=NAMING)
 add_shared_tables(owner)
@@ -183,3 +184,5 @@ _table(
     _pending_index("practice_id", "next_try_at"),
     _pending_index("payment_id", "feed_id"),
 )
+
+add_rollout_tables(owner)

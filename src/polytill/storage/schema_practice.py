@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from polytill.domain import states
+from polytill.domain import rollout, states
 from polytill.domain.ledger import LedgerFact
 from polytill.domain.review_cases import CaseKind, CaseState
 from polytill.storage.schema_columns import (
@@ -83,6 +83,8 @@ _table(
     *stamps(),
     *maybe("checkout_color"),  # #rrggbb
     *locality(),
+    *maybe("rollout_phase"),  # of the owner database; a change of a configuration locks this copy
+    one_of("rollout_phase", rollout.RolloutPhase),
 )
 
 _table(

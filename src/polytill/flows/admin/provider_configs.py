@@ -12,11 +12,14 @@ from typing import Any
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, NotFound, Stale, invalid
+from polytill.domain.rollout import RolloutPhase
 from polytill.domain.states import CredentialState, Environment, ProviderStatus
 from polytill.flows.admin import key_tests
 from polytill.flows.admin.credentials import Keys, check_keys
+from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice
 from polytill.flows.handlers import handler_or_reason
+from polytill.flows.rollout_phase import Guard, StepMade, announce_change, hold
 from polytill.flows.webhooks.receive import new_hook_token
 from polytill.providers.contract import CredentialTest, Handler, environment_of_key
 from polytill.storage import audit, provider_configs
@@ -114,17 +117,22 @@ async def check_new(context: Context, wish: Wish) -> Wish:
 
 
 async def configure(
-    context: Context, practice_id: int, wish: Wish, actor: str, patch: bool = False
+    context: Context, practice_id: int, wish: Wish, actor: str, patch: bool = False, guard: Guard = announce_change
 ) -> tuple[Configuration, bool]:
-    """Create, replace or (``patch``) change a configuration. Return it, and whether it is new."""
+    """Create, replace or (``patch``) change a configuration. Return it, and whether it is new.
+
+    ``guard``: who may change it in the practice's rollout phase. ``FieldDecides`` if it is changed elsewhere.
+    """
     practice = await context.practice(practice_id)
     if patch and wish.environment is not None and not wish.keys.given():
         await activate(context, practice_id, wish.provider_code, wish.environment, actor)
         wish = replace(wish, environment=None)
-    try:
-        entry, fresh = await _configured(practice, wish, actor, patch)
-    except Duplicate:  # another request just created it: this one changes it
-        entry, fresh = await _configured(practice, wish, actor, patch)
+
+    async def decide() -> tuple[ProviderEntry, bool]:
+        return await _configured(practice, wish, actor, patch, await guard(practice))
+
+    # A step of the rollout was made meanwhile, or another request has just created it: then this one changes it.
+    entry, fresh = await until_committed(decide, (StepMade, Duplicate), tries=3)
     context.forget(practice_id)
     snapshot = await context.configured(practice.db)
     saved = snapshot.configurations[entry.code]
@@ -133,8 +141,11 @@ async def configure(
     return saved, fresh
 
 
-async def _configured(practice: Practice, wish: Wish, actor: str, patch: bool) -> tuple[ProviderEntry, bool]:
+async def _configured(
+    practice: Practice, wish: Wish, actor: str, patch: bool, phase: RolloutPhase | None
+) -> tuple[ProviderEntry, bool]:
     async with practice.db.transaction() as tx:
+        await hold(practice, tx, phase)
         await provider_configs.lock(tx, wish.provider_code)
         existing = (await provider_configs.all_of(tx)).get(wish.provider_code)
         live = existing if existing is not None and existing.removed_at is None else None
@@ -226,15 +237,22 @@ async def prepare_credentials(
     context: Context, practice_id: int, code: str, environment: Environment, keys: Keys, actor: str
 ) -> Configuration:
     """Store keys for an environment. Those of the active one are used at once; those of the other wait for the switch."""
+    return await prepare(context, practice_id, Wish(code, environment, keys), actor)
+
+
+async def prepare(
+    context: Context, practice_id: int, wish: Wish, actor: str, guard: Guard = announce_change
+) -> Configuration:
+    """Do what ``prepare_credentials`` does, with the keys of a wish that names its environment."""
+    code, environment, keys = wish.provider_code, wish.environment or Environment.sandbox, wish.keys
     practice, existing = await existing_configuration(context, practice_id, code)
     if environment is existing.environment:
-        wish = Wish(code, environment, keys)
-        return (await configure(context, practice_id, wish, actor, patch=True))[0]
+        return (await configure(context, practice_id, wish, actor, patch=True, guard=guard))[0]
     entry, handler = await _provider(context, code, existing)
     opened = check_keys(handler, entry, environment, keys, None)
-    now = context.world.now()
+    now, phase = context.world.now(), await guard(practice)
     async with practice.db.transaction() as tx:
-        existing = await _locked(tx, code)
+        existing = await _locked(practice, tx, code, phase)
         if environment is existing.environment:
             raise Stale  # somebody just switched to it
         opened.version = max(s.version for s in (existing.active, *existing.others)) + 1
@@ -266,6 +284,7 @@ async def switch(
     the switch; the returned test reports it. None: nothing was tested.
     """
     practice, existing = await existing_configuration(context, practice_id, code)
+    await announce_change(practice)  # before a provider is asked
     if environment is existing.environment:
         return existing, None
     prepared, result = _prepared(existing, environment), None
@@ -276,9 +295,9 @@ async def switch(
             async with practice.db.transaction() as tx:
                 key_tests.note(tx, context.world.now(), actor, code, environment, result)
             raise LiveKeysRefused(result)
-    now = context.world.now()
+    now, phase = context.world.now(), await announce_change(practice)
     async with practice.db.transaction() as tx:
-        existing = await _locked(tx, code)
+        existing = await _locked(practice, tx, code, phase)
         if environment is existing.environment:
             return existing, result
         prepared = _prepared(existing, environment, prepared.version)
@@ -314,8 +333,9 @@ async def existing_configuration(context: Context, practice_id: int, code: str) 
     return practice, _there(await provider_configs.all_of(practice.db), code)
 
 
-async def _locked(tx: Tx, code: str) -> Configuration:
+async def _locked(practice: Practice, tx: Tx, code: str, phase: RolloutPhase | None) -> Configuration:
     """Return a configuration that nobody else can change until the transaction ends."""
+    await hold(practice, tx, phase)
     await provider_configs.lock(tx, code)
     return _there(await provider_configs.all_of(tx), code)
 
@@ -327,12 +347,12 @@ def _there(found: dict[str, Configuration], code: str) -> Configuration:
     return existing
 
 
-async def remove(context: Context, practice_id: int, code: str, actor: str) -> None:
+async def remove(context: Context, practice_id: int, code: str, actor: str, guard: Guard = announce_change) -> None:
     """Remove a configuration for new payments. The row and its keys stay, so that old payments can still be refunded."""
     practice = await context.practice(practice_id)
-    now = context.world.now()
+    now, phase = context.world.now(), await guard(practice)
     async with practice.db.transaction() as tx:
-        existing = await _locked(tx, code)
+        existing = await _locked(practice, tx, code, phase)
         saved = replace(existing, is_enabled=False, is_default=False, removed_at=now)
         provider_configs.update(tx, saved, now)
         await _move_defaults(tx, saved)

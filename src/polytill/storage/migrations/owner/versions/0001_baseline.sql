@@ -277,6 +277,66 @@ CREATE INDEX ix_practice_leases_claimed_by ON practice_leases (claimed_by);
 CREATE INDEX ix_practice_leases_lease_until ON practice_leases (lease_until);
 CREATE INDEX ix_practice_leases_visit_due_at ON practice_leases (visit_due_at);
 
+CREATE TABLE practice_rollouts (
+    practice_id INTEGER NOT NULL,
+    phase TEXT NOT NULL,
+    moving_to TEXT,
+    field_hash TEXT,
+    field_detail TEXT,
+    moving_since {moment},
+    next_try_at {moment},
+    checked_at {moment},
+    field_state TEXT DEFAULT 'unknown' NOT NULL,
+    field_due INTEGER DEFAULT 0 NOT NULL,
+    tries INTEGER DEFAULT 0 NOT NULL,
+    agreements BIGINT DEFAULT 0 NOT NULL,
+    moved_at {moment} NOT NULL,
+    CONSTRAINT pk_practice_rollouts PRIMARY KEY (practice_id),
+    CONSTRAINT ck_practice_rollouts_phase CHECK (phase IN ('legacy', 'shadow', 'live', 'closed')),
+    CONSTRAINT ck_practice_rollouts_moving_to CHECK (moving_to IN ('legacy', 'shadow', 'live', 'closed')),
+    CONSTRAINT ck_practice_rollouts_field_state CHECK (field_state IN ('unknown', 'in_step', 'pending', 'conflict', 'unreadable')),
+    CONSTRAINT fk_practice_rollouts_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id)
+);
+CREATE INDEX ix_practice_rollouts_next_try_at ON practice_rollouts (next_try_at);
+CREATE INDEX ix_practice_rollouts_phase ON practice_rollouts (phase);
+
+CREATE TABLE rollout_differences (
+    id {bigserial} NOT NULL,
+    practice_id INTEGER NOT NULL,
+    reference TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    amount BIGINT,
+    payment_method TEXT,
+    legacy_provider TEXT,
+    our_provider TEXT,
+    at {moment} NOT NULL,
+    CONSTRAINT pk_rollout_differences PRIMARY KEY (id),
+    CONSTRAINT uq_rollout_differences_practice_id_reference UNIQUE (practice_id, reference),
+    CONSTRAINT ck_rollout_differences_reason CHECK (reason IN ('other_default', 'other_order', 'not_configured', 'not_enabled', 'currency_missing', 'limits', 'method', 'environment', 'provider_unavailable', 'other_requirement', 'not_in_step', 'legacy_chose_nothing', 'we_chose_nothing')),
+    CONSTRAINT ck_rollout_differences_environment CHECK (environment IN ('sandbox', 'production')),
+    CONSTRAINT fk_rollout_differences_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id)
+);
+CREATE INDEX ix_rollout_differences_reason ON rollout_differences (reason);
+
+CREATE TABLE field_readers (
+    caller TEXT NOT NULL,
+    reads BIGINT NOT NULL,
+    first_at {moment} NOT NULL,
+    last_at {moment} NOT NULL,
+    CONSTRAINT pk_field_readers PRIMARY KEY (caller)
+);
+
+CREATE TABLE field_read_reports (
+    id INTEGER NOT NULL,
+    first_at {moment} NOT NULL,
+    last_at {moment} NOT NULL,
+    CONSTRAINT pk_field_read_reports PRIMARY KEY (id),
+    CONSTRAINT ck_field_read_reports_one_row CHECK (id = 1)
+);
+
 -- ISO 4217.
 INSERT INTO currencies (id, code, name, exponent) VALUES
     (784, 'AED', 'UAE Dirham', 2), (971, 'AFN', 'Afghani', 2), (8, 'ALL', 'Lek', 2),

@@ -88,7 +88,9 @@ CREATE TABLE practices (
     checkout_color TEXT,
     country TEXT,
     time_zone TEXT DEFAULT 'UTC' NOT NULL,
+    rollout_phase TEXT,
     CONSTRAINT pk_practices PRIMARY KEY (id),
+    CONSTRAINT ck_practices_rollout_phase CHECK (rollout_phase IN ('legacy', 'shadow', 'live', 'closed')),
     CONSTRAINT fk_practices_default_currency_id FOREIGN KEY(default_currency_id) REFERENCES currencies (id)
 );
 

@@ -1,0 +1,1 @@
+"""The gradual rollout: phases, the field and our configurations in step, comparison with the old code."""

@@ -1,0 +1,231 @@
+"""The phase of each practice in a rollout, and what is known of its field, in the owner's database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from polytill.domain.rollout import FieldState, RolloutPhase
+from polytill.storage.columns import Condition, Reader
+from polytill.storage.databases import OwnerDb, Writes
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A practice's place in a rollout. ``phase`` None: it is not in one."""
+
+    practice_id: int
+    name: str
+    external_id: str | None
+    phase: RolloutPhase | None
+    moving_to: RolloutPhase | None
+    moving_since: datetime | None
+    field_state: FieldState
+    field_hash: str | None
+    field_detail: str | None
+    field_due: int
+    tries: int
+    next_try_at: datetime | None
+    checked_at: datetime | None
+    agreements: int
+    moved_at: datetime | None
+
+
+_OF_PRACTICE = (
+    "SELECT p.id AS practice_id, p.name, p.external_id, r.phase, r.moving_to, r.moving_since,"
+    " COALESCE(r.field_state, 'unknown') AS field_state, r.field_hash, r.field_detail,"
+    " COALESCE(r.field_due, 0) AS field_due, COALESCE(r.tries, 0) AS tries, r.next_try_at, r.checked_at,"
+    " COALESCE(r.agreements, 0) AS agreements, r.moved_at"
+)
+_ALL = Reader(Rollout, f"{_OF_PRACTICE} FROM practices p LEFT JOIN practice_rollouts r ON r.practice_id = p.id")
+_IN_ROLLOUT = Reader(Rollout, f"{_OF_PRACTICE} FROM practice_rollouts r JOIN practices p ON p.id = r.practice_id")
+
+
+async def of_practice(owner: OwnerDb, practice_id: int) -> Rollout | None:
+    """One practice's rollout, also if it is not in one. None if there is no such practice."""
+    return await _ALL.one(owner, "WHERE p.id = $1 AND p.state <> 'provisioning'", practice_id)
+
+
+async def everyone(owner: OwnerDb) -> list[Rollout]:
+    """Every practice, by id, whether it is in a rollout or not."""
+    return await _ALL.all(owner, "WHERE p.state <> 'provisioning' ORDER BY p.id")
+
+
+async def listed(
+    owner: OwnerDb,
+    phase: RolloutPhase | None = None,
+    field_state: FieldState | None = None,
+    after_id: int = 0,
+    limit: int = 100,
+) -> list[Rollout]:
+    """The practices in a rollout, by id, after ``after_id``."""
+    where = Condition()
+    where.compare("r.practice_id >", after_id)
+    where.compare("r.phase =", phase)
+    where.compare("r.field_state =", field_state)
+    return await _IN_ROLLOUT.all(owner, f"WHERE {where} ORDER BY r.practice_id LIMIT {where.add(limit)}", *where.args)
+
+
+async def due(owner: OwnerDb, now: datetime, limit: int) -> list[Rollout]:
+    """The practices whose field has to get our changes now, the longest due first."""
+    return await _IN_ROLLOUT.all(
+        owner,
+        "WHERE r.field_state = 'pending' AND (r.next_try_at IS NULL OR r.next_try_at <= $1)"
+        " ORDER BY r.next_try_at, r.practice_id LIMIT $2",
+        now,
+        limit,
+    )
+
+
+async def unchecked(owner: OwnerDb, phases: Sequence[RolloutPhase], before: datetime, limit: int) -> list[Rollout]:
+    """The practices in these phases whose field was not compared since ``before``, the longest ago first."""
+    where = Condition(before)
+    places = ", ".join(where.add(phase) for phase in phases)
+    return await _IN_ROLLOUT.all(
+        owner,
+        f"WHERE r.phase IN ({places}) AND (r.checked_at IS NULL OR r.checked_at < $1)"
+        f" ORDER BY r.checked_at, r.practice_id LIMIT {where.add(limit)}",
+        *where.args,
+    )
+
+
+async def half_moved(owner: OwnerDb, before: datetime, limit: int = 100) -> list[Rollout]:
+    """The practices with a step that began before a time and did not end: its process is gone."""
+    return await _IN_ROLLOUT.all(owner, "WHERE r.moving_since < $1 ORDER BY r.practice_id LIMIT $2", before, limit)
+
+
+async def count_by_phase(owner: OwnerDb) -> dict[RolloutPhase, int]:
+    """How many practices are in each phase."""
+    rows = await owner.fetch("SELECT phase, COUNT(*) AS n FROM practice_rollouts GROUP BY phase")
+    return {RolloutPhase(row["phase"]): int(row["n"]) for row in rows}
+
+
+async def count_by_field_state(owner: OwnerDb) -> dict[FieldState, int]:
+    """How many practices that are not closed have a field in each state; of the closed ones, those still to be
+    blanked."""
+    rows = await owner.fetch(
+        "SELECT field_state, COUNT(*) AS n FROM practice_rollouts"
+        " WHERE phase <> 'closed' OR field_state <> 'in_step' GROUP BY field_state"
+    )
+    return {FieldState(row["field_state"]): int(row["n"]) for row in rows}
+
+
+async def agreements(owner: OwnerDb) -> int:
+    """How many comparisons agreed, of all practices."""
+    return int(await owner.value("SELECT COALESCE(SUM(agreements), 0) FROM practice_rollouts"))
+
+
+# ── Steps ──
+
+
+def begin(unit: Writes, practice_id: int, phase: RolloutPhase | None, to: RolloutPhase, now: datetime) -> None:
+    """Begin a step from a phase. ``Stale`` if the practice is in another phase, or another step has begun;
+    ``Duplicate`` if another process has just entered it."""
+    if phase is None:
+        unit.add(
+            "INSERT INTO practice_rollouts (practice_id, phase, moving_to, moving_since, moved_at)"
+            " VALUES ($1, $2, $2, $3, $3)",
+            practice_id,
+            to,
+            now,
+        )
+        return
+    unit.add(
+        "UPDATE practice_rollouts SET moving_to = $3, moving_since = $4"
+        " WHERE practice_id = $1 AND phase = $2 AND moving_to IS NULL",
+        practice_id,
+        phase,
+        to,
+        now,
+        expect=1,
+    )
+
+
+def end(unit: Writes, practice_id: int, to: RolloutPhase, now: datetime) -> None:
+    """End a step: the practice is in its new phase. ``Stale`` if somebody else has ended it."""
+    unit.add(
+        "UPDATE practice_rollouts SET phase = $2, moving_to = NULL, moving_since = NULL, moved_at = $3"
+        " WHERE practice_id = $1 AND moving_to = $2",
+        practice_id,
+        to,
+        now,
+        expect=1,
+    )
+
+
+def abandon(unit: Writes, practice_id: int, to: RolloutPhase) -> None:
+    """Take a step back that was not made."""
+    unit.add(
+        "UPDATE practice_rollouts SET moving_to = NULL, moving_since = NULL WHERE practice_id = $1 AND moving_to = $2",
+        practice_id,
+        to,
+    )
+
+
+def forget(unit: Writes, practice_id: int) -> None:
+    """Delete the row of a practice that did not enter the rollout in the end."""
+    unit.add(
+        "DELETE FROM practice_rollouts WHERE practice_id = $1 AND moving_to = 'legacy' AND phase = 'legacy'",
+        practice_id,
+    )
+
+
+# ── The field ──
+
+
+def field_is_due(unit: Writes, practice_id: int, now: datetime) -> None:
+    """Record that our configurations are about to change, so that the field has to get the change. ``Stale`` if the
+    practice is in no rollout."""
+    unit.add(
+        "UPDATE practice_rollouts SET field_due = field_due + 1, next_try_at = $2, tries = 0,"
+        " field_state = CASE WHEN field_state = 'conflict' THEN field_state ELSE 'pending' END WHERE practice_id = $1",
+        practice_id,
+        now,
+        expect=1,
+    )
+
+
+def claim_write(unit: Writes, known: Rollout, until: datetime) -> None:
+    """Take the next write of a field until a time. ``Stale`` if another worker has taken it."""
+    unit.add(
+        "UPDATE practice_rollouts SET next_try_at = $3, tries = tries + 1"
+        " WHERE practice_id = $1 AND field_state = 'pending' AND tries = $2",
+        known.practice_id,
+        known.tries,
+        until,
+        expect=1,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFound:
+    """What a comparison of the field with our configurations found. ``hash`` None leaves the known one."""
+
+    state: FieldState
+    hash: str | None = None
+    detail: str | None = None
+    next_try_at: datetime | None = None
+
+
+def field_found(unit: Writes, known: Rollout, found: FieldFound, now: datetime) -> None:
+    """Record a comparison. ``Stale`` if our configurations have changed since ``known`` was read, or somebody else has
+    recorded another one."""
+    unit.add(
+        "UPDATE practice_rollouts SET field_state = $4, field_hash = COALESCE($5, field_hash), field_detail = $6,"
+        " next_try_at = $7, checked_at = $8 WHERE practice_id = $1 AND field_due = $2 AND field_state = $3",
+        known.practice_id,
+        known.field_due,
+        known.field_state,
+        found.state,
+        found.hash,
+        found.detail,
+        found.next_try_at,
+        now,
+        expect=1,
+    )
+
+
+def agreed(unit: Writes, practice_id: int) -> None:
+    """Count a comparison that agreed."""
+    unit.add("UPDATE practice_rollouts SET agreements = agreements + 1 WHERE practice_id = $1", practice_id)

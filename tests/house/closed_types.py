@@ -28,7 +28,7 @@ from polytill.domain.ledger import LedgerAccount, LedgerFact
 from polytill.domain.legacy_findings import LegacyFinding
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution, CaseState
 from polytill.domain.rollout import DifferenceReason, FieldState, RolloutPhase
-from polytill.domain.routing import WhyExcluded, WhyFirst
+from polytill.domain.routing import HealthState, Strategy, Verdict, WhyExcluded, WhyFirst, WhyLater
 from polytill.domain.sources import Source
 from polytill.domain.states import (
     ApiKeyKind,
@@ -223,6 +223,14 @@ PLACES: list[Place] = [
     # ── Routing ──
     *texts(WhyFirst, "why"),
     Place(WhyFirst, "src/polytill/flows (no provider is first for it)", written_in(FLOWS, WhyFirst)),
+    *texts(WhyLater, "why_later"),
+    Place(WhyLater, "src/polytill/flows (no provider is later for it)", written_in(FLOWS, WhyLater)),
+    *texts(Verdict, "verdict"),
+    Place(Verdict, "src/polytill/flows (no health leads to it)", written_in(FLOWS, Verdict)),
+    *texts(HealthState, "health"),
+    Place(HealthState, "src/polytill/flows (no provider is in this state)", written_in(FLOWS, HealthState)),
+    *texts(Strategy, "strategy"),
+    Place(Strategy, "src/polytill/flows (orders no providers)", written_in(FLOWS, Strategy)),
     *texts(WhyExcluded, "excluded"),
     Place(WhyExcluded, "src/polytill/flows (excludes no provider)", written_in(FLOWS, WhyExcluded)),
     # ── The rollout ──

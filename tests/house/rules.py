@@ -88,8 +88,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "flows": (
         "command", "commits", "schedule", "server_clock", "slow_providers", "provider_messages", "listing_progress", "context",
         "handler_guard", "handlers", "next_action", "provider_calls", "identifiers", "events", "payment_events",
-        "key_ring", "presence", "lease", "rollout_phase", "unresolved", "finding", "listing", "payments", "refunds",
-        "webhooks", "recovery", "reconciliation", "review", "admin", "legacy", "rollout", "worker",
+        "key_ring", "presence", "lease", "rollout_phase", "unresolved", "finding", "listing", "routing", "payments",
+        "refunds", "webhooks", "recovery", "reconciliation", "review", "admin", "legacy", "rollout", "worker",
     ),
 }  # fmt: skip
 # Packages of ``web``, and the other packages of it that each may import. All may import the modules beside them.

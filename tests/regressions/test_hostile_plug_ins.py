@@ -24,7 +24,7 @@ from polytill.flows import provider_calls
 from polytill.flows.context import Practice
 from polytill.flows.handler_guard import listed, log
 from polytill.flows.payments.candidates import candidates
-from polytill.flows.payments.route import Wanted, route
+from polytill.flows.routing.eligibility import Wanted
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import CredentialTest, DisputeFact, Page, PaymentFact, RefundFact, WebhookResult
 from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextKind, Pending, Reason, Succeeded
@@ -37,6 +37,7 @@ from tests.flows.scenes import Scene, keys, paid
 from tests.flows.scripted import Other, Scripted
 from tests.regressions.test_plug_ins import EntryPoint, Installs, declared
 from tests.regressions.test_plug_ins import installs as installs
+from tests.routing.making import decided
 
 NGN = Money(1000, "NGN")
 NEST: list[Any] = []
@@ -291,9 +292,9 @@ async def test_a_declaration_that_breaks_later_takes_no_other_provider_out(
     monkeypatch.setattr(Scripted, what, classmethod(BROKEN[how]))
     context = scene.context
     everyone = await candidates(context, await context.configured(scene.db), "NGN")
-    ranked = route(everyone, Wanted("NGN", 1000, customer_fields=frozenset())).ranked
+    ranked = decided(everyone, Wanted("NGN", 1000, customer_fields=frozenset())).ranked
     assert "other" in [candidate.code for candidate in ranked]
-    route(everyone, Wanted("NGN", 1000, "bank_transfer", details={"bank": "044"}))
+    decided(everyone, Wanted("NGN", 1000, "bank_transfer", details={"bank": "044"}))
     scene.wire.says("create", NeedsAction(NextAction(NextKind.redirect, "https://other.example/pay"), None, "tx-1"))
     payment = (await scene.pay(provider_code="other")).payment
     assert payment.status is PaymentStatus.requires_action

@@ -11,11 +11,12 @@ from polytill.domain.contacts import Phone
 from polytill.domain.errors import Conflict, FieldError, invalid
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
-from polytill.flows.payments.route import Candidate, Wanted, route
+from polytill.flows.routing.eligibility import Candidate, Wanted
 from polytill.providers.contract import CustomerFields
 from polytill.storage.catalog import CurrencySupport
 from polytill.web.console.texts import LANGUAGES, Told, words_for
 from tests.house.reading import modules
+from tests.routing.making import decided
 
 # Said to programs alone: by the API, to a provider, or on the payers' pages, which have texts of their own.
 TO_PROGRAMS = {"already_removed", "bad_signature", "nothing_wanted", "payment_changed", "no_provider_for_currency"}
@@ -93,7 +94,7 @@ def candidate(**more: object) -> Candidate:
     ],
 )
 def test_whoever_is_out_is_out_for_a_reason_that_can_be_said(of: dict[str, object], wanted: dict[str, object]) -> None:
-    found = route([candidate(**of)], Wanted(**{"currency": "NGN", **wanted}))  # type: ignore[arg-type]
+    found = decided([candidate(**of)], Wanted(**{"currency": "NGN", **wanted}))  # type: ignore[arg-type]
     for language in LANGUAGES:
         words = words_for(language, "")
         said = words.named("why", found.why, "?", {"currency": "NGN"})

@@ -1,8 +1,15 @@
-"""Why a provider takes a payment, and why another one does not: closed lists with a text in every language."""
+"""How providers are ordered, why one takes a payment and why another one does not: closed lists with a text in every
+language."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+
+class Strategy(StrEnum):
+    """How the providers that can take a payment are ordered."""
+
+    priority = "priority"
 
 
 class WhyFirst(StrEnum):
@@ -16,6 +23,7 @@ class WhyFirst(StrEnum):
     recommended = "recommended"
     catalog_priority = "catalog_priority"
     code = "code"
+    healthy = "healthy"
 
 
 class WhyExcluded(StrEnum):
@@ -37,3 +45,31 @@ class WhyExcluded(StrEnum):
     below_minimum = "below_minimum"
     above_maximum = "above_maximum"
     amount_step = "amount_step"
+
+
+class WhyLater(StrEnum):
+    """Why a provider that could take a payment is not the first one."""
+
+    not_default = "not_default"
+    lower_priority = "lower_priority"
+    not_recommended = "not_recommended"
+    lower_catalog_priority = "lower_catalog_priority"
+    later_code = "later_code"
+    failing = "failing"
+
+
+class HealthState(StrEnum):
+    """The state of a provider's circuit breaker. ``closed``: its calls work. ``open``: technical failures, so it is
+    skipped. ``half_open``: one payment at a time probes whether its calls work again."""
+
+    closed = "closed"
+    open = "open"
+    half_open = "half_open"
+
+
+class Verdict(StrEnum):
+    """What a provider's health means for one payment. ``probe``: the payment may be the one that probes it."""
+
+    healthy = "healthy"
+    probe = "probe"
+    failing = "failing"

@@ -11,7 +11,7 @@ from typing import Any
 from polytill.flows.context import Context, Snapshot
 from polytill.flows.handler_guard import declared, takes
 from polytill.flows.handlers import amount_step, handler_or_reason
-from polytill.flows.payments.route import Candidate
+from polytill.flows.routing.eligibility import Candidate
 from polytill.providers.contract import CustomerFields, Handler
 from polytill.providers.customer_fields import NOTHING
 

@@ -23,11 +23,14 @@ from polytill.flows.finding import ExtraSteps, Finding
 from polytill.flows.identifiers import named_by_outcome
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments import customers, saved_methods
-from polytill.flows.payments.candidates import candidates
+from polytill.flows.payments.choose import choose
 from polytill.flows.payments.request import PaymentRequest, meaning
-from polytill.flows.payments.route import Route, Wanted, route
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import build, call
+from polytill.flows.routing.decision import Decision
+from polytill.flows.routing.eligibility import Wanted
+from polytill.flows.routing.explain import reason
+from polytill.flows.routing.facts import draw_of
 from polytill.flows.schedule import after_sent
 from polytill.providers.contract import CreatePaymentParams, Customer
 from polytill.providers.outcomes import Declined, NotSent, Outcome
@@ -63,12 +66,12 @@ class PaymentDetails:
     identifiers: dict[str, Identifiers] = field(default_factory=dict)  # by attempt, if they were read
 
 
-def refused(found: Route, currency: str) -> Invalid:
+def refused(found: Decision, currency: str) -> Invalid:
     """A 422 that gives the reason why each provider is excluded."""
     errors = [out.error for out in found.excluded]
     return Invalid(
         errors or [FieldError("/currency", "This practice has no payment provider configured.")],
-        found.reason,
+        reason(found),
         code="no_provider_for_currency",
     )
 
@@ -153,11 +156,11 @@ async def _create(
         if known is not None:  # a repeated request always gets the same answer
             return await _replayed(practice.db, known, command)
         raise
-    wanted = _wanted(request)
-    found = route(await candidates(context, snapshot, request.amount.currency), wanted)
+    wanted, draw = _wanted(request), draw_of(practice_id, command.key)
+    found = await choose(context, snapshot, wanted, draw)
     if not found.ranked:
         snapshot = await context.configured(practice.db)  # no request is rejected because of an old snapshot
-        found = route(await candidates(context, snapshot, request.amount.currency), wanted)
+        found = await choose(context, snapshot, wanted, draw)
     if not found.ranked or entry.state is not PracticeState.active:
         known = await payments.by_key(practice.db, command.key)
         if known is not None:
@@ -168,7 +171,7 @@ async def _create(
     await ensure_lease(context, practice_id)
     now = context.world.now()
     by_code = snapshot.configurations
-    payment = _new_payment(context, practice_id, request, found.ranked[0].environment, now, command)
+    payment = _new_payment(context, practice_id, request, found.candidates[0].environment, now, command)
     attempt = new_attempt(context, payment, by_code[found.ranked[0].code], 1, now)
     payment.provider_code = attempt.provider_code
     unit = Unit()
@@ -179,7 +182,7 @@ async def _create(
     if context.use_is_news(practice_id, attempt.config_id):
         provider_configs.touch(unit, attempt.config_id, now)
     out = {o.code: o.reason for o in found.excluded}
-    detail = {"route": found.reason, "why": found.why, "excluded": out}
+    detail = {"route": reason(found), "why": found.why, "excluded": out}
     audit.append(unit, now, command.actor, AuditAction.payment_created, payment.id, detail)
     if also is not None:
         also(unit, payment)
@@ -195,7 +198,7 @@ async def _create(
             raise _NotWritten from None
         return await _replayed(practice.db, known, command)
     # The payment now exists: the rest runs to its end even if the caller disconnects.
-    ranked = [by_code[candidate.code] for candidate in found.ranked]
+    ranked = [by_code[one.code] for one in found.ranked]
     return await asyncio.shield(attempt_in_turn(practice, entry.name, payment, attempt, ranked))
 
 

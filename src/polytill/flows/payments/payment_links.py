@@ -18,12 +18,12 @@ from polytill.domain.money import Money
 from polytill.domain.states import Environment, LinkState, PracticeState
 from polytill.flows.command import Command
 from polytill.flows.context import Context, Practice
-from polytill.flows.payments.candidates import candidates
+from polytill.flows.payments.choose import choose
 from polytill.flows.payments.create import PaymentDetails, create_payment, details_of, refused
 from polytill.flows.payments.customers import unless_blank
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.payments.retries import is_over_for_certain, may_try_again
-from polytill.flows.payments.route import Wanted, Way, route, ways_of
+from polytill.flows.routing.eligibility import Wanted, Way, ways_of
 from polytill.providers.contract import Customer
 from polytill.storage import audit, payment_links, payments
 from polytill.storage.payment_links import PaymentLink
@@ -70,13 +70,13 @@ async def create_link(context: Context, practice_id: int, wish: LinkWish, actor:
     practice = await context.practice(practice_id)
     snapshot = await context.configured(practice.db)
     wanted = Wanted(wish.currency, wish.amount, environment=wish.environment)
-    found = route(await candidates(context, snapshot, wish.currency), wanted)
+    found = await choose(context, snapshot, wanted)
     if not found.ranked:
         raise refused(found, wish.currency)
     link = PaymentLink(
         new_id(context.world),
         practice_id,
-        found.ranked[0].environment,
+        found.candidates[0].environment,
         wish.amount,
         wish.currency,
         wish.description,
@@ -155,9 +155,8 @@ async def way_back(practice: Practice, found: PaymentDetails) -> str | None:
 async def ways(practice: Practice, link: PaymentLink) -> list[Way]:
     """The providers that can take a link's payment now, best first; of those that need the same fields only the first."""
     wanted = Wanted(link.currency, link.amount, environment=link.environment)
-    return ways_of(
-        route(await candidates(practice.context, await practice.context.configured(practice.db), link.currency), wanted)
-    )
+    found = await choose(practice.context, await practice.context.configured(practice.db), wanted)
+    return ways_of(found.candidates)
 
 
 def _key(link: PaymentLink, payer_key: str) -> str:

@@ -25,7 +25,7 @@ from polytill.flows.handlers import handler_or_reason
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers
-from polytill.flows.payments.candidates import candidates
+from polytill.flows.payments.choose import choose
 from polytill.flows.payments.create import (
     MAX_ATTEMPTS,
     TRIES,
@@ -38,10 +38,11 @@ from polytill.flows.payments.create import (
     refused,
 )
 from polytill.flows.payments.retries import may_try_again
-from polytill.flows.payments.route import Wanted, route, ways_of
 from polytill.flows.payments.settle import reopen
 from polytill.flows.provider_calls import build, public_config
 from polytill.flows.recovery import lookup
+from polytill.flows.routing.eligibility import Wanted, ways_of
+from polytill.flows.routing.facts import draw_of
 from polytill.providers.contract import Customer, CustomerFields
 from polytill.providers.customer_fields import CUSTOMER_FIELDS, NOTHING
 from polytill.providers.outcomes import JsonObject, NextKind, NotSent, Wants
@@ -117,10 +118,8 @@ async def customer_returned(context: Context, found: PaymentDetails) -> PaymentD
 async def fields_to_correct(practice: Practice, payment: Payment) -> CustomerFields:
     """Return the fields of a failed payment that its customer may correct before a retry."""
     wanted = replace(_wanted(payment), customer_fields=None, phone=None)
-    found = route(
-        await candidates(practice.context, await practice.context.configured(practice.db), payment.currency), wanted
-    )
-    ways = ways_of(found, payment.payment_method, payment.method_details is not None)
+    found = await choose(practice.context, await practice.context.configured(practice.db), wanted, _draw(payment))
+    ways = ways_of(found.candidates, payment.payment_method, payment.method_details is not None)
     return ways[0].fields if ways else NOTHING
 
 
@@ -132,7 +131,7 @@ async def correct(context: Context, practice_id: int, payment_id: str, typed: Cu
         return await details_of(practice.db, payment)
     snapshot = await context.configured(practice.db)
     read = customers.read_customer(typed, customers.countries_of(snapshot.place, payment.currency))
-    found = route(await candidates(context, snapshot, payment.currency), _wanted(_as_corrected(payment, read)))
+    found = await choose(context, snapshot, _wanted(_as_corrected(payment, read)), _draw(payment))
     if not found.ranked:
         raise refused(found, payment.currency)
     return await try_again(context, practice_id, payment_id, read)
@@ -174,7 +173,7 @@ async def _reopened(
         return found
     snapshot = await context.configured(practice.db)
     right = _as_corrected(payment, corrected) if corrected else payment
-    ranked = route(await candidates(context, snapshot, payment.currency), _wanted(right)).ranked
+    ranked = (await choose(context, snapshot, _wanted(right), _draw(payment))).ranked
     if not ranked:
         return found
     tried = {attempt.provider_code for attempt in found.attempts}
@@ -192,6 +191,10 @@ async def _reopened(
         raise
     # The number of attempts is limited for the payment, however many providers are configured.
     return _Reopened(practice, payment, attempt, in_turn[: MAX_ATTEMPTS - len(found.attempts)])
+
+
+def _draw(payment: Payment) -> int:
+    return draw_of(payment.practice_id, payment.idempotency_key)
 
 
 def _wanted(payment: Payment) -> Wanted:

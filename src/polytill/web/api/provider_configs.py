@@ -11,8 +11,10 @@ from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.states import CaptureMode, Environment, ProviderStatus
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.payments import available as payments_available
-from polytill.flows.payments.candidates import candidates
-from polytill.flows.payments.route import Route, Wanted, route
+from polytill.flows.payments.choose import choose
+from polytill.flows.routing.decision import Decision
+from polytill.flows.routing.eligibility import Wanted
+from polytill.flows.routing.explain import reason
 from polytill.storage import provider_configs
 from polytill.web.api.auth import Caller, Configures, PracticeId, Reads, ReadsPublic
 from polytill.web.api.bodies import strict_router
@@ -127,19 +129,19 @@ async def choose_provider(
     snapshot = await context.configured(practice.db)
     known = None if customer_fields is None else frozenset(customer_fields.split(",")) - {""}
     wanted = Wanted(currency, amount, payment_method, capture, known, environment)
-    found = route(await candidates(context, snapshot, currency), wanted)
+    found = await choose(context, snapshot, wanted)
     if not found.ranked:
         raise _nobody(found)
-    first = found.ranked[0]
+    first, *others = found.candidates
     fields = first.customer_fields(payment_method, False)
     configuration = snapshot.configurations[first.code]
     opened = provider_configs.open_credentials(practice.db.data_key, first.code, configuration.active)
     body = ChosenProvider.from_record(
         first,
         public_key=opened.public_key,
-        reason=found.reason,
+        reason=reason(found),
         customer_fields=CustomerFields.from_record(fields),
-        alternatives=[other.code for other in found.ranked[1:]],
+        alternatives=[other.code for other in others],
         excluded=[ExcludedProvider.from_record(one) for one in found.excluded],
     )
     return respond(body)
@@ -151,10 +153,10 @@ class NoProvider(Invalid):
     status = 404
 
 
-def _nobody(found: Route) -> NoProvider:
+def _nobody(found: Decision) -> NoProvider:
     errors = [FieldError(o.pointer or "/", f"{o.code}: {o.detail}") for o in found.excluded]
     return NoProvider(
-        errors or [FieldError("/", "No provider is configured.")], found.reason, code="no_provider_for_currency"
+        errors or [FieldError("/", "No provider is configured.")], reason(found), code="no_provider_for_currency"
     )
 
 

@@ -17,7 +17,7 @@ from polytill.flows.context import Context, Practice
 from polytill.flows.payments import customers
 from polytill.flows.payments import payment_links as link_flow
 from polytill.flows.payments.create import client_token
-from polytill.flows.payments.route import Way
+from polytill.flows.routing.eligibility import Way
 from polytill.providers.customer_fields import NOTHING
 from polytill.storage.payment_links import PaymentLink
 from polytill.web.checkout.customer_forms import customer_errors, form_fields, read_form, usual_phone

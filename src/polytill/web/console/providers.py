@@ -14,7 +14,10 @@ from polytill.flows.admin import provider_configs
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.context import Context, Snapshot
 from polytill.flows.payments.candidates import candidates
-from polytill.flows.payments.route import Route, Wanted, rank, route
+from polytill.flows.payments.choose import choose
+from polytill.flows.routing.decision import Decision
+from polytill.flows.routing.eligibility import Wanted, rank
+from polytill.flows.routing.explain import Explained, explain
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.provider_configs import Configuration
 from polytill.web.api.models.provider_configs import defaults_of
@@ -73,7 +76,8 @@ class Question:
     currency: str
     method: str
     problem: str
-    found: Route | None
+    found: Decision | None
+    explained: tuple[Explained, ...]
     minor: int
 
 
@@ -86,11 +90,10 @@ async def _question(visitor: PracticeVisitor, snapshot: Snapshot, amount: str, c
     else:
         try:
             minor = words.minor(amount, currency)
-            everyone = await candidates(visitor.context, snapshot, currency)
-            found = route(everyone, Wanted(currency, minor, method or None))
+            found = await choose(visitor.context, snapshot, Wanted(currency, minor, method or None))
         except TypedAmountError as error:
             problem = words.told(error.at("/amount").errors[0])
-    return Question(amount, currency[:3], method, problem, found, minor)
+    return Question(amount, currency[:3], method, problem, found, explain(found) if found else (), minor)
 
 
 @router.get("")

@@ -113,7 +113,7 @@ class Words:
             return self.money(value.minor, value.currency)
         if name == "key":
             return in_sentence(self.declared(value))
-        return self.declared(value) if name == "provider" else value
+        return self.declared(value) if name in ("provider", "first", "failing") else value
 
     def methods(self, names: Iterable[str]) -> str:
         """Payment methods as a list."""

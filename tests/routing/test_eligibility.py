@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from polytill.domain.contacts import Phone
 from polytill.domain.routing import WhyExcluded, WhyFirst
-from polytill.domain.states import CaptureMode, Environment, ProviderStatus
-from polytill.flows.payments.route import Candidate, Wanted, route
+from polytill.domain.states import CaptureMode, Environment
+from polytill.flows.routing.eligibility import Candidate, Wanted
+from polytill.flows.routing.explain import reason
 from polytill.providers.contract import CustomerFields
 from polytill.storage.catalog import CurrencySupport
+from tests.routing.making import ANY, EMAIL, LIVE, SANDBOX, decided
 
-SANDBOX, LIVE = Environment.sandbox, Environment.production
-EMAIL, PHONE = CustomerFields(("email",)), CustomerFields(("phone",))
+PHONE = CustomerFields(("phone",))
 NEEDS = {
     "EMAIL": EMAIL,
     "PHONE": PHONE,
@@ -26,23 +27,6 @@ NEEDS = {
     "KENYAN_NUMBER": Phone("+254712345678"),
     "UGANDAN": Phone("+256712345678"),
 }
-ANY = Candidate(
-    code="able",
-    name="Able",
-    config_id=1,
-    environment=SANDBOX,
-    is_enabled=True,
-    catalog_status=ProviderStatus.active,
-    handler_missing=None,
-    practice_currencies=frozenset({"NGN"}),
-    support=CurrencySupport("NGN", False, 0, 0, 100, 1000),
-    methods=frozenset({"card"}),
-    captures_manually=True,
-    customer_fields=lambda *_: EMAIL,
-    is_default=False,
-    priority=0,
-    catalog_priority=0,
-)
 FULL = Wanted("NGN", 500, "card", CaptureMode.manual, frozenset({"email"}))
 
 # What is changed of the candidate | what is changed of the request | the reason | the pointer
@@ -112,19 +96,19 @@ def changed(text: str) -> dict[str, object]:
 @pytest.mark.parametrize("row", rows(EXCLUDED), ids=lambda row: f"{row[2]}: {row[0] or row[1]}")
 def test_out(row: list[str]) -> None:
     candidate, wanted = replace(ANY, **changed(row[0])), replace(FULL, **changed(row[1]))
-    found = route([candidate], wanted)
-    assert found.ranked == ()
+    found = decided([candidate], wanted)
+    assert found.candidates == ()
     [out] = found.excluded
     assert (out.code, out.reason, out.pointer or "") == ("able", row[2], row[3])
     assert out.detail.endswith((".", ")."))
-    assert "No configured provider" in found.reason
+    assert "No configured provider" in reason(found)
 
 
 @pytest.mark.parametrize("row", rows(TAKEN), ids=lambda row: row[0] + row[1])
 def test_in(row: list[str]) -> None:
     candidate, wanted = replace(ANY, **changed(row[0])), replace(FULL, **changed(row[1]))
-    found = route([candidate], wanted)
-    assert found.ranked == (candidate,)
+    found = decided([candidate], wanted)
+    assert found.candidates == (candidate,)
     assert found.excluded == ()
 
 
@@ -149,31 +133,31 @@ def test_tie_breaks(row: list[str]) -> None:
     strong = replace(ANY, code="a" if last else "z", name="Strong", **changed(row[0]))
     weak = replace(ANY, code="b", name="Weak", **changed(row[1]))
     for order in ([strong, weak], [weak, strong]):
-        found = route(order, FULL)
-        assert found.ranked == (strong, weak)
-        assert row[2] in found.reason, found.reason
-        assert "Strong" in found.reason
+        found = decided(order, FULL)
+        assert found.candidates == (strong, weak)
+        assert row[2] in reason(found), reason(found)
+        assert "Strong" in reason(found)
 
 
 def test_the_only_one_and_the_one_requested() -> None:
     other = replace(ANY, code="other", name="Other", is_default=True)
-    assert route([ANY], FULL).why is WhyFirst.only
-    found = route([ANY, other], replace(FULL, provider_code="able"))
+    assert decided([ANY], FULL).why is WhyFirst.only
+    found = decided([ANY, other], replace(FULL, provider_code="able"))
     assert [c.code for c in found.ranked] == ["able"]
     assert found.why is WhyFirst.requested
 
 
 def test_a_live_practice_never_pays_into_a_test_account() -> None:
     live, test = replace(ANY, code="live", environment=LIVE), replace(ANY, code="test", is_default=True, priority=9)
-    found = route([live, test], FULL)
+    found = decided([live, test], FULL)
     assert [c.code for c in found.ranked] == ["live"]
     assert [(out.code, out.reason) for out in found.excluded] == [("test", "environment")]
     # Live for another currency, or switched off, does not make this currency live.
     for elsewhere in (replace(live, practice_currencies=frozenset({"GHS"})), replace(live, is_enabled=False)):
-        assert [c.code for c in route([elsewhere, test], FULL).ranked] == ["test"]
+        assert [c.code for c in decided([elsewhere, test], FULL).ranked] == ["test"]
     # A live one that cannot take this payment does not let the test account take it.
-    found = route([replace(live, support=None), test], FULL)
-    assert found.ranked == ()
+    found = decided([replace(live, support=None), test], FULL)
+    assert found.candidates == ()
     assert {out.reason for out in found.excluded} == {"currency_not_supported", "environment"}
 
 
@@ -203,12 +187,12 @@ def test_order_does_not_matter_and_nobody_is_lost(found: list[Candidate], data: 
     wanted = data.draw(
         st.builds(Wanted, st.just("NGN"), st.none() | st.integers(1, 1000), st.sampled_from([None, "card"]))
     )
-    first = route(found, wanted)
-    assert route(data.draw(st.permutations(found)), wanted) == first
+    first = decided(found, wanted)
+    assert decided(data.draw(st.permutations(found)), wanted) == first
     assert sorted([c.code for c in first.ranked] + [out.code for out in first.excluded]) == sorted(
         c.code for c in found
     )
-    assert len({c.environment for c in first.ranked}) <= 1
+    assert len({c.environment for c in first.candidates}) <= 1
     # Taking away who was out changes nothing for who is in, unless it decided the environment.
     if all(c.environment is SANDBOX for c in found):
-        assert route(first.ranked, wanted).ranked == first.ranked
+        assert decided(first.candidates, wanted).candidates == first.candidates

@@ -1,8 +1,9 @@
-"""Payment routing: one pure function over the configurations, one total order, and a reason for every exclusion.
+"""Which providers can take a payment: a pure function over the configurations, with a reason for every exclusion.
 
 Conditions: enabled here, allowed by the catalog's status, handler installed, the right environment, currency (for the
-catalog and for this practice), payment method, capture mode, customer fields, minimum and maximum. Order: the
-practice's default for the currency, its priority, the owner's recommendation, the owner's priority, the code.
+catalog and for this practice), payment method, capture mode, customer fields, minimum and maximum. ``rank``
+is the order of the strategy `priority`, and breaks the ties of every other one: the practice's default for the
+currency, its priority, the owner's recommendation, the owner's priority, the code.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from polytill.domain.contacts import Phone
 from polytill.domain.errors import FieldError
 from polytill.domain.money import Money
-from polytill.domain.routing import WhyExcluded, WhyFirst
+from polytill.domain.routing import WhyExcluded
 from polytill.domain.states import CaptureMode, Environment, ProviderStatus
 from polytill.providers.customer_fields import NOTHING, CustomerFields
 from polytill.storage.catalog import CurrencySupport
@@ -88,28 +89,25 @@ class Excluded:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """The providers that may take the payment, in order, why the first is first, and why each other is excluded."""
+class Eligible:
+    """The providers that can take a payment, in the order of ``rank``, and why each other one is excluded."""
 
-    ranked: tuple[Candidate, ...]
-    why: WhyFirst
-    reason: str
+    candidates: tuple[Candidate, ...]
     excluded: tuple[Excluded, ...]
 
 
-def route(candidates: Iterable[Candidate], wanted: Wanted) -> Route:
-    """Rank the candidates for a payment. The result does not depend on the order of the input."""
+def eligible(candidates: Iterable[Candidate], wanted: Wanted) -> Eligible:
+    """Separate the candidates for a payment. The result does not depend on the order of the input."""
     everyone = sorted(candidates, key=lambda c: c.code)
     environment = wanted.environment or _environment(everyone, wanted.currency)
-    ranked, excluded = [], []
+    able, excluded = [], []
     for candidate in everyone:
         out = _why_not(candidate, wanted, environment)
         if out is None:
-            ranked.append(candidate)
+            able.append(candidate)
         else:
             excluded.append(out)
-    ranked.sort(key=rank)
-    return Route(tuple(ranked), *_why_first(ranked, wanted), tuple(excluded))
+    return Eligible(tuple(sorted(able, key=rank)), tuple(excluded))
 
 
 def rank(candidate: Candidate) -> tuple[bool, int, bool, int, str]:
@@ -196,26 +194,6 @@ def _why_not_this(c: Candidate, wanted: Wanted, support: CurrencySupport) -> Exc
     return None
 
 
-def _why_first(ranked: list[Candidate], wanted: Wanted) -> tuple[WhyFirst, str]:
-    if not ranked:
-        return WhyFirst.none, f"No configured provider can take this payment in {wanted.currency}."
-    first = ranked[0]
-    if wanted.provider_code is not None:
-        return WhyFirst.requested, f"The request names {first.name}."
-    if first.is_default:
-        return WhyFirst.default, f"{first.name} is this practice's default for {wanted.currency}."
-    if len(ranked) == 1:
-        return WhyFirst.only, f"{first.name} is the only provider that can take this payment."
-    second = ranked[1]
-    if first.priority != second.priority:
-        return WhyFirst.priority, f"{first.name} has the practice's highest priority ({first.priority})."
-    if rank(first)[2] != rank(second)[2]:
-        return WhyFirst.recommended, f"{first.name} is recommended for {wanted.currency}."
-    if first.catalog_priority != second.catalog_priority:
-        return WhyFirst.catalog_priority, f"{first.name} has the catalog's highest priority ({first.catalog_priority})."
-    return WhyFirst.code, f"{first.name} comes first by code."
-
-
 @dataclass(frozen=True, slots=True)
 class Way:
     """A provider that could take a payment, and the customer fields that it needs."""
@@ -225,10 +203,11 @@ class Way:
     fields: CustomerFields
 
 
-def ways_of(found: Route, method: str | None = None, direct: bool = False) -> list[Way]:
-    """The providers that could take a payment, best first; of those that need the same fields only the first."""
+def ways_of(able: Iterable[Candidate], method: str | None = None, direct: bool = False) -> list[Way]:
+    """Of providers in order, best first, those that could take a payment; of those that need the same fields only the
+    first."""
     ways: dict[CustomerFields, Way] = {}
-    for candidate in found.ranked:
+    for candidate in able:
         fields = candidate.customer_fields(method, direct)
         ways.setdefault(fields, Way(candidate.code, candidate.name, fields))
     return list(ways.values())

@@ -1,0 +1,136 @@
+"""Which provider takes a payment and in which order the others follow: the one decision that every payment uses.
+
+The order is only an order. Whether another provider may be called after the first one is decided by the payment flow
+alone: never while an earlier attempt could still be paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from polytill.domain.routing import Strategy, Verdict, WhyFirst, WhyLater
+from polytill.flows.routing.eligibility import Candidate, Excluded, Wanted, eligible
+from polytill.flows.routing.facts import RoutingFacts
+from polytill.flows.routing.health import verdict
+from polytill.flows.routing.ordering import Ordering, by_priority
+
+Numbers = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A provider that can take the payment, why it has its place, and the numbers behind that.
+
+    ``why`` is a ``WhyFirst`` for the first provider and a ``WhyLater`` for each other one. ``about``: values for the
+    sentence; amounts are ``Money``, shares are parts per million (``…_ppm``). Before a call at a provider with the
+    verdict ``probe``, the caller stores ``begin_probe``; if another payment has the probe, it goes on to the next
+    provider, unless there is none.
+    """
+
+    candidate: Candidate
+    verdict: Verdict
+    why: WhyFirst | WhyLater
+    about: Numbers
+
+    @property
+    def code(self) -> str:
+        """The provider's code."""
+        return self.candidate.code
+
+    @property
+    def name(self) -> str:
+        """The provider's name."""
+        return self.candidate.name
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The providers that may take a payment, in order, and why each other one is excluded.
+
+    ``ranked`` is an order and no permission: see the module. ``version``: of the practice's policy; None: the default.
+    """
+
+    ranked: tuple[Ranked, ...]
+    excluded: tuple[Excluded, ...]
+    strategy: Strategy
+    version: int | None
+    currency: str
+    numbers: Numbers = field(default_factory=dict)  # of the decision as a whole, for example the rule that matched
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The candidates of ``ranked``, in order."""
+        return tuple(one.candidate for one in self.ranked)
+
+    @property
+    def why(self) -> WhyFirst:
+        """Why the first one is first; ``none`` if no provider can take the payment."""
+        return WhyFirst(self.ranked[0].why) if self.ranked else WhyFirst.none
+
+
+def decide(candidates: Iterable[Candidate], wanted: Wanted, facts: RoutingFacts) -> Decision:
+    """Decide who takes a payment. Total and deterministic; the result does not depend on the order of the input.
+
+    Every provider that can take the payment is in ``ranked``, the failing ones after all others: nothing is refused
+    because of health alone.
+    """
+    found = eligible(candidates, wanted)
+    able = found.candidates
+    order = _ORDERINGS[facts.policy.strategy](able, wanted, facts).then(by_priority(able))
+    verdicts = [_verdict(candidate, facts) for candidate in able]
+    by_key = sorted(range(len(able)), key=lambda at: order.keys[at])
+    in_order = sorted(by_key, key=lambda at: verdicts[at] is Verdict.failing)
+    ranked = []
+    for place, at in enumerate(in_order):
+        why, about = (
+            _why_later(order, at, in_order[0], verdicts) if place else _why_first(able, order, at, by_key, wanted)
+        )
+        names = {"provider": able[at].name, "currency": wanted.currency, **order.numbers[at], **about}
+        if place:
+            names["first"] = able[in_order[0]].name
+        ranked.append(Ranked(able[at], verdicts[at], why, names))
+    return Decision(tuple(ranked), found.excluded, facts.policy.strategy, facts.version, wanted.currency)
+
+
+def _verdict(candidate: Candidate, facts: RoutingFacts) -> Verdict:
+    known = facts.statistics.health.get(candidate.code)
+    return Verdict.healthy if known is None else verdict(known, facts.at)
+
+
+def _step(order: Ordering, one: int, other: int) -> int:
+    pairs = zip(order.keys[one], order.keys[other], strict=True)
+    return next(number for number, (mine, its) in enumerate(pairs) if mine != its)
+
+
+def _why_first(
+    able: Sequence[Candidate], order: Ordering, at: int, by_key: Sequence[int], wanted: Wanted
+) -> tuple[WhyFirst, Numbers]:
+    if wanted.provider_code is not None:
+        return WhyFirst.requested, {}
+    if by_key[0] != at:  # the strategy alone would have chosen another one
+        return WhyFirst.healthy, {"failing": able[by_key[0]].name}
+    is_by_priority = order.steps[0].first is WhyFirst.default
+    if is_by_priority and able[at].is_default:
+        return WhyFirst.default, {}
+    if len(able) == 1:
+        return WhyFirst.only, {}
+    return order.steps[_step(order, at, by_key[1])].first, {}
+
+
+def _why_later(order: Ordering, at: int, first: int, verdicts: Sequence[Verdict]) -> tuple[WhyLater, Numbers]:
+    if verdicts[at] is Verdict.failing and verdicts[first] is not Verdict.failing:
+        return WhyLater.failing, {}
+    numbers = {f"first_{name}": value for name, value in order.numbers[first].items()}
+    return order.steps[_step(order, at, first)].later, numbers
+
+
+def _by_nothing_else(able: Sequence[Candidate], wanted: Wanted, facts: RoutingFacts) -> Ordering:
+    return Ordering(((),) * len(able), (), ({},) * len(able))
+
+
+# The order of each strategy. Where it leaves providers equal, the order by priority decides.
+_ORDERINGS: dict[Strategy, Callable[[Sequence[Candidate], Wanted, RoutingFacts], Ordering]] = {
+    Strategy.priority: _by_nothing_else
+}

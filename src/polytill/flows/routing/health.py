@@ -1,0 +1,137 @@
+"""A provider's health: a circuit breaker as a pure state machine over the results of calls.
+
+Only technical failures count: the call was not sent because the provider could not be reached, or its outcome is unknown
+because of a timeout, a 5xx or an unreadable answer. A decline is an answer, and an error in the practice's own set-up says
+nothing about the provider.
+
+* ``closed`` → ``open``: ``IN_A_ROW`` technical failures in a row, or half of the last ``WINDOW`` calls.
+* ``open`` → ``half_open``: after a pause, which starts at ``FIRST_PAUSE`` and doubles after each failed probe up to
+  ``LONGEST_PAUSE``.
+* ``half_open``: one probe at a time. ``PROBES`` probes in a row that work close it; one that fails opens it again. A probe
+  without a result for ``PROBE_TIMEOUT`` counts as lost, and another one may begin.
+
+While it is not closed, only results of probes count: those of calls that began before it opened are late news.
+Nothing is remembered of calls that are older than ``REMEMBERED``.
+
+The states and the doubling pause are those of M. Nygard, "Release It!", 2nd edition (2018), chapter 5, "Circuit Breaker".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from polytill.domain.routing import HealthState, Verdict
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
+
+IN_A_ROW = 5
+WINDOW = 20
+REMEMBERED = timedelta(minutes=10)
+FIRST_PAUSE = timedelta(seconds=30)
+LONGEST_PAUSE = timedelta(minutes=10)
+PROBES = 2
+PROBE_TIMEOUT = timedelta(minutes=2)
+
+PPM = 1_000_000
+# The availability of a provider without calls is 1, and so many calls that worked are added to those that were seen.
+_ADDED = 4
+_WORKED, _FAILED = "0", "1"
+_TECHNICAL = frozenset({Reason.provider_unavailable, Reason.unreachable, Reason.timeout, Reason.unreadable})
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderHealth:
+    """What is known of one provider's calls. Times are aware. Changed only by ``observe`` and ``begin_probe``."""
+
+    state: HealthState = HealthState.closed
+    recent: str = ""  # the last calls, the newest at the end: "1" a technical failure, "0" any other result
+    seen_at: datetime | None = None  # of the newest of them
+    opened: int = 0  # how often it opened since it was last closed
+    opened_at: datetime | None = None
+    until: datetime | None = None  # the end of the pause
+    probe: str | None = None  # the attempt that probes it
+    probe_until: datetime | None = None
+    probes_worked: int = 0  # in a row
+
+
+def technical(outcome: Outcome) -> bool | None:
+    """Whether the outcome of a call is a technical failure of the provider. None: it says nothing about the provider."""
+    match outcome:
+        case Succeeded() | NeedsAction() | Pending() | Declined():
+            return False
+        case NotSent() | Unknown():
+            return True if outcome.reason in _TECHNICAL else None
+
+
+def state_at(health: ProviderHealth, at: datetime) -> HealthState:
+    """The state at a time: a pause ends by itself."""
+    if health.state is HealthState.open and health.until is not None and at >= health.until:
+        return HealthState.half_open
+    return health.state
+
+
+def verdict(health: ProviderHealth, at: datetime) -> Verdict:
+    """What the health means for a payment at a time."""
+    state = state_at(health, at)
+    if state is HealthState.closed:
+        return Verdict.healthy
+    if state is HealthState.open or _is_probed(health, at):
+        return Verdict.failing
+    return Verdict.probe
+
+
+def begin_probe(health: ProviderHealth, attempt: str, at: datetime) -> ProviderHealth | None:
+    """The health with this attempt as its probe. None if no probe may begin: another one is running, or the state is
+    not ``half_open``. The caller stores it only if the stored health is still the given one, and only then calls."""
+    if verdict(health, at) is not Verdict.probe:
+        return None
+    return replace(health, state=HealthState.half_open, probe=attempt, probe_until=at + PROBE_TIMEOUT)
+
+
+def observe(health: ProviderHealth, failed: bool, at: datetime, attempt: str | None = None) -> ProviderHealth:
+    """The health after the result of a call. ``failed``: as ``technical`` says; ``attempt``: to know the probe."""
+    if health.state is HealthState.closed:
+        return _observed_closed(health, failed, at)
+    if health.state is not HealthState.half_open or attempt is None or attempt != health.probe:
+        return health
+    if failed:
+        return _opened(health, at)
+    if health.probes_worked + 1 >= PROBES:
+        return ProviderHealth(seen_at=at)
+    return replace(health, probe=None, probe_until=None, probes_worked=health.probes_worked + 1, seen_at=at)
+
+
+def availability(health: ProviderHealth, at: datetime) -> int:
+    """The share of recent calls that were no technical failure, in parts per million. Few calls weigh little."""
+    recent = _remembered(health, at)
+    return PPM * (recent.count(_WORKED) + _ADDED) // (len(recent) + _ADDED)
+
+
+def failures(health: ProviderHealth) -> tuple[int, int]:
+    """How many of the remembered calls were technical failures, and how many calls are remembered."""
+    return health.recent.count(_FAILED), len(health.recent)
+
+
+def _observed_closed(health: ProviderHealth, failed: bool, at: datetime) -> ProviderHealth:
+    recent = (_remembered(health, at) + (_FAILED if failed else _WORKED))[-WINDOW:]
+    health = replace(health, recent=recent, seen_at=at)
+    half = recent.count(_FAILED) * 2 >= WINDOW
+    if failed and (half or recent.endswith(_FAILED * IN_A_ROW)):
+        return _opened(health, at)
+    return health
+
+
+def _opened(health: ProviderHealth, at: datetime) -> ProviderHealth:
+    # Doubling a few times reaches the longest pause; without the limit, the number of a long outage would overflow.
+    pause = min(FIRST_PAUSE * 2 ** min(health.opened, 10), LONGEST_PAUSE)
+    return ProviderHealth(
+        HealthState.open, health.recent, at, health.opened + 1, health.opened_at or at, until=at + pause
+    )
+
+
+def _remembered(health: ProviderHealth, at: datetime) -> str:
+    return "" if health.seen_at is None or at - health.seen_at > REMEMBERED else health.recent
+
+
+def _is_probed(health: ProviderHealth, at: datetime) -> bool:
+    return health.probe is not None and health.probe_until is not None and at < health.probe_until

@@ -1,0 +1,152 @@
+"""A provider's circuit breaker as a table of events, and what holds for every history of calls."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polytill.domain.money import Money
+from polytill.domain.routing import HealthState, Verdict
+from polytill.flows.routing import health as rules
+from polytill.flows.routing.health import (
+    ProviderHealth,
+    availability,
+    begin_probe,
+    observe,
+    state_at,
+    technical,
+    verdict,
+)
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
+from tests.routing.making import NOON
+
+SECOND = timedelta(seconds=1)
+
+
+def after(calls: str, health: ProviderHealth | None = None, since: datetime = NOON) -> ProviderHealth:
+    """The health after calls, one a second: "x" a technical failure, "." any other result."""
+    found = health or ProviderHealth()
+    for number, call in enumerate(calls):
+        found = observe(found, call == "x", since + number * SECOND)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("calls", "opens"),
+    [
+        ("", False),
+        ("xxxx", False),
+        ("xxxxx", True),
+        ("xxxx.xxxx", False),
+        (".x" * 9, False),
+        (".x" * 10, True),  # half of the last 20
+        (".." * 50 + "x" * 4, False),
+        (".." * 50 + "x" * 5, True),
+        (("..x" * 50), False),
+    ],
+)
+def test_when_it_opens(calls: str, opens: bool) -> None:
+    found = after(calls)
+    assert (found.state is HealthState.open) == opens
+    assert verdict(found, NOON + len(calls) * SECOND) == (Verdict.failing if opens else Verdict.healthy)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Succeeded(Money(1, "NGN")), False),
+        (NeedsAction(None), False),
+        (Pending(), False),
+        *((Declined(reason, True), False) for reason in (Reason.declined, Reason.provider_unavailable)),
+        *((NotSent(reason), True) for reason in (Reason.unreachable, Reason.provider_unavailable)),
+        *((Unknown(reason), True) for reason in (Reason.timeout, Reason.unreadable, Reason.provider_unavailable)),
+        # The practice's own account, its own request or its own limit says nothing about the provider.
+        *((NotSent(reason), None) for reason in (Reason.config, Reason.validation, Reason.rate_limited)),
+        (Unknown(Reason.config), None),
+    ],
+)
+def test_what_is_a_technical_failure(outcome: Outcome, expected: bool | None) -> None:
+    assert technical(outcome) is expected
+
+
+def test_it_comes_back_by_itself_with_one_probe_at_a_time() -> None:
+    opened = after("xxxxx")
+    opened_at = opened.seen_at
+    assert opened_at is not None
+    assert begin_probe(opened, "a", opened_at + 29 * SECOND) is None
+    due = opened_at + rules.FIRST_PAUSE
+    assert state_at(opened, due) is HealthState.half_open
+    assert verdict(opened, due) is Verdict.probe
+    probed = begin_probe(opened, "a", due)
+    assert probed is not None
+    assert verdict(probed, due) is Verdict.failing
+    assert begin_probe(probed, "b", due) is None
+    # Late results of calls that began before it opened change nothing.
+    assert observe(probed, False, due, "other") == probed
+    once = observe(probed, False, due + SECOND, "a")
+    assert (once.state, verdict(once, due + SECOND)) == (HealthState.half_open, Verdict.probe)
+    again = begin_probe(once, "b", due + SECOND)
+    assert again is not None
+    closed = observe(again, False, due + 2 * SECOND, "b")
+    assert closed == ProviderHealth(seen_at=due + 2 * SECOND)
+
+
+def test_the_pause_doubles_and_a_lost_probe_gives_way() -> None:
+    found, at, pauses = after("xxxxx"), NOON + 4 * SECOND, []
+    for number in range(7):
+        assert found.until is not None
+        pauses.append(int((found.until - at).total_seconds()))
+        at = found.until
+        probed = begin_probe(found, f"a{number}", at)
+        assert probed is not None
+        found = observe(probed, True, at, f"a{number}")
+        assert found.opened_at == NOON + 4 * SECOND
+    assert pauses == [30, 60, 120, 240, 480, 600, 600]
+    assert found.until is not None
+    lost = begin_probe(found, "lost", found.until)
+    assert lost is not None
+    later = found.until + rules.PROBE_TIMEOUT
+    assert verdict(lost, later - SECOND) is Verdict.failing
+    taken = begin_probe(lost, "next", later)
+    assert taken is not None
+    assert observe(taken, False, later, "lost") == taken
+
+
+def test_old_calls_are_forgotten() -> None:
+    found = after("xxxx")
+    late = NOON + rules.REMEMBERED + 4 * SECOND
+    assert availability(found, NOON + 4 * SECOND) == 500_000
+    assert availability(found, late) == 1_000_000
+    assert observe(found, True, late).state is HealthState.closed
+
+
+events = st.lists(
+    st.tuples(st.integers(0, 400), st.sampled_from(["worked", "failed", "probe", "worked a", "failed a", "failed b"]))
+)
+
+
+@given(events)
+def test_every_history_leads_back(history: list[tuple[int, str]]) -> None:
+    found, at = ProviderHealth(), NOON
+    for seconds, event in history:
+        at += seconds * SECOND
+        result, _, attempt = event.partition(" ")
+        if result == "probe":
+            probed = begin_probe(found, "a", at)
+            assert (probed is None) == (verdict(found, at) is not Verdict.probe)
+            found = probed or found
+        else:
+            found = observe(found, result == "failed", at, attempt or None)
+        assert 0 < availability(found, at) <= 1_000_000
+        assert len(found.recent) <= rules.WINDOW
+        assert (state_at(found, at) is HealthState.closed) == (verdict(found, at) is Verdict.healthy)
+    # Whatever happened, it is healthy again after the longest pause and two probes that work.
+    at += rules.LONGEST_PAUSE + rules.PROBE_TIMEOUT
+    for probe in ("p1", "p2"):
+        probed = begin_probe(found, probe, at)
+        if probed is not None:
+            found = observe(probed, False, at, probe)
+    assert verdict(found, at) is Verdict.healthy

@@ -28,7 +28,16 @@ from polytill.domain.ledger import LedgerAccount, LedgerFact
 from polytill.domain.legacy_findings import LegacyFinding
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution, CaseState
 from polytill.domain.rollout import DifferenceReason, FieldState, RolloutPhase
-from polytill.domain.routing import HealthState, Strategy, Verdict, WhyExcluded, WhyFirst, WhyLater
+from polytill.domain.routing import (
+    FeeSource,
+    HealthState,
+    PolicyError,
+    Strategy,
+    Verdict,
+    WhyExcluded,
+    WhyFirst,
+    WhyLater,
+)
 from polytill.domain.sources import Source
 from polytill.domain.states import (
     ApiKeyKind,
@@ -231,6 +240,10 @@ PLACES: list[Place] = [
     Place(HealthState, "src/polytill/flows (no provider is in this state)", written_in(FLOWS, HealthState)),
     *texts(Strategy, "strategy"),
     Place(Strategy, "src/polytill/flows (orders no providers)", written_in(FLOWS, Strategy)),
+    *texts(FeeSource, "fee_source"),
+    Place(FeeSource, "src/polytill/flows (estimates no fee)", written_in(FLOWS, FeeSource)),
+    *texts(PolicyError, "fault", is_exact=False),
+    Place(PolicyError, "src/polytill/flows (no policy has this error)", written_in(FLOWS, PolicyError)),
     *texts(WhyExcluded, "excluded"),
     Place(WhyExcluded, "src/polytill/flows (excludes no provider)", written_in(FLOWS, WhyExcluded)),
     # ── The rollout ──

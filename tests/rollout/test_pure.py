@@ -22,10 +22,11 @@ from polytill.domain.rollout import (
 )
 from polytill.domain.routing import WhyExcluded
 from polytill.domain.states import CaptureMode, Environment
-from polytill.flows.payments.route import Candidate, Wanted, route
 from polytill.flows.rollout import steps
 from polytill.flows.rollout.differences import REASONS, disagreement
+from polytill.flows.routing.eligibility import Candidate, Wanted
 from polytill.storage.catalog import CurrencySupport
+from tests.routing.making import decided
 
 PHASES = (None, *RolloutPhase)
 
@@ -135,11 +136,11 @@ CASES = [
 
 @pytest.mark.parametrize(("theirs", "candidates", "reason"), CASES, ids=str)
 def test_a_difference_has_its_reason(theirs: str | None, candidates: list[Candidate], reason: D | None) -> None:
-    found = disagreement(theirs, route(candidates, WANTED))
+    found = disagreement(theirs, decided(candidates, WANTED))
     assert (found.reason if found else None) is reason
     if found is not None:
         assert found.detail
-        lagging = disagreement(theirs, route(candidates, WANTED), in_step=False)
+        lagging = disagreement(theirs, decided(candidates, WANTED), in_step=False)
         assert lagging is not None
         assert lagging.reason is D.not_in_step
 
@@ -148,7 +149,7 @@ def test_a_difference_has_its_reason(theirs: str | None, candidates: list[Candid
 def test_an_amount_outside_of_the_limits(amount: int) -> None:
     ours = candidate("ours", support=CurrencySupport("NGN", False, None, None, None, None, True))
     wanted = Wanted("NGN", amount, "card", CaptureMode.automatic, None, Environment.production)
-    found = disagreement("theirs", route([ours, candidate("theirs")], wanted))
+    found = disagreement("theirs", decided([ours, candidate("theirs")], wanted))
     assert found is not None
     assert found.reason is D.limits
 
@@ -162,7 +163,7 @@ def test_an_amount_outside_of_the_limits(amount: int) -> None:
 def test_a_difference_is_found_exactly_if_the_choices_differ(
     theirs: str | None, codes: list[str], disabled: set[str], in_step: bool
 ) -> None:
-    found = route([candidate(code, is_enabled=code not in disabled) for code in codes], WANTED)
+    found = decided([candidate(code, is_enabled=code not in disabled) for code in codes], WANTED)
     ours = found.ranked[0].code if found.ranked else None
     assert (disagreement(theirs, found, in_step) is None) == (ours == theirs)
 

@@ -12,7 +12,6 @@ from polytill.domain.contacts import Phone
 from polytill.domain.routing import WhyExcluded, WhyFirst
 from polytill.domain.states import CaptureMode, Environment
 from polytill.flows.routing.eligibility import Candidate, Wanted
-from polytill.flows.routing.explain import reason
 from polytill.providers.contract import CustomerFields
 from polytill.storage.catalog import CurrencySupport
 from tests.routing.making import ANY, EMAIL, LIVE, SANDBOX, decided
@@ -101,7 +100,7 @@ def test_out(row: list[str]) -> None:
     [out] = found.excluded
     assert (out.code, out.reason, out.pointer or "") == ("able", row[2], row[3])
     assert out.detail.endswith((".", ")."))
-    assert "No configured provider" in reason(found)
+    assert "No configured provider" in found.reason
 
 
 @pytest.mark.parametrize("row", rows(TAKEN), ids=lambda row: row[0] + row[1])
@@ -135,8 +134,8 @@ def test_tie_breaks(row: list[str]) -> None:
     for order in ([strong, weak], [weak, strong]):
         found = decided(order, FULL)
         assert found.candidates == (strong, weak)
-        assert row[2] in reason(found), reason(found)
-        assert "Strong" in reason(found)
+        assert row[2] in found.reason, found.reason
+        assert "Strong" in found.reason
 
 
 def test_the_only_one_and_the_one_requested() -> None:

@@ -10,6 +10,9 @@ class Strategy(StrEnum):
     """How the providers that can take a payment are ordered."""
 
     priority = "priority"
+    least_cost = "least_cost"
+    weighted = "weighted"
+    success_rate = "success_rate"
 
 
 class WhyFirst(StrEnum):
@@ -24,6 +27,11 @@ class WhyFirst(StrEnum):
     catalog_priority = "catalog_priority"
     code = "code"
     healthy = "healthy"
+    cheapest = "cheapest"
+    fee_known = "fee_known"
+    drawn = "drawn"
+    success_rate = "success_rate"
+    explored = "explored"
 
 
 class WhyExcluded(StrEnum):
@@ -56,6 +64,12 @@ class WhyLater(StrEnum):
     lower_catalog_priority = "lower_catalog_priority"
     later_code = "later_code"
     failing = "failing"
+    dearer = "dearer"
+    fee_unknown = "fee_unknown"
+    not_drawn = "not_drawn"
+    no_weight = "no_weight"
+    less_successful = "less_successful"
+    explored_other = "explored_other"
 
 
 class HealthState(StrEnum):
@@ -73,3 +87,30 @@ class Verdict(StrEnum):
     healthy = "healthy"
     probe = "probe"
     failing = "failing"
+
+
+class FeeSource(StrEnum):
+    """Where the estimate of a fee comes from: the catalog's terms, or the fees that the provider really charged."""
+
+    catalog = "catalog"
+    charged = "charged"
+
+
+class PolicyError(StrEnum):
+    """What is wrong at one place of a routing policy."""
+
+    unreadable = "policy_unreadable"
+    not_object = "policy_not_object"
+    not_list = "policy_not_list"
+    not_text = "policy_not_text"
+    not_integer = "policy_not_integer"
+    unknown_field = "policy_unknown_field"
+    unused_field = "policy_unused_field"
+    missing_field = "policy_missing_field"
+    unknown_value = "policy_unknown_value"
+    unknown_provider = "policy_unknown_provider"
+    out_of_range = "policy_out_of_range"
+    too_many = "policy_too_many"
+    too_long = "policy_too_long"
+    empty = "policy_empty"
+    no_weight = "policy_no_weight"

@@ -29,7 +29,6 @@ from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import build, call
 from polytill.flows.routing.decision import Decision
 from polytill.flows.routing.eligibility import Wanted
-from polytill.flows.routing.explain import reason
 from polytill.flows.routing.facts import draw_of
 from polytill.flows.schedule import after_sent
 from polytill.providers.contract import CreatePaymentParams, Customer
@@ -71,7 +70,7 @@ def refused(found: Decision, currency: str) -> Invalid:
     errors = [out.error for out in found.excluded]
     return Invalid(
         errors or [FieldError("/currency", "This practice has no payment provider configured.")],
-        reason(found),
+        found.reason,
         code="no_provider_for_currency",
     )
 
@@ -182,7 +181,7 @@ async def _create(
     if context.use_is_news(practice_id, attempt.config_id):
         provider_configs.touch(unit, attempt.config_id, now)
     out = {o.code: o.reason for o in found.excluded}
-    detail = {"route": reason(found), "why": found.why, "excluded": out}
+    detail = {"route": found.reason, "why": found.why, "excluded": out}
     audit.append(unit, now, command.actor, AuditAction.payment_created, payment.id, detail)
     if also is not None:
         also(unit, payment)

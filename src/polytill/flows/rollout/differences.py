@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from polytill.domain.rollout import DifferenceReason
 from polytill.domain.routing import WhyExcluded
-from polytill.flows.payments.route import Route
+from polytill.flows.routing.decision import Decision
 
 # Why the provider that the old code chose cannot take the payment here.
 REASONS: dict[WhyExcluded, DifferenceReason] = {
@@ -31,7 +31,7 @@ class Disagreement:
     detail: str
 
 
-def disagreement(theirs: str | None, found: Route, in_step: bool = True) -> Disagreement | None:
+def disagreement(theirs: str | None, found: Decision, in_step: bool = True) -> Disagreement | None:
     """Compare the provider that the old code chose (None: none) with our route. None: both chose the same.
 
     ``in_step``: whether our configurations follow the field now. If not, nothing else can be concluded.
@@ -49,7 +49,7 @@ def disagreement(theirs: str | None, found: Route, in_step: bool = True) -> Disa
     if any(one.code == theirs for one in found.ranked):
         first = found.ranked[0]
         return Disagreement(
-            DifferenceReason.other_default if first.is_default else DifferenceReason.other_order, found.reason
+            DifferenceReason.other_default if first.candidate.is_default else DifferenceReason.other_order, found.reason
         )
     if not found.ranked and not found.excluded:
         return Disagreement(DifferenceReason.we_chose_nothing, "This practice has no configured provider here.")

@@ -6,7 +6,7 @@ alone: never while an earlier attempt could still be paid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,9 @@ from polytill.domain.routing import Strategy, Verdict, WhyFirst, WhyLater
 from polytill.flows.routing.eligibility import Candidate, Excluded, Wanted, eligible
 from polytill.flows.routing.facts import RoutingFacts
 from polytill.flows.routing.health import verdict
-from polytill.flows.routing.ordering import Ordering, by_priority
+from polytill.flows.routing.ordering import Ordering
+from polytill.flows.routing.sentences import sentence
+from polytill.flows.routing.strategies import ordering
 
 Numbers = Mapping[str, Any]
 
@@ -69,6 +71,11 @@ class Decision:
         """Why the first one is first; ``none`` if no provider can take the payment."""
         return WhyFirst(self.ranked[0].why) if self.ranked else WhyFirst.none
 
+    @property
+    def reason(self) -> str:
+        """The same as an English sentence."""
+        return sentence(self.why, self.ranked[0].about if self.ranked else {"currency": self.currency})
+
 
 def decide(candidates: Iterable[Candidate], wanted: Wanted, facts: RoutingFacts) -> Decision:
     """Decide who takes a payment. Total and deterministic; the result does not depend on the order of the input.
@@ -78,7 +85,7 @@ def decide(candidates: Iterable[Candidate], wanted: Wanted, facts: RoutingFacts)
     """
     found = eligible(candidates, wanted)
     able = found.candidates
-    order = _ORDERINGS[facts.policy.strategy](able, wanted, facts).then(by_priority(able))
+    order = ordering(able, wanted, facts)
     verdicts = [_verdict(candidate, facts) for candidate in able]
     by_key = sorted(range(len(able)), key=lambda at: order.keys[at])
     in_order = sorted(by_key, key=lambda at: verdicts[at] is Verdict.failing)
@@ -124,13 +131,3 @@ def _why_later(order: Ordering, at: int, first: int, verdicts: Sequence[Verdict]
         return WhyLater.failing, {}
     numbers = {f"first_{name}": value for name, value in order.numbers[first].items()}
     return order.steps[_step(order, at, first)].later, numbers
-
-
-def _by_nothing_else(able: Sequence[Candidate], wanted: Wanted, facts: RoutingFacts) -> Ordering:
-    return Ordering(((),) * len(able), (), ({},) * len(able))
-
-
-# The order of each strategy. Where it leaves providers equal, the order by priority decides.
-_ORDERINGS: dict[Strategy, Callable[[Sequence[Candidate], Wanted, RoutingFacts], Ordering]] = {
-    Strategy.priority: _by_nothing_else
-}

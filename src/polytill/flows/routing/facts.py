@@ -47,6 +47,18 @@ class Statistics:
     traffic: Mapping[Line, Traffic] = field(default_factory=dict)
     charged: Mapping[Line, Charged] = field(default_factory=dict)
     health: Mapping[str, ProviderHealth] = field(default_factory=dict)
+    # The traffic of each provider in all currencies, and of all providers under None: summed once, not in each decision.
+    pools: Mapping[str | None, Traffic] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        sums: dict[str | None, list[int]] = {}
+        for (provider, _, method), one in self.traffic.items():
+            if method is None:
+                for pool in (provider, None):
+                    sum_of = sums.setdefault(pool, [0, 0])
+                    sum_of[0] += one.paid
+                    sum_of[1] += one.declined
+        object.__setattr__(self, "pools", {pool: Traffic(*sum_of) for pool, sum_of in sums.items()})
 
 
 NOTHING_KNOWN = Statistics()

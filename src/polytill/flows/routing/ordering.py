@@ -48,6 +48,7 @@ _RANK_STEPS = (
     Step(WhyFirst.catalog_priority, WhyLater.lower_catalog_priority),
     Step(WhyFirst.code, WhyLater.later_code),
 )
+LAST = _RANK_STEPS[-1]
 
 
 def by_priority(able: Sequence[Candidate]) -> Ordering:

@@ -14,7 +14,6 @@ from polytill.flows.payments import available as payments_available
 from polytill.flows.payments.choose import choose
 from polytill.flows.routing.decision import Decision
 from polytill.flows.routing.eligibility import Wanted
-from polytill.flows.routing.explain import reason
 from polytill.storage import provider_configs
 from polytill.web.api.auth import Caller, Configures, PracticeId, Reads, ReadsPublic
 from polytill.web.api.bodies import strict_router
@@ -139,7 +138,7 @@ async def choose_provider(
     body = ChosenProvider.from_record(
         first,
         public_key=opened.public_key,
-        reason=reason(found),
+        reason=found.reason,
         customer_fields=CustomerFields.from_record(fields),
         alternatives=[other.code for other in others],
         excluded=[ExcludedProvider.from_record(one) for one in found.excluded],
@@ -156,7 +155,7 @@ class NoProvider(Invalid):
 def _nobody(found: Decision) -> NoProvider:
     errors = [FieldError(o.pointer or "/", f"{o.code}: {o.detail}") for o in found.excluded]
     return NoProvider(
-        errors or [FieldError("/", "No provider is configured.")], reason(found), code="no_provider_for_currency"
+        errors or [FieldError("/", "No provider is configured.")], found.reason, code="no_provider_for_currency"
     )
 
 

@@ -105,7 +105,7 @@ class Words:
         key = f"{group}.{name}"
         if not self.has(key):
             return otherwise
-        return self(key, **{name: self._placed(name, value) for name, value in about.items()})
+        return self(key, **{name.removesuffix("_ppm"): self._placed(name, value) for name, value in about.items()})
 
     def _placed(self, name: str, value: Any) -> Any:
         """A value formatted for a sentence."""
@@ -113,6 +113,8 @@ class Words:
             return self.money(value.minor, value.currency)
         if name == "key":
             return in_sentence(self.declared(value))
+        if name.endswith("_ppm"):
+            return self.share(value, PPM)
         return self.declared(value) if name in ("provider", "first", "failing") else value
 
     def methods(self, names: Iterable[str]) -> str:

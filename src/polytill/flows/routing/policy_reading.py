@@ -1,0 +1,94 @@
+"""Reads a routing policy from JSON: a policy, or every error with its pointer. Never an exception, in bounded time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from polytill.domain.errors import FieldError, Invalid
+from polytill.domain.routing import PolicyError, Strategy
+from polytill.flows.routing.policy import ENOUGH_PAYMENTS, EXPLORE_PERCENT, Policy
+from polytill.flows.routing.reading import Reading, at, loaded
+
+MAX_PROVIDERS = 50
+MAX_WEIGHT = 1_000_000
+MAX_ENOUGH = 10_000
+MAX_EXPLORE_PERCENT = 50
+_STRATEGIES = {strategy.value: strategy for strategy in Strategy}
+_FALLBACKS = {strategy.value: strategy for strategy in Strategy}
+# The parameters of each strategy.
+_PARAMETERS = {
+    Strategy.priority: (),
+    Strategy.least_cost: ("enoughPayments",),
+    Strategy.weighted: ("weights",),
+    Strategy.success_rate: ("explorePercent",),
+}
+_FIELDS = ("strategy", "fallback", *(name for names in _PARAMETERS.values() for name in names))
+
+
+def parse_policy(document: Any, providers: Collection[str]) -> tuple[Policy | None, tuple[FieldError, ...]]:
+    """A policy from a JSON value, or all errors. ``providers``: the codes in the catalog."""
+    reading = Reading(providers)
+    policy = _policy(reading, document)
+    return (None if reading.errors else policy), tuple(reading.errors)
+
+
+def parse_policy_text(text: str | bytes, providers: Collection[str]) -> tuple[Policy | None, tuple[FieldError, ...]]:
+    """The same from the text of a JSON document."""
+    reading = Reading(providers)
+    try:
+        document = loaded(text)
+    except ValueError:
+        reading.wrong("", PolicyError.unreadable)
+        return None, tuple(reading.errors)
+    return parse_policy(document, providers)
+
+
+def read_policy(document: Any, providers: Collection[str]) -> Policy:
+    """The same as ``parse_policy``; raises ``Invalid`` with all errors."""
+    policy, errors = parse_policy(document, providers)
+    if policy is None:
+        raise Invalid(list(errors))
+    return policy
+
+
+def _policy(reading: Reading, document: Any) -> Policy:
+    given = reading.object(document, "", _FIELDS, ("strategy",))
+    strategy = reading.one_of(given["strategy"], "/strategy", _STRATEGIES) if "strategy" in given else None
+    fallback = reading.one_of(given["fallback"], "/fallback", _FALLBACKS) if "fallback" in given else Strategy.priority
+    if strategy is None or fallback is None:
+        return Policy()
+    used = {*_PARAMETERS[strategy], *_PARAMETERS[fallback], "strategy", "fallback"}
+    if strategy is Strategy.priority:
+        used = {"strategy"}
+    for name in given:
+        if name not in used:
+            reading.wrong(at("", name), PolicyError.unused_field, field=name, strategy=strategy.value)
+    enough = reading.integer(given.get("enoughPayments", ENOUGH_PAYMENTS), "/enoughPayments", 1, MAX_ENOUGH)
+    explore = reading.integer(given.get("explorePercent", EXPLORE_PERCENT), "/explorePercent", 0, MAX_EXPLORE_PERCENT)
+    weights = {}
+    if "weights" in used:
+        if "weights" not in given:
+            reading.wrong("", PolicyError.missing_field, field="weights")
+        else:
+            weights = _weights(reading, given["weights"])
+    return Policy(strategy, fallback, weights, enough or ENOUGH_PAYMENTS, explore or 0)
+
+
+def _weights(reading: Reading, value: Any) -> dict[str, int]:
+    found: dict[str, int] = {}
+    if not isinstance(value, dict):
+        reading.wrong("/weights", PolicyError.not_object)
+        return found
+    if len(value) > MAX_PROVIDERS:
+        reading.wrong("/weights", PolicyError.too_many, most=MAX_PROVIDERS)
+        return found
+    for code, weight in value.items():
+        place = at("/weights", code)
+        known = reading.provider(code, place)
+        share = reading.integer(weight, place, 0, MAX_WEIGHT)
+        if known is not None and share is not None:
+            found[known] = share
+    if not any(found.values()) and not reading.errors:
+        reading.wrong("/weights", PolicyError.no_weight)
+    return found

@@ -1,0 +1,147 @@
+"""Reading a JSON document that a person wrote: every value by its kind, every error with its pointer and one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, TypeVar
+
+from polytill.domain.errors import FieldError
+from polytill.domain.routing import PolicyError
+
+MAX_CHARACTERS = 200_000
+MAX_ERRORS = 100
+_SHOWN = 80
+
+T = TypeVar("T")
+
+_SENTENCES = {
+    PolicyError.unreadable: "This is not valid JSON.",
+    PolicyError.not_object: "Give an object.",
+    PolicyError.not_list: "Give a list.",
+    PolicyError.not_text: "Give a text.",
+    PolicyError.not_integer: "Give a whole number.",
+    PolicyError.unknown_field: "There is no field {field!r}. Use one of {allowed}.",
+    PolicyError.unused_field: "The strategy {strategy} does not use {field!r}.",
+    PolicyError.missing_field: "The field {field!r} is missing.",
+    PolicyError.unknown_value: "{value!r} is not known. Use one of {allowed}.",
+    PolicyError.unknown_provider: "There is no provider {provider!r}.",
+    PolicyError.out_of_range: "Give a number from {least} to {most}.",
+    PolicyError.too_many: "There are more than {most}.",
+    PolicyError.too_long: "There are more than {most} characters.",
+    PolicyError.empty: "This is empty.",
+    PolicyError.no_weight: "Give at least one provider a weight above 0.",
+}
+
+
+class Reading:
+    """The errors of a document, in the order in which they were found, at most ``MAX_ERRORS``."""
+
+    def __init__(self, providers: Collection[str]) -> None:
+        self.providers = frozenset(providers)
+        self.errors: list[FieldError] = []
+
+    def wrong(self, pointer: str, error: PolicyError, **about: Any) -> None:
+        """Add an error."""
+        shown = {name: _short(value) for name, value in about.items()}
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append(FieldError(pointer, _SENTENCES[error].format(**shown), error, shown))
+
+    def object(
+        self, value: Any, pointer: str, allowed: Collection[str], needed: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """The known fields of an object; empty if it is none."""
+        if not isinstance(value, dict):
+            self.wrong(pointer, PolicyError.not_object)
+            return {}
+        for name in value:
+            if name not in allowed:
+                self.wrong(at(pointer, name), PolicyError.unknown_field, field=name, allowed=", ".join(sorted(allowed)))
+        for name in needed:
+            if name not in value:
+                self.wrong(pointer, PolicyError.missing_field, field=name)
+        return {name: value[name] for name in value if name in allowed}
+
+    def list(self, value: Any, pointer: str, most: int, least: int = 1) -> Iterator[tuple[Any, str]]:
+        """The items of a list with their pointers; nothing if it is none, or has too many."""
+        if not isinstance(value, list):
+            self.wrong(pointer, PolicyError.not_list)
+        elif len(value) > most:
+            self.wrong(pointer, PolicyError.too_many, most=most)
+        elif len(value) < least:
+            self.wrong(pointer, PolicyError.empty)
+        else:
+            yield from ((item, f"{pointer}/{number}") for number, item in enumerate(value))
+
+    def text(self, value: Any, pointer: str, most: int) -> str | None:
+        """A text that is not blank."""
+        if not isinstance(value, str):
+            self.wrong(pointer, PolicyError.not_text)
+        elif not value.strip():
+            self.wrong(pointer, PolicyError.empty)
+        elif len(value) > most:
+            self.wrong(pointer, PolicyError.too_long, most=most)
+        else:
+            return value
+        return None
+
+    def integer(self, value: Any, pointer: str, least: int, most: int) -> int | None:
+        """A whole number within bounds."""
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.wrong(pointer, PolicyError.not_integer)
+        elif not least <= value <= most:
+            self.wrong(pointer, PolicyError.out_of_range, least=least, most=most)
+        else:
+            return value
+        return None
+
+    def one_of(self, value: Any, pointer: str, known: Mapping[str, T]) -> T | None:
+        """The meaning of one of several words."""
+        word = self.text(value, pointer, 100)
+        if word is not None and word not in known:
+            self.wrong(pointer, PolicyError.unknown_value, value=word, allowed=", ".join(known))
+            return None
+        return None if word is None else known[word]
+
+    def provider(self, value: Any, pointer: str) -> str | None:
+        """The code of a provider in the catalog."""
+        code = self.text(value, pointer, 100)
+        if code is not None and code not in self.providers:
+            self.wrong(pointer, PolicyError.unknown_provider, provider=code)
+            return None
+        return code
+
+    def each(self, value: Any, pointer: str, most: int, read: Callable[[Any, str], T | None]) -> tuple[T, ...]:
+        """The items of a list that can be read."""
+        found = (read(item, place) for item, place in self.list(value, pointer, most))
+        return tuple(item for item in found if item is not None)
+
+
+def at(pointer: str, name: str) -> str:
+    """The pointer to a field (RFC 6901)."""
+    return f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+
+
+def loaded(text: str | bytes) -> Any:
+    """A JSON document. ``ValueError`` if it is none, too long, too deep, or has a field twice."""
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError
+    try:
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+    except (RecursionError, UnicodeError) as error:
+        raise ValueError from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _short(value: Any) -> Any:
+    return value[:_SHOWN] + "…" if isinstance(value, str) and len(value) > 4 * _SHOWN else value

@@ -64,7 +64,7 @@ def technical(outcome: Outcome) -> bool | None:
 
 
 def state_at(health: ProviderHealth, at: datetime) -> HealthState:
-    """The state at a time: a pause ends by itself."""
+    """The state at a time. A pause ends without any call."""
     if health.state is HealthState.open and health.until is not None and at >= health.until:
         return HealthState.half_open
     return health.state

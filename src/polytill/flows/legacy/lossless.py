@@ -236,6 +236,18 @@ def remove(node: Node, slot: Slot) -> None:
     del node.slots[number]
 
 
+def become(node: Node, other: Node) -> None:
+    """Replace a value by another one, in its place."""
+    node.kind, node.text, node.value = other.kind, other.text, other.value
+    node.slots, node.blank, node.inner = other.slots, other.blank, other.inner
+
+
+def rename(slot: Slot, name: str) -> None:
+    """Give a member another name."""
+    slot.name_text = json.dumps(name) + slot.name_text[slot.name_text.rindex('"') + 1 :]
+    slot.name = name
+
+
 def plain(node: Node) -> Any:
     """The value as Python has it; a number as its text. Of two members of one name the last counts."""
     if node.kind is Kind.object:

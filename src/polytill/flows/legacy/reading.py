@@ -209,6 +209,9 @@ class _Reader:
         elif value.kind is Kind.object:
             home.level = Level(value, home.pointer)
             self._scan(home, home.level, value, home.pointer, tops, home.naming)
+            home.places = [
+                one for one in home.places if one.level.prefix is None or any(map(one.level.value, KEY_NAMES))
+            ]
             self._flat(home, home.level, tops)
         else:
             self._bare(home, value, tops)

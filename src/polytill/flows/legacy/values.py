@@ -88,9 +88,10 @@ class Values:
             return None
         if not codes:
             detail = "The list of currencies is empty: none, or all? Set defaults.currencies in the mapping."
-            if self._mapping.currencies is None:
-                self._located.say(LegacyFinding.currencies_empty, pointer, detail)
-            return None
+            if self._mapping.currencies is not None:
+                return None
+            self._located.say(LegacyFinding.currencies_empty, pointer, detail)
+            return ()
         if any(code not in CURRENCIES for code in codes):
             detail = "At least one of the currencies is not an ISO 4217 code."
             self._located.say(LegacyFinding.currency_unknown, pointer, detail)

@@ -227,7 +227,7 @@ class _Writer:
             self._insert(level, name, value)
 
     def _shared(self, places: list[tuple[Home, Place]], wanted: Wanted, name: str, attribute: str) -> None:
-        """A value that several sets may have from one level: it is changed there, and the sets that want another one get their own."""
+        """A value that several sets may have from one level: changed there; sets that want another one get their own."""
         shall = {place: getattr(wanted[place.environment], attribute) for _, place in places}
         for home, place in places:
             value, level = shall[place], shared_level(place, name)

@@ -10,10 +10,9 @@ from typing import Any
 
 from polytill.domain.errors import NotNow, PolytillError
 from polytill.domain.places import places
-from polytill.flows import lease, presence
+from polytill.flows import lease, pool_exchange, presence
 from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
 from polytill.flows.context import Context, log
-from polytill.flows.webhooks import forward
 from polytill.flows.worker import claims, event_delivery
 
 
@@ -32,7 +31,7 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 async def sweep(context: Context, everyone: bool = False) -> int:
     """Sweep the practices that hold a lease, or every practice, once, and deliver events. Return the number of
     processed items."""
-    done = await claims.sweep(context, everyone) + await event_delivery.deliver(context) + await forward.finish(context)
+    done = await claims.sweep(context, everyone) + await event_delivery.deliver(context)
     _tell_clock(context)
     return done
 
@@ -72,6 +71,11 @@ async def renew_for_ever(context: Context, kind: str = "serve", runs_worker: boo
         beside(_repeat(context, "backlog", partial(read_backlog, context), pause_s=BACKLOG_EVERY_S)),
         beside(_repeat(context, "directory", partial(learn, context))),
         beside(_repeat(context, "presence", here.beat)),
+        beside(
+            _repeat(
+                context, "providers", partial(pool_exchange.exchange, context), pause_s=pool_exchange.EXCHANGED_EVERY_S
+            )
+        ),
     ):
         try:
             await _repeat(context, "leases", partial(lease.renew, context))

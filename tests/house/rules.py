@@ -86,10 +86,11 @@ def private_names_stay_inside(found: list[Module]) -> Iterator[str]:
 # The rooms of a floor in order: a module or package imports only what comes before it, besides its own package.
 ROOMS: dict[str, tuple[str, ...]] = {
     "flows": (
-        "command", "commits", "schedule", "server_clock", "slow_providers", "provider_messages", "listing_progress", "context",
-        "handler_guard", "handlers", "next_action", "provider_calls", "identifiers", "events", "payment_events",
-        "key_ring", "presence", "lease", "rollout_phase", "unresolved", "finding", "listing", "routing", "payments",
-        "refunds", "webhooks", "recovery", "reconciliation", "review", "admin", "legacy", "rollout", "worker",
+        "command", "commits", "schedule", "server_clock", "slow_providers", "routing", "provider_pool",
+        "provider_health", "active_policies", "provider_messages", "listing_progress", "context", "pool_exchange", "handler_guard",
+        "handlers", "next_action", "provider_calls", "identifiers", "events", "payment_events", "key_ring", "presence",
+        "lease", "rollout_phase", "unresolved", "finding", "listing", "payments", "refunds", "webhooks", "recovery",
+        "reconciliation", "review", "admin", "legacy", "rollout", "worker",
     ),
 }  # fmt: skip
 # Packages of ``web``, and the other packages of it that each may import. All may import the modules beside them.
@@ -360,7 +361,6 @@ MANY_PARAMETERS: dict[str, str] = {
     "app.list": "filters of the public API, all named",
     "app.refund": "options of the public API, all named",
     "cli.cases.cases_resolve": "options of a command",
-    "cli.webhooks.webhooks_dismiss": "options of a command",
     "simulator.stripe.params.__init__": "the fields of Stripe's error",
     "web.api.payments.list_payments": "query parameters",
     "web.api.provider_configs.choose_provider": "query parameters",

@@ -28,7 +28,6 @@ from polytill.cli.listening import sockets_at
 from polytill.cli.opened import console, fail, opened, sentence_of
 from polytill.cli.people import people_app
 from polytill.cli.practices import practices_app
-from polytill.cli.webhooks import webhooks_app
 from polytill.doctor import examine
 from polytill.domain.errors import Invalid, PolytillError
 from polytill.domain.states import PracticeState
@@ -53,7 +52,6 @@ for name, group in (
     ("keys", keys_app),
     ("people", people_app),
     ("clusters", clusters_app),
-    ("webhooks", webhooks_app),
 ):
     app.add_typer(group, name=name)
 

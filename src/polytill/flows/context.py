@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +17,10 @@ from polytill.domain.localities import Locality
 from polytill.domain.rollout import RolloutPhase
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import Environment, IntegrationType, ProviderStatus
+from polytill.flows.active_policies import ActivePolicy, active_policies
 from polytill.flows.listing_progress import Progress
+from polytill.flows.provider_health import ProvidersHealth
+from polytill.flows.provider_pool import ProviderPool
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.server_clock import ServerClock
 from polytill.flows.slow_providers import SlowProviderLimiter
@@ -55,6 +56,7 @@ class Snapshot:
     place: Locality  # the practice's country and time zone
     read_at_s: float
     rollout: RolloutPhase | None = None  # None: the practice is not in a rollout
+    policies: dict[Environment, ActivePolicy] = field(default_factory=dict)  # none: the default order
     # Routing's result by currency, with the catalog it was computed for. It stays valid until either is read again.
     routed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
@@ -78,17 +80,6 @@ class Health:
     worker_asked_at_s: float = float("-inf")
     without_worker_since_s: float | None = None
     worker_said_at_s: float = float("-inf")
-
-
-@dataclass(slots=True)
-class Relays:
-    """What this process forwards to old addresses: ``flows/webhooks/forward.py``."""
-
-    transport: Transport | None = None  # None: nothing is forwarded by this process
-    tasks: dict[int, asyncio.Task[int]] = field(default_factory=dict)  # by practice
-    again: set[int] = field(default_factory=set)  # practices with a relay since their task last looked
-    results: Counter[str] = field(default_factory=Counter)  # tries by what came of them
-    waiting: dict[int, int] = field(default_factory=dict)  # by practice, as last read
 
 
 @dataclass(slots=True)
@@ -124,11 +115,12 @@ class Context:
     numbers: Numbers = field(default_factory=Numbers)
     health: Health = field(default_factory=Health)
     slow_providers: SlowProviderLimiter = field(default_factory=SlowProviderLimiter)
+    pool: ProviderPool = field(default_factory=ProviderPool)
+    provider_health: ProvidersHealth = field(default_factory=ProvidersHealth)
     unread_entries: int = 0  # entries in providers' listings that this process could not read
     server_clock: ServerClock = field(default_factory=ServerClock)
     # The transport for event deliveries, with its own time limit, so that host and providers never wait for each other.
     host_transport: Transport | None = None
-    relays: Relays = field(default_factory=Relays)
     event_backlog: Backlog = field(default_factory=Backlog)  # as last read by this process
     # Called after a configuration was saved over the API. The demo uses it to register hook addresses at its simulator.
     on_configured: Any = None
@@ -220,7 +212,13 @@ class Context:
             defaults = await provider_configs.defaults(db)
             currency_id, place, phase = await practice_profile.settings(db)
             revision = provider_configs.revision(configurations)
-            snapshot = Snapshot(configurations, revision, defaults, _CODES[currency_id], place, now, phase)
+            # Publishing a policy changes the revision, so that a policy is read only then.
+            if snapshot is not None and snapshot.revision == revision and revision:
+                policies = snapshot.policies
+            else:
+                policies = await active_policies(db)
+            currency = _CODES[currency_id]
+            snapshot = Snapshot(configurations, revision, defaults, currency, place, now, phase, policies)
             if forgotten == self._forgotten:
                 self._snapshots[db.practice_id] = snapshot
         return snapshot

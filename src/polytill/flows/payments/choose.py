@@ -2,16 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from polytill.domain.contacts import stored_phone
+from polytill.domain.routing import Verdict
+from polytill.domain.states import Environment
+from polytill.flows import pool_exchange
 from polytill.flows.context import Context, Snapshot
 from polytill.flows.payments.candidates import candidates
+from polytill.flows.provider_health import Holder
 from polytill.flows.routing.decision import Decision, decide
-from polytill.flows.routing.eligibility import Wanted
-from polytill.flows.routing.facts import NO_TRAITS, RoutingFacts, Traits
+from polytill.flows.routing.eligibility import Candidate, Wanted, environment_of
+from polytill.flows.routing.facts import NO_TRAITS, RoutingFacts, Statistics, Traits
+from polytill.flows.routing.health import ProviderHealth
+from polytill.providers.contract import Customer
 
 
 async def choose(
-    context: Context, snapshot: Snapshot, wanted: Wanted, draw: int = 0, traits: Traits = NO_TRAITS
+    context: Context,
+    snapshot: Snapshot,
+    wanted: Wanted,
+    draw: int = 0,
+    traits: Traits = NO_TRAITS,
+    holder: Holder | None = None,
 ) -> Decision:
-    """Decide who takes a payment. ``draw``: ``draw_of`` the payment; 0 for a preview of no certain payment."""
-    facts = RoutingFacts(at=context.world.now().astimezone(snapshot.place.zone), draw=draw, traits=traits)
-    return decide(await candidates(context, snapshot, wanted.currency), wanted, facts)
+    """Decide who takes a payment.
+
+    Args:
+        context: This process.
+        snapshot: The practice's configurations and policies.
+        wanted: What the payment requires.
+        draw: ``draw_of`` the payment; 0 for a preview of no certain payment.
+        traits: What rules may ask.
+        holder: The payment, if it is made now: only then it may probe a provider that is failing.
+    """
+    everyone = await candidates(context, snapshot, wanted.currency)
+    if holder is not None:
+        pool_exchange.permit_if_alone(context)
+    facts = facts_of(context, snapshot, wanted, everyone, holder)
+    found = decide(everyone, wanted, replace(facts, draw=draw, traits=traits))
+    # Nothing has waited since the health was read, so no other payment of this process has the permit.
+    if holder is not None and found.ranked and found.ranked[0].verdict is Verdict.probe:
+        context.provider_health.reserve((found.ranked[0].code, environment_of(everyone, wanted).value), holder)
+    return found
+
+
+def facts_of(
+    context: Context, snapshot: Snapshot, wanted: Wanted, everyone: Sequence[Candidate], holder: Holder | None = None
+) -> RoutingFacts:
+    """The active policy, what is known of the providers, and the time on the practice's clock. Reads no database."""
+    environment = environment_of(everyone, wanted)
+    at = context.shared_after(0).astimezone(snapshot.place.zone)
+    statistics = context.pool.statistics(environment, wanted.currency, wanted.amount, at.timestamp())
+    if context.provider_health.any_failures:
+        health = _health(context, everyone, environment, at, holder)
+        statistics = Statistics(statistics.traffic, statistics.charged, health)
+    active = snapshot.policies.get(environment)
+    if active is None:
+        return RoutingFacts(at=at, statistics=statistics)
+    return RoutingFacts(at=at, policy=active.policy, version=active.version, statistics=statistics)
+
+
+def _health(
+    context: Context, everyone: Iterable[Candidate], environment: Environment, at: datetime, holder: Holder | None
+) -> dict[str, ProviderHealth]:
+    known = context.provider_health
+    return {one.code: known.seen((one.code, environment.value), at, holder) for one in everyone}
+
+
+def traits_of(snapshot: Snapshot, currency: str, customer: Customer, metadata: Mapping[str, str] | None) -> Traits:
+    """What rules may ask about a payment, from what was given."""
+    phone = stored_phone(customer.phone, currency)
+    return Traits(
+        country=snapshot.place.country,
+        metadata=metadata,
+        email_domain=customer.email.rpartition("@")[2].lower() if customer.email else None,
+        phone_country=phone.country if phone else None,
+    )

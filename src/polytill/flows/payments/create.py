@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,14 +22,15 @@ from polytill.flows.context import CHECKED_TTL_S, Context, Practice, Snapshot
 from polytill.flows.finding import ExtraSteps, Finding
 from polytill.flows.identifiers import named_by_outcome
 from polytill.flows.lease import ensure as ensure_lease
-from polytill.flows.payments import customers, saved_methods
-from polytill.flows.payments.choose import choose
+from polytill.flows.payments import customers, decisions, saved_methods
+from polytill.flows.payments.choose import choose, traits_of
 from polytill.flows.payments.request import PaymentRequest, meaning
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import build, call
 from polytill.flows.routing.decision import Decision
 from polytill.flows.routing.eligibility import Wanted
-from polytill.flows.routing.facts import draw_of
+from polytill.flows.routing.facts import NO_TRAITS, draw_of
+from polytill.flows.routing.health import technical
 from polytill.flows.schedule import after_sent
 from polytill.providers.contract import CreatePaymentParams, Customer
 from polytill.providers.outcomes import Declined, NotSent, Outcome
@@ -85,7 +86,10 @@ async def create_payment(
     # Of what was given, not of its normal form: the practice's country decides that one, and can change before a repeat.
     command = command.about("payment", meaning(request))
     decide = partial(_create, context, practice_id, request, command, also)
-    return await until_committed(decide, (_NotWritten,), TRIES)
+    try:
+        return await until_committed(decide, (_NotWritten,), TRIES)
+    finally:
+        context.provider_health.release((practice_id, command.key))
 
 
 async def _of_saved_method(db: PracticeDb, request: PaymentRequest, key: str) -> PaymentRequest:
@@ -155,11 +159,15 @@ async def _create(
         if known is not None:  # a repeated request always gets the same answer
             return await _replayed(practice.db, known, command)
         raise
-    wanted, draw = _wanted(request), draw_of(practice_id, command.key)
-    found = await choose(context, snapshot, wanted, draw)
+    wanted, draw, holder = _wanted(request), draw_of(practice_id, command.key), (practice_id, command.key)
+    # Only policies ask for traits.
+    traits = (
+        traits_of(snapshot, wanted.currency, request.customer, request.metadata) if snapshot.policies else NO_TRAITS
+    )
+    found = await choose(context, snapshot, wanted, draw, traits, holder)
     if not found.ranked:
         snapshot = await context.configured(practice.db)  # no request is rejected because of an old snapshot
-        found = await choose(context, snapshot, wanted, draw)
+        found = await choose(context, snapshot, wanted, draw, traits, holder)
     if not found.ranked or entry.state is not PracticeState.active:
         known = await payments.by_key(practice.db, command.key)
         if known is not None:
@@ -180,9 +188,7 @@ async def _create(
     payment_search.insert(unit, payment_search.row_of(payment))
     if context.use_is_news(practice_id, attempt.config_id):
         provider_configs.touch(unit, attempt.config_id, now)
-    out = {o.code: o.reason for o in found.excluded}
-    detail = {"route": found.reason, "why": found.why, "excluded": out}
-    audit.append(unit, now, command.actor, AuditAction.payment_created, payment.id, detail)
+    audit.append(unit, now, command.actor, AuditAction.payment_created, payment.id, decisions.stored(found))
     if also is not None:
         also(unit, payment)
     try:
@@ -208,7 +214,9 @@ async def attempt_in_turn(
     and its successor is stored."""
     attempts, named = [attempt], {}
     for number, configuration in enumerate(ranked, 1):
-        outcome = await start(practice, merchant, payment, attempt, configuration)
+        outcome = await _observed(
+            practice, payment, attempt, start(practice, merchant, payment, attempt, configuration)
+        )
         named[attempt.id] = await named_by_outcome(practice.context, attempt, outcome)
         successor = None
         if number < len(ranked) and _may_fail_over(outcome):
@@ -224,6 +232,18 @@ async def attempt_in_turn(
         attempt = successor
         attempts.append(attempt)
     return PaymentDetails(payment, attempts, identifiers=named)
+
+
+async def _observed(practice: Practice, payment: Payment, attempt: Attempt, call: Awaitable[Outcome]) -> Outcome:
+    """The outcome of a call, which counts for the health of its provider."""
+    health, holder = practice.context.provider_health, (practice.id, payment.idempotency_key)
+    key = attempt.provider_code, attempt.environment.value
+    health.call(key, holder)
+    outcome = await call
+    failed = technical(outcome)
+    if failed is not None:
+        health.observe(key, holder, failed, practice.context.shared_after(0))
+    return outcome
 
 
 def _may_fail_over(outcome: Outcome) -> bool:

@@ -22,7 +22,7 @@ from polytill.flows.events import record_event
 from polytill.flows.finding import NO_STEPS, AddSteps, ExtraSteps, Finding
 from polytill.flows.identifiers import named_by_outcome
 from polytill.flows.payment_events import OF_CASE, record_status_event
-from polytill.flows.payments import contradictions, returned_amounts, saved_methods
+from polytill.flows.payments import contradictions, counting, returned_amounts, saved_methods
 from polytill.flows.payments.decide import Verdict, decide
 from polytill.flows.payments.ended_attempts import as_closed
 from polytill.flows.payments.settle_attempt import schedule_next_lookup, timed
@@ -63,6 +63,7 @@ async def settle(
                 return payment, attempt
             continue
         writing.log()
+        counting.count(practice.context, payment, attempt, verdict)
         if verdict.change is not None:
             payment = payments.applied(payment, verdict.change, writing.now)
         return payment, verdict.attempt or attempt

@@ -25,7 +25,7 @@ from polytill.flows.handlers import handler_or_reason
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers
-from polytill.flows.payments.choose import choose
+from polytill.flows.payments.choose import choose, traits_of
 from polytill.flows.payments.create import (
     MAX_ATTEMPTS,
     TRIES,
@@ -173,7 +173,9 @@ async def _reopened(
         return found
     snapshot = await context.configured(practice.db)
     right = _as_corrected(payment, corrected) if corrected else payment
-    ranked = (await choose(context, snapshot, _wanted(right), _draw(payment))).ranked
+    holder = practice_id, payment.idempotency_key
+    traits = traits_of(snapshot, payment.currency, _customer_of(right), payment.metadata)
+    ranked = (await choose(context, snapshot, _wanted(right), _draw(payment), traits, holder)).ranked
     if not ranked:
         return found
     tried = {attempt.provider_code for attempt in found.attempts}

@@ -99,7 +99,7 @@ class Eligible:
 def eligible(candidates: Iterable[Candidate], wanted: Wanted) -> Eligible:
     """Separate the candidates for a payment. The result does not depend on the order of the input."""
     everyone = sorted(candidates, key=lambda c: c.code)
-    environment = wanted.environment or _environment(everyone, wanted.currency)
+    environment = environment_of(everyone, wanted)
     able, excluded = [], []
     for candidate in everyone:
         out = _why_not(candidate, wanted, environment)
@@ -116,10 +116,14 @@ def rank(candidate: Candidate) -> tuple[bool, int, bool, int, str]:
     return (not candidate.is_default, -candidate.priority, not recommended, -candidate.catalog_priority, candidate.code)
 
 
-def _environment(everyone: list[Candidate], currency: str) -> Environment:
+def environment_of(candidates: Iterable[Candidate], wanted: Wanted) -> Environment:
+    """The environment in which a payment is taken."""
+    if wanted.environment is not None:
+        return wanted.environment
     # If a practice is live for a currency, a test account must never take a real payment.
     live = any(
-        c.is_enabled and c.environment is Environment.production and currency in c.practice_currencies for c in everyone
+        c.is_enabled and c.environment is Environment.production and wanted.currency in c.practice_currencies
+        for c in candidates
     )
     return Environment.production if live else Environment.sandbox
 

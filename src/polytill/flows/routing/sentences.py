@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from string import Formatter
 from typing import Any
 
 from polytill.domain.money import ppm_to_percent
@@ -46,6 +48,13 @@ def sentence(why: WhyFirst | WhyLater, about: Mapping[str, Any]) -> str:
     # Two enums may have members of the same value, so each has its own sentences.
     text = _FIRST[why] if isinstance(why, WhyFirst) else _LATER[why]
     return text.format(**{name.removesuffix("_ppm"): _shown(name, value) for name, value in about.items()})
+
+
+@lru_cache(maxsize=None, typed=True)  # members of two enums may be equal
+def values_of(why: WhyFirst | WhyLater) -> frozenset[str]:
+    """The names of the values in the sentence of a reason, without ``_ppm``."""
+    text = _FIRST[why] if isinstance(why, WhyFirst) else _LATER[why]
+    return frozenset(name for _, name, _, _ in Formatter().parse(text) if name)
 
 
 def _shown(name: str, value: Any) -> Any:

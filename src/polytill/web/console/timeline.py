@@ -9,6 +9,7 @@ from typing import Any
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.sources import Source
+from polytill.flows.payments import decisions
 from polytill.storage.payments import Payment
 from polytill.storage.webhook_events import WebhookEvent
 from polytill.web.console.texts import Words
@@ -76,7 +77,7 @@ def _line(words: Words, payment: Payment, line: dict[str, Any], names: dict[str,
     tone = "info"
     if line["action"] == AuditAction.payment_created:
         title: str = words("story.created")
-        more = words.named("why", detail.get("why"), detail.get("route", ""), {"currency": payment.currency})
+        more = _why(words, payment, detail, names)
     elif "to" in detail and "provider" in detail:  # a change of an attempt
         provider = names.get(detail["provider"], detail["provider"])
         title = words.of("story.attempt", detail["to"]).format(provider=provider)
@@ -91,6 +92,11 @@ def _line(words: Words, payment: Payment, line: dict[str, Any], names: dict[str,
         if thing != "payment":
             tone = TONES.get(state, tone)
     return Step(line["at"], title, more, who(words, line["actor"], people), tone)
+
+
+def _why(words: Words, payment: Payment, detail: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    [first, *_] = decisions.read(detail, payment.currency, names).explained or [None]
+    return words.named(first.group, first.reason, "", first.about) if first and first.place else ""
 
 
 def _joined(parts: list[str]) -> str:

@@ -121,6 +121,38 @@ CREATE TABLE payment_providers (
     CONSTRAINT ck_payment_providers_integration_type CHECK (integration_type IN ('built_in', 'plugin', 'custom'))
 );
 
+CREATE TABLE routing_outcomes (
+    provider_code TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    method TEXT NOT NULL,
+    period BIGINT NOT NULL,
+    paid BIGINT NOT NULL,
+    declined BIGINT NOT NULL,
+    CONSTRAINT pk_routing_outcomes PRIMARY KEY (provider_code, environment, currency, method)
+);
+
+CREATE TABLE routing_fees (
+    provider_code TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    method TEXT NOT NULL,
+    band INTEGER NOT NULL,
+    period BIGINT NOT NULL,
+    payments BIGINT NOT NULL,
+    share_ppm BIGINT NOT NULL,
+    CONSTRAINT pk_routing_fees PRIMARY KEY (provider_code, environment, currency, method, band)
+);
+
+CREATE TABLE routing_health (
+    provider_code TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    changed_at {moment} NOT NULL,
+    CONSTRAINT pk_routing_health PRIMARY KEY (provider_code, environment)
+);
+
 CREATE TABLE schema_readers (
     tree TEXT NOT NULL,
     oldest TEXT NOT NULL,

@@ -1,0 +1,150 @@
+"""The health of providers as this process knows it: the shared state of all processes, and its own results since then.
+
+A process acts on its own results at once. ``flows/pool_exchange.py`` merges them with those of the others every few
+seconds. Of all processes one at a time may let a payment probe a failing provider: it holds a permit, which it asks for
+when a payment would need it. A process that cannot reach the owner database gives itself one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
+
+from polytill.domain.routing import HealthState, Verdict
+from polytill.flows.routing.health import PROBE_TIMEOUT, ProviderHealth, begin_probe, observe, verdict
+
+HEALTHY = ProviderHealth()
+MOST_RESULTS = 100  # results of one provider that wait for the exchange
+_NOT_OURS = "another process"
+
+Key = tuple[str, str]  # provider code and environment
+Holder = tuple[int, str]  # a payment: its practice, and its idempotency key
+
+
+class Result(NamedTuple):
+    """The result of one call. ``failed``: for a technical reason. ``permit``: of the probe that it was."""
+
+    failed: bool
+    at: datetime
+    permit: str | None
+
+
+@dataclass(slots=True)
+class _Permit:
+    token: str
+    until: datetime
+    holder: Holder | None = None
+    is_called: bool = False  # its payment calls the provider
+
+    def is_free_for(self, holder: Holder | None, at: datetime) -> bool:
+        return at < self.until and not self.is_called and self.holder in (None, holder)
+
+
+def after(health: ProviderHealth, results: list[Result]) -> ProviderHealth:
+    """A health after some results, in their order."""
+    for one in results:
+        health = observe(health, one.failed, one.at, one.permit)
+    return health
+
+
+def has_failures(health: ProviderHealth) -> bool:
+    """Whether a health differs from that of a provider whose calls all work."""
+    return health.state is not HealthState.closed or "1" in health.recent
+
+
+class ProvidersHealth:
+    """The health of every provider in every environment, in one process."""
+
+    def __init__(self) -> None:
+        self.results: dict[Key, list[Result]] = {}  # that are not part of the shared state yet
+        self.wanted: set[Key] = set()  # payments could have probed them, if this process had had a permit
+        self.any_failures = False
+        self._known: dict[Key, ProviderHealth] = {}
+        self._permits: dict[Key, _Permit] = {}
+
+    # ── Deciding ──
+
+    def seen(self, key: Key, at: datetime, holder: Holder | None = None) -> ProviderHealth:
+        """The health to decide by. It allows a probe only if this process has a permit that ``holder`` may use, which is
+        the payment that is made now; None: nothing is made."""
+        known = self._known.get(key, HEALTHY)
+        if known.state is HealthState.closed:
+            return known
+        permit = self._permits.get(key)
+        if permit is not None and permit.is_free_for(holder, at):
+            return replace(known, state=HealthState.half_open, probe=None, probe_until=None)
+        if verdict(known, at) is not Verdict.probe:
+            return known
+        if holder is not None:
+            self.wanted.add(key)
+        return replace(known, state=HealthState.half_open, probe=_NOT_OURS, probe_until=at + PROBE_TIMEOUT)
+
+    def all_known(self) -> dict[Key, ProviderHealth]:
+        """The health of each provider that was called lately."""
+        return dict(self._known)
+
+    # ── Probes ──
+
+    def permit(self, key: Key, token: str, until: datetime) -> None:
+        """Let one payment of this process probe a provider."""
+        self._permits[key] = _Permit(token, until)
+
+    def permit_alone(self, token: str, at: datetime) -> None:
+        """Give this process the permits that it wants, because it cannot ask the others."""
+        for key in self.wanted:
+            begun = begin_probe(self._known.get(key, HEALTHY), token, at)
+            if begun is not None:
+                self._know(key, begun)
+                self.permit(key, token, at + PROBE_TIMEOUT)
+        self.wanted.clear()
+
+    def reserve(self, key: Key, holder: Holder) -> None:
+        """Keep the permit for a payment."""
+        permit = self._permits.get(key)
+        if permit is not None and permit.holder is None:
+            permit.holder = holder
+
+    def call(self, key: Key, holder: Holder) -> None:
+        """The payment calls the provider now."""
+        permit = self._permits.get(key)
+        if permit is not None and permit.holder == holder:
+            permit.is_called = True
+
+    def release(self, holder: Holder) -> None:
+        """The payment is not made: another one may use its permit."""
+        for permit in self._permits.values():
+            if permit.holder == holder and not permit.is_called:
+                permit.holder = None
+
+    # ── Results ──
+
+    def observe(self, key: Key, holder: Holder, failed: bool, at: datetime) -> None:
+        """The result of a payment's call."""
+        permit, token = self._permits.get(key), None
+        if permit is not None and permit.is_called and permit.holder == holder:
+            token = permit.token
+            del self._permits[key]
+        waiting = self.results.setdefault(key, [])
+        waiting.append(Result(failed, at, token))
+        del waiting[:-MOST_RESULTS]
+        self._know(key, observe(self._known.get(key, HEALTHY), failed, at, token))
+
+    # ── Exchange ──
+
+    def learn(self, shared: dict[Key, ProviderHealth]) -> None:
+        """Take the shared state; results that are not part of it yet still count here."""
+        self._known, self.any_failures = {}, False
+        for key in {*shared, *self.results}:
+            self._know(key, after(shared.get(key, HEALTHY), self.results.get(key, [])))
+
+    def stored(self, key: Key, count: int) -> None:
+        """The first ``count`` results of a provider are part of the shared state now."""
+        waiting = self.results.get(key, [])
+        del waiting[:count]
+        if not waiting:
+            self.results.pop(key, None)
+
+    def _know(self, key: Key, health: ProviderHealth) -> None:
+        self._known[key] = health
+        self.any_failures = self.any_failures or has_failures(health)

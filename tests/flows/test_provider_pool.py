@@ -1,0 +1,166 @@
+"""What all practices learn together of providers: each attempt once, through the owner database, and without it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import pytest
+
+from polytill.app import Polytill
+from polytill.domain.clock import World
+from polytill.domain.errors import NotNow
+from polytill.domain.routing import HealthState
+from polytill.domain.states import Environment
+from polytill.flows import provider_pool
+from polytill.flows.pool_exchange import ALONE_AFTER_S, exchange
+from polytill.flows.provider_pool import OUTCOMES_HALVED_S, SMALLEST_POOL
+from polytill.flows.routing.health import FIRST_PAUSE, IN_A_ROW, PROBES
+from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
+from polytill.storage.databases import OwnerDb
+from polytill.storage.routing_pool import OutcomeKey
+from tests.flows.scenes import REFUSED, Scene, paid
+
+DOWN = NotSent(Reason.unreachable, "connect", "No connection.")
+SCRIPTED, OTHER = ("scripted", "sandbox"), ("other", "sandbox")
+_numbers = count(1)
+KEY = OutcomeKey("scripted", "sandbox", "NGN", "card")
+
+
+@asynccontextmanager
+async def second(scene: Scene) -> AsyncIterator[Polytill]:
+    """Another process of the same installation."""
+    world = World(scene.clock, elapsed_s=scene.clock)
+    async with Polytill.open(scene.context.settings, world=world, transport=scene.wire) as till:
+        yield till
+
+
+def known(till: Polytill, key: tuple[str, str] = SCRIPTED) -> HealthState:
+    found = till.context.provider_health.all_known().get(key)
+    return found.state if found else HealthState.closed
+
+
+async def two(scene: Scene) -> None:
+    """Two providers, the scripted one first."""
+    await scene.configure("scripted", priority=2)
+    await scene.configure("other", priority=1)
+
+
+async def fail(scene: Scene, times: int) -> None:
+    """Payments whose first provider cannot be reached, and whose second one takes them."""
+    for number in range(times):
+        scene.wire.says("create", DOWN, paid(transaction=f"other-{scene.clock.at_s}-{number}"))
+        found = await scene.pay(payment_method="card")
+        assert [one.provider_code for one in found.attempts] == ["scripted", "other"]
+
+
+async def test_each_attempt_is_counted_once_and_faded(scene: Scene) -> None:
+    await scene.configure("scripted")
+    scene.wire.says("create", paid(transaction="a", fee=15), REFUSED, Unknown(Reason.timeout, "t", "?"))
+    scene.wire.says("create", Declined(Reason.config, True, "key", "?"))
+    for _ in range(4):
+        await scene.pay(payment_method="card")
+    pool = scene.context.pool
+    assert pool.counted == {KEY: (1, 1)}  # the third is not decided, and the fourth is about this practice's keys
+    assert [(key.band, counts) for key, counts in pool.charged.items()] == [(10, (1, 15_000))]
+    pool.counted[KEY] = 60, 20
+    pool.charged = {key: (100, 100 * 15_000) for key in pool.charged}
+    async with second(scene) as there:
+        there.context.pool.counted[KEY] = 20, 0
+        for till in (scene.till, there, scene.till):
+            await exchange(till.context)
+        now_s = scene.clock.at_s
+        at = provider_pool.outcomes_period(now_s)
+        assert pool.counted == {} == there.context.pool.counted
+        for till in (scene.till, there):
+            found = till.context.pool.statistics(Environment.sandbox, "NGN", 1000, now_s)
+            assert found.traffic["scripted", "NGN", "card"].paid == 80_000
+            assert found.traffic["scripted", "NGN", None].declined == 20_000
+            charged = found.charged["scripted", "NGN", "card"]
+            assert charged.payments == 100
+            assert charged.fees * 1_000_000 // charged.amount == 15_000
+        # After a half-life each counts half, also in a row that is written again.
+        scene.clock.at_s = (at + 1) * OUTCOMES_HALVED_S + 1.0
+        there.context.pool.counted[KEY] = 0, 5
+        await exchange(there.context)
+        await exchange(scene.context)
+        found = pool.statistics(Environment.sandbox, "NGN", 1000, scene.clock.at_s)
+        assert found.traffic["scripted", "NGN", "card"].paid == 40_000
+        assert found.traffic["scripted", "NGN", "card"].declined == 15_000
+    assert pool.statistics(Environment.production, "NGN", 1000, now_s).traffic == {}
+
+
+async def test_a_small_pool_is_not_used(scene: Scene) -> None:
+    pool = scene.context.pool
+    pool.counted[KEY] = SMALLEST_POOL - 1, 0
+    await exchange(scene.context)
+    assert pool.statistics(Environment.sandbox, "NGN", 1000, scene.clock.at_s).traffic == {}
+    pool.counted[KEY] = 1, 0
+    await exchange(scene.context)
+    assert pool.statistics(Environment.sandbox, "NGN", 1000, scene.clock.at_s).traffic
+
+
+async def test_a_failing_provider_is_skipped_and_comes_back_by_one_probe_of_all_processes(scene: Scene) -> None:
+    await two(scene)
+    await fail(scene, IN_A_ROW)
+    assert known(scene.till) is HealthState.open
+    scene.wire.says("create", paid(transaction="skipped"))
+    found = await scene.pay()
+    assert [one.provider_code for one in found.attempts] == ["other"]
+    async with second(scene) as there:
+        await exchange(scene.context)
+        await exchange(there.context)
+        tills = scene.till, there
+        assert known(there) is HealthState.open
+        scene.clock.at_s += FIRST_PAUSE.total_seconds() + 1.0
+        for till in tills:  # each would probe it now, and has to ask
+            assert await taken_by(till, scene) == "other"
+        for number in range(PROBES):
+            for till in tills:
+                await exchange(till.context)
+            again = tills if number + 1 < PROBES else ()  # after the last one, the process knows that it works
+            taken = [await taken_by(till, scene) for till in (*tills, *again)]
+            assert sorted(taken) == ["other"] * (len(taken) - 1) + ["scripted"], number  # one probe of them all
+        for till in (*tills, *tills):
+            await exchange(till.context)
+        assert known(scene.till) is known(there) is HealthState.closed
+    scene.wire.says("create", paid(transaction="back"))
+    assert (await scene.pay()).attempts[0].provider_code == "scripted"
+
+
+async def taken_by(till: Polytill, scene: Scene) -> str:
+    """The provider of a payment that one of the processes makes."""
+    here, scene.till = scene.till, till
+    scene.wire.says("create", paid(transaction=f"taken-{next(_numbers)}"))
+    try:
+        return (await scene.pay()).attempts[0].provider_code
+    finally:
+        scene.till = here
+
+
+async def test_without_the_owner_database_a_process_counts_and_probes_alone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await two(scene)
+    await exchange(scene.context)
+    scene.context.announced_until_s = scene.clock.at_s + 900.0  # as ``serve`` does
+
+    async def away(*_: Any) -> Any:
+        raise NotNow
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OwnerDb, "commit", away)
+        await fail(scene, IN_A_ROW)
+        with pytest.raises(NotNow):
+            await exchange(scene.context)
+        assert known(scene.till) is HealthState.open
+        scene.clock.at_s += max(FIRST_PAUSE.total_seconds(), ALONE_AFTER_S) + 1.0
+        scene.wire.says("create", *(paid(transaction=f"alone-{n}") for n in range(2)))
+        taken = [(await scene.pay()).attempts[0].provider_code for _ in range(2)]
+        assert taken == ["other", "scripted"]  # the first one asks for a permit, and the second one gets it
+        counted = dict(scene.context.pool.counted)
+    await exchange(scene.context)
+    assert counted
+    assert scene.context.pool.counted == {}

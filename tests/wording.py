@@ -8,8 +8,8 @@ from typing import Any
 from babel import Locale
 
 from polytill.web.checkout.texts import Language
-from polytill.web.console.texts import words_for
 from polytill.web.i18n import Plural, Text, texts
+from polytill.web.words import words_for
 
 _WORDS = words_for("en", "")
 _PAYER = Language("en", Locale("en"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.money import MAX_MINOR, Money
 from polytill.domain.typed_amounts import TypedAmountError, readings, typed_amount, typed_percentage, typed_whole
-from polytill.web.console.texts import LANGUAGES, Words, symbols, texts, words_for
+from polytill.web.words import LANGUAGES, Words, symbols, texts, words_for
 
 NBSP, NARROW, THIN = "\u00a0", "\u202f", "\u2009"
 LOCALES = sorted(

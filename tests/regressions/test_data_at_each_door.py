@@ -14,7 +14,7 @@ import pytest
 
 from polytill.domain.contacts import InvalidContact, read_email, read_name, read_phone
 from polytill.domain.typed_amounts import TypedAmountError
-from polytill.web.console.texts import words_for
+from polytill.web.words import words_for
 from tests.installation import Installation
 from tests.regressions.test_customer_data import kenyan, link_of, send
 from tests.web.browsing import Browser, person

@@ -17,7 +17,7 @@ import pytest
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment
 from polytill.storage import cases
-from polytill.web.console.texts import words_for
+from polytill.web.words import words_for
 from tests.cli.process import one_sentence, polytill
 from tests.installation import Installation
 from tests.regressions.test_ways_to_resolve import NOTE

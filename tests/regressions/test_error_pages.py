@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from yarl import URL
 
-from polytill.web.console.texts import words_for
+from polytill.web.words import words_for
 from tests.installation import Installation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

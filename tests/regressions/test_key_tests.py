@@ -19,7 +19,7 @@ from polytill.providers.contract import CreatePaymentParams, CredentialTest, Cus
 from polytill.providers.http import Http
 from polytill.providers.outcomes import NotSent, Reason
 from polytill.providers.registry import BUILT_IN
-from polytill.web.console.texts import texts
+from polytill.web.words import texts
 from tests.installation import Installation
 from tests.providers.in_process import SIMULATOR, InProcess
 from tests.web.browsing import Browser, person

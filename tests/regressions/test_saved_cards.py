@@ -16,8 +16,8 @@ from polytill.domain.states import Environment
 from polytill.flows.payments.saved_methods import customer_key, is_same_card
 from polytill.providers.flutterwave.reading import saved_method
 from polytill.storage import saved_methods
-from polytill.web.console.texts import LANGUAGES
-from polytill.web.console.texts import texts as sentences
+from polytill.web.words import LANGUAGES
+from polytill.web.words import texts as sentences
 from tests.installation import Installation
 from tests.web.support import PROVIDERS, Json, Practice, is_problem
 from tests.web.test_saved_methods import charge, saved

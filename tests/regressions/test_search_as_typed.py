@@ -30,7 +30,7 @@ from polytill.storage import payment_lists, payment_search
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payment_lists import Filters
 from polytill.storage.payments import PAYMENTS
-from polytill.web.console.texts import words_for
+from polytill.web.words import words_for
 from tests.flows import scenes
 from tests.flows.scenes import Scene
 

@@ -11,7 +11,7 @@ import pytest
 from polytill.domain.contacts import InvalidContact, read_email, read_name, read_phone
 from polytill.domain.typed_amounts import TypedAmountError
 from polytill.web.console.exports import cell
-from polytill.web.console.texts import words_for
+from polytill.web.words import words_for
 
 RIGHT = {
     "KE": "+254712123456",

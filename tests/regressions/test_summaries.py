@@ -28,7 +28,7 @@ from polytill.providers.outcomes import Succeeded
 from polytill.storage import audit, overview, payment_lists, webhook_events
 from polytill.web.console.exports import cell
 from polytill.web.console.overview import Month, drawn, read_month
-from polytill.web.console.texts import words_for
+from polytill.web.words import words_for
 from tests import calls
 from tests.flows.scenes import LINK, REFUSED, Scene, held, paid
 from tests.flows.test_operator import paid_twice

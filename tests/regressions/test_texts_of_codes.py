@@ -6,7 +6,7 @@ import pytest
 
 from polytill.web.checkout.texts import texts as checkout_texts
 from polytill.web.console.flashes import Done
-from polytill.web.console.texts import LANGUAGES, texts
+from polytill.web.words import LANGUAGES, texts
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

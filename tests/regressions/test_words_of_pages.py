@@ -17,9 +17,9 @@ from polytill.domain.errors import FieldError
 from polytill.flows.payments.create import find
 from polytill.flows.recovery import lookup
 from polytill.providers.registry import BUILT_IN
-from polytill.web.console.texts import words_for
 from polytill.web.console.timeline import told
 from polytill.web.i18n import LANGUAGES, known_sentence, texts
+from polytill.web.words import words_for
 from tests.house.reading import modules
 from tests.installation import Installation
 from tests.web.browsing import Browser, person

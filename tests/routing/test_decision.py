@@ -18,7 +18,7 @@ from polytill.flows.routing.facts import Charged, RoutingFacts, Statistics, Traf
 from polytill.flows.routing.health import ProviderHealth, begin_probe, observe
 from polytill.flows.routing.policy import Policy
 from polytill.storage.catalog import CurrencySupport
-from polytill.web.console.texts import LANGUAGES, words_for
+from polytill.web.words import LANGUAGES, words_for
 from tests.routing.making import ANY, NOON, decided
 from tests.routing.policies import policies
 

@@ -6,7 +6,7 @@ import pytest
 
 from polytill.flows.admin import staff
 from polytill.web.app import PAGES
-from polytill.web.console.texts import words_for
+from polytill.web.words import words_for
 from tests.installation import Installation
 from tests.web.browsing import PASSWORD, Browser, person
 from tests.web.support import Clock, Practice, fresh, snapshot

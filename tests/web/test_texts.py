@@ -9,8 +9,8 @@ import pytest
 from babel import Locale
 
 from polytill.web.checkout.texts import Language
-from polytill.web.console.texts import words_for
 from polytill.web.i18n import LANGUAGES, Plural, Text, accepted_tags, filled, locale_of, texts
+from polytill.web.words import words_for
 
 FILES = ("", "checkout.")
 OTHERS = [(file, language) for file in FILES for language in LANGUAGES if language != "en"]

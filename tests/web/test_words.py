@@ -14,7 +14,7 @@ from polytill.domain.states import Environment
 from polytill.flows.routing.eligibility import Candidate, Wanted
 from polytill.providers.contract import CustomerFields
 from polytill.storage.catalog import CurrencySupport
-from polytill.web.console.texts import LANGUAGES, Told, words_for
+from polytill.web.words import LANGUAGES, Told, words_for
 from tests.house.reading import modules
 from tests.routing.making import decided
 

@@ -17,7 +17,7 @@ from polytill.domain.contacts import InvalidContact
 from polytill.domain.errors import CallerError, FieldError, Invalid
 from polytill.domain.money import MAX_MINOR
 from polytill.domain.typed_amounts import TypedAmountError
-from polytill.web.console.texts import Said, Words
+from polytill.web.words import Said, Words
 
 # Pydantic's error type, and our text key. Types that begin with "polytill_" are defined in values.py.
 _NAMES = {

@@ -22,7 +22,7 @@ from polytill.web.api.models.catalog import AddProvider, ChangeProvider
 from polytill.web.console.flashes import Done
 from polytill.web.console.pages import EXPECTED, Form, Problems, amount_of, page_router, shaped
 from polytill.web.console.sessions import OwnerAdmin, OwnerViewer
-from polytill.web.console.texts import Words
+from polytill.web.words import Words
 
 router = page_router("/owner/catalog")
 

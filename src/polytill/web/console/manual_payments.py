@@ -25,7 +25,7 @@ from polytill.web.api.models.payments import CreatePayment
 from polytill.web.console.flashes import Done
 from polytill.web.console.pages import EXPECTED, Problems, amount_of, errors_by_field, page_router, shaped
 from polytill.web.console.sessions import PracticeAdmin, PracticeVisitor
-from polytill.web.console.texts import Words
+from polytill.web.words import Words
 
 router = page_router("/practice/{practice_id}")
 

@@ -23,7 +23,7 @@ from polytill.web.console import charts
 from polytill.web.console.pages import page_router
 from polytill.web.console.payments import environment_of
 from polytill.web.console.sessions import PracticeViewer
-from polytill.web.console.texts import Words
+from polytill.web.words import Words
 
 SERIES = 4  # the number of colors in a chart
 

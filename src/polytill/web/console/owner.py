@@ -42,7 +42,7 @@ from polytill.web.console.pages import EXPECTED, errors_by_field, page_router, s
 from polytill.web.console.payments import refund_request
 from polytill.web.console.sessions import OwnerAdmin, OwnerViewer, PracticeId
 from polytill.web.console.shown_once import show_once
-from polytill.web.console.texts import Said
+from polytill.web.words import Said
 
 router = page_router("/owner")
 

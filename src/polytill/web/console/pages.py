@@ -29,13 +29,13 @@ from polytill.domain.errors import (
 from polytill.web.checkout.pages import templates
 from polytill.web.console import flashes
 from polytill.web.console.flashes import Done
-from polytill.web.console.texts import LANGUAGES, Said, Words, words_for
 from polytill.web.form_errors import Problems as Problems
 from polytill.web.form_errors import amount_of as amount_of
 from polytill.web.form_errors import errors_by_field as errors_by_field
 from polytill.web.form_errors import problems_of_shape
 from polytill.web.page_addresses import own_address
 from polytill.web.problems import log_failure, sentence
+from polytill.web.words import LANGUAGES, Said, Words, words_for
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self';"

@@ -40,8 +40,8 @@ from polytill.web.console.duplicates import Duplicate, duplicates_of
 from polytill.web.console.flashes import Done
 from polytill.web.console.pages import amount_of, first_of, out_of_date, page_router
 from polytill.web.console.sessions import PracticeAdmin, PracticeViewer, PracticeVisitor
-from polytill.web.console.texts import Words
 from polytill.web.console.timeline import story_of
+from polytill.web.words import Words
 
 router = page_router("/practice/{practice_id}")
 

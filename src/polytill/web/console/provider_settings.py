@@ -24,7 +24,7 @@ from polytill.web.api.models.provider_configs import defaults_of, prepared_envir
 from polytill.web.console.flashes import Done
 from polytill.web.console.pages import EXPECTED, Form, errors_by_field, page_router
 from polytill.web.console.sessions import PracticeAdmin, PracticeViewer, PracticeVisitor
-from polytill.web.console.texts import Said, Told
+from polytill.web.words import Said, Told
 
 router = page_router("/practice/{practice_id}/providers/{code}")
 

@@ -19,7 +19,7 @@ from polytill.storage.practices import PracticeEntry
 from polytill.storage.staff import Person, Session, StaffDb, listed
 from polytill.web.console.flashes import Done
 from polytill.web.console.pages import Form, SignInNeeded, form_of, out_of_date, page, see, words_of
-from polytill.web.console.texts import Words
+from polytill.web.words import Words
 
 FORM_TOKEN = "form_token"  # noqa: S105 — the name of the field
 MAX_TOKEN = 100

@@ -23,7 +23,7 @@ from polytill.web.console.pages import (
     words_of,
 )
 from polytill.web.console.sessions import LAST_PRACTICE, Viewer, forget, practice_at, remember, viewer
-from polytill.web.console.texts import LANGUAGES
+from polytill.web.words import LANGUAGES
 
 router = page_router()
 OWNER, PRACTICE = "/owner", "/practice/{practice_id}"

@@ -12,7 +12,7 @@ from polytill.domain.sources import Source
 from polytill.flows.payments import decisions
 from polytill.storage.payments import Payment
 from polytill.storage.webhook_events import WebhookEvent
-from polytill.web.console.texts import Words
+from polytill.web.words import Words
 
 TONES = {
     "succeeded": "good",

@@ -1,4 +1,4 @@
-"""Texts, numbers, money and dates of the console in the reader's language (``texts/<language>.toml``).
+"""Texts, numbers, money and dates of all pages and sentences in the reader's language (``texts/<language>.toml``).
 
 ``domain/typed_amounts.py`` reads the amounts that people type; nothing is rounded.
 """

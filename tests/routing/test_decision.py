@@ -17,6 +17,7 @@ from polytill.flows.routing.explain import explain
 from polytill.flows.routing.facts import Charged, RoutingFacts, Statistics, Traffic
 from polytill.flows.routing.health import ProviderHealth, begin_probe, observe
 from polytill.flows.routing.policy import Policy
+from polytill.flows.routing.strategies import case_of
 from polytill.storage.catalog import CurrencySupport
 from polytill.web.words import LANGUAGES, words_for
 from tests.routing.making import ANY, NOON, decided
@@ -116,7 +117,7 @@ def test_health_moves_providers_back_and_removes_none(
     assert [one.code for one in found.ranked] == expected
 
 
-def says_the_truth(found: Decision, able: tuple[Candidate, ...]) -> None:
+def says_the_truth(found: Decision, able: tuple[Candidate, ...], named: tuple[str, ...]) -> None:
     """Check each reason against the numbers beside it, and those against the candidates."""
     first = found.ranked[0]
     for later in found.ranked[1:]:
@@ -134,6 +135,8 @@ def says_the_truth(found: Decision, able: tuple[Candidate, ...]) -> None:
             WhyLater.no_weight: about.get("weight") == 0 and about.get("first_weight", 0) > 0,
             WhyLater.not_drawn: about.get("weight", 0) > 0 and about.get("first_weight", 0) > 0,
             WhyLater.less_successful: about.get("success_ppm", 0) <= about.get("first_success_ppm", 0),
+            WhyLater.later_in_rule: later.code in named and first.code in named[: named.index(later.code)],
+            WhyLater.not_in_rule: later.code not in named and first.code in named,
             WhyLater.explored_other: about.get("explore_ppm", 0) > 0,
         }
         assert claims[later.why], (later.why, about)
@@ -151,6 +154,8 @@ def says_the_truth(found: Decision, able: tuple[Candidate, ...]) -> None:
         WhyFirst.fee_known: all("fee" not in one.about for one in found.ranked[1:]),
         WhyFirst.drawn: first.about.get("weight", 0) > 0,
         WhyFirst.success_rate: "success_ppm" in first.about,
+        WhyFirst.rule: first.code in named and bool(first.about.get("rule")),
+        WhyFirst.rule_default: first.code in named and first.about.get("rule") == "default",
         WhyFirst.explored: first.about.get("explore_ppm", 0) > 0,
     }
     assert claims[first.why], (first.why, first.about)
@@ -171,7 +176,9 @@ def test_the_explanation_agrees_with_the_decision(
         assert found.why is WhyFirst.none
         return
     assert (said[0].reason, said[0].detail) == (found.why, found.reason)
-    says_the_truth(found, found.candidates)
+    rules = known.policy.rules
+    named = rules.match(case_of(wanted, known)).providers if rules else ()
+    says_the_truth(found, found.candidates, named)
 
 
 @given(everyone, wanteds, facts, st.sampled_from(sorted(LANGUAGES)))

@@ -13,6 +13,7 @@ class Strategy(StrEnum):
     least_cost = "least_cost"
     weighted = "weighted"
     success_rate = "success_rate"
+    rules = "rules"
 
 
 class WhyFirst(StrEnum):
@@ -32,6 +33,8 @@ class WhyFirst(StrEnum):
     drawn = "drawn"
     success_rate = "success_rate"
     explored = "explored"
+    rule = "rule"
+    rule_default = "rule_default"
 
 
 class WhyExcluded(StrEnum):
@@ -70,6 +73,8 @@ class WhyLater(StrEnum):
     no_weight = "no_weight"
     less_successful = "less_successful"
     explored_other = "explored_other"
+    later_in_rule = "later_in_rule"
+    not_in_rule = "not_in_rule"
 
 
 class HealthState(StrEnum):
@@ -114,3 +119,14 @@ class PolicyError(StrEnum):
     too_long = "policy_too_long"
     empty = "policy_empty"
     no_weight = "policy_no_weight"
+    not_writable = "policy_not_writable"
+    too_deep = "policy_too_deep"
+    repeated = "policy_repeated"
+    unreachable = "policy_unreachable"
+    never_true = "policy_never_true"
+    amount_without_currency = "policy_amount_without_currency"
+    not_currency = "policy_not_currency"
+    not_country = "policy_not_country"
+    not_time = "policy_not_time"
+    not_domain = "policy_not_domain"
+    test_failed = "policy_test_failed"

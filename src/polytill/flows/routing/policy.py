@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from polytill.domain.routing import Strategy
+from polytill.flows.routing.rules import RuleSet
 
 ENOUGH_PAYMENTS = 20
 EXPLORE_PERCENT = 5
@@ -25,6 +26,7 @@ class Policy:
     weights: Mapping[str, int] = field(default_factory=dict)
     enough_payments: int = ENOUGH_PAYMENTS
     explore_percent: int = EXPLORE_PERCENT
+    rules: RuleSet | None = None  # for `rules`
 
 
 DEFAULT = Policy()

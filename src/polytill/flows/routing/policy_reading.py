@@ -9,19 +9,21 @@ from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.routing import PolicyError, Strategy
 from polytill.flows.routing.policy import ENOUGH_PAYMENTS, EXPLORE_PERCENT, Policy
 from polytill.flows.routing.reading import Reading, at, loaded
+from polytill.flows.routing.rules_reading import RuleReading
 
 MAX_PROVIDERS = 50
 MAX_WEIGHT = 1_000_000
 MAX_ENOUGH = 10_000
 MAX_EXPLORE_PERCENT = 50
 _STRATEGIES = {strategy.value: strategy for strategy in Strategy}
-_FALLBACKS = {strategy.value: strategy for strategy in Strategy}
+_FALLBACKS = {strategy.value: strategy for strategy in Strategy if strategy is not Strategy.rules}
 # The parameters of each strategy.
 _PARAMETERS = {
     Strategy.priority: (),
     Strategy.least_cost: ("enoughPayments",),
     Strategy.weighted: ("weights",),
     Strategy.success_rate: ("explorePercent",),
+    Strategy.rules: ("rules", "default", "tests"),
 }
 _FIELDS = ("strategy", "fallback", *(name for names in _PARAMETERS.values() for name in names))
 
@@ -72,7 +74,13 @@ def _policy(reading: Reading, document: Any) -> Policy:
             reading.wrong("", PolicyError.missing_field, field="weights")
         else:
             weights = _weights(reading, given["weights"])
-    return Policy(strategy, fallback, weights, enough or ENOUGH_PAYMENTS, explore or 0)
+    rules = None
+    if strategy is Strategy.rules:
+        for name in ("rules", "default"):
+            if name not in given:
+                reading.wrong("", PolicyError.missing_field, field=name)
+        rules = RuleReading(reading).rule_set(given)
+    return Policy(strategy, fallback, weights, enough or ENOUGH_PAYMENTS, explore or 0, rules)
 
 
 def _weights(reading: Reading, value: Any) -> dict[str, int]:

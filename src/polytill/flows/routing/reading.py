@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -12,6 +13,10 @@ from polytill.domain.routing import PolicyError
 MAX_CHARACTERS = 200_000
 MAX_ERRORS = 100
 _SHOWN = 80
+MAX_POINTER = 400
+
+# Control characters and single surrogates, which a database does not store. A description may have several lines.
+_UNWRITABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 T = TypeVar("T")
 
@@ -30,7 +35,19 @@ _SENTENCES = {
     PolicyError.too_many: "There are more than {most}.",
     PolicyError.too_long: "There are more than {most} characters.",
     PolicyError.empty: "This is empty.",
+    PolicyError.not_writable: "This contains control characters.",
     PolicyError.no_weight: "Give at least one provider a weight above 0.",
+    PolicyError.too_deep: "Conditions are nested more than {most} deep.",
+    PolicyError.repeated: "{value!r} is here twice.",
+    PolicyError.unreachable: "This rule never applies, because the rule {rule!r} before it always applies first.",
+    PolicyError.never_true: "This condition is never true.",
+    PolicyError.amount_without_currency: "Give the amount with its currency: an object with currency, atLeast and below,"
+    " in minor units.",
+    PolicyError.not_currency: "{value!r} is not a currency. Give an ISO 4217 code, for example NGN.",
+    PolicyError.not_country: "{value!r} is not a country. Give an ISO 3166-1 code, for example NG.",
+    PolicyError.not_time: "Give a time of the day from 00:00 to 24:00, for example 08:30.",
+    PolicyError.not_domain: "Give a domain without @, for example example.com.",
+    PolicyError.test_failed: "The test expects {expected}, but {rule} chooses {found}.",
 }
 
 
@@ -43,9 +60,11 @@ class Reading:
 
     def wrong(self, pointer: str, error: PolicyError, **about: Any) -> None:
         """Add an error."""
-        shown = {name: _short(value) for name, value in about.items()}
+        shown = {name: value if name == "allowed" else _short(value) for name, value in about.items()}
         if len(self.errors) < MAX_ERRORS:
-            self.errors.append(FieldError(pointer, _SENTENCES[error].format(**shown), error, shown))
+            self.errors.append(
+                FieldError(_valid(pointer)[:MAX_POINTER], _SENTENCES[error].format(**shown), error, shown)
+            )
 
     def object(
         self, value: Any, pointer: str, allowed: Collection[str], needed: Collection[str] = ()
@@ -81,6 +100,8 @@ class Reading:
             self.wrong(pointer, PolicyError.empty)
         elif len(value) > most:
             self.wrong(pointer, PolicyError.too_long, most=most)
+        elif _UNWRITABLE.search(value):
+            self.wrong(pointer, PolicyError.not_writable)
         else:
             return value
         return None
@@ -144,4 +165,11 @@ def _no_constant(name: str) -> Any:
 
 
 def _short(value: Any) -> Any:
-    return value[:_SHOWN] + "…" if isinstance(value, str) and len(value) > 4 * _SHOWN else value
+    if not isinstance(value, str):
+        return value
+    return _valid(value[:_SHOWN] + "…" if len(value) > _SHOWN else value)
+
+
+def _valid(text: str) -> str:
+    # A single surrogate cannot be encoded, so the answer with the error could not be sent.
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -24,6 +24,8 @@ _FIRST = {
     WhyFirst.fee_known: "{provider} is the only provider whose fee is known ({fee}).",
     WhyFirst.drawn: "The payment was drawn for {provider}, which has {share} of the payments.",
     WhyFirst.success_rate: "{provider} has the highest expected success ({success}).",
+    WhyFirst.rule: "{provider} is named by the rule {rule!r}.",
+    WhyFirst.rule_default: "{provider} is named by the default, because no rule applies.",
     WhyFirst.explored: "{provider} is tried at random, like {explore} of the payments, to learn how well it works.",
 }
 _LATER = {
@@ -39,6 +41,8 @@ _LATER = {
     WhyLater.not_drawn: "The payment was drawn for {first}; {provider} has {share} of the payments.",
     WhyLater.no_weight: "{provider} has no share of the payments.",
     WhyLater.less_successful: "{provider} has a lower expected success ({success}) than {first} ({first_success}).",
+    WhyLater.later_in_rule: "{rule!r} names {first} before {provider}.",
+    WhyLater.not_in_rule: "{rule!r} names {first} and not {provider}.",
     WhyLater.explored_other: "{first} is tried at random, like {explore} of the payments, to learn how well it works.",
 }
 

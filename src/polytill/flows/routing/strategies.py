@@ -16,6 +16,7 @@ from hashlib import blake2b
 from math import log
 
 from polytill.domain.routing import Strategy, WhyFirst, WhyLater
+from polytill.flows.routing.conditions import KNOWN, NEW, WEEKDAYS, Case
 from polytill.flows.routing.eligibility import Candidate, Wanted
 from polytill.flows.routing.facts import RoutingFacts
 from polytill.flows.routing.fees import estimated_fee
@@ -89,11 +90,42 @@ def _success_rate(able: Sequence[Candidate], wanted: Wanted, facts: RoutingFacts
     return Ordering(tuple(keys), _SUCCESS, tuple(numbers))
 
 
+def case_of(wanted: Wanted, facts: RoutingFacts) -> Case:
+    """What the conditions ask about a payment."""
+    traits, known = facts.traits, facts.traits.customer_is_known
+    return Case(
+        wanted.currency,
+        wanted.amount,
+        wanted.payment_method,
+        traits.country,
+        facts.at.hour * 60 + facts.at.minute,
+        WEEKDAYS[facts.at.weekday()],
+        traits.metadata,
+        None if known is None else KNOWN if known else NEW,
+        traits.email_domain,
+        traits.phone_country,
+    )
+
+
+def _rules(able: Sequence[Candidate], wanted: Wanted, facts: RoutingFacts) -> Ordering:
+    if facts.policy.rules is None:
+        return Ordering(((),) * len(able), (), ({},) * len(able))
+    named = facts.policy.rules.match(case_of(wanted, facts))
+    places = {code: place for place, code in enumerate(named.providers)}
+    first = WhyFirst.rule_default if named.rule is None else WhyFirst.rule
+    steps = Step(first, WhyLater.not_in_rule), Step(first, WhyLater.later_in_rule)
+    numbers = {"rule": named.rule or "default"}
+    return Ordering(
+        tuple((one.code not in places, places.get(one.code, 0)) for one in able), steps, (numbers,) * len(able)
+    )
+
+
 _ORDERINGS: dict[Strategy, Callable[[Sequence[Candidate], Wanted, RoutingFacts], Ordering]] = {
     Strategy.priority: _priority,
     Strategy.weighted: _weighted,
     Strategy.least_cost: _least_cost,
     Strategy.success_rate: _success_rate,
+    Strategy.rules: _rules,
 }
 
 
@@ -102,6 +134,6 @@ def ordering(able: Sequence[Candidate], wanted: Wanted, facts: RoutingFacts) -> 
     policy = facts.policy
     found = _ORDERINGS[policy.strategy](able, wanted, facts)
     for strategy in (policy.fallback, Strategy.priority):
-        if found.steps[-1] != LAST:  # the order by priority leaves nobody equal
+        if found.steps[-1:] != (LAST,):  # the order by priority leaves nobody equal
             found = found.then(_ORDERINGS[strategy](able, wanted, facts))
     return found

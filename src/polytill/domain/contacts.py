@@ -136,6 +136,8 @@ def _spelled_domain(domain: str, in_ascii: bool) -> str:
 def read_name(text: str | None) -> str | None:
     """A name in NFC, with single spaces and without invisible direction marks. Control characters are rejected."""
     text = (text or "").strip(" \t\r\n")  # copied with a cell of a spreadsheet
+    if text.isascii() and text.isprintable() and len(text) <= MAX_NAME:
+        return " ".join(text.split()) or None
     if any(unicodedata.category(letter) in ("Cc", "Cs") or _is_noncharacter(letter) for letter in text):
         raise InvalidContact("name", "A name must not contain control characters.")
     # Some scripts need the joiners U+200C and U+200D inside a word. No name starts or ends with one.

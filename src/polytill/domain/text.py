@@ -65,8 +65,11 @@ def normal(text: str) -> str:
 def visible(text: str) -> str:
     """The text without invisible characters; each run of white space becomes one space."""
     text = " ".join(text.split())
-    kept = "".join(each for each in text if unicodedata.category(each) not in _UNSEEN_CATEGORIES)
-    return " ".join(_INVISIBLE.sub("", kept).split())
+    if not text.isprintable():  # printable text has no character of these categories
+        text = "".join(each for each in text if unicodedata.category(each) not in _UNSEEN_CATEGORIES)
+    elif text.isascii():
+        return text
+    return " ".join(_INVISIBLE.sub("", text).split())
 
 
 def in_sentence(label: str) -> str:

@@ -6,6 +6,7 @@ import inspect
 import traceback
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any
 
 from polytill.domain.secret import Secret, without_secrets
@@ -85,13 +86,20 @@ def listed(handler: Handler | type[Handler], verb: str, page: object) -> Page[An
 
 def own_copy(params: Any) -> Any:
     """The same parameters with copied mappings, so that a handler cannot change ours."""
+    if params is None or isinstance(params, str | int):  # most of what parameters consist of
+        return params
     if isinstance(params, Mapping):
         return dict(params)
     if not is_dataclass(params) or isinstance(params, type):
         return params
-    values = ((field.name, getattr(params, field.name)) for field in fields(params) if field.init)
-    copies = {name: own_copy(value) for name, value in values if isinstance(value, Mapping) or is_dataclass(value)}
+    copies = {name: own_copy(value) for name in _initial(type(params)) if (value := getattr(params, name)) is not None}
     return replace(params, **copies)
+
+
+@cache
+def _initial(kind: type[Any]) -> tuple[str, ...]:
+    """The fields of a dataclass that its constructor takes."""
+    return tuple(field.name for field in fields(kind) if field.init)
 
 
 # ── Keys in answers ──

@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
+from types import NoneType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from polytill.domain.currencies import CURRENCIES
@@ -42,25 +43,30 @@ def wrong_in(value: Any, kind: Any, at: str = "") -> str | None:
 
     The sentence contains only names of fields and types, because a value may be a secret.
     """
+    return _check_of(kind)(value, at)
+
+
+# Gives the sentence about a value at a place; None if the value matches.
+Check = Callable[[Any, str], str | None]
+
+
+@cache
+def _check_of(kind: Any) -> Check:
+    """The check of one type. Types are read once, since every answer of every provider is checked."""
     origin, args = get_origin(kind), get_args(kind)
     if kind is Any or isinstance(kind, TypeVar):
-        return None
+        return lambda value, at: None
     if origin in (Union, types.UnionType):
-        return _wrong_in_union(value, args, at)
+        return _union(args)
     if origin is Literal:
-        return None if value in args else f"{at} is no {' or '.join(map(str, args))}"
+        return lambda value, at: None if value in args else f"{at} is no {' or '.join(map(str, args))}"
     if origin in (tuple, frozenset):
-        return _wrong_in_items(value, origin, args[0], at)
+        return _items(origin, args[0])
     if origin is dict or kind is dict:
-        return None if isinstance(value, dict) and is_json(value) else f"{at} is no JSON object"
+        return lambda value, at: None if isinstance(value, dict) and is_json(value) else f"{at} is no JSON object"
     if origin is not None and issubclass(origin, Mapping):
-        return _wrong_in_mapping(value, args, at)
-    base = origin or kind
-    if base is float:
-        return None if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else _not(value, at)
-    if not isinstance(value, base) or (base is int and isinstance(value, bool)):
-        return _not(value, at)
-    return _wrong_inside(value, base, at)
+        return _mapping(*args)
+    return _plain(origin or kind)
 
 
 def without_response(outcome: T) -> T:
@@ -79,12 +85,12 @@ def is_json(value: Any) -> bool:
         left[0] -= len(one) + 2 if isinstance(one, str) else 2
         if depth > MAX_DEPTH or left[0] < 0:
             return False
+        if isinstance(one, str):
+            return _is_text(one)
         if isinstance(one, dict):
             return all(isinstance(key, str) and fits(key, depth) and fits(item, depth + 1) for key, item in one.items())
         if isinstance(one, list | tuple):
             return all(fits(item, depth + 1) for item in one)
-        if isinstance(one, str):
-            return _is_text(one)
         if isinstance(one, float | Decimal):
             return one == one and one not in (float("inf"), float("-inf"))
         return one is None or isinstance(one, bool | int)
@@ -92,52 +98,84 @@ def is_json(value: Any) -> bool:
     return fits(value, 0)
 
 
-def _wrong_in_union(value: Any, kinds: tuple[Any, ...], at: str) -> str | None:
-    found = [wrong_in(value, kind, at) for kind in kinds if kind is not type(None) or value is None]
-    if (value is None and type(None) in kinds) or None in found:
-        return None
-    # Report the fault of the type that the value claims to be, if there is one.
-    claimed = zip(kinds, found, strict=False)
-    return next((w for kind, w in claimed if isinstance(kind, type) and isinstance(value, kind)), _not(value, at))
+def _union(kinds: tuple[Any, ...]) -> Check:
+    others = [(kind, _check_of(kind)) for kind in kinds if kind is not NoneType]
+    takes_none = NoneType in kinds
+
+    def check(value: Any, at: str) -> str | None:
+        if value is None and takes_none:
+            return None
+        found = []
+        for kind, check_one in others:
+            wrong = check_one(value, at)
+            if wrong is None:
+                return None
+            found.append((kind, wrong))
+        # Report the fault of the type that the value claims to be, if there is one.
+        return next((w for kind, w in found if isinstance(kind, type) and isinstance(value, kind)), _not(value, at))
+
+    return check
 
 
-def _wrong_in_items(value: Any, kind: type[Any], item_kind: Any, at: str) -> str | None:
-    if not isinstance(value, kind):
-        return _not(value, at)
-    return next((wrong for item in value if (wrong := wrong_in(item, item_kind, at))), None)
+def _items(kind: type[Any], item_kind: Any) -> Check:
+    check_item = _check_of(item_kind)
+
+    def check(value: Any, at: str) -> str | None:
+        if not isinstance(value, kind):
+            return _not(value, at)
+        return next((wrong for item in value if (wrong := check_item(item, at))), None)
+
+    return check
 
 
-def _wrong_in_mapping(value: Any, args: tuple[Any, ...], at: str) -> str | None:
-    if not isinstance(value, Mapping):
-        return _not(value, at)
-    pairs = ((wrong_in(key, args[0], at), wrong_in(item, args[1], at)) for key, item in value.items())
-    return next((wrong for pair in pairs for wrong in pair if wrong), None)
+def _mapping(key_kind: Any, item_kind: Any) -> Check:
+    check_key, check_item = _check_of(key_kind), _check_of(item_kind)
+
+    def check(value: Any, at: str) -> str | None:
+        if not isinstance(value, Mapping):
+            return _not(value, at)
+        pairs = ((check_key(key, at), check_item(item, at)) for key, item in value.items())
+        return next((wrong for pair in pairs for wrong in pair if wrong), None)
+
+    return check
 
 
-def _wrong_inside(value: Any, kind: type[Any], at: str) -> str | None:
-    if isinstance(value, Money):
-        if isinstance(value.minor, bool) or not isinstance(value.minor, int) or abs(value.minor) > MAX_MINOR:
-            return f"{at} is no whole number of minor units"
-        return None if value.currency in CURRENCIES else f"{at} has no ISO 4217 currency"
-    if isinstance(value, Secret):
-        return None if isinstance(value.reveal(), str) else _not(value.reveal(), at)
-    if isinstance(value, str) and not isinstance(value, StrEnum):
-        return None if _is_text(value) and len(value) <= LONGEST_TEXT else f"{at} is no text that can be kept"
-    if dataclasses.is_dataclass(kind):
-        hints = _hints(kind)
-        for field in dataclasses.fields(kind):
-            inner, place = getattr(value, field.name), f"{at}.{field.name}" if at else field.name
-            allowed = CLOSED.get((kind, field.name))
+def _plain(kind: type[Any]) -> Check:
+    if kind is float:
+        numbers = (int, float, Decimal)
+        return lambda value, at: None if isinstance(value, numbers) and not isinstance(value, bool) else _not(value, at)
+    fields = _fields(kind) if dataclasses.is_dataclass(kind) and kind is not Money else ()
+
+    def check(value: Any, at: str) -> str | None:
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            return _not(value, at)
+        if isinstance(value, str) and not isinstance(value, StrEnum):
+            return None if _is_text(value) and len(value) <= LONGEST_TEXT else f"{at} is no text that can be kept"
+        if isinstance(value, Money):
+            return _wrong_in_money(value, at)
+        if isinstance(value, Secret):
+            return None if isinstance(value.reveal(), str) else _not(value.reveal(), at)
+        for name, allowed, check_field in fields:
+            inner, place = getattr(value, name), f"{at}.{name}" if at else name
             if allowed is not None and inner is not None and not (isinstance(inner, str) and inner in allowed):
                 return f"{place} is none of {', '.join(sorted(allowed))}"
-            if wrong := wrong_in(inner, hints[field.name], place):
+            if wrong := check_field(inner, place):
                 return wrong
-    return None
+        return None
+
+    return check
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _fields(kind: type[Any]) -> list[tuple[str, frozenset[str] | None, Check]]:
+    hints = get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    return [(name, CLOSED.get((kind, name)), _check_of(hints[name])) for name in names]
+
+
+def _wrong_in_money(value: Money, at: str) -> str | None:
+    if isinstance(value.minor, bool) or not isinstance(value.minor, int) or abs(value.minor) > MAX_MINOR:
+        return f"{at} is no whole number of minor units"
+    return None if value.currency in CURRENCIES else f"{at} has no ISO 4217 currency"
 
 
 def _is_text(text: str) -> bool:

@@ -89,13 +89,37 @@ def _values(row: dict[str, Term], args: tuple[Any, ...]) -> Values:
     return {column: literal if number is None else args[number - 1] for column, (number, literal) in row.items()}
 
 
+class _Rows:
+    """The rows of the steps with one text. Their values are worked out only when another step is compared with them,
+    because most units compare few."""
+
+    __slots__ = ("_not_yet", "_values", "shape")
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self._not_yet: list[tuple[Any, ...]] = []  # arguments
+        self._values: dict[tuple[Any, ...], Values] = {}
+
+    def add(self, args: tuple[Any, ...]) -> None:
+        """Add the rows of one more step."""
+        self._not_yet.append(args)
+
+    def values(self) -> dict[tuple[Any, ...], Values]:
+        """The rows, by their values."""
+        for args in self._not_yet:
+            rows = (_values(row, args) for row in self.shape.rows)
+            self._values.update((tuple(row.values()), row) for row in rows)
+        self._not_yet = []
+        return self._values
+
+
 class Written:
     """The rows that the steps of one unit write."""
 
     __slots__ = ("_tables",)
 
     def __init__(self) -> None:
-        self._tables: dict[str, dict[Shape, dict[tuple[Any, ...], Values]]] = {}
+        self._tables: dict[str, dict[Shape, _Rows]] = {}
 
     def add(self, sql: str, args: tuple[Any, ...]) -> None:
         """Record a statement's rows. ``StepsOverlapError`` if an earlier statement may write what it writes or reads."""
@@ -108,35 +132,39 @@ class Written:
                 )
         if not shape.table:
             return
-        rows = [_values(row, args) for row in shape.rows]
         earlier = self._tables.setdefault(shape.table, {})
-        if (twice := _overlapping(earlier, shape, rows)) is not None:
+        if earlier and (twice := _overlapping(earlier, shape, args)) is not None:
             raise StepsOverlapError(
                 f"Two steps of one unit may write the same row of {shape.table} ({twice.verb}, then {shape.verb})."
                 " PostgreSQL would lose one of them: write what both say in one step."
             )
-        earlier.setdefault(shape, {}).update((tuple(row.values()), row) for row in rows)
+        if shape not in earlier:
+            earlier[shape] = _Rows(shape)
+        earlier[shape].add(args)
 
     def _seen(self, read: Read, row: Values) -> Shape | None:
         for shape, known in self._tables[read.table].items():
-            if shape.is_seen_by(read) and not all(_differ(row, other, shape.changes) for other in known.values()):
+            if shape.is_seen_by(read) and not all(
+                _differ(row, other, shape.changes) for other in known.values().values()
+            ):
                 return shape
         return None
 
 
-def _overlapping(earlier: dict[Shape, dict[tuple[Any, ...], Values]], shape: Shape, rows: list[Values]) -> Shape | None:
+def _overlapping(earlier: dict[Shape, _Rows], shape: Shape, args: tuple[Any, ...]) -> Shape | None:
     if shape.is_new:
         return None  # no earlier step can be about it, and a taken key is ``Duplicate`` on both engines
+    rows = [_values(row, args) for row in shape.rows]
     for other, known in earlier.items():
         if shape is other and shape.is_of_one_key:  # many rows by one text: no comparison of each with each
-            if tuple(rows[0].values()) in known:
+            if tuple(rows[0].values()) in known.values():
                 return other
             continue
         changes = shape.changes | other.changes
         for one in rows:
             if other.has_new_id and "id" in one:
                 continue
-            if not all(_differ(one, row, changes) for row in known.values()):
+            if not all(_differ(one, row, changes) for row in known.values().values()):
                 return other
     return None
 

@@ -46,6 +46,8 @@ def meaning(request: PaymentRequest) -> dict[str, Any]:
 
 
 def _given(value: Any) -> Any:
+    if value is None:
+        return None
     if isinstance(value, str):  # a plain one: an Environment and a Phone are texts of types of their own
         return customers.unless_blank(str.__str__(value))
     if isinstance(value, datetime):

@@ -49,16 +49,16 @@ def _no_constant(name: str) -> Any:
 def _check(value: Any, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise Unreadable("The request body is nested too deeply.")
-    if isinstance(value, dict):
+    if isinstance(value, str):
+        if not value.isascii() and _surrogate(value):
+            raise Unreadable("The request body contains a lone surrogate.")
+    elif isinstance(value, dict):
         for name, item in value.items():
             _check(name, depth)
             _check(item, depth + 1)
     elif isinstance(value, list):
         for item in value:
             _check(item, depth + 1)
-    elif isinstance(value, str):
-        if not value.isascii() and _surrogate(value):
-            raise Unreadable("The request body contains a lone surrogate.")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise Unreadable("The request body contains a number that is too large.")

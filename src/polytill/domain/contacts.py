@@ -79,6 +79,7 @@ class Phone(str):
 # ── E-mail ──
 
 
+@lru_cache(maxsize=64)  # one request reads an address at its edge and in the flow
 def read_email(text: str | None) -> str | None:
     """An address that providers accept: the domain in lower case and ASCII (punycode), the local part as typed.
 

@@ -16,11 +16,12 @@ from benchmarks.measuring import FULL, PAYMENTS, QUICK
 from benchmarks.pages import pages
 from benchmarks.processes import ProgramFailed
 from benchmarks.results import machine, versions
+from benchmarks.routing import routing
 from benchmarks.search import search
 from benchmarks.sums import sums
 from polytill.web import logs
 
-BENCHMARKS = {**PAYMENTS, "pages": pages, "search": search, "sums": sums, "events": deliveries}
+BENCHMARKS = {**PAYMENTS, "pages": pages, "search": search, "sums": sums, "events": deliveries, "routing": routing}
 
 USAGE = f"""\
 usage: ./run bench [--quick] [--json] [{" | ".join(BENCHMARKS)} ...]

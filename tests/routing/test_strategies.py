@@ -18,7 +18,7 @@ from polytill.flows.routing.facts import Charged, Line, Statistics, Traffic, dra
 from polytill.flows.routing.fees import estimated_fee
 from polytill.flows.routing.health import ProviderHealth, observe
 from polytill.flows.routing.policy import Policy
-from polytill.flows.routing.success import HALF_LIFE_HOURS, PRIOR_PPM, PULL, HourlyCount, conversion, decayed
+from polytill.flows.routing.success import PRIOR_PPM, PULL, conversion
 from polytill.storage.catalog import CurrencySupport
 from tests.routing.making import ANY, NOON, decided
 
@@ -184,22 +184,6 @@ def test_the_formula() -> None:
     assert abs(conversion(facts, "a", "GHS", "card").ppm - elsewhere) <= 1
     everyone = (160 * 1_000_000 + PULL * PRIOR_PPM) // (200 + PULL)
     assert abs(conversion(facts, "new", "NGN", "card").ppm - everyone) <= 1
-
-
-def test_old_attempts_count_less() -> None:
-    counts = [
-        HourlyCount("a", "NGN", "card", 1_000, 8, 0),
-        HourlyCount("a", "NGN", None, 1_000 - HALF_LIFE_HOURS, 0, 4),
-        HourlyCount("a", "NGN", "ussd", 1_000 - 3 * HALF_LIFE_HOURS, 8, 8),
-        HourlyCount("a", "NGN", "ussd", -(10**9), 8, 8),
-        HourlyCount("b", "NGN", "card", 1_001, 1, 0),  # another node's clock is ahead
-    ]
-    found = decayed(counts, 1_000)
-    assert found == decayed(reversed(counts), 1_000)
-    assert found["a", "NGN", "card"] == Traffic(8_000, 0)
-    assert found["a", "NGN", "ussd"] == Traffic(1_000, 1_000)
-    assert found["a", "NGN", None] == Traffic(9_000, 3_000)
-    assert found["b", "NGN", "card"] == Traffic(1_000, 0)
 
 
 def test_technical_failures_lower_the_expected_success_before_the_provider_is_skipped() -> None:

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from polytill.domain.routing import Strategy, Verdict, WhyFirst, WhyLater
+from polytill.domain.routing import HealthState, Strategy, Verdict, WhyFirst, WhyLater
 from polytill.flows.routing.eligibility import Candidate, Excluded, Wanted, eligible
 from polytill.flows.routing.facts import RoutingFacts
 from polytill.flows.routing.health import verdict
-from polytill.flows.routing.ordering import Ordering
+from polytill.flows.routing.ordering import Numbers, Ordering
 from polytill.flows.routing.sentences import sentence
 from polytill.flows.routing.strategies import ordering
 
-Numbers = Mapping[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """A provider that can take the payment, why it has its place, and the numbers behind that.
 
     ``why`` is a ``WhyFirst`` for the first provider and a ``WhyLater`` for each other one. ``about``: values for the
@@ -34,7 +31,7 @@ class Ranked:
     candidate: Candidate
     verdict: Verdict
     why: WhyFirst | WhyLater
-    about: Numbers
+    about: Mapping[str, Any]
 
     @property
     def code(self) -> str:
@@ -87,28 +84,35 @@ def decide(candidates: Iterable[Candidate], wanted: Wanted, facts: RoutingFacts)
     able = found.candidates
     order = ordering(able, wanted, facts)
     verdicts = [_verdict(candidate, facts) for candidate in able]
-    by_key = sorted(range(len(able)), key=lambda at: order.keys[at])
-    in_order = sorted(by_key, key=lambda at: verdicts[at] is Verdict.failing)
-    ranked = []
-    for place, at in enumerate(in_order):
-        why, about = (
-            _why_later(order, at, in_order[0], verdicts) if place else _why_first(able, order, at, by_key, wanted)
-        )
-        names = {"provider": able[at].name, "currency": wanted.currency, **order.numbers[at], **about}
-        if place:
-            names["first"] = able[in_order[0]].name
-        ranked.append(Ranked(able[at], verdicts[at], why, names))
+    by_key = sorted(range(len(able)), key=order.keys.__getitem__)
+    in_order = by_key
+    if Verdict.failing in verdicts:
+        in_order = sorted(by_key, key=lambda at: verdicts[at] is Verdict.failing)
+    ranked: list[Ranked] = []
+    of_first: Numbers = {}
+    for at in in_order:
+        about = {"provider": able[at].name, "currency": wanted.currency, **order.numbers[at], **of_first}
+        if ranked:
+            why: WhyFirst | WhyLater = _why_later(order, at, in_order[0], verdicts)
+        else:
+            why, more = _why_first(able, order, at, by_key, wanted)
+            about |= more
+            of_first = {f"first_{name}": value for name, value in order.numbers[at].items()} | {"first": able[at].name}
+        ranked.append(Ranked(able[at], verdicts[at], why, about))
     return Decision(tuple(ranked), found.excluded, facts.policy.strategy, facts.version, wanted.currency)
 
 
 def _verdict(candidate: Candidate, facts: RoutingFacts) -> Verdict:
     known = facts.statistics.health.get(candidate.code)
-    return Verdict.healthy if known is None else verdict(known, facts.at)
+    return Verdict.healthy if known is None or known.state is HealthState.closed else verdict(known, facts.at)
 
 
 def _step(order: Ordering, one: int, other: int) -> int:
-    pairs = zip(order.keys[one], order.keys[other], strict=True)
-    return next(number for number, (mine, its) in enumerate(pairs) if mine != its)
+    mine, its = order.keys[one], order.keys[other]
+    step = 0
+    while mine[step] == its[step]:  # a key ends with the code, which differs
+        step += 1
+    return step
 
 
 def _why_first(
@@ -126,8 +130,7 @@ def _why_first(
     return order.steps[_step(order, at, by_key[1])].first, {}
 
 
-def _why_later(order: Ordering, at: int, first: int, verdicts: Sequence[Verdict]) -> tuple[WhyLater, Numbers]:
+def _why_later(order: Ordering, at: int, first: int, verdicts: Sequence[Verdict]) -> WhyLater:
     if verdicts[at] is Verdict.failing and verdicts[first] is not Verdict.failing:
-        return WhyLater.failing, {}
-    numbers = {f"first_{name}": value for name, value in order.numbers[first].items()}
-    return order.steps[_step(order, at, first)].later, numbers
+        return WhyLater.failing
+    return order.steps[_step(order, at, first)].later

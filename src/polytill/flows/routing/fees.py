@@ -6,7 +6,7 @@ All amounts are integers of minor units, and an estimate is rounded up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from polytill.domain.money import Money
 from polytill.domain.routing import FeeSource
@@ -16,8 +16,7 @@ from polytill.flows.routing.facts import Charged, Line, Statistics
 PPM = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class EstimatedFee:
+class EstimatedFee(NamedTuple):
     """The fee of a payment, and where the estimate comes from."""
 
     money: Money
@@ -61,11 +60,10 @@ def _terms(candidate: Candidate) -> tuple[int | None, int]:
 
 
 def _charged(charged: Mapping[Line, Charged], code: str, wanted: Wanted, enough: int) -> Charged | None:
-    for method in dict.fromkeys((wanted.payment_method, None)):
-        found = charged.get((code, wanted.currency, method))
-        if found is not None and found.payments >= max(enough, 1):
-            return found
-    return None
+    found = charged.get((code, wanted.currency, wanted.payment_method))
+    if found is None or found.payments < enough:
+        found = charged.get((code, wanted.currency, None))
+    return None if found is None or found.payments < max(enough, 1) else found
 
 
 def _up(numerator: int, denominator: int) -> int:

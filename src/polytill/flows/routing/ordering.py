@@ -6,15 +6,16 @@ explanation cannot disagree with the decision that it explains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add, or_
 from typing import Any, NamedTuple
 
 from polytill.domain.routing import WhyFirst, WhyLater
 from polytill.flows.routing.eligibility import Candidate, rank
 
 Key = tuple[Any, ...]
-Numbers = Mapping[str, Any]
+Numbers = dict[str, Any]  # never changed
 
 
 class Step(NamedTuple):
@@ -35,9 +36,9 @@ class Ordering:
     def then(self, other: Ordering) -> Ordering:
         """This order; where it leaves candidates equal, the other one."""
         return Ordering(
-            tuple(mine + its for mine, its in zip(self.keys, other.keys, strict=True)),
+            tuple(map(add, self.keys, other.keys)),
             self.steps + other.steps,
-            tuple({**its, **mine} for mine, its in zip(self.numbers, other.numbers, strict=True)),
+            tuple(map(or_, other.numbers, self.numbers)),
         )
 
 

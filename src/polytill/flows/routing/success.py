@@ -3,7 +3,7 @@
 The expected success is the product of two shares:
 
 * the **conversion**: of the attempts that the provider answered, those that were paid. It changes slowly, so attempts
-  are counted with a half-life of ``HALF_LIFE_HOURS``.
+  count for days, each of them less as it gets older (``flows/provider_pool.py``).
 * the **availability**: of the last calls, those without a technical failure (``health.py``). It changes fast, so only the
   last twenty calls of the last ten minutes count.
 
@@ -19,19 +19,15 @@ A. Barto, "Reinforcement Learning", 2nd edition, sections 2.2 and 2.5), so that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isqrt
 
-from polytill.flows.routing.facts import Line, Statistics, Traffic
+from polytill.flows.routing.facts import Statistics, Traffic
 
 PPM = 1_000_000
-HALF_LIFE_HOURS = 72
 PULL = 20
 PRIOR_PPM = 900_000
 _THOUSAND = 1_000
-# The share that is left after each hour within a half-life, in parts per million: 0.5 ** (hours / HALF_LIFE_HOURS).
-_LEFT: tuple[int, ...] = tuple(round(PPM * 0.5 ** (hours / HALF_LIFE_HOURS)) for hours in range(HALF_LIFE_HOURS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +38,6 @@ class Conversion:
     ppm: int
     lower_ppm: int
     attempts: int  # whole attempts of this currency and method, old ones counted less
-
-
-@dataclass(frozen=True, slots=True)
-class HourlyCount:
-    """Attempts that ended at one provider within one hour (hours since 1970 in UTC)."""
-
-    provider: str
-    currency: str
-    method: str | None
-    hour: int
-    paid: int
-    declined: int
-
-
-def decayed(counts: Iterable[HourlyCount], hour: int) -> dict[Line, Traffic]:
-    """The traffic at an hour from hourly counts, in thousandths, for each method and, under None, all methods together."""
-    found: dict[Line, list[int]] = {}
-    for count in counts:
-        left = _left(hour - count.hour)
-        for method in dict.fromkeys((count.method, None)):
-            line = found.setdefault((count.provider, count.currency, method), [0, 0])
-            line[0] += count.paid * left
-            line[1] += count.declined * left
-    unit = PPM // _THOUSAND
-    return {line: Traffic(paid // unit, declined // unit) for line, (paid, declined) in found.items()}
-
-
-def _left(hours: int) -> int:
-    halvings, rest = divmod(max(hours, 0), HALF_LIFE_HOURS)
-    return _LEFT[rest] >> min(halvings, 64)
 
 
 def conversion(statistics: Statistics, provider: str, currency: str, method: str | None) -> Conversion:

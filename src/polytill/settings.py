@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     handler_modules: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="Comma-separated dotted paths of handlers that a custom catalog entry may use"
     )
+    # Functions that a mapping file may name. A file alone never chooses code.
+    decrypt_hooks: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), description="Comma-separated dotted paths of functions that may decrypt keys during an import"
+    )
     database_connections: int = Field(100, ge=2, le=5000, description="Maximum connections to each PostgreSQL server")
     provider_timeout_s: float = Field(30.0, gt=0, le=120, description="Seconds to wait for a provider's answer")
     payment_expires_s: int = Field(24 * 3600, ge=60, description="Seconds until an unpaid payment expires")

@@ -25,7 +25,7 @@ from simulation.judged import (
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.event_types import EventType
 from polytill.domain.ledger import LedgerAccount, LedgerFact
-from polytill.domain.legacy_findings import LegacyFinding
+from polytill.domain.legacy_findings import ImportAction, LegacyFinding
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution, CaseState
 from polytill.domain.rollout import DifferenceReason, FieldState, RolloutPhase
 from polytill.domain.routing import (
@@ -303,6 +303,9 @@ PLACES: list[Place] = [
     Place(LedgerAccount, "storage/overview.py (no sum has it)", written_in("src/polytill/storage/", LedgerAccount)),
     # ── Import ──
     Place(LegacyFinding, "docs/legacy-import.md, the table of findings", table("docs/legacy-import.md", "## Findings")),
+    Place(LegacyFinding, "src/polytill/flows (nothing reports it)", written_in(FLOWS, LegacyFinding)),
+    Place(ImportAction, "docs/legacy-import.md, the table of actions", table("docs/legacy-import.md", "## The plan")),
+    Place(ImportAction, "src/polytill/flows (nothing ends in it)", written_in(FLOWS, ImportAction)),
     # ── Events ──
     Place(DeliveryState, f"{OWNER}, CHECK of event_deliveries.state", checked("event_deliveries.state", "owner")),
     Place(EventType, "docs/events.md, the table of types", table("docs/events.md", "## Types")),

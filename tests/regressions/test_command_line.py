@@ -32,11 +32,11 @@ from tests.cli.test_commands import commands
 from tests.postgres.server import PostgresServer, postgres_server
 
 PASSWORD = "hunter2"
-NO_DATABASE = {("simulate",), ("demo",), ("new-provider",), ("keys", "ring")}
+NO_DATABASE = {("simulate",), ("demo",), ("new-provider",), ("keys", "ring"), ("legacy", "mapping-schema")}
 RUN_FOR_EVER = {("serve",): ["--bind", "127.0.0.1:0"], ("worker",): []}
 ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("migrate",): [], ("sweep",): [], ("doctor",): [], ("rotate",): [],
-    ("import-legacy",): ["legacy.json"], ("practices", "create"): ["A", "NGN"], ("practices", "list"): [],
+    ("legacy", "import"): ["legacy.json"], ("practices", "create"): ["A", "NGN"], ("practices", "list"): [],
     ("practices", "change"): ["1", "--name", "B"], ("practices", "test-keys"): ["1", "paystack"],
     ("cases", "list"): [], ("cases", "resolve"): ["1", "c", "look_up"],
     ("catalog", "list"): [], ("catalog", "add"): ["paystack"], ("keys", "create"): ["--owner"],
@@ -306,7 +306,7 @@ WRONG: list[tuple[tuple[str, ...], list[str]]] = [
     (("people", "create", "a@example.com", "--owner", "--name", "?"), ["\udcff", "\x1b[31mred", "a" * 201]),
     (("catalog", "add", "?"), TEXT),
     (("clusters", "close", "?"), TEXT),
-    (("import-legacy", "?"), ["\udcff", "nowhere", "."]),
+    (("legacy", "import", "?"), ["\udcff", "nowhere", ".", "env:NOBODY", "a\0b"]),
 ]
 
 

@@ -12,12 +12,16 @@ from typing import Any
 import pytest
 
 from polytill.app import Polytill
-from polytill.domain.errors import Conflict, Invalid
-from polytill.flows.admin import import_legacy
+from polytill.domain.errors import Conflict
+from polytill.domain.legacy_findings import ImportAction, LegacyFinding, Severity
 from polytill.flows.admin.practices import PracticeChanges, change_practice
+from polytill.flows.legacy.bring import Result
+from polytill.flows.legacy.files import FileSource
 from polytill.storage import practices, provider_configs
+from polytill.storage.host_field import Table
 from tests import calls
 from tests.cli.process import one_sentence, polytill
+from tests.flows.legacy.imports import imported
 from tests.installation import TEST_KEYS, Installation
 
 PAYSTACK = {"paystack": {**TEST_KEYS["paystack"], "isEnabled": True, "supportedCurrencies": ["NGN"]}}
@@ -28,28 +32,27 @@ def row(external_id: Any, name: str, currency: str, providers: dict[str, Any]) -
     return {"externalId": external_id, "name": name, "defaultCurrency": currency, "paymentProviders": providers}
 
 
-def file_of(*rows: dict[str, Any]) -> bytes:
-    return json.dumps(rows).encode()
+async def bring(till: Polytill, folder: Path, *rows: dict[str, Any]) -> list[Result]:
+    """Import rows, and return what happened to each."""
+    (folder / "rows.json").write_text(json.dumps(rows))
+    return await imported(till, FileSource(folder / "rows.json", Table()), folder / "keys.jsonl")
 
 
-async def bring(till: Polytill, *rows: dict[str, Any]) -> list[import_legacy.Arrived]:
-    arrivals = await import_legacy.plan(till.context, file_of(*rows))
-    return [await import_legacy.bring(till.context, arrival, "test") for arrival in arrivals]
+async def held_up(till: Polytill, folder: Path, *rows: dict[str, Any]) -> list[LegacyFinding]:
+    """Why each row is held up, as one finding."""
+    done = await bring(till, folder, *rows)
+    assert [one.action for one in done] == [ImportAction.held_up] * len(rows)
+    return [next(f.type for f in one.planned.findings if f.severity is not Severity.note) for one in done]
 
 
-async def refused(till: Polytill, *rows: dict[str, Any]) -> dict[str, str]:
-    with pytest.raises(Invalid) as found:
-        await import_legacy.plan(till.context, file_of(*rows))
-    return {error.pointer: error.detail for error in found.value.errors}
-
-
-async def held(till: Polytill, practice_id: int) -> list[str]:
+async def held(till: Polytill, practice_id: int | None) -> list[str]:
+    assert practice_id is not None
     return sorted(await provider_configs.all_of(await till.context.opening.practice(practice_id)))
 
 
-async def test_two_clinics_of_one_name_stay_two(till: Polytill) -> None:
-    [lagos] = await bring(till, row("101", "Smile Dental", "NGN", PAYSTACK))
-    [nairobi] = await bring(till, row("202", "Smile Dental", "KES", FLUTTERWAVE))
+async def test_two_clinics_of_one_name_stay_two(till: Polytill, tmp_path: Path) -> None:
+    [lagos] = await bring(till, tmp_path, row("101", "Smile Dental", "NGN", PAYSTACK))
+    [nairobi] = await bring(till, tmp_path, row("202", "Smile Dental", "KES", FLUTTERWAVE))
     assert nairobi.practice_id != lagos.practice_id
     assert (await held(till, lagos.practice_id), await held(till, nairobi.practice_id)) == (
         ["paystack"],
@@ -57,48 +60,22 @@ async def test_two_clinics_of_one_name_stay_two(till: Polytill) -> None:
     )
     entries = [(e.external_id, e.name, e.default_currency) for e in await practices.listed(till.context.owner)]
     assert entries == [("101", "Smile Dental", "NGN"), ("202", "Smile Dental", "KES")]
+    both = [row("101", "Smile Dental", "NGN", PAYSTACK), row(202, "Smile Dental", "KES", FLUTTERWAVE)]
+    again = await bring(till, tmp_path, *both)
+    assert [one.practice_id for one in again] == [lagos.practice_id, nairobi.practice_id]
+    assert [(one.added, one.planned.unchanged) for one in again] == [([], ["paystack"]), ([], ["flutterwave"])]
 
 
-async def test_both_in_one_file_and_again(till: Polytill) -> None:
-    rows = [row("101", "Smile Dental", "NGN", PAYSTACK), row(202, "Smile Dental", "KES", FLUTTERWAVE)]
-    first = await bring(till, *rows)
-    again = await bring(till, *rows)
-    assert [one.practice_id for one in again] == [one.practice_id for one in first]
-    assert [(one.added, one.kept) for one in again] == [([], ["paystack"]), ([], ["flutterwave"])]
-    assert len(await practices.listed(till.context.owner)) == 2
-
-
-async def test_two_rows_of_one_practice_are_refused(till: Polytill) -> None:
-    wrong = await refused(till, row("101", "A", "NGN", PAYSTACK), row(101, "B", "NGN", {}))
-    assert list(wrong) == ["/1"]
-    assert "'101'" in wrong["/1"]
-    [there] = await bring(till, row("7", "C", "NGN", {}))
-    wrong = await refused(till, row("7", "C", "NGN", {}), {"id": there.practice_id, "paymentProviders": PAYSTACK})
-    assert list(wrong) == ["/1"]
-    assert await held(till, there.practice_id) == []
-
-
-async def test_a_row_that_names_no_practice_is_refused(till: Polytill) -> None:
-    wrong = await refused(till, {"name": "Smile Dental", "defaultCurrency": "NGN", "paymentProviders": PAYSTACK})
-    assert list(wrong) == ["/0/externalId"]
+async def test_rows_that_name_no_practice_or_one_twice_are_held_up(till: Polytill, tmp_path: Path) -> None:
+    nameless = row(None, "Smile Dental", "NGN", PAYSTACK)
+    assert await held_up(till, tmp_path, nameless) == [LegacyFinding.external_id_missing]
+    twice = [row("101", "A", "NGN", PAYSTACK), row(101, "B", "NGN", {})]
+    assert await held_up(till, tmp_path, *twice) == [LegacyFinding.external_id_twice] * 2
     assert await practices.listed(till.context.owner) == []
-
-
-async def test_another_currency_is_another_practice(till: Polytill) -> None:
-    [lagos] = await bring(till, row("101", "Smile Dental", "NGN", PAYSTACK))
-    wrong = await refused(till, row("101", "Smile Dental", "KES", FLUTTERWAVE))
-    assert list(wrong) == ["/0/defaultCurrency"]
+    [lagos] = await bring(till, tmp_path, row("101", "Smile Dental", "NGN", PAYSTACK))
+    other = row("101", "Smile Dental", "KES", FLUTTERWAVE)
+    assert await held_up(till, tmp_path, other) == [LegacyFinding.practice_currency_differs]
     assert await held(till, lagos.practice_id) == ["paystack"]
-
-
-async def test_a_practice_without_one_is_given_it_by_its_id(till: Polytill) -> None:
-    there, _ = await calls.create_practice(till, "Old Clinic", "NGN")
-    [done] = await bring(till, {"id": there.id, "externalId": "x-1", "paymentProviders": PAYSTACK})
-    found = await practices.by_external_id(till.context.owner, "x-1")
-    assert found is not None
-    assert (found.id, done.practice_id) == (there.id, there.id)
-    wrong = await refused(till, {"id": there.id, "externalId": "x-2", "paymentProviders": {}})
-    assert list(wrong) == ["/0/externalId"]
 
 
 async def test_it_is_unique_and_one_spelling(till: Polytill) -> None:
@@ -137,6 +114,6 @@ async def test_over_the_api(installation: Installation) -> None:
 
 def test_an_address_with_a_password_is_not_printed(tmp_path: Path) -> None:
     for given in ("postgresql://postgres:secret@127.0.0.1/x", "postgresql:/postgres:secret@127.0.0.1/x"):
-        said = one_sentence(polytill(tmp_path, "import-legacy", given))
+        said = one_sentence(polytill(tmp_path, "legacy", "import", given))
         assert "secret" not in said
-        assert "JSON file" in said
+        assert "env:NAME" in said

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.progress import Progress, track
+from rich.progress import Progress
 from rich.text import Text
 
 from polytill import background
@@ -24,6 +24,7 @@ from polytill.cli.cases import cases_app
 from polytill.cli.catalog import catalog_app
 from polytill.cli.clusters import clusters_app
 from polytill.cli.keys import keys_app, rotate_ring
+from polytill.cli.legacy import legacy_app
 from polytill.cli.listening import sockets_at
 from polytill.cli.opened import console, fail, opened, sentence_of
 from polytill.cli.people import people_app
@@ -32,7 +33,6 @@ from polytill.doctor import examine
 from polytill.domain.errors import Invalid, PolytillError
 from polytill.domain.states import PracticeState
 from polytill.flows.admin import catalog, fleet
-from polytill.flows.admin import import_legacy as legacy
 from polytill.flows.admin.practices import clear_half_made
 from polytill.flows.context import Context
 from polytill.owner_setup import migrate_owner
@@ -52,6 +52,7 @@ for name, group in (
     ("keys", keys_app),
     ("people", people_app),
     ("clusters", clusters_app),
+    ("legacy", legacy_app),
 ):
     app.add_typer(group, name=name)
 
@@ -93,8 +94,8 @@ def main() -> None:
         fail("The arguments are not valid UTF-8.")
     if any(_ADDRESS.match(argument) for argument in sys.argv[1:]):  # before a usage error quotes it
         fail(
-            "A database address cannot be an argument. Set POLYTILL_OWNER_DATABASE_URL. `import-legacy` takes a JSON file,"
-            " and `clusters` reads addresses from standard input."
+            "A database address cannot be an argument. Set POLYTILL_OWNER_DATABASE_URL. `legacy import` takes the name of"
+            " a variable (env:NAME), and `clusters` reads addresses from standard input."
         )
     logs.setup()  # to standard error, because scripts may read what a command prints
     try:
@@ -306,55 +307,6 @@ def doctor() -> None:
 
 
 app.command("rotate")(rotate_ring)
-
-
-@app.command("import-legacy")
-def import_legacy(
-    file: Annotated[
-        Path, typer.Argument(help="JSON: [{externalId, name, defaultCurrency, paymentProviders: {code: {...}}}]")
-    ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the whole file without writing anything")] = False,
-) -> None:
-    """Import practices with their existing provider keys.
-
-    Checks the whole file before it writes anything. May be repeated. Each entry names its practice by `externalId`,
-    your own identifier of it. If no practice has it yet, one is created with `name` and `defaultCurrency`. An `id`
-    names a practice by its number here. The members of `paymentProviders` are those of POST .../payment-providers;
-    without an environment, the secret key determines it. Prints the first key of each new practice, once.
-    """
-    try:
-        given = file.read_bytes()
-    except OSError as error:
-        # The argument may be a database address with a password: it is repeated only if it is the name of an existing
-        # file.
-        what = str(file) if file.exists() else "The file"
-        fail(f"{what} cannot be read: {error.strerror}. Give the path of a JSON file.")
-
-    async def work(context: Context) -> None:
-        try:
-            arrivals = await legacy.plan(context, given)
-        except Invalid as wrong:
-            fail(
-                "Nothing was written; "
-                + "; ".join(f"{e.pointer or 'the file'}: {e.detail.rstrip('.')}" for e in wrong.errors)
-            )
-        if dry_run:
-            made = sum(arrival.there is None for arrival in arrivals)
-            console.print(f"Valid practices: {len(arrivals)}, of which new: {made}. Nothing was written.")
-            return
-        for arrival in track(arrivals, "Importing practices …", console=console, transient=True):
-            done = await legacy.bring(context, arrival, "cli")
-            added, kept = ", ".join(done.added) or "nothing", ", ".join(done.kept) or "nothing"
-            key = f"; key (shown once): {done.key.reveal()}" if done.key else ""
-            yields = (
-                f"; not the default, because there is one already: {', '.join(done.not_default)}"
-                if done.not_default
-                else ""
-            )
-            said = f"Practice {done.practice_id}: {done.name}: added {added}; unchanged: {kept}{yields}{key}"
-            console.print(said, soft_wrap=True)
-
-    opened(work)
 
 
 # ── The catalog ──

@@ -62,6 +62,7 @@ class LegacyFinding(StrEnum):
     configuration_refused = "configuration_refused"
     configuration_differs = "configuration_differs"
     # The row
+    row_not_readable = "row_not_readable"
     external_id_missing = "external_id_missing"
     external_id_not_valid = "external_id_not_valid"
     external_id_twice = "external_id_twice"
@@ -70,6 +71,17 @@ class LegacyFinding(StrEnum):
     practice_currency_differs = "practice_currency_differs"
     country_not_valid = "country_not_valid"
     time_zone_not_valid = "time_zone_not_valid"
+
+
+class ImportAction(StrEnum):
+    """What an import does with a practice: create it, add configurations to it, nothing, or hold it up. ``failed``: an
+    error came in between, and running the import again tries it again."""
+
+    create = "create"
+    add = "add"
+    nothing = "nothing"
+    held_up = "held_up"
+    failed = "failed"
 
 
 _F = LegacyFinding

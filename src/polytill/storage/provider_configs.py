@@ -259,7 +259,7 @@ async def mark_defaults(tx: Tx) -> None:
     )
 
 
-async def defaults(db: PracticeDb) -> dict[tuple[Environment, str], int]:
+async def defaults(db: PracticeDb | Tx) -> dict[tuple[Environment, str], int]:
     """Which configuration is the default, by environment and currency."""
     rows = await db.fetch("SELECT environment, currency_code, config_id FROM currency_defaults")
     return {(Environment(row["environment"]), row["currency_code"]): row["config_id"] for row in rows}

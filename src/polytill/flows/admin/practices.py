@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import EllipsisType
 
@@ -13,11 +14,13 @@ from polytill.domain.errors import Conflict, Duplicate, NotFound, invalid
 from polytill.domain.external_ids import read_external_id
 from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
 from polytill.domain.names import read_name
+from polytill.domain.secret import Secret
 from polytill.domain.states import ApiKeyKind, PracticeState
 from polytill.flows import key_ring
 from polytill.flows.context import Context, log
 from polytill.storage import api_keys, audit, migrating, practice_profile, practices
 from polytill.storage.api_keys import ApiKey
+from polytill.storage.clusters import Cluster
 from polytill.storage.databases import PracticeDb
 from polytill.storage.opening import DEFAULT, stamp_identity
 from polytill.storage.practices import PracticeEntry
@@ -109,10 +112,14 @@ class NewPractice:
     external_id: str | None = None
 
 
-async def create_practice(context: Context, new: NewPractice, actor: str) -> tuple[PracticeEntry, str]:
+async def create_practice(
+    context: Context, new: NewPractice, actor: str, hand_over: Callable[[int, Secret], None] | None = None
+) -> tuple[PracticeEntry, str]:
     """Onboard a practice: create, migrate, seal and register its database, and create its first key.
 
-    ``Conflict`` if another practice has the external id; nothing is created then.
+    ``hand_over`` gets id and first key before the practice becomes active; if it raises, nothing is created. So a
+    caller can keep the key safely, whatever happens to this process. ``Conflict`` if another practice has the external
+    id; nothing is created then.
     """
     name, currency, cluster = _name(new.name), new.currency, new.cluster
     _check_settings(currency, new.country, new.time_zone)
@@ -146,15 +153,7 @@ async def create_practice(context: Context, new: NewPractice, actor: str) -> tup
     except Duplicate:
         raise _taken(external_id) from None
     try:
-        data_key, wrapped = context.opening.new_data_key(practice_id)
-        await place.create(database_name)
-        db = PracticeDb(place.engine(database_name), practice_id, data_key)
-        stamp = Unit()
-        stamp_identity(stamp, practice_id, name, currency, home, now)
-        try:
-            await db.commit(stamp)
-        finally:
-            await db.engine.close()
+        wrapped = await _new_database(context, place, replace(entry, id=practice_id))
         key, hashed = new_key(context, ApiKeyKind.practice)
         unit = Unit()
         practices.activate(unit, practice_id, migrating.head("practice"), wrapped, now)
@@ -162,6 +161,8 @@ async def create_practice(context: Context, new: NewPractice, actor: str) -> tup
         api_keys.insert(unit, first, hashed)
         made = {"name": name, "cluster": cluster} | ({"externalId": external_id} if external_id else {})
         audit.append(unit, now, actor, AuditAction.practice_created, f"practice:{practice_id}", made)
+        if hand_over is not None:
+            hand_over(practice_id, Secret(key))
         await context.owner.commit(unit)
     except BaseException as error:
         if await _undone(context, practice_id, cluster, database_name) or not isinstance(error, Exception):
@@ -169,6 +170,21 @@ async def create_practice(context: Context, new: NewPractice, actor: str) -> tup
         # Only the answer to the last commit was lost.
     context.opening.forget(practice_id)
     return await context.opening.entry(practice_id), key
+
+
+async def _new_database(context: Context, place: Cluster, entry: PracticeEntry) -> str:
+    """Create a practice's database and stamp it as the practice's. Return its wrapped data key."""
+    data_key, wrapped = context.opening.new_data_key(entry.id)
+    await place.create(entry.database_name)
+    db = PracticeDb(place.engine(entry.database_name), entry.id, data_key)
+    stamp = Unit()
+    home = Locality(entry.country, entry.time_zone)
+    stamp_identity(stamp, entry.id, entry.name, entry.default_currency, home, context.world.now())
+    try:
+        await db.commit(stamp)
+    finally:
+        await db.engine.close()
+    return wrapped
 
 
 async def _undone(context: Context, practice_id: int, cluster: str, database_name: str) -> bool:
@@ -184,6 +200,11 @@ async def _undone(context: Context, practice_id: int, cluster: str, database_nam
     except Exception as error:
         log.error("onboarding_left_over", practice=practice_id, database=database_name, error=type(error).__name__)
     return True
+
+
+async def clear_half_made_one(context: Context, entry: PracticeEntry) -> bool:
+    """Undo one onboarding whose process died half-way. False if the practice is in use."""
+    return await _undone(context, entry.id, entry.cluster, entry.database_name)
 
 
 async def clear_half_made(context: Context, older_than_s: float = 600.0) -> int:

@@ -162,6 +162,69 @@ async def _configured(
     return entry, live is None
 
 
+@dataclass(frozen=True, slots=True)
+class NewConfiguration:
+    """A configuration to add: checked values with their environment, and keys for the other one, if there are any."""
+
+    wish: Wish
+    other: Keys | None = None
+
+
+async def add_missing(
+    context: Context, practice_id: int, new: list[NewConfiguration], actor: str
+) -> tuple[list[str], list[str]]:
+    """Add the configurations that the practice has never had, all or none. What it has or had stays as it is.
+
+    A configuration does not become the default of currencies if one of them has a default. Returns the codes of those
+    that were added, and of those that are not the default for this reason.
+    """
+    practice = await context.practice(practice_id)
+    try:
+        added, not_default = await _added(practice, new, actor)
+    except Duplicate:  # another request just created one of them: it stays
+        added, not_default = await _added(practice, new, actor)
+    context.forget(practice_id)
+    if added and context.on_configured is not None:
+        snapshot, entries = await context.configured(practice.db), await context.catalog()
+        for code in added:
+            await context.on_configured(practice.db, entries[code], snapshot.configurations[code])
+    return added, not_default
+
+
+async def _added(practice: Practice, new: list[NewConfiguration], actor: str) -> tuple[list[str], list[str]]:
+    added, not_default, now = [], [], practice.now()
+    async with practice.db.transaction() as tx:
+        held, defaults = await provider_configs.all_of(tx), set(await provider_configs.defaults(tx))
+        for one in new:
+            code, environment = one.wish.provider_code, one.wish.environment or Environment.sandbox
+            if code in held:
+                continue
+            entry, handler = await _provider(practice.context, code, None)
+            opened = check_keys(handler, entry, environment, one.wish.keys, None)
+            wish = replace(
+                one.wish, supported_currencies=_checked_currencies(entry, one.wish.supported_currencies, None)
+            )
+            mine = {(environment, currency) for currency in wish.supported_currencies or ()}
+            if wish.is_default and mine & defaults:
+                wish = replace(wish, is_default=False)
+                not_default.append(code)
+            defaults |= mine if wish.is_default else set()
+            fields = await _save(practice, tx, wish, None, entry, opened)
+            audit.append(tx, now, actor, AuditAction.provider_configured, code, fields)
+            if one.other is not None:
+                other = Environment.production if environment is Environment.sandbox else Environment.sandbox
+                prepared = check_keys(handler, entry, other, one.other, None)
+                prepared.version = opened.version + 1
+                sealed = seal_credentials(
+                    practice.db.data_key, code, prepared, CredentialState.prepared, practice.context.world
+                )
+                provider_configs.keep(tx, (await provider_configs.all_of(tx))[code], sealed, now)
+                detail = {"environment": other.value, "version": prepared.version}
+                audit.append(tx, now, actor, AuditAction.provider_credentials_prepared, code, detail)
+            added.append(code)
+    return added, not_default
+
+
 async def _save(
     practice: Practice, tx: Tx, wish: Wish, existing: Configuration | None, entry: ProviderEntry, opened: Opened
 ) -> dict[str, Any]:

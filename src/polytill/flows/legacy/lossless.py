@@ -20,6 +20,7 @@ _SPACE = re.compile(r"[ \t\n\r]*+")
 _STRING = re.compile(r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"')
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?")
 _WORDS = {"true": True, "false": False, "null": None}
+_NOTHING = ("", "null", "undefined")
 _WORD = re.compile("true|false|null")
 
 
@@ -66,8 +67,8 @@ class Node:
 
     @property
     def is_blank(self) -> bool:
-        """Whether this is null or a text of nothing but white space."""
-        return self.kind is Kind.null or (self.kind is Kind.string and not self.value.strip())
+        """Whether this is null or a text that says nothing, such as ``undefined``, which JavaScript writes for it."""
+        return self.kind is Kind.null or (self.kind is Kind.string and self.value.strip() in _NOTHING)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,237 @@
+"""The providers of one practice in the plan of an import: what would be added, and why one cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from polytill.domain.errors import FieldError, Invalid
+from polytill.domain.legacy_findings import LegacyFinding, Severity
+from polytill.domain.sealing import DataKey
+from polytill.domain.secret import Secret
+from polytill.domain.states import CredentialState, Environment
+from polytill.flows.admin import key_tests
+from polytill.flows.admin.credentials import Keys, check_keys
+from polytill.flows.admin.provider_configs import NewConfiguration, Wish, check_new
+from polytill.flows.context import Context, Practice
+from polytill.flows.handlers import handler_or_reason
+from polytill.flows.legacy.mapping import Mapping
+from polytill.flows.legacy.model import Found, LegacyField, LegacySet
+from polytill.flows.legacy.planned import PlannedPractice
+from polytill.storage import provider_configs
+from polytill.storage.databases import PracticeDb
+from polytill.storage.provider_configs import Account, Configuration, open_credentials, seal_credentials
+
+CHECKS_AT_ONCE = 4  # of keys at providers, which limit requests
+_BY_REASON = {
+    "live_key": LegacyFinding.key_of_other_environment,
+    "test_key": LegacyFinding.key_of_other_environment,
+    "key_in_wrong_field": LegacyFinding.key_not_valid,
+    "not_this_key": LegacyFinding.key_not_valid,
+    "unknown_provider": LegacyFinding.provider_unknown,
+}
+
+
+def keys_of(one: LegacySet) -> Keys:
+    """The keys of a set as the admin flows take them."""
+    public, config = one.keys.get("publicKey"), {}
+    for name, value in one.config.items():
+        config[name] = value.reveal() if isinstance(value, Secret) else value
+    return Keys(
+        public.reveal() if public else None, one.keys.get("secretKey"), one.keys.get("webhookSecret"), config or None
+    )
+
+
+def wish_of(one: LegacySet, mapping: Mapping) -> Wish:
+    """The configuration that a set asks for, with what the mapping says where the field says nothing."""
+    currencies = one.currencies if one.currencies is not None else mapping.currencies or None
+    return Wish(
+        one.provider,
+        one.environment,
+        keys_of(one),
+        bool(mapping.is_enabled if one.is_enabled is None else one.is_enabled),
+        bool(one.is_default),
+        None if currencies is None else list(currencies),
+        one.priority or 0,
+    )
+
+
+class ProviderPlans:
+    """Plans the providers of practices."""
+
+    def __init__(self, context: Context, mapping: Mapping, checks_keys: bool) -> None:
+        self._context = context
+        self._mapping = mapping
+        self._checks_keys = checks_keys
+        self._at_once = asyncio.Semaphore(CHECKS_AT_ONCE)
+
+    async def add(self, planned: PlannedPractice, found: LegacyField) -> None:
+        """Add the providers of a field to the plan of a practice."""
+        said: list[Found] = list(found.findings)
+        held: dict[str, Configuration] = {}
+        defaults: dict[tuple[Environment, str], int] = {}
+        practice = None
+        if planned.existing is not None:
+            practice = await self._context.practice(planned.existing.id)
+            held, defaults = await provider_configs.all_of(practice.db), await provider_configs.defaults(practice.db)
+        for code in dict.fromkeys(one.provider for one in found.sets):
+            sets = [one for one in found.sets if one.provider == code]
+            active = next((one for one in sets if one.environment is found.active.get(code)), sets[0])
+            other = next((one for one in sets if one is not active), None)
+            if code in held and practice is not None:
+                planned.unchanged.append(code)
+                said += self._against(practice, held[code], active, other)
+                continue
+            if self._needs_keys(code) and not any(one.keys or one.config for one in sets):
+                continue  # reported as no_keys
+            new = await self._checked(active, other, said)
+            if new is not None:
+                planned.new.append(new)
+                said += self._of_one(new, active, other)
+        said += await self._defaults(planned, defaults)
+        if self._checks_keys:
+            said += await self._tested(planned)
+        at = {(one.type, one.pointer): one for one in reversed(said)}
+        planned.findings += list({key: at[key] for key in ((one.type, one.pointer) for one in said)}.values())
+
+    def _needs_keys(self, code: str) -> bool:
+        handler = self._mapping.handlers.get(code)
+        return handler is None or bool(handler.keys)
+
+    # ── One provider ──
+
+    async def _checked(self, active: LegacySet, other: LegacySet | None, said: list[Found]) -> NewConfiguration | None:
+        """The configuration as it would be added; None, and findings, if it cannot be."""
+        at = _at(active)
+        try:
+            wish = await check_new(self._context, wish_of(active, self._mapping))
+        except Invalid as wrong:
+            said += [_refusal(at, error) for error in wrong.errors if not self._is_known(active, error, said)]
+            return None
+        if other is None or other.environment is None or not (other.keys or other.config):
+            return NewConfiguration(wish)
+        keys = keys_of(other)
+        entry = (await self._context.catalog())[active.provider]
+        handler, _ = handler_or_reason(self._context, entry)
+        try:
+            if handler is not None:
+                check_keys(handler, entry, other.environment, keys, None)
+        except Invalid as wrong:
+            said += [_refusal(_at(other), error) for error in wrong.errors]
+            return None
+        return NewConfiguration(wish, keys)
+
+    def _is_known(self, one: LegacySet, error: FieldError, said: list[Found]) -> bool:
+        """Whether reading the field has reported the cause of a refusal: an unknown environment, a key that it rejected."""
+        if error.pointer == "/environment":
+            return any(each.type is LegacyFinding.environment_unknown and each.pointer == _at(one) for each in said)
+        rejected = [each for each in said if each.severity is not Severity.note and each.pointer.startswith(_at(one))]
+        return error.reason == "key_needed" and bool(rejected)
+
+    def _of_one(self, new: NewConfiguration, active: LegacySet, other: LegacySet | None) -> list[Found]:
+        found, at = [], _at(active)
+        if active.is_enabled is None and self._mapping.is_enabled is None:
+            detail = "Nothing says whether it is switched on, so it is added switched off. See defaults.isEnabled."
+            found.append(Found(LegacyFinding.enabled_missing, at, detail))
+        if new.wish.supported_currencies is None and self._mapping.currencies is None:
+            detail = "Nothing says its currencies, so it is added for all that the provider supports."
+            found.append(Found(LegacyFinding.currencies_missing, at, detail))
+        if other is not None:
+            names = ("is_enabled", "is_default", "currencies", "priority")
+            if any(getattr(other, name) not in (None, getattr(active, name)) for name in names):
+                detail = "Settings of the environment that is not used differ, and are not kept."
+                found.append(Found(LegacyFinding.settings_of_other_environment, _at(other), detail))
+        return found
+
+    def _against(
+        self, practice: Practice, held: Configuration, active: LegacySet, other: LegacySet | None
+    ) -> list[Found]:
+        """How a configuration that is here differs from the field. It stays as it is."""
+        wish = wish_of(active, self._mapping)
+        differs = [
+            held.removed_at is not None and "it was removed here",
+            active.environment not in (None, held.environment) and "its environment",
+            active.is_enabled is not None and wish.is_enabled != held.is_enabled and "whether it is switched on",
+            active.currencies is not None
+            and set(active.currencies) != set(held.supported_currencies)
+            and "its currencies",
+        ]
+        for one in (active, other):
+            kept = held.newest(one.environment) if one is not None and one.environment is not None else None
+            if one is None or kept is None:
+                continue
+            opened = open_credentials(practice.db.data_key, held.provider_code, kept)
+            here: dict[str, Any] = {
+                "publicKey": Secret(opened.public_key) if opened.public_key else None,
+                "secretKey": opened.secret_key,
+                "webhookSecret": opened.webhook_secret,
+            }
+            if any(here[name] is not None and here[name] != key for name, key in one.keys.items()):
+                differs.append(f"its {kept.environment.value} keys")
+        parts = ", ".join(one for one in differs if one)
+        if not parts:
+            return []
+        detail = f"The practice has {held.provider_code} already, and it stays as it is. Different: {parts}."
+        return [Found(LegacyFinding.configuration_differs, _at(active), detail)]
+
+    # ── All providers ──
+
+    async def _defaults(self, planned: PlannedPractice, there: dict[tuple[Environment, str], int]) -> list[Found]:
+        catalog = await self._context.catalog()
+        taken: dict[tuple[Environment, str], str] = {}
+        found = []
+        for one in planned.new:
+            wish, code = one.wish, one.wish.provider_code
+            if not wish.is_default or wish.environment is None:
+                continue
+            currencies = wish.supported_currencies
+            mine = [(wish.environment, each) for each in currencies or catalog[code].supported_currencies]
+            if other := next((taken[each] for each in mine if each in taken), None):
+                both = ", ".join(sorted(each[1] for each in mine if taken.get(each) == other))
+                detail = f"{other} and {code} are both the default of {both}."
+                found.append(Found(LegacyFinding.two_defaults, "/paymentProviders", detail))
+            elif any(each in there for each in mine):
+                detail = f"Another provider is the default of a currency of {code} here, and stays it."
+                found.append(Found(LegacyFinding.default_elsewhere, "/paymentProviders", detail))
+            taken |= dict.fromkeys(mine, code)
+        return found
+
+    async def _tested(self, planned: PlannedPractice) -> list[Found]:
+        """Test new keys at their providers."""
+        tests = []
+        for new in planned.new:
+            environment = new.wish.environment or Environment.sandbox
+            other = Environment.production if environment is Environment.sandbox else Environment.sandbox
+            tests.append(self._test(new.wish.provider_code, environment, new.wish.keys))
+            if new.other is not None:
+                tests.append(self._test(new.wish.provider_code, other, new.other))
+        return [one for one in await asyncio.gather(*tests) if one is not None]
+
+    async def _test(self, code: str, environment: Environment, keys: Keys) -> Found | None:
+        entry = (await self._context.catalog())[code]
+        handler, _ = handler_or_reason(self._context, entry)
+        if handler is None or not handler.keys:
+            return None
+        # Nothing of the practice exists yet: the keys are sealed with a data key that is forgotten after the test.
+        world = self._context.world
+        db = PracticeDb(self._context.owner.engine, 0, DataKey(0, world.random_bytes(32)))
+        opened = check_keys(handler, entry, environment, keys, None)
+        sealed = seal_credentials(db.data_key, code, opened, CredentialState.active, world)
+        configuration = Configuration(0, 0, code, entry.name, False, False, [], 0, "", sealed)
+        async with self._at_once:
+            result = await key_tests.tested(Practice(self._context, db), entry, Account(configuration, sealed))
+        if result.ok:
+            return None
+        at = f"/paymentProviders ({code}, {environment.value})"
+        if not result.reached:
+            return Found(LegacyFinding.key_not_checked, at, f"{entry.name} could not be asked: {result.detail}")
+        return Found(LegacyFinding.key_refused, at, f"{entry.name} rejects the keys: {result.detail}")
+
+
+def _at(one: LegacySet) -> str:
+    return f"/paymentProviders{one.pointer}"
+
+
+def _refusal(at: str, error: FieldError) -> Found:
+    kind = _BY_REASON.get(error.reason or "", LegacyFinding.configuration_refused)
+    return Found(kind, at, f"{error.detail}")

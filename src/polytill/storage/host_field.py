@@ -1,0 +1,414 @@
+"""The host application's own table of practices, with its ``paymentProviders`` column: read in pages, and one field changed.
+
+The connection is our own, apart from every installation's databases. Reading never writes: SQLite files are opened
+read-only, PostgreSQL transactions are READ ONLY. A query is wrapped as a subquery, so that it cannot change anything either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from polytill.domain.database_urls import is_postgres, wrong_with_owner
+from polytill.domain.errors import DatabaseUnavailable, OperatorError
+from polytill.domain.external_ids import read_external_id
+from polytill.domain.secret import Secret, without_secrets
+from polytill.storage.postgres_connect import FAILS, connect, translated
+
+PAGE = 200  # practices in one page
+QUERY_PAGE = 900  # of a query, because the database may run all of it for each page
+LONGEST_FIELD = 32_000_000  # bytes; a longer one is an error of its row, not of the import
+
+# What a row has, and the names that its column may have, compared in lower case without separators.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "externalId": ("externalid", "practiceid", "tenantid", "id", "uuid"),
+    "paymentProviders": ("paymentproviders", "providers", "paymentconfig"),
+    "name": ("name", "practicename", "title"),
+    "defaultCurrency": ("defaultcurrency", "currency", "currencycode", "defaultcurrencycode"),
+    "country": ("country", "countrycode"),
+    "timeZone": ("timezone", "tz"),
+}
+NEEDED = ("externalId", "paymentProviders")
+
+
+class HostError(OperatorError):
+    """The host application's data cannot be read."""
+
+    code = "host_data"
+
+
+@dataclass(frozen=True, slots=True)
+class HostRow:
+    """One practice of the host. ``values`` has what ``COLUMNS`` names, as the database gave it. ``place`` says where it
+    is, for people."""
+
+    place: str
+    values: Mapping[str, Any] = field(repr=False)  # the field holds keys
+
+    @property
+    def external_id(self) -> str | None:
+        """The external id in its stored form; None if there is none or it is not valid."""
+        return external_id_of(self.values.get("externalId"))
+
+
+def external_id_of(value: Any) -> str | None:
+    """A host's identifier as an external id; None if it cannot be one. A number becomes text."""
+    if value is None or isinstance(value, bool | bytes | float | dict | list):
+        return None
+    try:
+        return read_external_id(str(value))
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where the practices are: a table or view, or a query; and the columns that have unusual names."""
+
+    name: str = "practices"
+    schema: str | None = None
+    query: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+class HostSource(ABC):
+    """A source of practices. ``ids`` and ``rows`` may be called again."""
+
+    @abstractmethod
+    async def ids(self) -> list[Any]:
+        """The identifiers of all rows as the source has them, in its order: also duplicates and None."""
+
+    @abstractmethod
+    def rows(self, wanted: Sequence[Any]) -> AsyncIterator[HostRow]:
+        """The rows with these identifiers, in pages."""
+
+    async def write_field(self, external_id: str, before: Any, after: Any) -> bool:
+        """Replace one practice's field if it still is ``before``. False if it is not, or there is no such practice."""
+        raise HostError("The field can only be written into a table of a database.")
+
+
+def quoted(name: str) -> str:
+    """An identifier in quotation marks, with every character allowed in it except NUL."""
+    if not name or "\x00" in name:
+        raise HostError("The name of a table or column is empty, or contains NUL.")
+    return '"' + name.replace('"', '""') + '"'
+
+
+def chosen(there: Sequence[str], given: Mapping[str, str], what: str) -> dict[str, str]:
+    """Which column of ``there`` holds which value. ``HostError`` names a column that is missing."""
+    found: dict[str, str] = {}
+    for value, names in COLUMNS.items():
+        if value in given:
+            matches = [one for one in there if one == given[value]]
+            matches = matches or [one for one in there if one.casefold() == given[value].casefold()]
+            if not matches:
+                raise HostError(f"{what} has no column {given[value]!r}. It has: {', '.join(there)}.")
+            found[value] = matches[0]
+            continue
+        by_form = {re.sub(r"[^a-z0-9]", "", one.casefold()): one for one in reversed(there)}
+        if (first := next((name for name in names if name in by_form), None)) is not None:
+            found[value] = by_form[first]
+    for value in NEEDED:
+        if value not in found:
+            detail = f"{what} has no column for {value}. Name it in the mapping (source.columns)."
+            raise HostError(f"{detail} It has: {', '.join(there) or 'no columns'}.")
+    return found
+
+
+class _SqlSource(HostSource):
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._columns: dict[str, str] = {}
+        if table.query is None:
+            schema = f"{quoted(table.schema)}." if table.schema else ""
+            self._from = schema + quoted(table.name)
+            self._what = "The table"
+        else:
+            query = table.query.strip().rstrip(";").strip()
+            if not query or "\x00" in query:
+                raise HostError("The query is empty, or contains NUL.")
+            self._from = f"(\n{query}\n) AS host_rows"
+            self._what = "The result of the query"
+
+    @property
+    def _page(self) -> int:
+        return PAGE if self._table.query is None else QUERY_PAGE
+
+    def _id(self) -> str:
+        return quoted(self._columns["externalId"])
+
+    def _selected(self) -> str:
+        return ", ".join(f"{quoted(column)} AS {quoted(value)}" for value, column in self._columns.items())
+
+    def _check_writable(self) -> None:
+        if self._table.query is not None:
+            raise HostError("The field can only be written into a table, not into the result of a query.")
+
+
+_READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
+
+
+def _only_reads(action: int, *_: Any) -> int:
+    return sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY
+
+
+def _text_or_bytes(value: bytes) -> str | bytes:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
+
+
+class SqliteSource(_SqlSource):
+    """A table, view or query of a SQLite file."""
+
+    def __init__(self, path: Path, table: Table) -> None:
+        super().__init__(table)
+        self._path = path
+
+    def _open(self, mode: str) -> sqlite3.Connection:
+        if not self._path.is_file():
+            raise HostError("The SQLite file does not exist.")
+        uri = f"{self._path.absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10.0)
+        connection.text_factory = _text_or_bytes
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_FIELD)
+        return connection
+
+    async def _run(self, work: Callable[[sqlite3.Connection], Any], mode: str = "ro") -> Any:
+        def run() -> Any:
+            try:
+                with closing(self._open(mode)) as connection:
+                    if mode == "ro":
+                        connection.set_authorizer(_only_reads)
+                    return work(connection)
+            except (sqlite3.Error, sqlite3.Warning) as error:
+                raise _sqlite_sentence(error) from None
+
+        return await asyncio.to_thread(run)
+
+    async def _find_columns(self) -> None:
+        if self._columns:
+            return
+
+        def look(connection: sqlite3.Connection) -> list[str]:
+            cursor = connection.execute(f"SELECT * FROM {self._from} LIMIT 0")  # noqa: S608
+            return [one[0] for one in cursor.description]
+
+        self._columns = chosen(await self._run(look), self._table.columns, self._what)
+
+    async def ids(self) -> list[Any]:
+        await self._find_columns()
+        sql = f"SELECT {self._id()} FROM {self._from}"  # noqa: S608
+        found: list[Any] = await self._run(lambda connection: [row[0] for row in connection.execute(sql)])
+        return found
+
+    async def rows(self, wanted: Sequence[Any]) -> AsyncIterator[HostRow]:
+        await self._find_columns()
+        for start in range(0, len(wanted), self._page):
+            page = wanted[start : start + self._page]
+            for row in await self._run(partial(self._rows_of, page)):
+                yield row
+
+    def _rows_of(self, page: Sequence[Any], connection: sqlite3.Connection) -> list[HostRow]:
+        marks = ", ".join("?" * len(page))
+        sql = f"SELECT {self._selected()} FROM {self._from} WHERE {self._id()} IN ({marks})"  # noqa: S608
+        try:
+            return [self._row(row) for row in connection.execute(sql, tuple(page))]
+        except sqlite3.DataError:  # a value is longer than the limit
+            if len(page) == 1:
+                return [self._too_long(page[0])]
+            return [row for one in page for row in self._rows_of([one], connection)]
+
+    def _row(self, row: Sequence[Any]) -> HostRow:
+        values = dict(zip(self._columns, row, strict=True))
+        return HostRow(f"{self._columns['externalId']} {values['externalId']!r}", values)
+
+    def _too_long(self, one: Any) -> HostRow:
+        values = {"externalId": one, "paymentProviders": "x" * 1_000_001}  # is reported as too large
+        return HostRow(f"{self._columns['externalId']} {one!r}", values)
+
+    async def write_field(self, external_id: str, before: Any, after: Any) -> bool:
+        self._check_writable()
+        await self._find_columns()
+        column, own = quoted(self._columns["paymentProviders"]), self._id()
+        # Text compares with a column of integers, too; only a column without a type needs the number.
+        sql = (
+            f"UPDATE {self._from} SET {column} = ?1 WHERE ({own} = ?2 OR (typeof({own}) = 'integer' AND"  # noqa: S608
+            f" CAST({own} AS TEXT) = ?2)) AND {column} IS ?3"
+        )
+
+        def write(connection: sqlite3.Connection, own_id: Any) -> bool:
+            connection.execute("BEGIN IMMEDIATE")
+            count = connection.execute(sql, (after, own_id, before)).rowcount
+            if count > 1:
+                connection.execute("ROLLBACK")
+                raise HostError(f"{count} rows of the table have the external id {external_id!r}. Nothing was changed.")
+            connection.execute("COMMIT")
+            return count == 1
+
+        if await self._run(lambda connection: write(connection, external_id), "rw"):
+            return True
+        other = await _other_spelling(self, external_id)
+        return other is not None and bool(await self._run(lambda connection: write(connection, other), "rw"))
+
+
+def _sqlite_sentence(error: Exception) -> Exception:
+    text, code = str(error), getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return DatabaseUnavailable("The host's SQLite file is locked by another program. Try again later.")
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return HostError("The file is damaged, or is no SQLite file.")
+    if "prohibited" in text or "not authorized" in text:
+        return HostError("The query may only read.")
+    if code == sqlite3.SQLITE_READONLY or "readonly" in text:
+        return HostError("The SQLite file cannot be written.")
+    if isinstance(error, sqlite3.DataError) or "too big" in text:
+        return HostError(f"A field has more than {LONGEST_FIELD} bytes.")
+    # These name tables, columns and syntax, but no data.
+    return HostError(f"The host's SQLite file rejects the request: {without_secrets(text)}.")
+
+
+async def _other_spelling(source: _SqlSource, external_id: str) -> Any:
+    """The identifier as the host spells it, if that differs from its stored form (Unicode NFC)."""
+    return next(
+        (one for one in await source.ids() if external_id_of(one) == external_id and str(one) != external_id), None
+    )
+
+
+class PostgresSource(_SqlSource):
+    """A table, view or query of a PostgreSQL database. The address is never shown."""
+
+    def __init__(self, address: Secret, table: Table) -> None:
+        super().__init__(table)
+        self._address = address
+        self._id_type = "text"
+        self._field_type = "text"
+
+    @asynccontextmanager
+    async def _connected(self, is_read_only: bool = True) -> AsyncIterator[Any]:
+        connection = await connect(self._address.reveal())
+        try:
+            async with connection.transaction(readonly=is_read_only):
+                yield connection
+        except FAILS as error:
+            raise _postgres_sentence(error) from None
+        finally:
+            try:
+                await connection.close(timeout=5.0)
+            except FAILS:
+                connection.terminate()
+
+    async def _find_columns(self, connection: Any) -> None:
+        if self._columns:
+            return
+        statement = await connection.prepare(f"SELECT * FROM {self._from} LIMIT 0")  # noqa: S608
+        self._columns = chosen([one.name for one in statement.get_attributes()], self._table.columns, self._what)
+        if self._table.query is None:
+            types = await connection.fetch(
+                "SELECT attname, format_type(atttypid, NULL) AS type FROM pg_attribute"
+                " WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+                self._from,
+            )
+            by_name = {row["attname"]: row["type"] for row in types}
+            self._id_type = by_name.get(self._columns["externalId"], "text")
+            self._field_type = by_name.get(self._columns["paymentProviders"], "text")
+
+    async def ids(self) -> list[Any]:
+        async with self._connected() as connection:
+            await self._find_columns(connection)
+            rows = await connection.fetch(f"SELECT {self._id()} FROM {self._from}")  # noqa: S608
+            return [row[0] for row in rows]
+
+    async def rows(self, wanted: Sequence[Any]) -> AsyncIterator[HostRow]:
+        for start in range(0, len(wanted), self._page):
+            page = list(wanted[start : start + self._page])
+            async with self._connected() as connection:
+                await self._find_columns(connection)
+                column = quoted(self._columns["paymentProviders"])
+                fields = {**self._columns}
+                del fields["paymentProviders"]
+                # A field that is too long for any use is not fetched.
+                cut = (
+                    f"CASE WHEN octet_length({column}::text) <= {LONGEST_FIELD} THEN {column} END,"
+                    f" coalesce(octet_length({column}::text), 0) > {LONGEST_FIELD}"
+                )
+                names = ", ".join(quoted(one) for one in fields.values())
+                sql = f"SELECT {names}, {cut} FROM {self._from} WHERE {self._id()} = ANY($1)"  # noqa: S608
+                found = await connection.fetch(sql, page)
+            for row in found:
+                *others, text, is_long = row
+                values = dict(zip(fields, others, strict=True))
+                values["paymentProviders"] = "x" * 1_000_001 if is_long else text  # is reported as too large
+                yield HostRow(f"{self._columns['externalId']} {values['externalId']!s}", values)
+
+    async def write_field(self, external_id: str, before: Any, after: Any) -> bool:
+        self._check_writable()
+        async with self._connected(is_read_only=False) as connection:
+            await self._find_columns(connection)
+            if await self._written(connection, external_id, before, after):
+                return True
+        other = await _other_spelling(self, external_id)
+        if other is None:
+            return False
+        async with self._connected(is_read_only=False) as connection:
+            return await self._written(connection, str(other), before, after)
+
+    async def _written(self, connection: Any, external_id: str, before: Any, after: Any) -> bool:
+        column, kind = quoted(self._columns["paymentProviders"]), self._field_type
+        is_bytes = kind == "bytea"
+        old = f"{column} IS NOT DISTINCT FROM $3" if is_bytes else f"{column}::text IS NOT DISTINCT FROM $3::text"
+        new = "$1::bytea" if is_bytes else f"CAST($1::text AS {kind})"
+        sql = (
+            f"UPDATE {self._from} SET {column} = {new}"  # noqa: S608
+            f" WHERE {self._id()} = CAST($2::text AS {self._id_type}) AND {old} RETURNING 1"
+        )
+        try:
+            async with connection.transaction():
+                rows = await connection.fetch(sql, _plain(after, is_bytes), external_id, _plain(before, is_bytes))
+                if len(rows) > 1:
+                    detail = f"{len(rows)} rows of the table have the external id {external_id!r}."
+                    raise HostError(f"{detail} Nothing was changed.")
+        except asyncpg.DataError:  # the external id is no number, so that no row can have it
+            return False
+        return len(rows) == 1
+
+
+def _plain(value: Any, is_bytes: bool) -> Any:
+    if is_bytes:
+        return value.encode("utf-8") if isinstance(value, str) else value
+    return bytes(value).decode("utf-8") if isinstance(value, bytes | bytearray | memoryview) else value
+
+
+def _postgres_sentence(error: BaseException) -> BaseException:
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        return HostError("The query may only read.")
+    if isinstance(error, asyncpg.SyntaxOrAccessError) and not isinstance(error, asyncpg.InsufficientPrivilegeError):
+        # These name tables, columns and syntax, but no data.
+        return HostError(f"The host's database rejects the request: {without_secrets(error.message or '')}.")
+    if isinstance(error, asyncpg.PostgresSyntaxError | asyncpg.DataError):
+        return HostError(f"The host's database rejects the request ({type(error).__name__}).")
+    other = translated(error)
+    if other is error:
+        return HostError(f"The host's database rejects the request ({type(error).__name__}).")
+    return other
+
+
+def database_source(address: Secret, table: Table) -> HostSource:
+    """The source at a database address: ``postgresql://…`` or ``sqlite:///…``."""
+    url = address.reveal()
+    if (wrong := wrong_with_owner(url)) is not None:
+        raise HostError(wrong)
+    if is_postgres(url):
+        return PostgresSource(address, table)
+    return SqliteSource(Path(url.removeprefix("sqlite:///")), table)

@@ -19,7 +19,7 @@ from polytill.flows.recovery import lookup
 from polytill.flows.refunds import create as create_refunds
 from polytill.flows.refunds import settle as settle_refunds
 from polytill.flows.refunds import write as refunds_write
-from polytill.flows.webhooks import receive
+from polytill.flows.webhooks import read, receive
 from polytill.flows.webhooks import refunds as webhook_refunds
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, Outcome, Reason, Succeeded, Unknown
@@ -276,16 +276,16 @@ def fee_not_booked() -> list[Swap]:
 @bug
 def dedupe_by_object() -> list[Swap]:
     """One webhook per object: its later state is dropped as a duplicate."""
-    read = receive._read
+    read_event = read.event_of
 
     def by_object(*args: Any) -> Any:
-        event, result = read(*args)
+        event, result = read_event(*args)
         for fact in result.facts:
             names = ("provider_refund_id", "provider_dispute_id", "provider_transaction_id")
             event.dedupe_key = next((str(v) for name in names if (v := getattr(fact, name, None))), event.dedupe_key)
         return event, result
 
-    return [(receive, "_read", by_object)]
+    return [(receive, "event_of", by_object)]
 
 
 @bug

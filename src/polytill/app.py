@@ -26,8 +26,9 @@ from polytill.flows.payments.pages import default_environment, page_of, read_cur
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import RefundRequest, create_refund
-from polytill.flows.webhooks.receive import MAX_BODY_BYTES, receive, response_body
-from polytill.providers.http import AiohttpTransport, Http, StatusTransport, Transport
+from polytill.flows.webhooks import forward
+from polytill.flows.webhooks.receive import MAX_BODY_BYTES, response_body
+from polytill.providers.http import AiohttpTransport, Http, RelayTransport, StatusTransport, Transport
 from polytill.providers.registry import Registry
 from polytill.requests import ConfigurationRequest
 from polytill.results import (
@@ -77,13 +78,14 @@ class Polytill:
         )
         own_transport = AiohttpTransport(settings.provider_timeout_s) if transport is None else None
         to_host = StatusTransport(settings.event_timeout_s) if transport is None else None
+        relays = RelayTransport(settings.event_timeout_s, settings.allowed_relay_origins) if transport is None else None
         http = Http(transport or own_transport)  # type: ignore[arg-type]
         try:
             if (why := await migrating.why_not_opened(owner)) is not None:
                 raise OperatorError(why)
             await key_ring.check(owner, ring)
             context = Context(settings, world, ring, owner, opening, Registry(settings.handler_modules), http)
-            context.host_transport = to_host
+            context.host_transport, context.relays.transport = to_host, transport or relays
             till = cls(context)
             till._report_plug_ins()
             await watch_clock(context)  # before this process writes its first lease
@@ -91,8 +93,9 @@ class Polytill:
                 yield till
             finally:
                 await till._stop_migrating()
+                await forward.leave(context)
         finally:
-            for one in (own_transport, to_host):
+            for one in (own_transport, to_host, relays):
                 if one is not None:
                     await one.close()
             await opening.close()
@@ -269,7 +272,7 @@ class Polytill:
         """
         if len(body) > MAX_BODY_BYTES:
             raise TooLarge
-        event = await receive(self.context, token, headers, body, reference)
+        event = await forward.receive(self.context, token, headers, body, reference)
         if event is None:
             return WebhookReceipt(EventState.received, {})
         return WebhookReceipt(event.state, await response_body(self.context, event))

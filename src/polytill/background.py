@@ -13,6 +13,7 @@ from polytill.domain.places import places
 from polytill.flows import lease, pool_exchange, presence
 from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
 from polytill.flows.context import Context, log
+from polytill.flows.webhooks import forward
 from polytill.flows.worker import claims, event_delivery
 
 
@@ -31,7 +32,7 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 async def sweep(context: Context, everyone: bool = False) -> int:
     """Sweep the practices that hold a lease, or every practice, once, and deliver events. Return the number of
     processed items."""
-    done = await claims.sweep(context, everyone) + await event_delivery.deliver(context)
+    done = await claims.sweep(context, everyone) + await event_delivery.deliver(context) + await forward.finish(context)
     _tell_clock(context)
     return done
 

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     allowed_provider_origins: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="Comma-separated origins that may receive keys, besides the providers' own hosts"
     )
+    # Webhooks that are not about anything here may be forwarded to any public https address. These may be private.
+    allowed_relay_origins: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), description="Comma-separated origins that may get relayed webhooks, besides public https addresses"
+    )
     # Dotted paths that a catalog row of type ``custom`` may name. A row alone never chooses code.
     handler_modules: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="Comma-separated dotted paths of handlers that a custom catalog entry may use"
@@ -71,12 +75,12 @@ class Settings(BaseSettings):
             raise ValueError(wrong)
         return value
 
-    @field_validator("allowed_provider_origins", "handler_modules", mode="before")
+    @field_validator("allowed_provider_origins", "allowed_relay_origins", "handler_modules", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("allowed_provider_origins")
+    @field_validator("allowed_provider_origins", "allowed_relay_origins")
     @classmethod
     def _origins(cls, value: frozenset[str]) -> frozenset[str]:
         for origin in value:

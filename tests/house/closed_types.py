@@ -46,17 +46,20 @@ from polytill.domain.states import (
     DeliveryState,
     DetachmentState,
     DisputeState,
+    EventState,
     IntegrationType,
     LinkState,
     OperationKind,
     PracticeState,
     ProviderStatus,
     RefundOrigin,
+    RelayState,
     StaffRole,
 )
 from polytill.flows.admin.practices import KEY_PREFIXES
 from polytill.flows.payments.returned_amounts import REFUNDED_BY
 from polytill.flows.refunds.disputes import ENDS
+from polytill.web.console.flashes import REPLAYS
 from polytill.web.console.review_cases import DONE
 from tests.house.reading import ROOT, SOURCE
 
@@ -221,6 +224,18 @@ PLACES: list[Place] = [
     Place(DisputeState, "docs/events.md, `state` of a dispute", values("docs/events.md", "## Disputes", "state")),
     Place(DisputeState, "flows/refunds/disputes.py (leads to nothing)", lambda: ENDS, without=frozenset({"open"})),
     Place(DisputeState, "simulation/judged.py", lambda: JUDGED_DISPUTES),
+    # ── Webhooks from providers ──
+    reference(EventState),
+    *texts(EventState, "delivery"),
+    Place(EventState, f"{PRACTICE}, CHECK of webhook_events.state", checked("webhook_events.state")),
+    Place(EventState, "web/console/flashes.py (no message after a replay)", lambda: REPLAYS),
+    Place(EventState, "docs/webhook-relay.md", table("docs/webhook-relay.md", "## States")),
+    reference(RelayState),
+    *texts(RelayState, "relay", is_exact=False),
+    Place(RelayState, f"{PRACTICE}, CHECK of webhook_relays.state", checked("webhook_relays.state")),
+    Place(RelayState, "src/polytill/flows (no relay ends so)", written_in(FLOWS, RelayState), is_exact=False),
+    Place(RelayState, "docs/webhook-relay.md", table("docs/webhook-relay.md", "## Relays")),
+    Place(RelayState, "tests (no test has such a relay)", quoted_in("tests/", RelayState), is_exact=False),
     # ── API keys ──
     Place(ApiKeyKind, "storage/migrations/owner, CHECK of api_keys.kind", checked("api_keys.kind", "owner")),
     Place(ApiKeyKind, "flows/admin/practices.py (has no prefix)", lambda: KEY_PREFIXES),

@@ -368,6 +368,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "app.refund": "options of the public API, all named",
     "cli.cases.cases_resolve": "options of a command",
     "cli.legacy.legacy_import": "options of a command",
+    "cli.webhooks.webhooks_dismiss": "options of a command",
     "simulator.stripe.params.__init__": "the fields of Stripe's error",
     "web.api.payments.list_payments": "query parameters",
     "web.api.provider_configs.choose_provider": "query parameters",

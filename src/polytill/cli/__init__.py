@@ -29,6 +29,7 @@ from polytill.cli.listening import sockets_at
 from polytill.cli.opened import console, fail, opened, sentence_of
 from polytill.cli.people import people_app
 from polytill.cli.practices import practices_app
+from polytill.cli.webhooks import webhooks_app
 from polytill.doctor import examine
 from polytill.domain.errors import Invalid, PolytillError
 from polytill.domain.states import PracticeState
@@ -53,6 +54,7 @@ for name, group in (
     ("people", people_app),
     ("clusters", clusters_app),
     ("legacy", legacy_app),
+    ("webhooks", webhooks_app),
 ):
     app.add_typer(group, name=name)
 

@@ -76,6 +76,8 @@ class AuditAction(StrEnum):
     provider_tested = "provider.tested"
     provider_removed = "provider.removed"
     provider_credentials_prepared = "provider.credentials_prepared"
+    provider_relay_set = "provider.relay_set"
+    provider_relay_removed = "provider.relay_removed"
     provider_environment_switched = "provider.environment_switched"
     refund_marked_done = "refund.marked_done"
     refund_marked_not_done = "refund.marked_not_done"
@@ -101,3 +103,4 @@ class AuditAction(StrEnum):
     saved_method_removed = "saved_method.removed"
     saved_method_detached = "saved_method.detached"
     saved_method_refused = "saved_method.refused"
+    webhooks_dismissed = "webhooks.dismissed"

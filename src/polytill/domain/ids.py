@@ -12,6 +12,8 @@ import re
 
 from polytill.domain.clock import World
 
+# The shape of an id, as a regular expression.
+ID = "[0-9a-hjkmnp-tv-z]{26}"
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 # Ten bits at a time need half the steps.
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]

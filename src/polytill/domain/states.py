@@ -206,12 +206,28 @@ class DeliveryState(StrEnum):
 
 
 class EventState(StrEnum):
-    """What happened to a webhook from a provider."""
+    """What happened to a webhook from a provider. ``relaying`` and ``relayed``: it is not about anything here, and is, or
+    was, forwarded to the old address of its account. ``dismissed``: parked, and staff need nothing of it."""
 
     received = "received"
     applied = "applied"
     ignored = "ignored"
     parked = "parked"
+    relaying = "relaying"
+    relayed = "relayed"
+    dismissed = "dismissed"
+
+
+class RelayState(StrEnum):
+    """What happened to the relay of one webhook. ``not_theirs``: the old address does not know it either. ``ours``: its
+    payment became known here before it was forwarded. ``turned_off``: the relay was switched off before."""
+
+    waiting = "waiting"
+    forwarded = "forwarded"
+    not_theirs = "not_theirs"
+    gave_up = "gave_up"
+    ours = "ours"
+    turned_off = "turned_off"
 
 
 _P = PaymentStatus

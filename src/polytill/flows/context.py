@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -83,6 +85,17 @@ class Health:
 
 
 @dataclass(slots=True)
+class Relays:
+    """What this process forwards to old addresses: ``flows/webhooks/forward.py``."""
+
+    transport: Transport | None = None  # None: nothing is forwarded by this process
+    tasks: dict[int, asyncio.Task[int]] = field(default_factory=dict)  # by practice
+    again: set[int] = field(default_factory=set)  # practices with a relay since their task last looked
+    results: Counter[str] = field(default_factory=Counter)  # tries by what came of them
+    waiting: dict[int, int] = field(default_factory=dict)  # by practice, as last read
+
+
+@dataclass(slots=True)
 class Context:
     """One process's tools. Snapshots are at most one second old; a change in this process replaces them at once."""
 
@@ -121,6 +134,7 @@ class Context:
     server_clock: ServerClock = field(default_factory=ServerClock)
     # The transport for event deliveries, with its own time limit, so that host and providers never wait for each other.
     host_transport: Transport | None = None
+    relays: Relays = field(default_factory=Relays)
     event_backlog: Backlog = field(default_factory=Backlog)  # as last read by this process
     # Called after a configuration was saved over the API. The demo uses it to register hook addresses at its simulator.
     on_configured: Any = None

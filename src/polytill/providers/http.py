@@ -7,17 +7,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from polytill.domain.secret import Secret
 from polytill.providers.outcomes import JsonObject, NotSent, Reason, Unknown
@@ -151,6 +154,9 @@ class AnswerLost(Exception):
 class AiohttpTransport:
     """One keep-alive session for the whole process."""
 
+    # Headers that aiohttp adds to a request that has none of these names.
+    adds_no_headers: tuple[str, ...] = ()
+
     def __init__(self, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._session: aiohttp.ClientSession | None = None
         # ``connect`` ends a TLS handshake that hangs. No key has been sent at that point, so the request counts as not
@@ -163,11 +169,16 @@ class AiohttpTransport:
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60),
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60, resolver=self._resolver()),
+                skip_auto_headers=self.adds_no_headers,
                 auto_decompress=True,
                 cookie_jar=aiohttp.DummyCookieJar(),  # a cookie of one practice must never be sent with a call of another
             )
         return self._session
+
+    def _resolver(self) -> AbstractResolver | None:
+        """What finds the addresses of a host. None: the system's resolver."""
+        return None
 
     async def _content(self, response: aiohttp.ClientResponse) -> bytes:
         content = await response.content.read(MAX_ANSWER_BYTES + 1)
@@ -212,6 +223,77 @@ class StatusTransport(AiohttpTransport):
         if not response.content.at_eof():
             response.close()
         return b""
+
+
+class RelayTransport(StatusTransport):
+    """For webhooks that are forwarded to an address from a practice's settings: adds no header of its own, and connects
+    to no private network, whatever a name leads to, except to ``allowed_origins``."""
+
+    adds_no_headers = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+    def __init__(self, answer_timeout_s: float, allowed_origins: frozenset[str]) -> None:
+        super().__init__(answer_timeout_s)
+        self._allowed = frozenset(_host_and_port(origin) for origin in allowed_origins)
+
+    def _resolver(self) -> AbstractResolver | None:
+        return _PublicResolver(self._allowed)
+
+
+def _host_and_port(origin: str) -> tuple[str, int]:
+    parts = urlsplit(origin)
+    return parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme]
+
+
+class _PublicResolver(AbstractResolver):
+    """Finds only addresses of the public internet, so that no name leads into a private network."""
+
+    def __init__(self, allowed: frozenset[tuple[str, int]]) -> None:
+        self._allowed = allowed
+        self._all = aiohttp.DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """See ``AbstractResolver.resolve``."""
+        found = await self._all.resolve(host, port, family)
+        if (host, port) in self._allowed:
+            return found
+        public = [one for one in found if is_public_address(one["host"])]
+        if not public:
+            raise OSError(None, "the name leads to no public address")
+        return public
+
+    async def close(self) -> None:
+        """See ``AbstractResolver.close``."""
+        await self._all.close()
+
+
+def is_public_address(text: str) -> bool:
+    """Whether an IP address belongs to the public internet. An IPv6 address that wraps an IPv4 address counts as that."""
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return False
+    inner = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
+    return (inner or found).is_global and not found.is_multicast
+
+
+@lru_cache(maxsize=1024)
+def may_be_relayed_to(url: str, allowed_origins: frozenset[str]) -> bool:
+    """Whether webhooks may be forwarded to this address: https to a public host, or an origin from settings. A name is
+    checked again when it is connected to."""
+    origin = origin_of(url)
+    if origin is None or "#" in url or "\\" in url or not url.isascii() or any(c.isspace() or c < " " for c in url):
+        return False
+    if origin in allowed_origins or not origin.startswith("https://"):
+        return origin in allowed_origins
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        ip_address(host)
+    except ValueError:
+        # A name without a dot, or of digits alone, belongs to a machine or a private network.
+        return "." in host and not host.endswith((".localhost", ".local", ".internal")) and not host[-1].isdigit()
+    return is_public_address(host)
 
 
 class Http:

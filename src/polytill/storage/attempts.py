@@ -7,7 +7,7 @@ from datetime import datetime
 
 from polytill.domain.states import AttemptState, Environment
 from polytill.storage import reading
-from polytill.storage.columns import Table
+from polytill.storage.columns import Table, places
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.payments import PAYMENTS, Payment
 
@@ -118,6 +118,31 @@ async def by_provider_id(
         provider_transaction_id,
         environment,
     )
+
+
+async def any_unnamed(db: PracticeDb, config_id: int, environment: Environment, since: datetime) -> bool:
+    """Whether an attempt of an account since a given time waits for the answer that names its transaction."""
+    found = await db.value(
+        "SELECT 1 FROM payment_attempts WHERE config_id = $1 AND environment = $2 AND created_at >= $3"
+        " AND provider_transaction_id IS NULL AND state IN ('sent', 'unknown') LIMIT 1",
+        config_id,
+        environment,
+        since,
+    )
+    return found is not None
+
+
+async def any_of_ids(db: PracticeDb, ids: list[str]) -> bool:
+    """Whether any of some ids is that of an attempt or of a refund here."""
+    if not ids:
+        return False
+    named = places(len(ids))
+    found = await db.value(
+        f"SELECT 1 WHERE EXISTS (SELECT 1 FROM payment_attempts WHERE id IN ({named}))"  # noqa: S608
+        f" OR EXISTS (SELECT 1 FROM refunds WHERE id IN ({named}))",
+        *ids,
+    )
+    return found is not None
 
 
 async def provider_of(db: PracticeDb, attempt_id: str) -> str:

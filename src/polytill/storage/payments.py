@@ -253,6 +253,7 @@ async def anything_open(db: PracticeDb) -> bool:
         " OR EXISTS (SELECT 1 FROM refunds WHERE next_lookup_at IS NOT NULL)"
         " OR EXISTS (SELECT 1 FROM payment_operations WHERE next_lookup_at IS NOT NULL)"
         " OR EXISTS (SELECT 1 FROM webhook_events WHERE state = 'received')"
+        " OR EXISTS (SELECT 1 FROM webhook_relays WHERE state = 'waiting')"
         " OR EXISTS (SELECT 1 FROM events WHERE forwarded_at IS NULL)"
         " OR EXISTS (SELECT 1 FROM payments WHERE status IN ('requires_action', 'processing'))"
     )

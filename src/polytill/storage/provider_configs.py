@@ -15,6 +15,7 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import CredentialState, Environment
 from polytill.storage.columns import Table
 from polytill.storage.databases import PracticeDb, Tx, Writes
+from polytill.storage.units import json_text
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class Configuration:
     updated_at: datetime | None = None
     removed_at: datetime | None = None
     revision: int = 1  # counts its changes, including those of its defaults and kept credentials
+    relay_urls: dict[str, str] = field(default_factory=dict)  # by environment: ``flows/webhooks/relay.py``
 
     @property
     def environment(self) -> Environment:
@@ -180,7 +182,7 @@ async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
     rows = await db.fetch(
         "SELECT id, practice_id, provider_code, provider_name, is_enabled, is_default, public_key, secret_key,"
         " webhook_secret, environment, config, supported_currencies, priority, configured_by, last_tested_at,"
-        " last_used_at, created_at, updated_at, credential_version AS version, hook_token, removed_at, revision,"
+        " last_used_at, created_at, updated_at, credential_version AS version, hook_token, removed_at, revision, relay_urls,"
         " 'active' AS state, NULL AS superseded_at FROM practice_payment_providers ORDER BY id"
     )
     sets = await db.fetch(
@@ -283,6 +285,17 @@ def unchanged(unit: Writes, known: int) -> None:
 def touch_all(unit: Writes) -> None:
     """Make every copy of the configurations out of date, because something that belongs to them has changed."""
     unit.add("UPDATE practice_payment_providers SET revision = revision + 1")
+
+
+def set_relay_urls(unit: Writes, config_id: int, urls: dict[str, str], now: datetime) -> None:
+    """Set where webhooks of each environment go that are not about anything here."""
+    unit.add(
+        "UPDATE practice_payment_providers SET relay_urls = $2, updated_at = $3 WHERE id = $1",
+        config_id,
+        json_text(urls) if urls else None,
+        now,
+        expect=1,
+    )
 
 
 def touch(unit: Writes, config_id: int, now: datetime) -> None:

@@ -36,6 +36,7 @@ from polytill.storage.schema_columns import (
     unique,
     whole,
 )
+from polytill.storage.schema_webhooks import add_webhook_tables
 
 practice = sa.MetaData(naming_convention=NAMING)
 add_shared_tables(practice)
@@ -105,6 +106,7 @@ _table(
     *small("revision", default=1),  # counts changes, including those of its defaults and kept credentials
     # Deleted for the practice; kept so that payments already taken can be refunded.
     *maybe("removed_at", kind=Moment),
+    *maybe("relay_urls", kind=Json),  # by environment: where webhooks go that are not about anything here
     unique("practice_id", "provider_code", name="practice_provider_unique"),
     unique("hook_token"),
     one_of("environment", states.Environment),
@@ -331,23 +333,7 @@ _table(
     check("booked", "booked >= 0"),
 )
 
-_table(
-    "webhook_events",
-    given_id(),
-    *_of_environment(),
-    _of_configuration(),
-    *text("provider_code", "dedupe_key", "event_type", "state"),
-    *maybe("reason", "payment_id"),
-    *maybe("body", kind=Json),
-    flag("must_fetch"),
-    *small("tries", default=0),
-    *moment("received_at"),
-    *maybe("applied_at", kind=Moment),
-    unique("config_id", "environment", "dedupe_key"),
-    one_of("state", states.EventState),
-    index("state", "received_at"),
-    index("payment_id"),
-)
+add_webhook_tables(practice)
 
 _table(
     "ledger_lines",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.clock import wire_time
 from polytill.domain.states import Environment, EventState
 from polytill.storage.columns import Condition, Table
-from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.databases import PracticeDb, Tx, Writes
 from polytill.storage.reading import read_past, readable
 
 
@@ -33,11 +34,15 @@ class WebhookEvent:
     payment_id: str | None = None
     tries: int = 0  # how many of the ages at which it is applied again were used
     applied_at: datetime | None = None
+    dismissed_note: str | None = None  # why staff dismissed it
     has_more: bool = False
 
 
 # A webhook of several facts, between two of them. If the process crashes there, the whole webhook is processed again.
 HAS_MORE = "has_more"
+# The reasons of webhooks that name nothing known here. They are applied as soon as their payment becomes known.
+UNKNOWN_REFERENCE = "unknown_reference"
+RELAY_GAVE_UP = "relay_gave_up"
 # The start of the keys of unsigned webhooks that name something of a payment besides the payment itself.
 NAMED = "named:"
 
@@ -51,6 +56,23 @@ _NEW = (
 def insert_once(unit: Writes, event: WebhookEvent) -> None:
     """Store a webhook. Affects no row if the same fact was received before."""
     _EVENTS.insert(unit, event, _NEW, " ON CONFLICT (config_id, environment, dedupe_key) DO NOTHING")
+
+
+def insert(unit: Writes, event: WebhookEvent) -> None:
+    """Store a webhook. ``Duplicate`` if the same fact was received before."""
+    _EVENTS.insert(unit, event, _NEW)
+
+
+def end_relay(unit: Writes, event: WebhookEvent, state: EventState, reason: str | None, now: datetime) -> None:
+    """Record how the relay of a webhook ended. ``Stale`` unless it is still being relayed."""
+    unit.add(
+        "UPDATE webhook_events SET state = $2, reason = $3, applied_at = $4 WHERE id = $1 AND state = 'relaying'",
+        event.id,
+        state,
+        reason,
+        now,
+        expect=1,
+    )
 
 
 def finish(
@@ -133,28 +155,110 @@ async def waiting(db: PracticeDb, came_before: Sequence[datetime], limit: int = 
     )
 
 
-async def without_payment(db: PracticeDb, config_id: int) -> list[WebhookEvent]:
-    """Parked webhooks of a configuration that named no known payment when they arrived."""
+# Webhooks that named no known payment when they arrived. Those that are not parked: only since a given time ($2),
+# because a webhook about an attempt cannot be older than the attempt, and there can be very many.
+_OF_NO_PAYMENT = (
+    f"reason IN ('{UNKNOWN_REFERENCE}', '{RELAY_GAVE_UP}') AND (state = 'parked'"
+    " OR (state IN ('relaying', 'relayed', 'dismissed') AND received_at >= $2))"
+)
+
+
+async def without_payment(db: PracticeDb, config_id: int, since: datetime) -> list[WebhookEvent]:
+    """Webhooks of a configuration that named no known payment when they arrived; those that are not parked only
+    since a given time."""
     rows = await db.fetch(
-        f"SELECT {_EVENTS.columns} FROM webhook_events WHERE state = 'parked' AND reason = 'unknown_reference'"  # noqa: S608
-        " AND config_id = $1 ORDER BY id DESC LIMIT 50",
+        f"SELECT {_EVENTS.columns} FROM webhook_events WHERE config_id = $1 AND {_OF_NO_PAYMENT}"  # noqa: S608
+        " ORDER BY id DESC LIMIT 50",
         config_id,
+        since,
     )
     return readable(rows, _EVENTS.read)
 
 
-async def held_back(db: PracticeDb, payment_id: str | None, config_id: int | None, but: str) -> tuple[bool, bool]:
-    """Whether webhooks about a payment wait or are parked, and whether a configuration has parked ones without a known
-    payment. ``but``: the id of one that does not count. None: not asked."""
+async def held_back(
+    db: PracticeDb, payment_id: str | None, config_id: int | None, since: datetime, but: str
+) -> tuple[bool, bool]:
+    """Whether webhooks about a payment wait or are parked, and whether a configuration has some without a known
+    payment (``without_payment``). ``but``: the id of one that does not count. None: not asked."""
     row: Any = await db.one(
-        "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE payment_id = $1 AND state IN ('received', 'parked')"
-        " AND id <> $3) AS of_payment, EXISTS (SELECT 1 FROM webhook_events WHERE config_id = $2"
-        " AND state = 'parked' AND reason = 'unknown_reference') AS of_configuration",
-        payment_id,
+        "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE payment_id = $3 AND state IN ('received', 'parked')"  # noqa: S608
+        " AND id <> $4) AS of_payment, EXISTS (SELECT 1 FROM webhook_events WHERE config_id = $1"
+        f" AND {_OF_NO_PAYMENT}) AS of_configuration",
         config_id,
+        since,
+        payment_id,
         but,
     )
     return bool(row["of_payment"]), bool(row["of_configuration"])
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """A selection of parked webhooks. None: whatever it is. ``up_to``: the id of the newest one that may be in it."""
+
+    ids: tuple[str, ...] | None = None
+    provider_code: str | None = None
+    environment: Environment | None = None
+    event_type: str | None = None
+    reason: str | None = None
+    received_before: datetime | None = None
+    up_to: str | None = None
+
+    def named(self) -> dict[str, Any]:
+        """What it selects by, for the audit log."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: wire_time(value) if isinstance(value, datetime) else value
+            for name, value in named.items()
+            if value is not None
+        }
+
+    def where(self) -> Condition:
+        """The condition of its rows."""
+        where = Condition()
+        where.compare("state =", EventState.parked)
+        if self.ids is not None:
+            where.parts.append(f"id IN ({', '.join(where.add(one) for one in self.ids) or 'NULL'})")
+        where.compare("provider_code =", self.provider_code)
+        where.compare("environment =", self.environment)
+        where.compare("event_type =", self.event_type)
+        where.compare("reason =", self.reason)
+        where.compare("received_at <", self.received_before)
+        where.compare("id <=", self.up_to)
+        return where
+
+
+async def count_parked(db: PracticeDb, which: Which) -> int:
+    """How many parked webhooks a selection has."""
+    where = which.where()
+    return int(await db.value(f"SELECT count(*) FROM webhook_events WHERE {where}", *where.args))  # noqa: S608
+
+
+async def parked(db: PracticeDb, which: Which, limit: int) -> list[WebhookEvent]:
+    """The parked webhooks of a selection, newest first."""
+    where = which.where()
+    return await _EVENTS.all(db, f"WHERE {where} ORDER BY id DESC LIMIT {where.add(limit)}", *where.args)
+
+
+async def parked_kinds(db: PracticeDb) -> list[tuple[str, str, str | None]]:
+    """The providers, types and reasons of parked webhooks that exist."""
+    rows = await db.fetch(
+        "SELECT DISTINCT provider_code, event_type, reason FROM webhook_events WHERE state = 'parked'"
+        " ORDER BY provider_code, event_type, reason LIMIT 500"
+    )
+    return [(row["provider_code"], row["event_type"], row["reason"]) for row in rows]
+
+
+async def dismiss(tx: Tx, which: Which, note: str, most: int) -> int:
+    """Dismiss the oldest parked webhooks of a selection. Return how many."""
+    where = which.where()
+    chosen = f"SELECT id FROM webhook_events WHERE {where} ORDER BY id LIMIT {where.add(most)}"  # noqa: S608
+    dismissed = await tx.fetch(
+        f"UPDATE webhook_events SET state = 'dismissed', dismissed_note = {where.add(note)}"  # noqa: S608
+        f" WHERE id IN ({chosen}) AND state = 'parked' RETURNING id",
+        *where.args,
+    )
+    return len(dismissed)
 
 
 async def count(db: PracticeDb, state: str | None = None, payment_id: str | None = None) -> int:

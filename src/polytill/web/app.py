@@ -63,6 +63,7 @@ from polytill.web.console import owner as console_owner
 from polytill.web.console import payment_links as console_payment_links
 from polytill.web.console import payments as console_payments
 from polytill.web.console import practice as console_practice
+from polytill.web.console import webhooks as console_webhooks
 from polytill.web.error_pages import error_page, is_of_programs
 from polytill.web.metrics import RequestMetrics
 from polytill.web.page_addresses import root_of
@@ -80,6 +81,7 @@ _CONSOLE = (
     provider_settings,
     console_payment_links,
     review_cases,
+    console_webhooks,
     people,
     activity,
     console_practice,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from starlette.types import Scope
 
 from polytill.app import Polytill
+from polytill.domain.states import RelayState
 from polytill.flows.admin.readiness import REASONS
 from polytill.flows.context import Context
+from polytill.flows.webhooks.forward import Tried
 
 
 def pattern_of(scope: Scope) -> str:
@@ -54,9 +57,20 @@ class RequestMetrics:
                 "Events whose tries are used up, not resolved",
                 lambda: context.event_backlog.abandoned,
             ),
+            (
+                "webhook_relays_waiting",
+                "Webhooks that wait to be forwarded to an old address, in the practices of this process",
+                lambda: sum(context.relays.waiting.values()),
+            ),
             ("events_oldest_pending_seconds", "Age of the oldest event not delivered", lambda: _oldest_s(context)),
         ):
             Gauge(f"polytill_{name}", what, registry=self.registry).set_function(value)
+
+        relayed = Gauge(
+            "polytill_webhook_relay_tries", "Tries to forward a webhook, by result", ["result"], registry=self.registry
+        )
+        for result in (*Tried, RelayState.gave_up):
+            relayed.labels(result).set_function(partial(_relays_so_far, context, result))
 
     def degraded(self, reasons: Collection[str]) -> None:
         """Record the latest result of ``/readyz``."""
@@ -71,6 +85,10 @@ class RequestMetrics:
     def serve(self, host: str, port: int) -> None:
         """Serve Prometheus at a separate address, which is not public."""
         start_http_server(port, host, self.registry)
+
+
+def _relays_so_far(context: Context, result: str) -> float:
+    return float(context.relays.results[result])
 
 
 def _oldest_s(context: Context) -> float:

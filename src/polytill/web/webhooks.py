@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from polytill.domain.errors import NotFound
-from polytill.flows.webhooks import receive
+from polytill.flows.webhooks import forward, receive
 from polytill.web.api.models.webhooks import WebhookReceived
 from polytill.web.api.responses import respond
 
@@ -21,9 +21,11 @@ async def receive_webhook(request: Request, token: str) -> Response:
     """
     context = request.app.state.till.context
     body = await request.body()
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():  # a header that is sent twice is a list (RFC 9110, 5.3)
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
     try:
-        event = await receive.receive(context, token, headers, body, request.query_params.get("reference"))
+        event = await forward.receive(context, token, headers, body, request.query_params.get("reference"))
     except NotFound:
         raise NotFound("There is no such webhook address.") from None
     told = await receive.response_body(context, event) if event else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from polytill.domain.errors import UnreadableRow
 from polytill.domain.event_types import EventType
@@ -13,6 +14,7 @@ from polytill.flows.context import Context, Practice
 from polytill.flows.events import is_other_currency, open_currency_case, record_practice_event
 from polytill.flows.finding import AddSteps
 from polytill.flows.identifiers import attempt_of
+from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.providers.contract import DisputeFact, Fact, RefundFact, WebhookResult
 from polytill.storage import cases, webhook_events
 from polytill.storage.attempts import Attempt
@@ -26,6 +28,8 @@ from polytill.storage.webhook_events import WebhookEvent
 # person must read it. Other events apply it, too, as a decision by staff does; that uses up none of these.
 TAKEN_UP_AT_S = (5, 10, 20, 40, 70, 120, 300, 600, 1_200, 2_400, 4_800, 9_600)
 MAX_TRIES = len(TAKEN_UP_AT_S)
+# Margin of a period, because another clock may differ from ours.
+CLOCKS_DIFFER = timedelta(seconds=CLOCKS_APART_S)
 # A refund or a lost dispute waits for this reason: the payment's own money is not booked yet.
 NOT_CAPTURED = "payment_not_captured"
 
@@ -62,18 +66,25 @@ def mark_parked(practice: Practice, event: WebhookEvent, reason: str | None, pay
     """The step that parks it, with an event unless it is parked already."""
     is_news = event.state is not EventState.parked
 
-    def park(unit: Unit) -> None:
+    def also(unit: Unit) -> None:
         webhook_events.finish(unit, event, EventState.parked, reason, payment_id, practice.now())
         if is_news:
-            told = {
-                "eventId": event.id,
-                "providerCode": event.provider_code,
-                "eventType": event.event_type,
-                "reason": reason,
-            }
-            record_practice_event(practice, unit, event.environment, EventType.webhook_parked, told)
+            record_parked(practice, unit, event, reason)
 
-    return park
+    return also
+
+
+def record_parked(practice: Practice, unit: Unit, event: WebhookEvent, reason: str | None) -> None:
+    """Add the event that reports a parked webhook."""
+    told = {"eventId": event.id, "providerCode": event.provider_code, "eventType": event.event_type, "reason": reason}
+    record_practice_event(practice, unit, event.environment, EventType.webhook_parked, told)
+
+
+async def park(practice: Practice, event: WebhookEvent, reason: str | None) -> None:
+    """Park a webhook that cannot be applied to anything here. One that is or was relayed, or that staff dismissed, stays
+    what it is."""
+    if event.state not in (EventState.relaying, EventState.relayed, EventState.dismissed):
+        await finish(practice, event, EventState.parked, reason)
 
 
 async def wait(practice: Practice, event: WebhookEvent, payment_id: str | None, reason: str) -> None:

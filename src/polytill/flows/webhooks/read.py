@@ -6,12 +6,19 @@ import hashlib
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
+from polytill.domain.ids import new_id
 from polytill.domain.secret import without_secrets
+from polytill.domain.states import Environment, EventState
+from polytill.flows.context import Practice
 from polytill.flows.handler_guard import answered_wrongly, clean, handler_failed
-from polytill.providers.contract import Handler, WebhookProof, WebhookResult, redact
+from polytill.flows.webhooks.unsigned import short_key
+from polytill.providers.contained import ends_only_itself
+from polytill.providers.contract import ADDRESS_REFERENCE, Handler, WebhookProof, WebhookResult, redact
 from polytill.providers.http import parse_json, to_json
 from polytill.providers.well_formed import wrong_in
 from polytill.providers.wire_json import REMOVED
+from polytill.storage.provider_configs import Configuration
+from polytill.storage.webhook_events import WebhookEvent
 
 
 class WrongAnswer(Exception):
@@ -80,3 +87,42 @@ def why_unreadable(handler: Handler, error: BaseException) -> str:
         handler_failed(handler.code, "process_webhook", error)
         return f"unreadable: {type(error).__name__}"
     return without_secrets(f"unreadable: {str(error) or type(error).__name__}"[:200])
+
+
+def naming(body: bytes, reference: str) -> bytes:
+    """A webhook's body with the reference from its address; unchanged if it is not a JSON object."""
+    try:
+        event = parse_json(body)
+    except ValueError:
+        return body
+    return to_json({**event, ADDRESS_REFERENCE: reference}) if isinstance(event, dict) else body
+
+
+def event_of(
+    practice: Practice, configuration: Configuration, environment: Environment, handler: Handler, body: bytes
+) -> tuple[WebhookEvent, WebhookResult]:
+    """A verified webhook as it is stored, and what its handler read in it."""
+    try:
+        result = facts_of(handler, body)
+        kept: object = result.body
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
+        result, kept = unreadable(handler, body, error), kept_body(handler, body)
+    mismatch = result.environment is not None and result.environment is not environment
+    state = EventState.ignored if result.action == "ignore" and not mismatch else EventState.received
+    event = WebhookEvent(
+        id=new_id(practice.context.world),
+        practice_id=practice.id,
+        environment=environment,
+        config_id=configuration.id,
+        provider_code=configuration.provider_code,
+        dedupe_key=short_key(result.dedupe_key),
+        event_type=result.event_type[:200],
+        state=state,
+        body=kept,
+        must_fetch=result.must_fetch,
+        received_at=practice.now(),
+        reason=result.reason,
+    )
+    return event, result

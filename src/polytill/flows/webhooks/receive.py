@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Stale
-from polytill.domain.ids import address, new_id
+from polytill.domain.ids import address
 from polytill.domain.sources import Source
-from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
+from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, EventState
 from polytill.flows.commits import TRIES
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.finding import AddSteps, ExtraSteps, Finding, FindingKind, is_authorization
@@ -27,8 +27,9 @@ from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import build, configuration_of, fetched
 from polytill.flows.refunds.disputes import DisputeFinding, apply_dispute_fact, attempt_disputed
 from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
-from polytill.flows.webhooks import unsigned
+from polytill.flows.webhooks import relay, unsigned
 from polytill.flows.webhooks.apply import (
+    CLOCKS_DIFFER,
     NOT_CAPTURED,
     attempt_of_unsigned,
     finish,
@@ -37,22 +38,15 @@ from polytill.flows.webhooks.apply import (
     mark_parked,
     may_continue,
     notice,
+    park,
     wait,
 )
-from polytill.flows.webhooks.read import facts_of, kept_body, sent_again, unreadable, why_unreadable
+from polytill.flows.webhooks.read import event_of, facts_of, naming, sent_again, why_unreadable
 from polytill.flows.webhooks.refunds import apply_refund
+from polytill.flows.webhooks.relay import Incoming
 from polytill.flows.webhooks.verify import verified
 from polytill.providers.contained import ends_only_itself
-from polytill.providers.contract import (
-    ADDRESS_REFERENCE,
-    Fact,
-    Handler,
-    PaymentFact,
-    RefundFact,
-    WebhookProof,
-    WebhookResult,
-)
-from polytill.providers.http import parse_json, to_json
+from polytill.providers.contract import Fact, PaymentFact, RefundFact, WebhookProof, WebhookResult
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded, Unknown
 from polytill.storage import payments, provider_configs, webhook_events
 from polytill.storage.attempts import Attempt
@@ -64,6 +58,8 @@ from polytill.storage.webhook_events import WebhookEvent
 
 MAX_BODY_BYTES = 1024 * 1024
 HOOK = b"hook"
+# The states in which a webhook can be applied once more, besides ``received``.
+REPLAYED = frozenset({EventState.parked, EventState.relaying, EventState.relayed, EventState.dismissed})
 
 
 def new_hook_token(context: Context, practice_id: int) -> str:
@@ -97,13 +93,16 @@ async def _receive(
     practice: Practice, token: str, headers: Mapping[str, str], body: bytes, reference: str | None
 ) -> WebhookEvent | None:
     proof = await verified(practice, token, headers, body)
+    incoming = Incoming(headers, body)
     if reference and proof.handler.webhook_proof is WebhookProof.address:
-        body = _naming(body, reference)
+        body = naming(body, reference)
     configuration = proof.configuration
-    event, result = _read(practice, configuration, proof.environment, proof.handler, body)
+    event, result = event_of(practice, configuration, proof.environment, proof.handler, body)
     await ensure_lease(practice.context, practice.id)
     stored: WebhookEvent | None
     try:
+        if (relayed := await relay.keep(practice, proof, event, result, incoming)) is not None:
+            return relayed
         if event.must_fetch:
             attempt = await attempt_of_unsigned(practice.db, configuration.id, event.environment, result.facts)
             stored, is_due = await unsigned.store(practice.db, event, result.facts, attempt, proof.revision)
@@ -140,44 +139,6 @@ async def response_body(context: Context, event: WebhookEvent) -> JsonObject:
     return handler.webhook_answer if handler else {}
 
 
-def _naming(body: bytes, reference: str) -> bytes:
-    """A webhook's body with the reference from its address; unchanged if it is not a JSON object."""
-    try:
-        event = parse_json(body)
-    except ValueError:
-        return body
-    return to_json({**event, ADDRESS_REFERENCE: reference}) if isinstance(event, dict) else body
-
-
-def _read(
-    practice: Practice, configuration: Configuration, environment: Environment, handler: Handler, body: bytes
-) -> tuple[WebhookEvent, WebhookResult]:
-    try:
-        result = facts_of(handler, body)
-        kept: object = result.body
-    except BaseException as error:
-        if not ends_only_itself(error):
-            raise
-        result, kept = unreadable(handler, body, error), kept_body(handler, body)
-    mismatch = result.environment is not None and result.environment is not environment
-    state = EventState.ignored if result.action == "ignore" and not mismatch else EventState.received
-    event = WebhookEvent(
-        id=new_id(practice.context.world),
-        practice_id=practice.id,
-        environment=environment,
-        config_id=configuration.id,
-        provider_code=configuration.provider_code,
-        dedupe_key=unsigned.short_key(result.dedupe_key),
-        event_type=result.event_type[:200],
-        state=state,
-        body=kept,
-        must_fetch=result.must_fetch,
-        received_at=practice.now(),
-        reason=result.reason,
-    )
-    return event, result
-
-
 async def apply_stored(practice: Practice, event: WebhookEvent) -> None:
     """Apply a stored webhook: read its stored body again."""
     configuration = await configuration_of(practice, event.config_id)
@@ -185,14 +146,14 @@ async def apply_stored(practice: Practice, event: WebhookEvent) -> None:
     account = configuration.account(event.environment) if configuration else None
     handler = build(practice, entry, account) if entry and account else None
     if configuration is None or handler is None or isinstance(handler, NotSent) or event.body is None:
-        await finish(practice, event, EventState.parked, event.reason or "handler_missing")
+        await park(practice, event, event.reason or "handler_missing")
         return
     try:
         result = facts_of(handler, sent_again(event.body))
     except BaseException as error:
         if not ends_only_itself(error):
             raise
-        await finish(practice, event, EventState.parked, why_unreadable(handler, error))
+        await park(practice, event, why_unreadable(handler, error))
         return
     await _apply(practice, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))
 
@@ -213,9 +174,7 @@ async def replay(context: Context, practice_id: int, event_id: str) -> WebhookEv
     event = await webhook_events.by_id(practice.db, event_id)
     if event is None:
         raise NotFound("There is no such webhook.")
-    if event.state is EventState.received or (
-        event.state is EventState.parked and event.reason != "environment_mismatch"
-    ):
+    if event.state is EventState.received or (event.state in REPLAYED and event.reason != "environment_mismatch"):
         await apply_stored(practice, event)
     fresh = await webhook_events.by_id(practice.db, event_id)
     assert fresh is not None
@@ -230,7 +189,7 @@ async def _apply(practice: Practice, configuration: Configuration, event: Webhoo
         await finish(practice, event, EventState.parked, "environment_mismatch")
         return
     if result.action == "park":
-        await finish(practice, event, EventState.parked, result.reason)
+        await park(practice, event, result.reason)
         return
     if result.action == "notify":
         await notice(practice, event, result)
@@ -241,7 +200,7 @@ async def _apply(practice: Practice, configuration: Configuration, event: Webhoo
     for fact in result.facts:
         found = await named_by_fact(practice.db, configuration.id, event.environment, fact)
         if found is None:
-            await finish(practice, event, EventState.parked, "unknown_reference")
+            await park(practice, event, webhook_events.UNKNOWN_REFERENCE)
             return
         attempt, payment = found.attempt, found.payment
         if attempt.config_id != configuration.id or (
@@ -415,12 +374,16 @@ async def apply_after(practice: Practice, before: Attempt, after: Attempt, but: 
     if not is_paid and learnt is None:
         return
     of_payment, of_configuration = await webhook_events.held_back(
-        practice.db, after.payment_id if is_paid else None, after.config_id if learnt else None, but.id if but else ""
+        practice.db,
+        after.payment_id if is_paid else None,
+        after.config_id if learnt else None,
+        after.created_at - CLOCKS_DIFFER,
+        but.id if but else "",
     )
     if of_payment:
         await _apply_waiting(practice, after.payment_id, but)
     if of_configuration and learnt is not None:
-        await _apply_parked(practice, after.config_id, learnt)
+        await _apply_parked(practice, after, learnt)
 
 
 async def _apply_waiting(practice: Practice, payment_id: str, but: WebhookEvent | None) -> None:
@@ -432,8 +395,10 @@ async def _apply_waiting(practice: Practice, payment_id: str, but: WebhookEvent 
                 await apply_stored(practice, waiting)
 
 
-async def _apply_parked(practice: Practice, config_id: int, learnt: str) -> None:
-    """Apply the parked webhooks that name only the provider's id of an attempt, now that the id is known."""
-    for parked in await webhook_events.without_payment(practice.db, config_id):
+async def _apply_parked(practice: Practice, attempt: Attempt, learnt: str) -> None:
+    """Apply the webhooks that name only the provider's id of an attempt, now that the id is known: those that are
+    parked, and those that were relayed or dismissed since it was created."""
+    since = attempt.created_at - CLOCKS_DIFFER
+    for parked in await webhook_events.without_payment(practice.db, attempt.config_id, since):
         if learnt in str(parked.body):
             await apply_stored(practice, parked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 from polytill.domain.ids import new_id
 from polytill.domain.review_cases import CaseKind
@@ -17,9 +16,8 @@ from polytill.flows.provider_calls import configuration_of
 from polytill.flows.refunds import create as refunding
 from polytill.flows.refunds.listed import lists_refunds, reconcile_refunds
 from polytill.flows.refunds.settle import apply_refund_fact, apply_to_the_end, settle_refund
-from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.unresolved import is_unclear
-from polytill.flows.webhooks.apply import finish, in_other_currency, mark_applied, wait
+from polytill.flows.webhooks.apply import CLOCKS_DIFFER, finish, in_other_currency, mark_applied, wait
 from polytill.providers.contract import RefundFact, WebhookResult
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Unknown
 from polytill.storage import cases, refunds
@@ -28,9 +26,6 @@ from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
-
-# Margin on both sides of a listing's period, because the provider's clock may differ from ours.
-CLOCKS_DIFFER = timedelta(seconds=CLOCKS_APART_S)
 
 
 async def apply_refund(

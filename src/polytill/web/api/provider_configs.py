@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.states import CaptureMode, Environment, ProviderStatus
 from polytill.flows.admin import provider_configs as configuring
+from polytill.flows.admin import webhook_relay
 from polytill.flows.payments import available as payments_available
 from polytill.flows.payments.choose import choose
 from polytill.flows.routing.decision import Decision
@@ -30,6 +31,7 @@ from polytill.web.api.models.provider_configs import (
     ProviderConfiguration,
     SetCredentials,
 )
+from polytill.web.api.models.webhooks import SetWebhookRelay
 from polytill.web.api.responses import respond
 from polytill.web.api.values import Code, Currency, ProviderCode
 
@@ -213,4 +215,26 @@ async def activate_environment(
 ) -> Response:
     """Activate an environment whose keys are set."""
     await configuring.activate(caller.context, practice_id, code, body.environment, caller.actor)
+    return await _answered(caller, practice_id, code)
+
+
+@router.put("/{code}/webhook-relay/{environment}", response_model=ProviderConfiguration)
+async def set_webhook_relay(
+    caller: Configures, practice_id: PracticeId, code: ProviderCode, environment: Environment, body: SetWebhookRelay
+) -> Response:
+    """Set the relay address of an environment.
+
+    Verified webhooks that are not about anything here are forwarded there instead of being parked: see
+    docs/webhook-relay.md.
+    """
+    await webhook_relay.set_relay(caller.context, practice_id, code, environment, body.url, caller.actor)
+    return await _answered(caller, practice_id, code)
+
+
+@router.delete("/{code}/webhook-relay/{environment}", response_model=ProviderConfiguration)
+async def remove_webhook_relay(
+    caller: Configures, practice_id: PracticeId, code: ProviderCode, environment: Environment
+) -> Response:
+    """Remove the relay address of an environment. What waits for it is parked."""
+    await webhook_relay.set_relay(caller.context, practice_id, code, environment, None, caller.actor)
     return await _answered(caller, practice_id, code)

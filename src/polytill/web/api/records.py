@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Path, Query, Response
 
-from polytill.domain.states import Environment
+from polytill.domain.states import Environment, EventState
 from polytill.flows.payments.pages import default_environment
+from polytill.flows.webhooks import dismiss as dismissing
 from polytill.flows.webhooks import receive
-from polytill.storage import audit, ledger, staff, webhook_events
+from polytill.storage import audit, ledger, staff, webhook_events, webhook_relays
 from polytill.web.api.auth import Configures, PracticeId, Reads
 from polytill.web.api.bodies import strict_router
 from polytill.web.api.models.ledger import Ledger
 from polytill.web.api.models.platform import AuditEntry
 from polytill.web.api.models.practices import StaffMember
-from polytill.web.api.models.webhooks import WebhookEvent
+from polytill.web.api.models.webhooks import DismissWebhooks, WebhookEvent, WebhooksDismissed
 from polytill.web.api.payments import bounds_between
 from polytill.web.api.responses import respond
 from polytill.web.api.values import Before, DayOrMoment, Limit
@@ -29,7 +30,7 @@ EventId = Annotated[str, Path(alias="eventId", max_length=40)]
 async def list_webhooks(
     caller: Reads,
     practice_id: PracticeId,
-    status: Literal["received", "applied", "ignored", "parked"] | None = None,
+    status: EventState | None = None,
     payment_id: Annotated[str | None, Query(alias="paymentId", max_length=40)] = None,
     before: Annotated[str | None, Query(max_length=40)] = None,
     limit: Limit = 50,
@@ -37,13 +38,30 @@ async def list_webhooks(
     """List webhooks from providers, newest first."""
     practice = await caller.context.practice(practice_id)
     found = await webhook_events.listed(practice.db, status, payment_id, before, limit)
-    return respond([WebhookEvent.of(event) for event in found])
+    relays = await webhook_relays.of_events(practice.db, [event.id for event in found])
+    return respond([WebhookEvent.of(event, relays.get(event.id)) for event in found])
+
+
+@router.post("/webhook-events/dismiss", response_model=WebhooksDismissed)
+async def dismiss_webhooks(caller: Configures, practice_id: PracticeId, body: DismissWebhooks) -> Response:
+    """Dismiss parked webhooks in bulk.
+
+    Up to 10,000 at once, the oldest first. They stay stored with the reason and can still be replayed. `dryRun` only
+    counts them.
+    """
+    which = body.which()
+    if body.dry_run:
+        return respond(WebhooksDismissed(await dismissing.count(caller.context, practice_id, which), True))
+    done = await dismissing.dismiss(caller.context, practice_id, which, body.note, caller.actor)
+    return respond(WebhooksDismissed(done, False))
 
 
 @router.post("/webhook-events/{eventId}/replay", response_model=WebhookEvent)
 async def replay_webhook(caller: Configures, practice_id: PracticeId, event_id: EventId) -> Response:
-    """Process a parked webhook again."""
-    return respond(WebhookEvent.of(await receive.replay(caller.context, practice_id, event_id)))
+    """Process a parked, relayed or dismissed webhook again."""
+    event = await receive.replay(caller.context, practice_id, event_id)
+    practice = await caller.context.practice(practice_id)
+    return respond(WebhookEvent.of(event, await webhook_relays.of_event(practice.db, event.id)))
 
 
 @router.get("/audit-log", response_model=list[AuditEntry])

@@ -63,6 +63,7 @@ class Done(StrEnum):
     provider_added = "provider_added", Outcome.succeeded
     migrated = "migrated", Outcome.succeeded
     applied = "applied", Outcome.succeeded
+    webhooks_dismissed = "webhooks_dismissed", Outcome.succeeded
     asked = "asked", Outcome.succeeded
     order = "order", Outcome.succeeded
     keys_saved = "keys_saved", Outcome.succeeded
@@ -96,9 +97,11 @@ class Done(StrEnum):
     cancel_unknown = "cancel_unknown", Outcome.unknown
     migration_goes_on = "migration_goes_on", Outcome.unchanged
     still_parked = "still_parked", Outcome.unchanged
+    replay_elsewhere = "replay_elsewhere", Outcome.unchanged
     nothing_left = "nothing_left", Outcome.unchanged
     nothing_asked = "nothing_asked", Outcome.unchanged
     nothing_to_change = "nothing_to_change", Outcome.unchanged
+    relay_refused = "relay_refused", Outcome.refused
     refused = "refused", Outcome.refused
     capture_refused = "capture_refused", Outcome.refused
     cancel_refused = "cancel_refused", Outcome.refused
@@ -144,6 +147,9 @@ REPLAYS: Mapping[EventState, Done] = {
     EventState.ignored: Done.applied,
     EventState.parked: Done.still_parked,
     EventState.received: Done.replay_waits,
+    EventState.relaying: Done.replay_elsewhere,
+    EventState.relayed: Done.replay_elsewhere,
+    EventState.dismissed: Done.replay_elsewhere,
 }
 
 

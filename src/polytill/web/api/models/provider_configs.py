@@ -102,7 +102,8 @@ class SecretState(ResponseBody):
 
 
 class ProviderConfiguration(ResponseBody):
-    """A practice's configuration of a provider."""
+    """A practice's configuration of a provider. ``webhookRelays``: by environment, where webhooks go that are not about
+    anything here."""
 
     id: int
     provider_code: str
@@ -119,6 +120,7 @@ class ProviderConfiguration(ResponseBody):
     supported_currencies: list[str]
     priority: int
     webhook_url: str
+    webhook_relays: dict[str, str]
     configured_by: int | None
     last_tested_at: Moment | None
     last_used_at: Moment | None
@@ -138,6 +140,7 @@ class ProviderConfiguration(ResponseBody):
             config=shown["config"],
             prepared_environments=prepared_environments(configuration),
             webhook_url=hook_url(practice.context, configuration.hook_token),
+            webhook_relays=configuration.relay_urls,
         )
 
 

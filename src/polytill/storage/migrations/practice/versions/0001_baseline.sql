@@ -245,6 +245,7 @@ CREATE TABLE practice_payment_providers (
     hook_token TEXT NOT NULL,
     revision INTEGER DEFAULT 1 NOT NULL,
     removed_at {moment},
+    relay_urls {json},
     CONSTRAINT pk_practice_payment_providers PRIMARY KEY (id),
     CONSTRAINT practice_provider_unique UNIQUE (practice_id, provider_code),
     CONSTRAINT uq_practice_payment_providers_hook_token UNIQUE (hook_token),
@@ -480,15 +481,44 @@ CREATE TABLE webhook_events (
     tries INTEGER DEFAULT 0 NOT NULL,
     received_at {moment} NOT NULL,
     applied_at {moment},
+    dismissed_note TEXT,
     CONSTRAINT pk_webhook_events PRIMARY KEY (id),
     CONSTRAINT ck_webhook_events_environment CHECK (environment IN ('sandbox', 'production')),
     CONSTRAINT uq_webhook_events_config_id_environment_dedupe_key UNIQUE (config_id, environment, dedupe_key),
-    CONSTRAINT ck_webhook_events_state CHECK (state IN ('received', 'applied', 'ignored', 'parked')),
+    CONSTRAINT ck_webhook_events_state CHECK (state IN ('received', 'applied', 'ignored', 'parked', 'relaying', 'relayed', 'dismissed')),
     CONSTRAINT fk_webhook_events_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id),
     CONSTRAINT fk_webhook_events_config_id FOREIGN KEY(config_id) REFERENCES practice_payment_providers (id)
 );
 CREATE INDEX ix_webhook_events_payment_id ON webhook_events (payment_id);
 CREATE INDEX ix_webhook_events_state_received_at ON webhook_events (state, received_at);
+
+CREATE TABLE webhook_relays (
+    event_id TEXT NOT NULL,
+    practice_id INTEGER NOT NULL,
+    environment TEXT NOT NULL,
+    config_id INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    otherwise TEXT NOT NULL,
+    body_hash TEXT NOT NULL,
+    sealed_request TEXT,
+    last_error TEXT,
+    size_bytes INTEGER NOT NULL,
+    tries INTEGER DEFAULT 0 NOT NULL,
+    last_status INTEGER,
+    next_try_at {moment},
+    created_at {moment} NOT NULL,
+    ended_at {moment},
+    CONSTRAINT pk_webhook_relays PRIMARY KEY (event_id),
+    CONSTRAINT ck_webhook_relays_environment CHECK (environment IN ('sandbox', 'production')),
+    CONSTRAINT ck_webhook_relays_state CHECK (state IN ('waiting', 'forwarded', 'not_theirs', 'gave_up', 'ours', 'turned_off')),
+    CONSTRAINT ck_webhook_relays_otherwise CHECK (otherwise IN ('parked', 'ignored')),
+    CONSTRAINT ck_webhook_relays_sealed CHECK ((state = 'waiting') = (sealed_request IS NOT NULL)),
+    CONSTRAINT fk_webhook_relays_event_id FOREIGN KEY(event_id) REFERENCES webhook_events (id),
+    CONSTRAINT fk_webhook_relays_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id),
+    CONSTRAINT fk_webhook_relays_config_id FOREIGN KEY(config_id) REFERENCES practice_payment_providers (id)
+);
+CREATE INDEX ix_webhook_relays_config_id_state ON webhook_relays (config_id, state);
+CREATE INDEX ix_webhook_relays_state_next_try_at ON webhook_relays (state, next_try_at);
 
 CREATE TABLE payment_identifiers (
     attempt_id TEXT NOT NULL,

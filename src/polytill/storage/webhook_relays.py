@@ -1,0 +1,116 @@
+"""Relays: webhooks that are not about anything here, on their way to the old address of their account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from polytill.domain.states import Environment, EventState, RelayState
+from polytill.storage.columns import Table, places
+from polytill.storage.databases import PracticeDb, Writes
+
+
+@dataclass(slots=True)
+class Relay:
+    """One webhook on its way. ``sealed_request``: its exact bytes and its headers; deleted when the relay ends.
+    ``size_bytes``: of its body.
+    ``otherwise``: the state of the webhook if the old address does not know it either."""
+
+    event_id: str
+    practice_id: int
+    environment: Environment
+    config_id: int
+    state: RelayState
+    otherwise: EventState
+    body_hash: str
+    sealed_request: str | None
+    size_bytes: int
+    next_try_at: datetime | None
+    created_at: datetime
+    tries: int = 0
+    last_status: int | None = None
+    last_error: str | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits to be forwarded: the number of webhooks, and the bytes of their bodies."""
+
+    number: int
+    size_bytes: int
+
+
+_RELAYS = Table("webhook_relays", Relay)
+_OUTCOME = "state, sealed_request, tries, last_status, last_error, next_try_at, ended_at"
+
+
+def insert(unit: Writes, relay: Relay) -> None:
+    """Store a relay, in the unit that stores its webhook."""
+    _RELAYS.insert(unit, relay)
+
+
+def claim(unit: Writes, relay: Relay, until: datetime) -> None:
+    """Take a due relay for one try, so that no other process sends it before ``until``. ``Stale`` if another was first."""
+    unit.add(
+        "UPDATE webhook_relays SET next_try_at = $2, tries = tries + 1"
+        " WHERE event_id = $1 AND state = 'waiting' AND tries = $3",
+        relay.event_id,
+        until,
+        relay.tries,
+        expect=1,
+    )
+
+
+def change(unit: Writes, relay: Relay) -> None:
+    """Write the outcome of a try. ``Stale`` if the relay has ended meanwhile."""
+    _RELAYS.update(unit, relay, _OUTCOME, "event_id = $1 AND state = 'waiting'", relay.event_id)
+
+
+def due_now(unit: Writes, config_id: int, environment: Environment, now: datetime) -> None:
+    """Make everything of an account due that waits, because its address has changed."""
+    unit.add(
+        "UPDATE webhook_relays SET next_try_at = $3 WHERE config_id = $1 AND environment = $2 AND state = 'waiting'",
+        config_id,
+        environment,
+        now,
+    )
+
+
+async def of_event(db: PracticeDb, event_id: str) -> Relay | None:
+    """The relay of a webhook. None if it was never to be forwarded."""
+    return await _RELAYS.one(db, "WHERE event_id = $1", event_id)
+
+
+async def of_events(db: PracticeDb, event_ids: list[str]) -> dict[str, Relay]:
+    """The relays of some webhooks, by the webhook's id."""
+    if not event_ids:
+        return {}
+    found = await _RELAYS.all(db, f"WHERE event_id IN ({places(len(event_ids))})", *event_ids)
+    return {relay.event_id: relay for relay in found}
+
+
+async def due(db: PracticeDb, now: datetime, limit: int) -> list[Relay]:
+    """Relays whose next try is due, the longest overdue first."""
+    return await _RELAYS.all(
+        db, "WHERE state = 'waiting' AND next_try_at <= $1 ORDER BY next_try_at, event_id LIMIT $2", now, limit
+    )
+
+
+async def backlog(db: PracticeDb, config_id: int | None = None) -> Backlog:
+    """What waits, of one configuration or of all."""
+    row = await db.one(
+        "SELECT count(*) AS number, COALESCE(sum(size_bytes), 0) AS size_bytes FROM webhook_relays"
+        " WHERE state = 'waiting' AND config_id = COALESCE(CAST($1 AS INTEGER), config_id)",
+        config_id,
+    )
+    assert row is not None
+    return Backlog(int(row["number"]), int(row["size_bytes"]))
+
+
+async def counts(db: PracticeDb, config_id: int) -> dict[RelayState, int]:
+    """How many relays of a configuration are in each state."""
+    rows = await db.fetch(
+        "SELECT state, count(*) AS number FROM webhook_relays WHERE config_id = $1 GROUP BY state", config_id
+    )
+    return {RelayState(row["state"]): int(row["number"]) for row in rows}

@@ -70,6 +70,7 @@ NOT_JUDGED_EVENTS: dict[EventType, str] = {
     EventType.payment_unresolved: _WITH_CASE,
     EventType.refund_succeeded: _WITH_STATUS,
     EventType.refund_failed: _WITH_STATUS,
+    EventType.rollout_field_due: "no practice of a simulated world is in a rollout",
     EventType.webhook_parked: "what was reported is compared with the books, whichever webhook brought it",
 }
 

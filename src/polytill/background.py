@@ -13,6 +13,8 @@ from polytill.domain.places import places
 from polytill.flows import lease, pool_exchange, presence
 from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
 from polytill.flows.context import Context, log
+from polytill.flows.rollout import keeping, moves
+from polytill.flows.rollout.overview import OVERVIEW_EVERY_S, read_overview
 from polytill.flows.webhooks import forward
 from polytill.flows.worker import claims, event_delivery
 
@@ -71,6 +73,7 @@ async def renew_for_ever(context: Context, kind: str = "serve", runs_worker: boo
         beside(_repeat(context, "clock", partial(watch_clock, context))),
         beside(_repeat(context, "backlog", partial(read_backlog, context), pause_s=BACKLOG_EVERY_S)),
         beside(_repeat(context, "directory", partial(learn, context))),
+        beside(_repeat(context, "rollout_overview", partial(read_overview, context), pause_s=OVERVIEW_EVERY_S)),
         beside(_repeat(context, "presence", here.beat)),
         beside(
             _repeat(
@@ -94,12 +97,18 @@ async def sweep_for_ever(context: Context) -> None:
     try:
         lapsed = _repeat(context, "lapsed", claims.Lapsed(context).look)
         deliveries = _repeat(context, "deliveries", partial(event_delivery.turn, sending, context))
-        async with beside(lapsed), beside(deliveries):
+        async with beside(lapsed), beside(deliveries), beside(_repeat(context, "rollout", partial(_rollout, context))):
             await _repeat(context, "rounds", partial(claims.turn, going, context))
     finally:
         for worker in (going, sending):
             with suppress(PolytillError):  # the claims expire
                 await worker.leave()
+
+
+async def _rollout(context: Context) -> None:
+    """Write our changes into the fields of live practices, and end steps whose processes are gone."""
+    await keeping.turn(context)
+    await moves.settle_abandoned(context)
 
 
 async def _repeat(

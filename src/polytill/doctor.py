@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from polytill.app import Polytill
 from polytill.domain.errors import PolytillError
+from polytill.domain.rollout import FieldState
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import PracticeState, ProviderStatus
 from polytill.flows.admin.event_destination import FAILING, read_backlog
 from polytill.flows.context import Context
 from polytill.flows.handlers import handler_or_reason
+from polytill.flows.rollout import readers as rollout_readers
 from polytill.flows.worker.claims import CLAIM_S
 from polytill.providers.http import may_receive_keys
 from polytill.settings import Settings
-from polytill.storage import files, leases, migrating, nodes, practices
+from polytill.storage import files, leases, migrating, nodes, practice_rollouts, practices
 from polytill.storage.opening import OWNER_CONNECTIONS, is_postgres
 
 # A running worker sweeps every due practice within seconds.
 LATE_S = 120.0
+# A field that could not be written this often has waited for ten minutes.
+FIELD_TRIES = 5
+MOST_NAMED = 5
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -38,7 +44,18 @@ async def examine(settings: Settings) -> list[Finding]:
     try:
         KeyRing.read(settings.keyring)
         async with Polytill.open(settings) as till:
-            for check in (_catalog, _plug_ins, _practices, _clock, _work, _events, _connections, _nodes, _files):
+            for check in (
+                _catalog,
+                _plug_ins,
+                _practices,
+                _clock,
+                _work,
+                _events,
+                _rollout,
+                _connections,
+                _nodes,
+                _files,
+            ):
                 findings += [finding async for finding in check(till.context)]
     except PolytillError as error:
         findings.append(Finding(True, error.detail))
@@ -136,6 +153,36 @@ async def _events(context: Context) -> AsyncIterator[Finding]:
         what = "1 event waits" if backlog.retrying == 1 else f"{backlog.retrying} events wait"
         sentence = f"The event destination has not accepted an event for more than {hours} h: {what} for another try."
         yield Finding(True, sentence)
+
+
+async def _rollout(context: Context) -> AsyncIterator[Finding]:
+    """Find fields and configurations that are not equal, and name who still reads the field."""
+    for state, said in (
+        (FieldState.conflict, "Somebody changed the field while polytill decides. Run `polytill rollout resolve`"),
+        (FieldState.blocked, "The field and our configurations cannot be made equal. Run `polytill rollout status`"),
+    ):
+        found = await practice_rollouts.listed(context.owner, field_state=state, limit=MOST_NAMED + 1)
+        if found:
+            yield Finding(True, f"{said}: practice {_named(str(one.practice_id) for one in found)}.")
+    late = [
+        one
+        for one in await practice_rollouts.listed(context.owner, field_state=FieldState.pending)
+        if one.tries >= FIELD_TRIES
+    ]
+    if late:
+        said = (
+            f"Our changes could not be written into the field of practice {_named(str(o.practice_id) for o in late)}."
+        )
+        yield Finding(True, f"{said} Check that the host application's database can be reached.")
+    readers = await rollout_readers.readers(context)
+    recent = readers.since(context.world.now() - timedelta(days=context.settings.field_quiet_days))
+    if recent:
+        yield Finding(False, f"The old field is still read by {_named(one.caller for one in recent)}.")
+
+
+def _named(names: Iterable[str]) -> str:
+    found = list(names)
+    return ", ".join(found[:MOST_NAMED]) + (" and others" if len(found) > MOST_NAMED else "")
 
 
 async def _connections(context: Context) -> AsyncIterator[Finding]:

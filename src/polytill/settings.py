@@ -64,6 +64,14 @@ class Settings(BaseSettings):
     event_secret_overlap_s: int = Field(
         24 * 3600, ge=0, description="Seconds during which a replaced event secret still signs events"
     )
+    host_database_url: SecretStr = Field(
+        SecretStr(""), description="The host application's database with the old field; empty: not reachable from here"
+    )
+    host_mapping: Path | None = Field(None, description="The mapping file of the import, if the field needs one")
+    host_blank: str = Field("null", pattern=r"^(null|\{\})$", description="What an emptied field holds: null, or {}")
+    field_quiet_days: int = Field(
+        30, ge=1, le=3650, description="Days without reads of the old field before its column may be dropped"
+    )
     sweep_interval_s: float = Field(2.0, gt=0, description="Seconds between two sweeps of a practice with open work")
     worker_sweeps: int = Field(16, ge=1, le=500, description="Maximum practices that one worker sweeps at once")
 
@@ -75,7 +83,17 @@ class Settings(BaseSettings):
             raise ValueError(wrong)
         return value
 
-    @field_validator("allowed_provider_origins", "allowed_relay_origins", "handler_modules", mode="before")
+    @field_validator("host_database_url")
+    @classmethod
+    def _host(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and (wrong := wrong_with_owner(url)) is not None:
+            raise ValueError(wrong)
+        return value
+
+    @field_validator(
+        "allowed_provider_origins", "allowed_relay_origins", "handler_modules", "decrypt_hooks", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -23,6 +23,7 @@ from polytill.app import Polytill
 from polytill.background import beside, renew_for_ever, sweep, sweep_for_ever
 from polytill.flows.context import log
 from polytill.flows.reconciliation.payments import reconcile
+from polytill.flows.rollout.sync import sync_in_background
 from polytill.flows.worker import claims
 from polytill.storage import durable, leases, practices
 
@@ -130,6 +131,10 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
     def sweep_everyone(_: Any, __: Any) -> None:
         do(claims.lease_all(context))
 
+    @DBOS.workflow(name="sync_rollout")
+    def sync_rollout(_: Any, __: Any) -> None:
+        do(sync_in_background(context))
+
     @DBOS.workflow(name="clean_up")
     def clean_up(at: Any, _: Any) -> None:
         # Outside of the workflow's own context, or DBOS would record the list as a step of it.
@@ -141,6 +146,7 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
         reconcile_busy: "0 17 * * * *",
         reconcile_all: "0 47 2 * * *",
         sweep_everyone: "0 37 * * * *",
+        sync_rollout: "30 * * * * *",
         clean_up: "0 7 * * * *",
     }
     DBOS.apply_schedules(

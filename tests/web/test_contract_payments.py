@@ -198,6 +198,7 @@ async def test_who_may_call_what(shared: Installation) -> None:
         ("GET", "/payment-links/x", None), ("POST", "/payment-links/x/close", None), ("GET", "/checkout", None),
         ("PUT", "/checkout", {}), ("POST", f"/payments/{payment['id']}/continue", {}),
         ("GET", "/saved-methods", None), ("DELETE", "/saved-methods/x", None),
+        ("POST", "/rollout/decisions", {}), ("POST", "/rollout/choice", {}), ("PUT", "/rollout/field", {}),
     ]  # fmt: skip
     document = (await shared.call("GET", "/openapi.json")).body
     operations = sum(

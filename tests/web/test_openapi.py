@@ -12,7 +12,7 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +206,7 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
     await ask("POST", f"{own}/event-deliveries/{{cursor}}/resolve", cursor=cursor)
     await ask("POST", f"{own}/event-deliveries/replay")
     await ask("DELETE", f"{own}/event-destination")
+    await _rollout(house, ask)
     case = await _case(house, practice.id)
     await ask("GET", f"{own}/cases")
     await ask("GET", f"{p}/cases")
@@ -220,8 +221,34 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
         if (method, path) not in document.judged and not path.startswith("/pay/")
     }
     # A continued charge is judged where one is begun: in test_saved_methods.
+    # The two that need a host application's database: in tests/rollout.
     elsewhere = {("delete", f"{own}/payment-providers/{{code}}"), ("post", f"{p}/payments/{{paymentId}}/continue")}
+    elsewhere |= {("post", f"{own}/rollout/practices/{{practiceId}}/{name}") for name in ("sync", "resolve")}
     assert left_out <= elsewhere, left_out
+
+
+async def _rollout(house: Installation, ask: Callable[..., Awaitable[Any]]) -> None:
+    """A practice goes from its old field to live, and back."""
+    p, own = "/api/practices/{practiceId}/rollout", "/api/owner/rollout"
+    practice_id, key = await house.practice("In rollout", "NGN")
+    one = {"practiceId": str(practice_id)}
+    theirs = {"key": key, **one}
+    await ask("POST", f"{own}/moves", {"to": "legacy", "practiceIds": [practice_id]})
+    old = {"paystack": {**TEST_KEYS["paystack"], "isEnabled": True, "supportedCurrencies": ["NGN"]}}
+    await ask("PUT", f"{p}/field", {"paymentProviders": old}, **theirs)
+    await ask("POST", f"{own}/moves", {"to": "shadow", "practiceIds": [practice_id]})
+    asked = {"currency": "NGN", "amount": 5_000}
+    for reference, provider in (("r-1", "paystack"), ("r-2", None)):
+        reported = {**asked, "providerCode": provider, "reference": reference}
+        await ask("POST", f"{p}/decisions", reported, **theirs)
+    await ask("POST", f"{own}/moves", {"to": "live", "percent": 100})
+    await ask("POST", f"{p}/choice", asked, **theirs)
+    await ask("GET", f"{own}/practices/{{practiceId}}/field", **one)
+    await ask("POST", f"{own}/practices/{{practiceId}}/field", {"paymentProviders": old}, **one)
+    await ask("POST", f"{own}/practices/{{practiceId}}/back", **one)
+    await ask("POST", f"{own}/field-reads", {"reads": [{"caller": "invoices", "count": 2}]})
+    for name in ("", "/practices", "/differences"):
+        await ask("GET", f"{own}{name}")
 
 
 async def _abandoned(house: Installation) -> None:

@@ -29,6 +29,7 @@ from polytill.cli.listening import sockets_at
 from polytill.cli.opened import console, fail, opened, sentence_of
 from polytill.cli.people import people_app
 from polytill.cli.practices import practices_app
+from polytill.cli.rollout import rollout_app
 from polytill.cli.webhooks import webhooks_app
 from polytill.doctor import examine
 from polytill.domain.errors import Invalid, PolytillError
@@ -55,6 +56,7 @@ for name, group in (
     ("clusters", clusters_app),
     ("legacy", legacy_app),
     ("webhooks", webhooks_app),
+    ("rollout", rollout_app),
 ):
     app.add_typer(group, name=name)
 

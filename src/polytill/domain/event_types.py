@@ -31,3 +31,4 @@ class EventType(StrEnum):
     dispute_lost = "dispute.lost"
     dispute_closed = "dispute.closed"
     webhook_parked = "webhook.parked"
+    rollout_field_due = "rollout.field_due"

@@ -55,23 +55,28 @@ NEEDS_EQUAL = frozenset(
 
 class FieldState(StrEnum):
     """What is known of a practice's field. ``unknown``: it was not read yet. ``pending``: it does not have our changes
-    yet. ``conflict``: somebody changed it while our configurations decide. ``unreadable``: our configurations cannot
-    follow it."""
+    yet. ``conflict``: somebody changed it while our configurations decide. ``blocked``: it and our configurations cannot be
+    made equal; the detail says why."""
 
     unknown = "unknown"
     in_step = "in_step"
     pending = "pending"
     conflict = "conflict"
-    unreadable = "unreadable"
+    blocked = "blocked"
 
 
 class DifferenceReason(StrEnum):
-    """Why the old code and polytill chose differently for the same payment. ``not_in_step``: our configurations did not
-    follow the field at that time. ``legacy_chose_nothing`` and ``we_chose_nothing``: only the other one found a
-    provider."""
+    """Why the old code and polytill chose differently for the same payment.
+
+    ``other_strategy``: a routing policy orders by something else than defaults and priorities. ``provider_failing``: the
+    old code's provider is failing now. ``not_in_step``: our configurations did not follow the field at that time.
+    ``legacy_chose_nothing`` and ``we_chose_nothing``: only the other one found a provider.
+    """
 
     other_default = "other_default"
     other_order = "other_order"
+    other_strategy = "other_strategy"
+    provider_failing = "provider_failing"
     not_configured = "not_configured"
     not_enabled = "not_enabled"
     currency_missing = "currency_missing"

@@ -138,6 +138,9 @@ class Context:
     event_backlog: Backlog = field(default_factory=Backlog)  # as last read by this process
     # Called after a configuration was saved over the API. The demo uses it to register hook addresses at its simulator.
     on_configured: Any = None
+    # The host application's table with the old field (``flows.rollout.host.HostField``); None if none is configured.
+    host_field: Any = None
+    rollout_overview: Any = None  # ``flows.rollout.overview.Overview`` as last read by this process
 
     def shared_after(self, seconds: float) -> datetime:
         """The time that many seconds from now by the clock that all processes share: for claims and leases."""

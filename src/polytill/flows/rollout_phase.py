@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from polytill.domain.errors import Conflict, Stale
+from polytill.domain.event_types import EventType
+from polytill.domain.ids import new_id
 from polytill.domain.rollout import FIELD_DECIDES, RolloutPhase
+from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice
-from polytill.storage import practice_profile, practice_rollouts
+from polytill.storage import events, practice_profile, practice_rollouts
 from polytill.storage.databases import Tx
+from polytill.storage.events import Event
 from polytill.storage.units import Unit
 
 # What may change a configuration: returns the phase in which it may, or raises.
@@ -67,12 +71,18 @@ async def announce_change(practice: Practice) -> RolloutPhase | None:
 
 
 async def hold(practice: Practice, tx: Tx, announced: RolloutPhase | None) -> None:
-    """In the transaction of the change: no step of the rollout is made until it ends.
+    """In the transaction of the change: no step of the rollout is made until it ends. In ``live``, the host application
+    gets an event if the field cannot be written from here.
 
     ``StepMade`` if a step was made since the change was announced.
     """
     if await practice_profile.lock_rollout_phase(tx, practice.id) is not announced:
         raise StepMade
+    if announced is RolloutPhase.live and getattr(practice.context.host_field, "host", None) is None:
+        # Nothing here can write the field, so the host application is told to do it.
+        data = {"practiceId": practice.id}
+        event_id, kind = new_id(practice.context.world), EventType.rollout_field_due
+        events.append(tx, Event(event_id, practice.id, Environment.production, kind, None, data, practice.now()))
 
 
 async def announce_following(practice: Practice) -> RolloutPhase | None:

@@ -95,6 +95,11 @@ async def half_moved(owner: OwnerDb, before: datetime, limit: int = 100) -> list
     return await _IN_ROLLOUT.all(owner, "WHERE r.moving_since < $1 ORDER BY r.practice_id LIMIT $2", before, limit)
 
 
+async def count(owner: OwnerDb) -> int:
+    """How many practices there are, in a rollout or not."""
+    return int(await owner.value("SELECT COUNT(*) FROM practices WHERE state <> 'provisioning'"))
+
+
 async def count_by_phase(owner: OwnerDb) -> dict[RolloutPhase, int]:
     """How many practices are in each phase."""
     rows = await owner.fetch("SELECT phase, COUNT(*) AS n FROM practice_rollouts GROUP BY phase")
@@ -160,6 +165,17 @@ def abandon(unit: Writes, practice_id: int, to: RolloutPhase) -> None:
         "UPDATE practice_rollouts SET moving_to = NULL, moving_since = NULL WHERE practice_id = $1 AND moving_to = $2",
         practice_id,
         to,
+    )
+
+
+def settle(unit: Writes, practice_id: int, phase: RolloutPhase, now: datetime) -> None:
+    """Record the phase that the practice's own database has, and end a step that somebody has begun."""
+    unit.add(
+        "UPDATE practice_rollouts SET phase = $2, moving_to = NULL, moving_since = NULL, moved_at = $3"
+        " WHERE practice_id = $1",
+        practice_id,
+        phase,
+        now,
     )
 
 

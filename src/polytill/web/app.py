@@ -35,6 +35,7 @@ from polytill.web.api import (
     practices,
     provider_configs,
     records,
+    rollout,
     saved_methods,
     service,
 )
@@ -249,6 +250,7 @@ def _with_routes(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]
         records,
         payment_links,
         saved_methods,
+        rollout,
         service,
     ):
         app.include_router(module.router)

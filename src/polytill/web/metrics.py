@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from enum import StrEnum
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from starlette.types import Scope
 
 from polytill.app import Polytill
+from polytill.domain.rollout import DifferenceReason, FieldState, RolloutPhase
 from polytill.domain.states import RelayState
 from polytill.flows.admin.readiness import REASONS
 from polytill.flows.context import Context
@@ -71,6 +73,25 @@ class RequestMetrics:
         )
         for result in (*Tried, RelayState.gave_up):
             relayed.labels(result).set_function(partial(_relays_so_far, context, result))
+        self._measure_rollout(context)
+
+    def _measure_rollout(self, context: Context) -> None:
+        """Gauges of the gradual rollout, as this process read them last: at most 30 seconds ago."""
+
+        def gauge(name: str, what: str, label: str, members: Iterable[StrEnum], part: str) -> None:
+            made = Gauge(f"polytill_rollout_{name}", what, [label], registry=self.registry)
+            for member in members:
+                made.labels(member.value).set_function(partial(_counted, context, part, member.value))
+
+        gauge("practices", "Practices in the rollout, by phase", "phase", RolloutPhase, "phases")
+        gauge("fields", "Old fields by their state", "state", FieldState, "field_states")
+        gauge("differences", "Payments decided differently, by reason", "reason", DifferenceReason, "differences")
+        for name, what in (
+            ("agreements", "Payments decided alike"),
+            ("field_readers", "Callers that have read the old field"),
+        ):
+            made = Gauge(f"polytill_rollout_{name}", what, registry=self.registry)
+            made.set_function(partial(_total, context, name))
 
     def degraded(self, reasons: Collection[str]) -> None:
         """Record the latest result of ``/readyz``."""
@@ -89,6 +110,18 @@ class RequestMetrics:
 
 def _relays_so_far(context: Context, result: str) -> float:
     return float(context.relays.results[result])
+
+
+def _counted(context: Context, part: str, name: str) -> float:
+    found = context.rollout_overview
+    return 0.0 if found is None else getattr(found, part).get(name, 0)
+
+
+def _total(context: Context, name: str) -> float:
+    found = context.rollout_overview
+    if found is None:
+        return 0.0
+    return float(found.agreements if name == "agreements" else len(found.readers.callers))
 
 
 def _oldest_s(context: Context) -> float:

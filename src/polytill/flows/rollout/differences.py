@@ -1,12 +1,12 @@
-"""Why the old code and polytill chose differently: one pure function over the old choice and our route."""
+"""Why the old code and polytill chose differently: one pure function over the old choice and our decision."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from polytill.domain.rollout import DifferenceReason
-from polytill.domain.routing import WhyExcluded
-from polytill.flows.routing.decision import Decision
+from polytill.domain.routing import Strategy, WhyExcluded, WhyFirst, WhyLater
+from polytill.flows.routing.decision import Decision, Ranked
 
 # Why the provider that the old code chose cannot take the payment here.
 REASONS: dict[WhyExcluded, DifferenceReason] = {
@@ -32,7 +32,7 @@ class Disagreement:
 
 
 def disagreement(theirs: str | None, found: Decision, in_step: bool = True) -> Disagreement | None:
-    """Compare the provider that the old code chose (None: none) with our route. None: both chose the same.
+    """Compare the provider that the old code chose (None: none) with ours. None: both chose the same.
 
     ``in_step``: whether our configurations follow the field now. If not, nothing else can be concluded.
     """
@@ -46,11 +46,17 @@ def disagreement(theirs: str | None, found: Decision, in_step: bool = True) -> D
     out = next((one for one in found.excluded if one.code == theirs), None)
     if out is not None:
         return Disagreement(REASONS.get(out.reason, DifferenceReason.other_requirement), out.detail)
-    if any(one.code == theirs for one in found.ranked):
-        first = found.ranked[0]
-        return Disagreement(
-            DifferenceReason.other_default if first.candidate.is_default else DifferenceReason.other_order, found.reason
-        )
+    later = next((one for one in found.ranked if one.code == theirs), None)
+    if later is not None:
+        return Disagreement(_why_later(later, found), found.reason)
     if not found.ranked and not found.excluded:
         return Disagreement(DifferenceReason.we_chose_nothing, "This practice has no configured provider here.")
     return Disagreement(DifferenceReason.not_configured, "This provider is not configured for this practice here.")
+
+
+def _why_later(theirs: Ranked, found: Decision) -> DifferenceReason:
+    if theirs.why is WhyLater.failing:
+        return DifferenceReason.provider_failing
+    if found.strategy is not Strategy.priority:
+        return DifferenceReason.other_strategy
+    return DifferenceReason.other_default if found.why is WhyFirst.default else DifferenceReason.other_order

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from polytill.domain.rollout import BACK, FORWARD, NEEDS_EQUAL, ROLLOUT_NEXT, RolloutPhase
+from polytill.domain.rollout import BACK, FORWARD, NEEDS_EQUAL, ROLLOUT_NEXT, FieldState, RolloutPhase
 
 MOST_NAMED = 5
 
@@ -45,3 +45,16 @@ def why_not_equal(to: RolloutPhase, differences: Sequence[str]) -> str | None:
     named = "; ".join(one.rstrip(".") for one in differences[:MOST_NAMED])
     more = f"; and {len(differences) - MOST_NAMED} more" if len(differences) > MOST_NAMED else ""
     return f"The practice cannot move to {to}: the field and our configurations differ ({named}{more})."
+
+
+_NOT_KNOWN = {
+    FieldState.unknown: "its field was not compared yet. Run `polytill rollout sync`, or send the field to polytill",
+    FieldState.pending: "its field does not have all our changes yet. Write them, then report the field to polytill",
+    FieldState.conflict: "somebody changed its field while polytill decides. Run `polytill rollout resolve`",
+    FieldState.blocked: "its field and our configurations cannot be made equal. `polytill rollout status` says why",
+}
+
+
+def why_not_known(to: RolloutPhase, state: FieldState) -> str | None:
+    """The same where the host's database cannot be reached from here, by the last report; None if both are equal."""
+    return None if state is FieldState.in_step else f"The practice cannot move to {to}: {_NOT_KNOWN[state]}."

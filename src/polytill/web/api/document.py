@@ -27,6 +27,7 @@ GROUPS = {
     "API keys": "Keys of the owner and of practices.",
     "practices": "Practices, as the owner creates and changes them.",
     "provider catalog": "The owner's catalog of providers, with their terms for each currency.",
+    "rollout": "The gradual rollout from a host application's old code, practice by practice.",
     "events": "Events for the host application: the feed, the destination and the deliveries.",
     "platform": "Clusters, audit log and health of the platform.",
     "webhooks": "Where providers send their webhooks.",

@@ -1,0 +1,67 @@
+"""The field over the API: for a host application whose database polytill cannot reach."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from polytill.domain.audit_actions import AuditAction
+from polytill.domain.errors import Conflict
+from polytill.domain.rollout import FIELD_DECIDES, FieldState, RolloutPhase
+from polytill.flows.context import Context
+from polytill.flows.legacy import shapes
+from polytill.flows.legacy.model import Unwritable
+from polytill.flows.rollout import host, keeping, sync
+from polytill.flows.rollout.field import is_blank, wanted
+from polytill.flows.rollout.keeping import CONFLICT, FieldResult, sides
+from polytill.flows.rollout.sync import rollout_of
+from polytill.flows.rollout_phase import FieldDecides
+from polytill.storage import audit
+from polytill.storage.units import Unit
+
+
+class FieldChanged(Conflict):
+    """The field was changed while polytill decides. Write the field of `POST …/rollout/practices/{id}/field`."""
+
+    code = "field_changed"
+
+
+async def written(context: Context, practice_id: int, value: Any, actor: str) -> FieldResult:
+    """The host has written the field: follow it, or in live and closed, compare it.
+
+    ``FieldChanged`` if somebody has changed it while polytill decides.
+    """
+    known = await rollout_of(context, practice_id)
+    if known.phase in FIELD_DECIDES:
+        return await sync.follow(context, practice_id, value, actor)
+    found = await keeping.check(context, practice_id, actor, value)
+    if found.state is FieldState.conflict:
+        raise FieldChanged(f"{found.problems[0]} Different: {'; '.join(found.problems[1:6])}.")
+    return found
+
+
+async def field_to_write(context: Context, practice_id: int, value: Any, actor: str) -> tuple[Any, FieldState]:
+    """The field that the host has to write: our configurations in the shape of ``value``, which is the field as it is
+    now (``...``: in a shape of our own). ``FieldDecides`` while the field decides; ``FieldChanged`` if it was changed.
+    """
+    known = await rollout_of(context, practice_id)
+    if known.phase is not None and known.phase in FIELD_DECIDES:
+        raise FieldDecides(known.phase)
+    if known.phase is RolloutPhase.closed:
+        blank = host.of(context).blank
+        return None if blank is None else json.loads(blank), known.field_state
+    both = await sides(context, practice_id, None if value is ... else value)
+    changed_by_others = value is not ... and known.field_hash not in (None, both.hash) and both.differ()
+    if changed_by_others and not is_blank(value):
+        raise FieldChanged(CONFLICT)
+    now, unit = context.world.now(), Unit()
+    audit.append(unit, now, actor, AuditAction.rollout_field_read, f"practice:{practice_id}")
+    await context.owner.commit(unit)
+    wanted_now, cipher = wanted(both.field, both.mine, both.reading), host.of(context).cipher
+    try:
+        shaped = shapes.write(both.value, wanted_now, both.reading.mapping, cipher)
+    except Unwritable as error:
+        raise Conflict(f"The field cannot be written: {error}", code="field_not_writable") from None
+    # What came as text goes back as text; what came as JSON, or from nothing, as JSON.
+    is_text = isinstance(value, str)
+    return (json.loads(shaped) if isinstance(shaped, str) and not is_text else shaped), known.field_state

@@ -1,0 +1,189 @@
+"""The field follows our configurations, in the phase live; in closed, it is emptied.
+
+A field that somebody else has changed is never overwritten: it is a conflict, which a person decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from polytill.domain.audit_actions import AuditAction
+from polytill.domain.errors import Conflict, NotNow, PolytillError, Stale
+from polytill.domain.rollout import FIELD_DECIDES, FieldState, RolloutPhase
+from polytill.flows.commits import until_committed
+from polytill.flows.context import Context, Practice, log
+from polytill.flows.legacy import shapes
+from polytill.flows.legacy.model import LegacyField, Unwritable
+from polytill.flows.rollout import host
+from polytill.flows.rollout.field import Reading, differences, hash_of, is_blank, ours, wanted
+from polytill.flows.rollout.host import HostRow
+from polytill.storage import audit, practice_rollouts, provider_configs
+from polytill.storage.practice_rollouts import FieldFound, Rollout
+from polytill.storage.units import Unit
+
+AT_ONCE = 20
+CLAIM_S = 30.0
+LONGEST_WAIT_S = 600.0
+MOST_SAID = 500
+CONFLICT = (
+    "Somebody changed the field while polytill decides. Keep one side: `polytill rollout resolve PRACTICE --keep field`"
+    " or `--keep polytill`."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldResult:
+    """The state of a field after a comparison: the providers whose configuration was changed here, and what is still
+    different, in sentences."""
+
+    state: FieldState
+    changed: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def has_field(known: Rollout) -> bool:
+    """Whether a practice's field may still hold something."""
+    return known.phase is not RolloutPhase.closed or known.field_state is not FieldState.in_step
+
+
+async def row_of(context: Context, known: Rollout) -> HostRow:
+    """A practice's row in the host's table. ``Conflict`` if there is none, or the table cannot be reached from here."""
+    table = host.of(context).host
+    if table is None:
+        raise Conflict("The host application's database is not configured.", code="no_host_database")
+    if known.external_id is None:
+        raise Conflict(
+            "The practice has no external id, so its row in the host's table is not known. Set its external id.",
+            code="no_external_id",
+        )
+    row = await table.read(known.external_id)
+    if row is None:
+        raise Conflict(f"The host's table has no row for the external id {known.external_id!r}.", code="no_host_row")
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """A practice's field and its configurations, as they are now."""
+
+    practice: Practice
+    value: Any
+    field: LegacyField
+    mine: LegacyField
+    reading: Reading
+
+    @property
+    def hash(self) -> str:
+        """The keyed hash of the field."""
+        return hash_of(self.practice.db.data_key, self.value)
+
+    def differ(self, both_ways: bool = True) -> list[str]:
+        """What is different."""
+        if any(one.severity != "note" for one in self.field.findings):
+            return [
+                f"{one.pointer or 'the field'}: {one.detail}" for one in self.field.findings if one.severity != "note"
+            ]
+        return differences(self.field, self.mine, self.reading, both_ways)
+
+
+async def sides(context: Context, practice_id: int, value: Any) -> Sides:
+    """Read our configurations and a value of the field."""
+    practice = await context.practice(practice_id)
+    reading = await host.reading_of(context)
+    mine = ours(practice.db.data_key, await provider_configs.all_of(practice.db))
+    return Sides(practice, value, shapes.read(value, reading.mapping, host.of(context).cipher), mine, reading)
+
+
+async def check(context: Context, practice_id: int, actor: str, value: Any = ...) -> FieldResult:
+    """Compare the field with our configurations, in live and closed. ``value``: the field as the host reports it, if its
+    database cannot be reached from here. Write our changes, if some are pending."""
+    return await until_committed(lambda: _checked(context, practice_id, actor, value), (Stale,), tries=4)
+
+
+async def _checked(context: Context, practice_id: int, actor: str, value: Any) -> FieldResult:
+    known = await practice_rollouts.of_practice(context.owner, practice_id)
+    assert known is not None
+    reported = value is not ...
+    row = HostRow(known.external_id or "", value) if reported else await row_of(context, known)
+    both = await sides(context, practice_id, row.value)
+    is_closed = known.phase is RolloutPhase.closed
+    differ = ([] if is_blank(row.value) else ["the field is not empty"]) if is_closed else both.differ()
+    if not differ:
+        return await _found(context, known, FieldFound(FieldState.in_step, both.hash), ())
+    # What is in the field is what was there when both were equal: only our own changes are missing.
+    if both.hash == known.field_hash:
+        if reported:
+            return await _found(
+                context,
+                known,
+                FieldFound(FieldState.pending, None, known.field_detail, context.shared_after(0)),
+                differ,
+            )
+        return await _write(context, known, both, row, actor)
+    return await _found(
+        context, known, FieldFound(FieldState.conflict, None, "; ".join(differ)[:500]), (CONFLICT, *differ)
+    )
+
+
+async def _found(
+    context: Context, known: Rollout, found: FieldFound, problems: tuple[str, ...] | list[str]
+) -> FieldResult:
+    unit = Unit()
+    practice_rollouts.field_found(unit, known, found, context.world.now())
+    await context.owner.commit(unit)
+    return FieldResult(found.state, (), tuple(problems))
+
+
+async def _write(context: Context, known: Rollout, both: Sides, row: HostRow, actor: str) -> FieldResult:
+    """Write our configurations into the field, or empty it, unless somebody else has just changed it."""
+    setup = host.of(context)
+    assert setup.host is not None
+    is_closed = known.phase is RolloutPhase.closed
+    try:
+        value = (
+            setup.blank
+            if is_closed
+            else shapes.write(
+                row.value, wanted(both.field, both.mine, both.reading), both.reading.mapping, setup.cipher
+            )
+        )
+    except Unwritable as error:
+        found = FieldFound(FieldState.blocked, None, str(error)[:MOST_SAID])
+        return await _found(context, known, found, (str(error),))
+    if not await setup.host.write(row, value):
+        raise Stale  # read both again
+    now, unit = context.world.now(), Unit()
+    hashed = hash_of(both.practice.db.data_key, value)
+    practice_rollouts.field_found(unit, known, FieldFound(FieldState.in_step, hashed), now)
+    action = AuditAction.rollout_field_blanked if is_closed else AuditAction.rollout_field_written
+    audit.append(unit, now, actor, action, f"practice:{known.practice_id}")
+    await context.owner.commit(unit)
+    return FieldResult(FieldState.in_step)
+
+
+# ── The worker ──
+
+
+async def turn(context: Context) -> int:
+    """Write our pending changes into the fields that are due. Return their number."""
+    if host.of(context).host is None:
+        return 0
+    written = 0
+    for known in await practice_rollouts.due(context.owner, context.shared_after(0), AT_ONCE):
+        if known.phase in FIELD_DECIDES:
+            continue
+        unit = Unit()
+        wait_s = min(CLAIM_S * 2**known.tries, LONGEST_WAIT_S)
+        practice_rollouts.claim_write(unit, known, context.shared_after(wait_s))
+        try:
+            await context.owner.commit(unit)
+        except Stale:
+            continue  # another worker has it
+        try:
+            written += (await check(context, known.practice_id, "worker")).state is FieldState.in_step
+        except NotNow:
+            log.warning("rollout_field_waits", practice=known.practice_id, tries=known.tries + 1)
+        except PolytillError as error:
+            log.error("rollout_field_not_written", practice=known.practice_id, error=type(error).__name__)
+    return written

@@ -1,0 +1,183 @@
+"""Our configurations follow the field, in the phases legacy and shadow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from polytill.domain.audit_actions import AuditAction
+from polytill.domain.errors import CallerError, Conflict, Invalid, NotFound, PolytillError, Stale
+from polytill.domain.rollout import FIELD_DECIDES, FieldState, RolloutPhase
+from polytill.flows.admin import provider_configs as configuring
+from polytill.flows.commits import until_committed
+from polytill.flows.context import Context, Practice, log
+from polytill.flows.legacy import shapes
+from polytill.flows.legacy.model import LegacyField
+from polytill.flows.rollout import host, keeping
+from polytill.flows.rollout.field import Change, Kind, Reading, changes, differences, hash_of, ours
+from polytill.flows.rollout.keeping import MOST_SAID, FieldResult
+from polytill.flows.rollout_phase import FieldDecides, Guard, OursDecide, announce_following
+from polytill.storage import audit, practice_rollouts, provider_configs
+from polytill.storage.practice_rollouts import FieldFound, Rollout
+from polytill.storage.units import Unit
+
+AT_ONCE = 8
+# A field that changes while it is read: after these readings, the next run continues.
+READINGS = 3
+
+
+async def follow(context: Context, practice_id: int, value: Any, actor: str) -> FieldResult:
+    """Make a practice's configurations equal to a value of the field, and record how far they are.
+
+    ``OursDecide`` outside of the phases legacy and shadow. A field that cannot be understood changes nothing.
+    """
+    practice = await context.practice(practice_id)
+    known = await rollout_of(context, practice_id)
+    await announce_following(practice)
+    hashed = hash_of(practice.db.data_key, value)
+    if known.field_state is FieldState.in_step and known.field_hash == hashed:
+        return FieldResult(FieldState.in_step)
+    reading, cipher = await host.reading_of(context), host.of(context).cipher
+    field = shapes.read(value, reading.mapping, cipher)
+    changed: tuple[str, ...] = ()
+    problems = [f"{one.pointer or 'the field'}: {one.detail}" for one in field.findings if one.severity != "note"]
+    if not problems:
+        changed, problems = await make_equal(practice, field, reading, actor)
+        if not problems:
+            problems = differences(field, await own(practice), reading, both_ways=False)
+    state = FieldState.blocked if problems else FieldState.in_step
+    detail = "; ".join(problems)[:MOST_SAID] or None
+    await _record(context, practice_id, FieldFound(state, hashed if not problems else None, detail), changed, actor)
+    return FieldResult(state, changed, tuple(problems))
+
+
+async def own(practice: Practice) -> LegacyField:
+    """Our configurations now, from the database."""
+    return ours(practice.db.data_key, await provider_configs.all_of(practice.db))
+
+
+async def rollout_of(context: Context, practice_id: int) -> Rollout:
+    """A practice's rollout. ``NotFound`` if there is no such practice; ``OursDecide`` if it is not in one."""
+    known = await practice_rollouts.of_practice(context.owner, practice_id)
+    if known is None:
+        raise NotFound("There is no such practice.")
+    if known.phase is None:
+        raise OursDecide(None)
+    return known
+
+
+async def make_equal(
+    practice: Practice, field: LegacyField, reading: Reading, actor: str, guard: Guard = announce_following
+) -> tuple[tuple[str, ...], list[str]]:
+    """Make our configurations equal to a field. Return the providers that were changed, and what was refused: one
+    change that is refused does not stop the others."""
+    changed, problems = [], []
+    for change in changes(field, await own(practice), reading):
+        code = change.wish.provider_code
+        try:
+            await _make(practice, change, actor, guard)
+            changed.append(code)
+        except (FieldDecides, OursDecide):  # a step was made meanwhile
+            raise
+        except Invalid as error:
+            problems += [f"{code}: {one.detail}" for one in error.errors]
+        except CallerError as error:
+            problems.append(f"{code}: {error.detail}")
+    return tuple(dict.fromkeys(changed)), problems
+
+
+async def _make(practice: Practice, change: Change, actor: str, guard: Guard) -> None:
+    context, wish = practice.context, change.wish
+    match change.kind:
+        case Kind.remove:
+            await configuring.remove(context, practice.id, wish.provider_code, actor, guard)
+        case Kind.prepare:
+            await configuring.prepare(context, practice.id, wish, actor, guard)
+        case _:
+            is_patch = change.kind is Kind.change
+            await configuring.configure(context, practice.id, wish, actor, is_patch, guard)
+
+
+async def _record(context: Context, practice_id: int, found: FieldFound, changed: tuple[str, ...], actor: str) -> None:
+    async def once() -> None:
+        known = await rollout_of(context, practice_id)
+        if known.phase not in FIELD_DECIDES:
+            return  # a step was made meanwhile, which has compared both itself
+        now, unit = context.world.now(), Unit()
+        practice_rollouts.field_found(unit, known, found, now)
+        if changed:
+            about = {"providers": list(changed)}
+            subject = f"practice:{practice_id}"
+            audit.append(unit, now, actor, AuditAction.rollout_field_followed, subject, about)
+        await context.owner.commit(unit)
+
+    await until_committed(once, (Stale,))
+
+
+async def sync(context: Context, practice_id: int, actor: str) -> FieldResult:
+    """Read a practice's field in the host's database, and follow it or compare with it, as its phase says.
+
+    The field is read again afterwards: a write that came through meanwhile is newer than what was read before.
+    """
+    known = await rollout_of(context, practice_id)
+    if known.phase not in FIELD_DECIDES:
+        return await keeping.check(context, practice_id, actor)
+    row = await keeping.row_of(context, known)
+    for _ in range(READINGS):
+        found = await follow(context, practice_id, row.value, actor)
+        again = await keeping.row_of(context, known)
+        if again == row:
+            break
+        row = again
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """One practice of a run. ``error``: why its field could not be compared, in one sentence."""
+
+    practice_id: int
+    name: str
+    phase: RolloutPhase | None
+    result: FieldResult | None
+    error: str | None = None
+
+
+async def sync_all(context: Context, rollouts: list[Rollout], actor: str) -> AsyncIterator[Synced]:
+    """Sync practices, several at once. One that fails does not stop the others."""
+    if host.of(context).host is None:
+        raise Conflict(NO_HOST, code="no_host_database")
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(known: Rollout) -> Synced:
+        async with gate:
+            try:
+                return Synced(known.practice_id, known.name, known.phase, await sync(context, known.practice_id, actor))
+            except PolytillError as error:
+                return Synced(known.practice_id, known.name, known.phase, None, error.detail)
+
+    for done in asyncio.as_completed([one(known) for known in rollouts]):
+        yield await done
+
+
+NO_HOST = (
+    "The host application's database is not configured. Set POLYTILL_HOST_DATABASE_URL, or send each field to"
+    " PUT /api/practices/{practiceId}/rollout/field."
+)
+
+
+async def sync_in_background(context: Context, limit: int = 100_000) -> Counter[str]:
+    """Sync every practice whose field is not blanked. For the worker; it logs what it finds."""
+    counts: Counter[str] = Counter()
+    if host.of(context).host is None:
+        return counts
+    everyone = await practice_rollouts.listed(context.owner, limit=limit)
+    async for done in sync_all(context, [one for one in everyone if keeping.has_field(one)], "worker"):
+        state = done.result.state if done.result else "error"
+        counts[state] += 1
+        if state != FieldState.in_step and state != FieldState.pending:
+            log.warning("rollout_field_differs", practice=done.practice_id, state=str(state))
+    return counts

@@ -1,0 +1,272 @@
+"""Phases: our configurations follow the field in legacy and shadow, and each step checks what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from polytill.app import Polytill
+from polytill.domain.errors import Conflict, DatabaseUnavailable, Invalid, NotFound
+from polytill.domain.rollout import FieldState, RolloutPhase
+from polytill.flows.admin import provider_configs as configuring
+from polytill.flows.admin.credentials import Keys
+from polytill.flows.admin.provider_configs import Wish
+from polytill.flows.rollout import moves, sync
+from polytill.flows.rollout.moves import Selection, StepRefused, StepUnderWay
+from polytill.flows.rollout_phase import FieldDecides, OursDecide
+from polytill.storage import audit, practice_profile, practice_rollouts
+from polytill.storage.units import Unit
+from tests.rollout.scene import PAYSTACK, Table, a_field, a_practice, connect
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+LEGACY, SHADOW, LIVE, CLOSED = RolloutPhase
+
+
+async def test_configurations_follow_the_field(shared: Polytill, table: Table) -> None:
+    one = await a_practice(shared, table)
+    await one.move(LEGACY)
+    found = await sync.sync(one.context, one.id, "test")
+    assert (found.state, set(found.changed)) == (FieldState.in_step, {"stripe", "paystack"})
+    assert await one.codes() == {"stripe": (True, False, "sandbox"), "paystack": (True, True, "sandbox")}
+    assert (await sync.sync(one.context, one.id, "test")).changed == ()
+
+    value = a_field()
+    del value["stripe"]
+    value["paystack"] |= {"isEnabled": False}
+    one.put(value)
+    assert set((await sync.sync(one.context, one.id, "test")).changed) == {"stripe", "paystack"}
+    assert await one.codes() == {"paystack": (False, True, "sandbox")}
+
+    one.put(a_field())
+    await sync.sync(one.context, one.id, "test")
+    assert await one.codes() == {"stripe": (True, False, "sandbox"), "paystack": (True, True, "sandbox")}
+    assert (await one.rollout()).field_state is FieldState.in_step
+
+
+async def test_a_field_that_cannot_be_understood_changes_nothing(shared: Polytill, table: Table) -> None:
+    one = await a_practice(shared, table)
+    await one.move(LEGACY)
+    await sync.sync(one.context, one.id, "test")
+    before = await one.codes()
+    table.rows[one.external_id] = "{not json"
+    found = await sync.sync(one.context, one.id, "test")
+    assert found.state is FieldState.blocked
+    assert found.problems
+    assert await one.codes() == before
+    with pytest.raises(StepRefused):
+        await moves.move(one.context, one.id, SHADOW, "test")
+
+    value = a_field()
+    value["paystack"]["secretKey"] = "sk_live_0123456789abcdef0123456789abcdef01234567"
+    one.put(value)
+    found = await sync.sync(one.context, one.id, "test")
+    assert found.state is FieldState.blocked
+    assert "sk_live" not in repr(found)
+    assert "sk_live" not in ((await one.rollout()).field_detail or "")
+
+
+async def test_no_key_is_stored_beside_the_sealed_ones(shared: Polytill, table: Table) -> None:
+    one = await a_practice(shared, table)
+    await one.move(LEGACY, SHADOW)
+    rows = await one.context.owner.fetch("SELECT * FROM practice_rollouts WHERE practice_id = $1", one.id)
+    assert PAYSTACK["secretKey"] not in repr([dict(row) for row in rows])
+    assert len((await one.rollout()).field_hash or "") == 64
+
+
+@pytest.mark.parametrize("phase", [LEGACY, SHADOW])
+async def test_only_the_field_changes_configurations(shared: Polytill, table: Table, phase: RolloutPhase) -> None:
+    one = await a_practice(shared, table)
+    await one.move(LEGACY, *([SHADOW] if phase is SHADOW else []))
+    await sync.sync(one.context, one.id, "test")
+    context, before = one.context, await one.codes()
+    wish = Wish("paystack", is_enabled=False)
+    live = Keys(None, None, None, None)
+    for change in (
+        lambda: configuring.configure(context, one.id, wish, "test", patch=True),
+        lambda: configuring.remove(context, one.id, "paystack", "test"),
+        lambda: configuring.prepare_credentials(
+            context, one.id, "paystack", configuring.Environment.sandbox, live, "x"
+        ),
+        lambda: configuring.switch(context, one.id, "paystack", configuring.Environment.production, "test"),
+    ):
+        with pytest.raises(FieldDecides) as refused:
+            await change()
+        assert refused.value.status == 409
+    assert await one.codes() == before
+
+
+async def test_a_practice_goes_one_step_at_a_time(shared: Polytill, table: Table) -> None:
+    one = await a_practice(shared, table)
+    with pytest.raises(StepRefused):
+        await moves.move(one.context, one.id, LIVE, "test")
+    with pytest.raises(OursDecide):
+        await sync.follow(one.context, one.id, a_field(), "test")
+    await one.move(LEGACY)
+    with pytest.raises(StepRefused):
+        await moves.move(one.context, one.id, LIVE, "test")
+    await one.move(SHADOW)
+    assert (await moves.move(one.context, one.id, SHADOW, "test")).changed is False
+    await moves.move(one.context, one.id, LEGACY, "test")
+    await one.move(SHADOW, LIVE)
+    assert (await one.rollout()).phase is LIVE
+    practice = await one.practice()
+    assert await practice_profile.rollout_phase(practice.db) is LIVE
+    lines = [line["detail"] for line in await audit.listed(practice.db) if line["action"] == "rollout.moved"]
+    assert [line["to"] for line in reversed(lines)] == ["legacy", "shadow", "legacy", "shadow", "live"]
+    with pytest.raises(NotFound):
+        await moves.move(one.context, 999_999, LEGACY, "test")
+
+
+async def test_live_needs_every_configuration_of_the_field(shared: Polytill, table: Table) -> None:
+    one = await a_practice(shared, table)
+    await one.move(LEGACY, SHADOW)
+    value = a_field()
+    value["paystack"]["supportedCurrencies"] = ["NGN", "GHS"]
+    one.put(value)
+    with pytest.raises(StepRefused, match="supportedCurrencies"):
+        await moves.move(one.context, one.id, LIVE, "test")
+    rollout = await one.rollout()
+    assert (rollout.phase, rollout.moving_to) == (SHADOW, None)
+    await one.move(LIVE)
+
+
+# ── Races ──
+
+
+async def test_of_two_steps_at_once_one_is_made(shared: Polytill, table: Table) -> None:
+    one = await a_practice(shared, table)
+    await one.move(LEGACY, SHADOW)
+    await sync.sync(one.context, one.id, "test")
+    results = await asyncio.gather(
+        *(moves.move(one.context, one.id, to, "test") for to in (LIVE, LEGACY, LIVE)), return_exceptions=True
+    )
+    made = [r for r in results if isinstance(r, moves.Moved) and r.changed]
+    assert len(made) >= 1
+    assert all(isinstance(r, moves.Moved | StepUnderWay | StepRefused) for r in results), results
+    rollout, practice = await one.rollout(), await one.practice()
+    assert rollout.moving_to is None
+    assert rollout.phase is await practice_profile.rollout_phase(practice.db)
+
+
+async def test_a_change_during_a_step_is_before_it_or_after_it(shared: Polytill, table: Table) -> None:
+    for number in range(4):
+        one = await a_practice(shared, table)
+        await one.move(LEGACY, SHADOW, LIVE)
+        change = configuring.configure(one.context, one.id, Wish("paystack", is_enabled=False), "test", patch=True)
+        step = moves.move(one.context, one.id, SHADOW, "test")
+        works = [change, step] if number % 2 else [step, change]
+        results = await asyncio.gather(*works, return_exceptions=True)
+        allowed = (FieldDecides, StepRefused)
+        assert all(not isinstance(r, BaseException) or isinstance(r, allowed) for r in results), results
+        is_off = not (await one.codes())["paystack"][0]
+        if (await one.rollout()).phase is SHADOW:  # then the field has the change, or it was refused
+            assert is_off is (not one.field()["paystack"]["isEnabled"])
+        else:
+            assert is_off
+
+
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_step_whose_process_died_is_ended(shared: Polytill, table: Table, made: bool) -> None:
+    one = await a_practice(shared, table)
+    await one.move(LEGACY)
+    unit = Unit()
+    practice_rollouts.begin(unit, one.id, LEGACY, SHADOW, one.context.shared_after(-60))
+    await one.context.owner.commit(unit)
+    if made:
+        unit = Unit()
+        practice_profile.set_rollout_phase(unit, one.id, SHADOW)
+        await (await one.practice()).db.commit(unit)
+    assert await moves.settle_abandoned(one.context) == 1
+    rollout = await one.rollout()
+    assert (rollout.phase, rollout.moving_to) == (SHADOW if made else LEGACY, None)
+
+
+async def test_an_entry_whose_process_died_is_no_entry(shared: Polytill, table: Table) -> None:
+    one = await a_practice(shared, table)
+    unit = Unit()
+    practice_rollouts.begin(unit, one.id, None, LEGACY, one.context.shared_after(-60))
+    await one.context.owner.commit(unit)
+    assert (await moves.move(one.context, one.id, LEGACY, "test")).changed
+    assert (await one.rollout()).moving_to is None
+
+
+async def test_a_step_that_may_still_run_is_not_ended(shared: Polytill, table: Table) -> None:
+    one = await a_practice(shared, table)
+    await one.move(LEGACY)
+    unit = Unit()
+    practice_rollouts.begin(unit, one.id, LEGACY, SHADOW, one.context.shared_after(0))
+    await one.context.owner.commit(unit)
+    with pytest.raises(StepUnderWay):
+        await moves.move(one.context, one.id, SHADOW, "test")
+
+
+async def test_a_newer_field_is_followed_last(shared: Polytill, table: Table) -> None:
+    """The old code writes through while a sync applies what it read before."""
+    one = await a_practice(shared, table)
+    await one.move(LEGACY)
+    newer = a_field()
+    newer["paystack"]["isEnabled"] = False
+
+    def old_code_writes() -> None:
+        table.after_read = None
+        one.put(newer)
+
+    table.after_read = old_code_writes
+    await sync.sync(one.context, one.id, "test")
+    assert (await one.codes())["paystack"][0] is False
+
+
+async def test_the_hosts_database_is_away(shared: Polytill, table: Table) -> None:
+    one = await a_practice(shared, table)
+    await one.move(LEGACY, SHADOW)
+    table.away = True
+    with pytest.raises(DatabaseUnavailable):
+        await moves.move(one.context, one.id, LIVE, "test")
+    with pytest.raises(DatabaseUnavailable):
+        await sync.sync(one.context, one.id, "test")
+    assert (await one.rollout()).moving_to is None
+    await moves.move(one.context, one.id, LEGACY, "test")  # the way back needs nothing
+
+
+# ── Without the host's database, and many practices ──
+
+
+async def test_a_host_whose_database_cannot_be_reached_sends_its_field(shared: Polytill, table: Table) -> None:
+    one = await a_practice(shared, table)
+    connect(shared, None)
+    await one.move(LEGACY)
+    with pytest.raises(StepRefused):
+        await moves.move(one.context, one.id, SHADOW, "test")
+    with pytest.raises(Conflict):
+        await sync.sync(one.context, one.id, "test")
+    await sync.follow(one.context, one.id, one.field(), "test")
+    await moves.move(one.context, one.id, SHADOW, "test")
+    await moves.move(one.context, one.id, LIVE, "test")
+    assert set(await one.codes()) == {"stripe", "paystack"}
+
+
+async def test_practices_are_selected(shared: Polytill, table: Table) -> None:
+    made = [await a_practice(shared, table) for _ in range(3)]
+    context = shared.context
+    found = await moves.chosen(context, Selection((made[0].id, made[0].id), (made[1].external_id,)), LEGACY)
+    assert [one.practice_id for one in found] == [made[0].id, made[1].id]
+    for wrong in (
+        Selection(),
+        Selection((999_999,)),
+        Selection((), ("nobody",)),
+        Selection((), (), 0),
+        Selection((), (), 101),
+        Selection((1,), (), 10),
+    ):
+        with pytest.raises(Invalid):
+            await moves.chosen(context, wrong, LEGACY)
+    all_of_them = {one.practice_id for one in await moves.chosen(context, Selection(percent=100), LEGACY)}
+    assert {one.id for one in made} <= all_of_them
+    moved = [one async for one in moves.move_all(context, found, LEGACY, "test")]
+    assert all(one.changed for one in moved)
+    assert not {made[0].id, made[1].id} & {
+        one.practice_id for one in await moves.chosen(context, Selection(percent=100), LEGACY)
+    }
+    refused = [one async for one in moves.move_all(context, found, LIVE, "test")]
+    assert all(one.refused and not one.changed for one in refused)

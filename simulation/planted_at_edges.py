@@ -7,11 +7,14 @@ from typing import Any
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.states import DisputeKind, DisputeState
+from polytill.flows.command import Command
+from polytill.flows.context import Context
 from polytill.flows.payments import decide as payments_decide
 from polytill.flows.payments import returned_amounts, settle
 from polytill.flows.recovery import checkout
 from polytill.flows.refunds import create as create_refunds
 from polytill.flows.refunds import disputes as settle_disputes
+from polytill.flows.refunds.create import RefundRequest
 from polytill.providers.contract import DisputeFact
 from polytill.providers.outcomes import Declined, Outcome, Reason, Unknown
 from polytill.providers.paystack import disputes
@@ -33,10 +36,12 @@ def refund_and_dispute_booked_twice() -> list[Swap]:
 @bug_at_edges
 def disputed_money_refunded_unasked() -> list[Swap]:
     """The money of an open chargeback is refunded like any other, without asking to accept the risk."""
-    create: Any = create_refunds.create_refund
+    create = create_refunds.create_refund
 
-    async def never_asked(*args: Any) -> Any:
-        return await create(*args[:8], True)
+    async def never_asked(
+        context: Context, practice_id: int, payment_id: str, request: RefundRequest, command: Command
+    ) -> Any:
+        return await create(context, practice_id, payment_id, replace(request, accept_dispute_risk=True), command)
 
     return [(create_refunds, "create_refund", never_asked)]
 

@@ -96,7 +96,7 @@ async def test_what_is_wrong_is_refused_and_changes_nothing(scene: Scene) -> Non
     await scene.configure("scripted")
     with pytest.raises(Invalid) as refused:
         await create(scene, Draft('{"strategy": "cheap", "weight": {}}'))
-    assert {error.pointer for error in refused.value.errors} == {"/strategy", "/weight"}
+    assert {error.pointer for error in refused.value.errors} == {"/policy/strategy", "/policy/weight"}
     number = await create(scene)
     context, practice = scene.context, scene.practice_id
     draft = (await routing_policies.version(context, practice, SANDBOX, number))[0]

@@ -38,6 +38,7 @@ from polytill.domain.routing import (
     WhyFirst,
     WhyLater,
 )
+from polytill.domain.routing_policies import PolicyState
 from polytill.domain.sources import Source
 from polytill.domain.states import (
     ApiKeyKind,
@@ -257,6 +258,9 @@ PLACES: list[Place] = [
     Place(FeeSource, "src/polytill/flows (estimates no fee)", written_in(FLOWS, FeeSource)),
     *texts(PolicyError, "fault", is_exact=False),
     Place(PolicyError, "src/polytill/flows (no policy has this error)", written_in(FLOWS, PolicyError)),
+    *texts(Strategy, "strategy_help", is_exact=False),
+    *texts(PolicyState, "policy_state"),
+    Place(PolicyState, "docs/api/schemas.md (call ./run reference)", reference(PolicyState).found),
     *texts(WhyExcluded, "excluded"),
     Place(WhyExcluded, "src/polytill/flows (excludes no provider)", written_in(FLOWS, WhyExcluded)),
     # ── The rollout ──

@@ -172,6 +172,19 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
     await ask("DELETE", f"{p}/saved-methods/{{savedMethodId}}", savedMethodId=method)
     await ask("GET", f"{p}/payments")
     await ask("GET", f"{p}/payments?limit=1")
+    await ask("GET", f"{p}/payments/{{paymentId}}/decision", **one)
+    rules = {"name": "Dollars", "when": {"currency": "USD"}, "providers": ["flutterwave"]}
+    policy = {"strategy": "rules", "rules": [rules], "default": ["stripe"]}
+    wish = {"currency": "USD", "amount": 900, "policy": policy, "metadata": {"plan": "gold"}}
+    await ask("POST", f"{p}/payment-providers/decide?language=sw", wish)
+    await ask("POST", f"{p}/payment-providers/simulate-routing", {"environment": "sandbox", "policy": policy})
+    policies, at = f"{p}/routing-policies/{{environment}}", {"environment": "sandbox", "version": "1"}
+    await ask("POST", policies, {"policy": policy, "note": "Try"}, **at)
+    await ask("PUT", f"{policies}/{{version}}", {"policy": policy, "edits": 0}, **at)
+    await ask("GET", f"{policies}/{{version}}", **at)
+    await ask("POST", f"{policies}/{{version}}/publish", {"insteadOf": 0}, **at)
+    await ask("GET", policies, **at)
+    await ask("POST", f"{policies}/rollback", {"version": 0}, **at)
     link = await ask("POST", f"{p}/payment-links", {"amount": 500, "currency": "USD", "description": "Visit"})
     await ask("GET", f"{p}/payment-links")
     await ask("GET", f"{p}/payment-links/{{linkId}}", linkId=link["id"])

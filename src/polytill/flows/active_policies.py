@@ -25,6 +25,7 @@ class ActivePolicy:
 
     version: int
     policy: Policy
+    asks_customer: bool = False  # a rule may ask whether the customer has paid before
 
 
 async def active_policies(db: PracticeDb) -> dict[Environment, ActivePolicy]:
@@ -40,7 +41,7 @@ async def active_policies(db: PracticeDb) -> dict[Environment, ActivePolicy]:
             about = [f"{error.pointer} {error.reason}" for error in errors[:5]]
             log.error("routing_policy_not_read", practice=db.practice_id, environment=environment, errors=about)
         else:
-            found[environment] = ActivePolicy(active.version, policy)
+            found[environment] = ActivePolicy(active.version, policy, "customer" in words_in(active.content))
     return found
 
 

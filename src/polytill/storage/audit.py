@@ -30,6 +30,14 @@ async def count(db: OwnerDb | PracticeDb, subject: str) -> int:
     return int(await db.value("SELECT count(*) FROM audit_log WHERE subject = $1", subject))
 
 
+async def details(db: PracticeDb, subject: str, action: AuditAction) -> list[dict[str, Any]]:
+    """The details of the entries of one action about a subject, oldest first."""
+    rows = await db.fetch(
+        "SELECT detail FROM audit_log WHERE subject = $1 AND action = $2 ORDER BY id", subject, action.value
+    )
+    return [json_value(row["detail"]) or {} for row in rows]
+
+
 async def listed(
     db: OwnerDb | PracticeDb, subject: str | None = None, before_id: int | None = None, limit: int = 100
 ) -> list[dict[str, Any]]:

@@ -153,3 +153,14 @@ def _leaf(leaf: Leaf, condition: Condition, identified: Identified) -> str:
             )
             ways.append(f"s.payment_id IN ({_named_otherwise(value)})")
     return "(" + (" OR ".join(ways) or "FALSE") + ")"
+
+
+async def has_paid(db: PracticeDb, environment: Environment, email: str) -> bool:
+    """Whether a customer with this e-mail address has paid before in this environment."""
+    found = await db.one(
+        "SELECT 1 FROM payment_search s JOIN payments p ON p.id = s.payment_id"
+        " WHERE s.email = $1 AND p.environment = $2 AND p.status = 'succeeded' LIMIT 1",
+        email_key(email),
+        environment,
+    )
+    return found is not None

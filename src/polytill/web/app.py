@@ -36,6 +36,7 @@ from polytill.web.api import (
     provider_configs,
     records,
     rollout,
+    routing,
     saved_methods,
     service,
 )
@@ -64,6 +65,7 @@ from polytill.web.console import owner as console_owner
 from polytill.web.console import payment_links as console_payment_links
 from polytill.web.console import payments as console_payments
 from polytill.web.console import practice as console_practice
+from polytill.web.console import routing as console_routing
 from polytill.web.console import webhooks as console_webhooks
 from polytill.web.error_pages import error_page, is_of_programs
 from polytill.web.metrics import RequestMetrics
@@ -80,6 +82,7 @@ _CONSOLE = (
     overview,
     providers,
     provider_settings,
+    console_routing,
     console_payment_links,
     review_cases,
     console_webhooks,
@@ -246,6 +249,7 @@ def _with_routes(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]
         platform,
         events,
         cases,
+        routing,
         provider_configs,
         records,
         payment_links,

@@ -6,7 +6,7 @@ can change in between.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from polytill.domain.audit_actions import AuditAction
@@ -201,6 +201,7 @@ async def check(context: Context, snapshot: Snapshot, content: str) -> Checked:
     codes = frozenset(await context.catalog())
     policy, errors = parse_policy_text(content, codes)
     if policy is None:
+        errors = tuple(replace(one, pointer=f"/policy{one.pointer}") for one in errors)
         raise Invalid(list(errors), "The policy is not valid.", code="invalid_policy")
     missing = sorted(active_policies.words_in(content) & codes - snapshot.live.keys())
     warnings = [

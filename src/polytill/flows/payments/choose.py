@@ -10,7 +10,8 @@ from polytill.domain.contacts import stored_phone
 from polytill.domain.routing import Verdict
 from polytill.domain.states import Environment
 from polytill.flows import pool_exchange
-from polytill.flows.context import Context, Snapshot
+from polytill.flows.context import Context, Practice, Snapshot
+from polytill.flows.payments import customers
 from polytill.flows.payments.candidates import candidates
 from polytill.flows.provider_health import Holder
 from polytill.flows.routing.decision import Decision, decide
@@ -18,6 +19,8 @@ from polytill.flows.routing.eligibility import Candidate, Wanted, environment_of
 from polytill.flows.routing.facts import NO_TRAITS, RoutingFacts, Statistics, Traits
 from polytill.flows.routing.health import ProviderHealth
 from polytill.providers.contract import Customer
+from polytill.storage import payment_search
+from polytill.storage.payments import Payment
 
 
 async def choose(
@@ -80,4 +83,36 @@ def traits_of(snapshot: Snapshot, currency: str, customer: Customer, metadata: M
         metadata=metadata,
         email_domain=customer.email.rpartition("@")[2].lower() if customer.email else None,
         phone_country=phone.country if phone else None,
+    )
+
+
+async def traits_for(
+    practice: Practice, snapshot: Snapshot, wanted: Wanted, customer: Customer, metadata: Mapping[str, str] | None
+) -> Traits:
+    """What the rules of the active policies may ask about a payment. Nothing is read unless one of them asks for it."""
+    if not snapshot.policies:
+        return NO_TRAITS
+    traits = traits_of(snapshot, wanted.currency, customer, metadata)
+    environment = environment_of(await candidates(practice.context, snapshot, wanted.currency), wanted)
+    active = snapshot.policies.get(environment)
+    if active is None or not active.asks_customer or customer.email is None:
+        return traits
+    is_known = await payment_search.has_paid(practice.db, environment, customer.email)
+    return replace(traits, customer_is_known=is_known)
+
+
+def wanted_of(payment: Payment) -> Wanted:
+    """What a payment that exists requires. A payment that charges a saved method is never tried elsewhere."""
+    customer = Customer(payment.customer_email, payment.customer_name, payment.customer_phone)
+    return Wanted(
+        payment.currency,
+        payment.amount,
+        payment.payment_method,
+        payment.capture_mode,
+        customers.given(customer, payment.method_details),
+        payment.environment,
+        payment.provider_code if payment.pinned_provider else None,
+        "/saveMethod" if payment.save_method else None,
+        payment.method_details,
+        customers.charged_phone(customer, payment.method_details, payment.currency),
     )

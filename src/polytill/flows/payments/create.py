@@ -23,13 +23,13 @@ from polytill.flows.finding import ExtraSteps, Finding
 from polytill.flows.identifiers import named_by_outcome
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments import customers, decisions, saved_methods
-from polytill.flows.payments.choose import choose, traits_of
+from polytill.flows.payments.choose import choose, traits_for
 from polytill.flows.payments.request import PaymentRequest, meaning
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import build, call
 from polytill.flows.routing.decision import Decision
 from polytill.flows.routing.eligibility import Wanted
-from polytill.flows.routing.facts import NO_TRAITS, draw_of
+from polytill.flows.routing.facts import draw_of
 from polytill.flows.routing.health import technical
 from polytill.flows.schedule import after_sent
 from polytill.providers.contract import CreatePaymentParams, Customer
@@ -160,10 +160,7 @@ async def _create(
             return await _replayed(practice.db, known, command)
         raise
     wanted, draw, holder = _wanted(request), draw_of(practice_id, command.key), (practice_id, command.key)
-    # Only policies ask for traits.
-    traits = (
-        traits_of(snapshot, wanted.currency, request.customer, request.metadata) if snapshot.policies else NO_TRAITS
-    )
+    traits = await traits_for(practice, snapshot, wanted, request.customer, request.metadata)
     found = await choose(context, snapshot, wanted, draw, traits, holder)
     if not found.ranked:
         snapshot = await context.configured(practice.db)  # no request is rejected because of an old snapshot

@@ -5,15 +5,21 @@ Only what cannot be derived is stored: reasons, and the values that their senten
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.money import Money
 from polytill.domain.routing import Strategy, Verdict, WhyExcluded, WhyFirst, WhyLater
+from polytill.domain.routing_policies import WhyAttempt
 from polytill.flows.routing.decision import Decision
 from polytill.flows.routing.explain import Explained
 from polytill.flows.routing.sentences import values_of
+from polytill.storage import audit
+from polytill.storage.attempts import Attempt
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Payment
 
 # They follow from the rest.
 _DERIVED = frozenset({"provider", "first", "currency"})
@@ -67,6 +73,49 @@ def read(detail: Mapping[str, Any], currency: str, names: Mapping[str, str]) -> 
     for code, why_not in detail.get("excluded", {}).items():
         found.append(Explained(code, None, "excluded", WhyExcluded(why_not), "", about(code)))
     return StoredDecision(Strategy(detail.get("strategy", Strategy.priority)), detail.get("policy"), tuple(found))
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReason:
+    """Why an attempt was made. ``after``: the provider of the attempt before it."""
+
+    attempt: Attempt
+    why: WhyAttempt
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentDecision:
+    """The decision of a payment, and why each of its attempts was made."""
+
+    payment: Payment
+    decision: StoredDecision
+    attempts: tuple[AttemptReason, ...]
+
+
+async def of_payment(
+    db: PracticeDb, payment: Payment, attempts: Sequence[Attempt], names: Mapping[str, str]
+) -> PaymentDecision | None:
+    """Why each provider of a payment had its place. None if nothing was decided here, as for a payment that was taken
+    over from another system."""
+    lines = await audit.details(db, payment.id, AuditAction.payment_created)
+    if not lines or "why" not in lines[0]:
+        return None
+    retried: set[str] = set()
+    if len(attempts) > 1:
+        found = await audit.details(db, payment.id, AuditAction.payment_tried_again)
+        retried = {str(detail.get("attempt")) for detail in found}
+    reasons = []
+    for before, attempt in zip((None, *attempts), attempts, strict=False):
+        why = WhyAttempt.next
+        if before is None:
+            why = WhyAttempt.decided
+        elif attempt.id in retried:
+            why = WhyAttempt.retried
+        elif attempt.provider_code == before.provider_code:
+            why = WhyAttempt.renewed
+        reasons.append(AttemptReason(attempt, why, before.provider_code if before else None))
+    return PaymentDecision(payment, read(lines[0], payment.currency, names), tuple(reasons))
 
 
 def _kept(about: Mapping[str, Any], named: Container[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from polytill.flows.handlers import handler_or_reason
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers
-from polytill.flows.payments.choose import choose, traits_of
+from polytill.flows.payments.choose import choose, traits_for, wanted_of
 from polytill.flows.payments.create import (
     MAX_ATTEMPTS,
     TRIES,
@@ -41,7 +41,7 @@ from polytill.flows.payments.retries import may_try_again
 from polytill.flows.payments.settle import reopen
 from polytill.flows.provider_calls import build, public_config
 from polytill.flows.recovery import lookup
-from polytill.flows.routing.eligibility import Wanted, ways_of
+from polytill.flows.routing.eligibility import ways_of
 from polytill.flows.routing.facts import draw_of
 from polytill.providers.contract import Customer, CustomerFields
 from polytill.providers.customer_fields import CUSTOMER_FIELDS, NOTHING
@@ -117,7 +117,7 @@ async def customer_returned(context: Context, found: PaymentDetails) -> PaymentD
 
 async def fields_to_correct(practice: Practice, payment: Payment) -> CustomerFields:
     """Return the fields of a failed payment that its customer may correct before a retry."""
-    wanted = replace(_wanted(payment), customer_fields=None, phone=None)
+    wanted = replace(wanted_of(payment), customer_fields=None, phone=None)
     found = await choose(practice.context, await practice.context.configured(practice.db), wanted, _draw(payment))
     ways = ways_of(found.candidates, payment.payment_method, payment.method_details is not None)
     return ways[0].fields if ways else NOTHING
@@ -131,7 +131,7 @@ async def correct(context: Context, practice_id: int, payment_id: str, typed: Cu
         return await details_of(practice.db, payment)
     snapshot = await context.configured(practice.db)
     read = customers.read_customer(typed, customers.countries_of(snapshot.place, payment.currency))
-    found = await choose(context, snapshot, _wanted(_as_corrected(payment, read)), _draw(payment))
+    found = await choose(context, snapshot, wanted_of(_as_corrected(payment, read)), _draw(payment))
     if not found.ranked:
         raise refused(found, payment.currency)
     return await try_again(context, practice_id, payment_id, read)
@@ -174,8 +174,9 @@ async def _reopened(
     snapshot = await context.configured(practice.db)
     right = _as_corrected(payment, corrected) if corrected else payment
     holder = practice_id, payment.idempotency_key
-    traits = traits_of(snapshot, payment.currency, _customer_of(right), payment.metadata)
-    ranked = (await choose(context, snapshot, _wanted(right), _draw(payment), traits, holder)).ranked
+    wanted = wanted_of(right)
+    traits = await traits_for(practice, snapshot, wanted, _customer_of(right), payment.metadata)
+    ranked = (await choose(context, snapshot, wanted, _draw(payment), traits, holder)).ranked
     if not ranked:
         return found
     tried = {attempt.provider_code for attempt in found.attempts}
@@ -197,22 +198,6 @@ async def _reopened(
 
 def _draw(payment: Payment) -> int:
     return draw_of(payment.practice_id, payment.idempotency_key)
-
-
-def _wanted(payment: Payment) -> Wanted:
-    customer = _customer_of(payment)
-    return Wanted(
-        payment.currency,
-        payment.amount,
-        payment.payment_method,
-        payment.capture_mode,
-        customers.given(customer, payment.method_details),
-        payment.environment,
-        payment.provider_code if payment.pinned_provider else None,
-        "/saveMethod" if payment.save_method else None,
-        payment.method_details,
-        customers.charged_phone(customer, payment.method_details, payment.currency),
-    )
 
 
 def _customer_of(payment: Payment) -> Customer:

@@ -23,6 +23,7 @@ GROUPS = {
     "saved methods": "Cards and accounts that may be charged again.",
     "review cases": "What only a person can decide.",
     "provider configurations": "A practice's providers, their keys and environments, and the choice of a provider.",
+    "routing": "Who takes a payment and why, routing policies, and replays of past payments.",
     "practice records": "Webhooks from providers, audit log, ledger and staff of a practice.",
     "API keys": "Keys of the owner and of practices.",
     "practices": "Practices, as the owner creates and changes them.",

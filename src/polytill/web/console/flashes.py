@@ -58,6 +58,8 @@ class Done(StrEnum):
     event_resolved = "event_resolved", Outcome.succeeded
     link_closed = "link_closed", Outcome.succeeded
     saved = "saved", Outcome.succeeded
+    policy_published = "policy_published", Outcome.succeeded
+    policy_published_warned = "policy_published_warned", Outcome.unknown
     password = "password", Outcome.succeeded
     signed_out = "signed_out", Outcome.succeeded
     provider_added = "provider_added", Outcome.succeeded

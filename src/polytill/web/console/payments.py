@@ -18,7 +18,9 @@ from polytill.domain.search import LONGEST_QUERY
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.context import Practice
+from polytill.flows.payments import decisions
 from polytill.flows.payments.create import PaymentDetails, details_of, find, with_identifiers
+from polytill.flows.payments.decisions import PaymentDecision
 from polytill.flows.payments.pages import page_of, read_cursor
 from polytill.flows.payments.returned_amounts import refundable, undisputed
 from polytill.flows.recovery import lookup
@@ -41,6 +43,7 @@ from polytill.web.console.flashes import Done
 from polytill.web.console.pages import amount_of, first_of, out_of_date, page_router
 from polytill.web.console.sessions import PracticeAdmin, PracticeViewer, PracticeVisitor
 from polytill.web.console.timeline import story_of
+from polytill.web.decision_sentences import lines_of, sentence_of_attempt
 from polytill.web.words import Words
 
 router = page_router("/practice/{practice_id}")
@@ -175,6 +178,7 @@ async def _page(visitor: PracticeVisitor, payment_id: str, **more: Any) -> Respo
     steps = len(lines) if len(lines) < LINES else await audit.count(db, payment_id)
     steps += len(deliveries) if len(deliveries) < DELIVERIES else await webhook_events.count(db, None, payment_id)
     books = (await overview.of_payments(db, [payment_id]))[payment_id]
+    decided = await decisions.of_payment(db, payment, whole.attempts, names)
     return visitor.page(
         "practice/payment.html", payment=payment, attempts=whole.attempts,
         shown=payment_status.of_taken(whole),
@@ -186,8 +190,22 @@ async def _page(visitor: PracticeVisitor, payment_id: str, **more: Any) -> Respo
         fees={currency: sums.fees for currency, sums in sorted(books.items()) if sums.fees},
         steps=steps, listed=len(lines) + len(deliveries),
         manual=payment.provider_code == ManualProvider.code and payment.status is PaymentStatus.requires_action,
-        story=story_of(visitor.words, payment, lines, deliveries, names, people), **more,
+        story=story_of(visitor.words, payment, lines, deliveries, names, people),
+        **_decision(visitor.words, decided, names), **more,
     )  # fmt: skip
+
+
+def _decision(words: Words, decided: PaymentDecision | None, names: dict[str, str]) -> dict[str, Any]:
+    """Why this provider, and why not each other one."""
+    if decided is None:
+        return {"decided": None}
+    lines = lines_of(words, decided.decision.explained, names)
+    first = lines[0].sentence if lines else ""
+    attempts = [
+        (one.attempt.number, one.attempt.provider_code, sentence_of_attempt(words, one, first, names))
+        for one in decided.attempts
+    ]
+    return {"decided": decided, "decided_lines": lines, "decided_attempts": attempts}
 
 
 def refund_request(asked: PaymentDetails) -> Done:

@@ -13,6 +13,7 @@ from polytill.domain.typed_amounts import TypedAmountError
 from polytill.flows.admin import provider_configs
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.context import Context, Snapshot
+from polytill.flows.payments import previews
 from polytill.flows.payments.candidates import candidates
 from polytill.flows.payments.choose import choose
 from polytill.flows.routing.decision import Decision
@@ -121,6 +122,7 @@ async def show(
         configured=configured,
         currency=snapshot.currency,
         example=example,
+        costs=await previews.costs(context, snapshot, snapshot.currency, example),
         offers=await _offers(context, snapshot, example),
         **values,
     )

@@ -155,13 +155,6 @@ class _SqlSource(HostSource):
             raise HostError("The field can only be written into a table, not into the result of a query.")
 
 
-_READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
-
-
-def _only_reads(action: int, *_: Any) -> int:
-    return sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY
-
-
 def _text_or_bytes(value: bytes) -> str | bytes:
     try:
         return value.decode("utf-8")
@@ -189,8 +182,6 @@ class SqliteSource(_SqlSource):
         def run() -> Any:
             try:
                 with closing(self._open(mode)) as connection:
-                    if mode == "ro":
-                        connection.set_authorizer(_only_reads)
                     return work(connection)
             except (sqlite3.Error, sqlite3.Warning) as error:
                 raise _sqlite_sentence(error) from None
@@ -269,8 +260,6 @@ def _sqlite_sentence(error: Exception) -> Exception:
         return DatabaseUnavailable("The host's SQLite file is locked by another program. Try again later.")
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return HostError("The file is damaged, or is no SQLite file.")
-    if "prohibited" in text or "not authorized" in text:
-        return HostError("The query may only read.")
     if code == sqlite3.SQLITE_READONLY or "readonly" in text:
         return HostError("The SQLite file cannot be written.")
     if isinstance(error, sqlite3.DataError) or "too big" in text:
@@ -313,7 +302,7 @@ class PostgresSource(_SqlSource):
         if self._columns:
             return
         statement = await connection.prepare(f"SELECT * FROM {self._from} LIMIT 0")  # noqa: S608
-        self._columns = chosen([one.name for one in statement.get_attributes()], self._table.columns, self._what)
+        columns = chosen([one.name for one in statement.get_attributes()], self._table.columns, self._what)
         if self._table.query is None:
             types = await connection.fetch(
                 "SELECT attname, format_type(atttypid, NULL) AS type FROM pg_attribute"
@@ -321,8 +310,9 @@ class PostgresSource(_SqlSource):
                 self._from,
             )
             by_name = {row["attname"]: row["type"] for row in types}
-            self._id_type = by_name.get(self._columns["externalId"], "text")
-            self._field_type = by_name.get(self._columns["paymentProviders"], "text")
+            self._id_type = by_name.get(columns["externalId"], "text")
+            self._field_type = by_name.get(columns["paymentProviders"], "text")
+        self._columns = columns  # last: a concurrent call then has the types, too
 
     async def ids(self) -> list[Any]:
         async with self._connected() as connection:

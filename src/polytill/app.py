@@ -26,6 +26,7 @@ from polytill.flows.payments.pages import default_environment, page_of, read_cur
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import RefundRequest, create_refund
+from polytill.flows.rollout import host
 from polytill.flows.webhooks import forward
 from polytill.flows.webhooks.receive import MAX_BODY_BYTES, response_body
 from polytill.providers.http import AiohttpTransport, Http, RelayTransport, StatusTransport, Transport
@@ -86,6 +87,7 @@ class Polytill:
             await key_ring.check(owner, ring)
             context = Context(settings, world, ring, owner, opening, Registry(settings.handler_modules), http)
             context.host_transport, context.relays.transport = to_host, transport or relays
+            await host.connect(context)
             till = cls(context)
             till._report_plug_ins()
             await watch_clock(context)  # before this process writes its first lease

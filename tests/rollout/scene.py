@@ -13,7 +13,6 @@ from polytill.domain.errors import DatabaseUnavailable
 from polytill.domain.rollout import RolloutPhase
 from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.flows.context import Context, Practice
-from polytill.flows.legacy.mapping import Mapping
 from polytill.flows.rollout import host, moves, sync
 from polytill.flows.rollout.host import HostRow
 from polytill.storage import practice_rollouts
@@ -137,4 +136,4 @@ async def a_practice(till: Polytill, table: Table, value: Any = None) -> One:
 
 def connect(till: Polytill, table: Table | None, blank: str | None = None) -> None:
     """Let the installation use the table."""
-    till.context.host_field = host.HostField(table, Mapping(), None, blank)
+    till.context.host_field = host.HostField(table, blank)

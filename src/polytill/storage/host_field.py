@@ -96,6 +96,10 @@ class HostSource(ABC):
         """Replace one practice's field if it still is ``before``. False if it is not, or there is no such practice."""
         raise HostError("The field can only be written into a table of a database.")
 
+    async def drop_column(self) -> None:
+        """Drop the column with the field from the table. ``HostError`` if the source is no table."""
+        raise HostError("Only a table of a database has a column to drop.")
+
 
 def quoted(name: str) -> str:
     """An identifier in quotation marks, with every character allowed in it except NUL."""
@@ -253,6 +257,13 @@ class SqliteSource(_SqlSource):
         other = await _other_spelling(self, external_id)
         return other is not None and bool(await self._run(lambda connection: write(connection, other), "rw"))
 
+    async def drop_column(self) -> None:
+        self._check_writable()
+        await self._find_columns()
+        column = quoted(self._columns["paymentProviders"])
+        await self._run(lambda connection: connection.execute(f"ALTER TABLE {self._from} DROP COLUMN {column}"), "rw")
+        self._columns = {}
+
 
 def _sqlite_sentence(error: Exception) -> Exception:
     text, code = str(error), getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -372,6 +383,16 @@ class PostgresSource(_SqlSource):
         except asyncpg.DataError:  # the external id is no number, so that no row can have it
             return False
         return len(rows) == 1
+
+    async def drop_column(self) -> None:
+        self._check_writable()
+        async with self._connected(is_read_only=False) as connection:
+            await self._find_columns(connection)
+            column = quoted(self._columns["paymentProviders"])
+            # Not behind a long transaction of the host: that would hold up all its queries of the table.
+            await connection.execute("SET LOCAL lock_timeout = '5s'")
+            await connection.execute(f"ALTER TABLE {self._from} DROP COLUMN {column}")
+        self._columns = {}
 
 
 def _plain(value: Any, is_bytes: bool) -> Any:

@@ -11,8 +11,8 @@ from polytill.domain.rollout import DifferenceReason, FieldState, RolloutPhase, 
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice
 from polytill.flows.legacy import names
-from polytill.flows.legacy.mapping import Mapping
 from polytill.flows.payments.choose import choose as choose_provider
+from polytill.flows.rollout import host
 from polytill.flows.rollout.differences import Disagreement, disagreement
 from polytill.flows.routing.decision import Decision
 from polytill.flows.routing.eligibility import Wanted
@@ -77,7 +77,7 @@ async def compare(context: Context, practice_id: int, asked: Asked, provider: st
         return Compared(choice, None)
     known = await practice_rollouts.of_practice(context.owner, practice_id)
     in_step = known is not None and known.field_state is FieldState.in_step
-    theirs = None if provider is None else provider_of(provider)
+    theirs = None if provider is None else await provider_of(context, provider)
     found = disagreement(theirs, choice.decision, in_step)
     unit = Unit()
     if found is None:
@@ -90,9 +90,10 @@ async def compare(context: Context, practice_id: int, asked: Asked, provider: st
     return Compared(choice, False, found.reason, found.detail)
 
 
-def provider_of(written: str) -> str:
-    """The code of the provider that the old code's spelling means."""
-    return Mapping().provider_of(written) or names.normal(written) or written
+async def provider_of(context: Context, written: str) -> str:
+    """The code of the provider that the old code's spelling means, by the host's mapping."""
+    reading = await host.reading_of(context)
+    return reading.mapping.provider_of(written) or names.normal(written) or written
 
 
 def _difference(

@@ -17,7 +17,7 @@ from polytill.domain.states import CredentialState, Environment
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.legacy.mapping import Mapping as FieldMapping
-from polytill.flows.legacy.model import LegacyField, LegacySet
+from polytill.flows.legacy.model import Cipher, LegacyField, LegacySet
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
 
@@ -30,6 +30,7 @@ class Reading:
 
     mapping: FieldMapping
     catalog: Mapping[str, ProviderEntry]
+    cipher: Cipher | None = None  # the host's encryption of its keys
 
 
 # ── Whether it has changed ──

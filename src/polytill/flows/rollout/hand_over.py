@@ -9,7 +9,6 @@ from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict
 from polytill.domain.rollout import FIELD_DECIDES, FieldState, RolloutPhase
 from polytill.flows.context import Context
-from polytill.flows.legacy import shapes
 from polytill.flows.legacy.model import Unwritable
 from polytill.flows.rollout import host, keeping, sync
 from polytill.flows.rollout.field import is_blank, wanted
@@ -57,9 +56,8 @@ async def field_to_write(context: Context, practice_id: int, value: Any, actor: 
     now, unit = context.world.now(), Unit()
     audit.append(unit, now, actor, AuditAction.rollout_field_read, f"practice:{practice_id}")
     await context.owner.commit(unit)
-    wanted_now, cipher = wanted(both.field, both.mine, both.reading), host.of(context).cipher
     try:
-        shaped = shapes.write(both.value, wanted_now, both.reading.mapping, cipher)
+        shaped = await host.written_field(both.value, wanted(both.field, both.mine, both.reading), both.reading)
     except Unwritable as error:
         raise Conflict(f"The field cannot be written: {error}", code="field_not_writable") from None
     # What came as text goes back as text; what came as JSON, or from nothing, as JSON.

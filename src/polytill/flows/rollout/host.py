@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from polytill.domain.errors import Conflict, OperatorError
+from polytill.domain.secret import Secret
 from polytill.flows.context import Context
-from polytill.flows.legacy.mapping import Mapping
-from polytill.flows.legacy.model import Cipher
+from polytill.flows.legacy import shapes
+from polytill.flows.legacy.hooks import cipher_of
+from polytill.flows.legacy.mapping_file import read_mapping
+from polytill.flows.legacy.model import LegacyField
+from polytill.flows.legacy.plan import handlers_of
 from polytill.flows.rollout.field import Reading
+from polytill.settings import Settings
+from polytill.storage.host_field import HostSource, Table, database_source, external_id_of
+
+IDS_KEPT_S = 10.0
+PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +29,7 @@ class HostRow:
     """One practice's row in the host's table. ``value`` is the field as the database returns it."""
 
     external_id: str
-    value: Any
+    value: Any = field(repr=False)  # it holds keys
 
 
 class Host(Protocol):
@@ -45,22 +57,121 @@ class Host(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+class HostTable:
+    """The host's table in its own database."""
+
+    def __init__(self, context: Context, source: HostSource, table: Table) -> None:
+        self._context = context
+        self._source = source
+        self._table = table
+        self._ids: dict[str, Any] = {}
+        self._twice: frozenset[str] = frozenset()
+        self._read_at_s = float("-inf")
+
+    @property
+    def place(self) -> str:
+        """See ``Host``."""
+        schema = f"{self._table.schema}." if self._table.schema else ""
+        return f"{schema}{self._table.name}.{self._table.columns.get('paymentProviders', 'paymentProviders')}"
+
+    async def read(self, external_id: str) -> HostRow | None:
+        """See ``Host``. ``Conflict`` if two rows have the external id."""
+        if external_id not in self._ids and self._context.world.elapsed_s() - self._read_at_s > IDS_KEPT_S:
+            await self._learn()
+        if external_id in self._twice:
+            raise Conflict(f"Two rows of the host's table have the external id {external_id!r}.", code="two_host_rows")
+        if external_id not in self._ids:
+            return None
+        found = [row async for row in self._source.rows([self._ids[external_id]])]
+        return HostRow(external_id, found[0].values["paymentProviders"]) if found else None
+
+    async def _learn(self) -> list[Any]:
+        ids = await self._source.ids()
+        named = [(external_id_of(one), one) for one in ids]
+        counts = Counter(name for name, _ in named)
+        self._ids = {name: one for name, one in named if name is not None}
+        self._twice = frozenset(name for name, count in counts.items() if count > 1 and name is not None)
+        self._read_at_s = self._context.world.elapsed_s()
+        return ids
+
+    async def write(self, row: HostRow, value: Any) -> bool:
+        """See ``Host``."""
+        return await self._source.write_field(row.external_id, row.value, value)
+
+    async def pages(self) -> AsyncIterator[list[HostRow]]:
+        """See ``Host``. A row without a usable external id has an empty one."""
+        page = []
+        async for row in self._source.rows(await self._learn()):
+            page.append(HostRow(row.external_id or "", row.values["paymentProviders"]))
+            if len(page) == PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    async def drop_column(self) -> None:
+        """See ``Host``."""
+        await self._source.drop_column()
+
+
+@dataclass(slots=True)
 class HostField:
     """The host's table (None: its database cannot be reached from here), and how to read its fields."""
 
     host: Host | None = None
-    mapping: Mapping | None = None
-    cipher: Cipher | None = None
-    blank: str | None = None  # what an emptied field holds: null, or {}
+    blank: str | None = None  # what an emptied field holds: NULL, or {}
+    content: bytes = b"{}"  # the mapping file
+    _reading: Reading | None = None
+
+    async def reading(self, context: Context) -> Reading:
+        """How to read a field, with the catalog as it is now."""
+        catalog = await context.catalog()
+        if self._reading is None or self._reading.catalog is not catalog:
+            setup = read_mapping(self.content, await handlers_of(context))
+            self._reading = Reading(setup.mapping, catalog, cipher_of(setup, context.settings.decrypt_hooks))
+        return self._reading
+
+
+async def connect(context: Context) -> None:
+    """Use the host's table that the settings name, if they name one. ``OperatorError`` if the mapping cannot be read."""
+    settings: Settings = context.settings
+    path, url = settings.host_mapping, settings.host_database_url.get_secret_value()
+    content = b"{}"
+    if path is not None:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise OperatorError(f"POLYTILL_HOST_MAPPING: {path} cannot be read ({error.strerror}).") from None
+    blank = None if settings.host_blank == "null" else settings.host_blank
+    found = HostField(None, blank, content)
+    if url:
+        table = read_mapping(content, await handlers_of(context)).table
+        found.host = HostTable(context, database_source(Secret(url), table), table)
+    context.host_field = found
 
 
 def of(context: Context) -> HostField:
     """The host's field of this installation."""
     found: HostField | None = context.host_field
-    return found or HostField()
+    if found is None:
+        context.host_field = found = HostField()
+    return found
 
 
 async def reading_of(context: Context) -> Reading:
     """How to read a field in this installation."""
-    return Reading(of(context).mapping or Mapping(), await context.catalog())
+    return await of(context).reading(context)
+
+
+async def read_field(value: Any, reading: Reading) -> LegacyField:
+    """Read a field. In a thread if keys are encrypted: the host's hook may run a command."""
+    if reading.cipher is None:
+        return shapes.read(value, reading.mapping)
+    return await asyncio.to_thread(shapes.read, value, reading.mapping, reading.cipher)
+
+
+async def written_field(value: Any, wanted: LegacyField, reading: Reading) -> Any:
+    """A field with our configurations in it. ``Unwritable`` if it has no place for them."""
+    if reading.cipher is None:
+        return shapes.write(value, wanted, reading.mapping)
+    return await asyncio.to_thread(shapes.write, value, wanted, reading.mapping, reading.cipher)

@@ -13,7 +13,6 @@ from polytill.domain.errors import Conflict, NotNow, PolytillError, Stale
 from polytill.domain.rollout import FIELD_DECIDES, FieldState, RolloutPhase
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
-from polytill.flows.legacy import shapes
 from polytill.flows.legacy.model import LegacyField, Unwritable
 from polytill.flows.rollout import host
 from polytill.flows.rollout.field import Reading, differences, hash_of, is_blank, ours, wanted
@@ -92,20 +91,33 @@ async def sides(context: Context, practice_id: int, value: Any) -> Sides:
     practice = await context.practice(practice_id)
     reading = await host.reading_of(context)
     mine = ours(practice.db.data_key, await provider_configs.all_of(practice.db))
-    return Sides(practice, value, shapes.read(value, reading.mapping, host.of(context).cipher), mine, reading)
+    return Sides(practice, value, await host.read_field(value, reading), mine, reading)
 
 
-async def check(context: Context, practice_id: int, actor: str, value: Any = ...) -> FieldResult:
-    """Compare the field with our configurations, in live and closed. ``value``: the field as the host reports it, if its
-    database cannot be reached from here. Write our changes, if some are pending."""
-    return await until_committed(lambda: _checked(context, practice_id, actor, value), (Stale,), tries=4)
+async def check(
+    context: Context, practice_id: int, actor: str, value: Any = ..., row: HostRow | None = None
+) -> FieldResult:
+    """Compare the field with our configurations, in live and closed. Write our changes, if some are pending.
+
+    ``value``: the field as the host reports it, if its database cannot be reached from here. ``row``: the field as it
+    was just read; it is read again if it has changed since.
+    """
+    rows = [] if row is None else [row]
+
+    async def decide() -> FieldResult:
+        return await _checked(context, practice_id, actor, value, rows.pop() if rows else None)
+
+    return await until_committed(decide, (Stale,), tries=4)
 
 
-async def _checked(context: Context, practice_id: int, actor: str, value: Any) -> FieldResult:
+async def _checked(context: Context, practice_id: int, actor: str, value: Any, row: HostRow | None) -> FieldResult:
     known = await practice_rollouts.of_practice(context.owner, practice_id)
     assert known is not None
     reported = value is not ...
-    row = HostRow(known.external_id or "", value) if reported else await row_of(context, known)
+    if reported:
+        row = HostRow(known.external_id or "", value)
+    elif row is None:
+        row = await row_of(context, known)
     both = await sides(context, practice_id, row.value)
     is_closed = known.phase is RolloutPhase.closed
     differ = ([] if is_blank(row.value) else ["the field is not empty"]) if is_closed else both.differ()
@@ -141,13 +153,10 @@ async def _write(context: Context, known: Rollout, both: Sides, row: HostRow, ac
     assert setup.host is not None
     is_closed = known.phase is RolloutPhase.closed
     try:
-        value = (
-            setup.blank
-            if is_closed
-            else shapes.write(
-                row.value, wanted(both.field, both.mine, both.reading), both.reading.mapping, setup.cipher
-            )
-        )
+        if is_closed:
+            value = setup.blank
+        else:
+            value = await host.written_field(row.value, wanted(both.field, both.mine, both.reading), both.reading)
     except Unwritable as error:
         found = FieldFound(FieldState.blocked, None, str(error)[:MOST_SAID])
         return await _found(context, known, found, (str(error),))

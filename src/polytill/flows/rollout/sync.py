@@ -14,10 +14,10 @@ from polytill.domain.rollout import FIELD_DECIDES, FieldState, RolloutPhase
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
-from polytill.flows.legacy import shapes
 from polytill.flows.legacy.model import LegacyField
 from polytill.flows.rollout import host, keeping
 from polytill.flows.rollout.field import Change, Kind, Reading, changes, differences, hash_of, ours
+from polytill.flows.rollout.host import HostRow
 from polytill.flows.rollout.keeping import MOST_SAID, FieldResult
 from polytill.flows.rollout_phase import FieldDecides, Guard, OursDecide, announce_following
 from polytill.storage import audit, practice_rollouts, provider_configs
@@ -27,6 +27,7 @@ from polytill.storage.units import Unit
 AT_ONCE = 8
 # A field that changes while it is read: after these readings, the next run continues.
 READINGS = 3
+FEW = 20
 
 
 async def follow(context: Context, practice_id: int, value: Any, actor: str) -> FieldResult:
@@ -40,8 +41,8 @@ async def follow(context: Context, practice_id: int, value: Any, actor: str) -> 
     hashed = hash_of(practice.db.data_key, value)
     if known.field_state is FieldState.in_step and known.field_hash == hashed:
         return FieldResult(FieldState.in_step)
-    reading, cipher = await host.reading_of(context), host.of(context).cipher
-    field = shapes.read(value, reading.mapping, cipher)
+    reading = await host.reading_of(context)
+    field = await host.read_field(value, reading)
     changed: tuple[str, ...] = ()
     problems = [f"{one.pointer or 'the field'}: {one.detail}" for one in field.findings if one.severity != "note"]
     if not problems:
@@ -117,15 +118,20 @@ async def _record(context: Context, practice_id: int, found: FieldFound, changed
     await until_committed(once, (Stale,))
 
 
-async def sync(context: Context, practice_id: int, actor: str) -> FieldResult:
-    """Read a practice's field in the host's database, and follow it or compare with it, as its phase says.
+async def sync(context: Context, practice_id: int, actor: str, row: HostRow | None = None) -> FieldResult:
+    """Compare a practice's field in the host's database with our configurations, and follow it or write it, as its phase
+    says. ``row``: the field as it was just read.
 
-    The field is read again afterwards: a write that came through meanwhile is newer than what was read before.
+    What was followed is read again afterwards: a write that came through meanwhile is newer than what was read before.
     """
     known = await rollout_of(context, practice_id)
+    if row is not None and known.field_state is FieldState.in_step and known.field_hash is not None:
+        practice = await context.practice(practice_id)
+        if known.field_hash == hash_of(practice.db.data_key, row.value):
+            return FieldResult(FieldState.in_step)  # most practices, each minute
     if known.phase not in FIELD_DECIDES:
-        return await keeping.check(context, practice_id, actor)
-    row = await keeping.row_of(context, known)
+        return await keeping.check(context, practice_id, actor, row=row)
+    row = row or await keeping.row_of(context, known)
     for _ in range(READINGS):
         found = await follow(context, practice_id, row.value, actor)
         again = await keeping.row_of(context, known)
@@ -148,14 +154,22 @@ class Synced:
 
 async def sync_all(context: Context, rollouts: list[Rollout], actor: str) -> AsyncIterator[Synced]:
     """Sync practices, several at once. One that fails does not stop the others."""
-    if host.of(context).host is None:
+    table = host.of(context).host
+    if table is None:
         raise Conflict(NO_HOST, code="no_host_database")
+    rows: dict[str, HostRow | None] = {}
+    if len(rollouts) > FEW:  # in pages, instead of a query for each
+        async for page in table.pages():
+            for row in page:  # None: two rows have this external id, which is an error of this practice
+                rows[row.external_id] = None if row.external_id in rows else row
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(known: Rollout) -> Synced:
         async with gate:
             try:
-                return Synced(known.practice_id, known.name, known.phase, await sync(context, known.practice_id, actor))
+                row = rows.get(known.external_id or "")
+                found = await sync(context, known.practice_id, actor, row)
+                return Synced(known.practice_id, known.name, known.phase, found)
             except PolytillError as error:
                 return Synced(known.practice_id, known.name, known.phase, None, error.detail)
 

@@ -1,0 +1,165 @@
+"""A whole rollout over a real table of the host, on either engine, and by the command line's flows."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from polytill.app import Polytill
+from polytill.domain.errors import OperatorError
+from polytill.domain.rollout import FieldState, RolloutPhase
+from polytill.domain.secret import Secret
+from polytill.flows.admin import provider_configs as configuring
+from polytill.flows.admin.provider_configs import Wish
+from polytill.flows.rollout import column, keeping, moves, sync
+from polytill.flows.rollout.host import HostField, HostTable
+from polytill.storage import practice_rollouts
+from polytill.storage.clusters import create_postgres_database, drop_postgres_database
+from polytill.storage.host_field import Table, database_source
+from tests.rollout.scene import PAYSTACK, STRIPE, One, a_practice
+from tests.rollout.scene import Table as Memory
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+NUMBERS = range(101, 107)
+
+
+def old_field(number: int) -> Any:
+    """Fields in several shapes."""
+    stripe = {
+        "publishable_key": STRIPE["publicKey"],
+        "secret_key": STRIPE["secretKey"],
+        "webhook_secret": "whsec_clinic0000",
+    }
+    paystack = {**PAYSTACK, "isEnabled": "true", "currencies": "NGN"}
+    shapes: list[Any] = [
+        {"paystack": paystack, "stripe": {**stripe, "enabled": True, "currencies": ["USD"]}},
+        [{"provider": "Paystack", **paystack}, {"provider": "stripe", **stripe, "active": False}],
+        json.dumps(
+            {"paystack": {"mode": "test", "test": dict(PAYSTACK), "enabled": True, "supportedCurrencies": ["NGN"]}}
+        ),
+    ]
+    return shapes[number % len(shapes)]
+
+
+class Rows:
+    """The host's table ``clinics``, as the old code sees it."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    async def run(self, sql: str, *args: Any) -> list[Any]:
+        if self.address.startswith("sqlite"):
+            with closing(sqlite3.connect(self.address.removeprefix("sqlite:///"), isolation_level=None)) as connection:
+                return connection.execute(sql, args).fetchall()
+        connection = await asyncpg.connect(self.address)
+        try:
+            return [tuple(row) for row in await connection.fetch(sql, *args)]
+        finally:
+            await connection.close()
+
+    async def field(self, number: int) -> Any:
+        [[text]] = await self.run('SELECT "paymentProviders" FROM clinics WHERE id = $1', number)
+        return None if text is None else json.loads(text)
+
+
+@asynccontextmanager
+async def a_host(postgres: str | None, folder: Path) -> AsyncIterator[Rows]:
+    name = f"host_{secrets.token_hex(6)}"
+    if postgres is not None:
+        await create_postgres_database(postgres, name)
+    rows = Rows(f"sqlite:///{folder}/{name}.db" if postgres is None else f"{postgres}/{name}")
+    try:
+        kind = "TEXT" if postgres is None else "jsonb"
+        await rows.run(f'CREATE TABLE clinics (id INTEGER PRIMARY KEY, "paymentProviders" {kind})')
+        for number in NUMBERS:
+            await rows.run("INSERT INTO clinics VALUES ($1, $2)", number, json.dumps(old_field(number)))
+        yield rows
+    finally:
+        if postgres is not None:
+            await drop_postgres_database(postgres, name)
+
+
+async def test_a_rollout_over_a_table(
+    shared: Polytill, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "FEW", 3)  # beyond it, rows are read in pages
+    context = shared.context
+    is_postgres = context.owner.engine.dialect == "postgresql"
+    url = str(request.getfixturevalue("postgres_url")) if is_postgres else None
+    async with a_host(url, tmp_path) as rows:
+        table = Table("clinics")
+        source = database_source(Secret(rows.address), table)
+        context.host_field = HostField(HostTable(context, source, table))
+        made = {}
+        for number in NUMBERS[:5]:
+            one = await a_practice(shared, Memory())
+            await context.owner.fetch("UPDATE practices SET external_id = $1 WHERE id = $2", str(number), one.id)
+            made[number] = One(shared, Memory(), one.id, str(number))
+        ids = [one.id for one in made.values()]
+
+        async def all_to(phase: RolloutPhase) -> None:
+            chosen = [one for one in await practice_rollouts.everyone(context.owner) if one.practice_id in ids]
+            moved = [one async for one in moves.move_all(context, chosen, phase, "test")]
+            assert [one.refused for one in moved if one.refused] == []
+
+        async def synced() -> set[FieldState]:
+            everyone = [
+                one for one in await practice_rollouts.listed(context.owner, limit=999) if one.practice_id in ids
+            ]
+            found = [one async for one in sync.sync_all(context, everyone, "test")]
+            assert [one.error for one in found if one.error] == []
+            return {one.result.state for one in found if one.result is not None}
+
+        await all_to(RolloutPhase.legacy)
+        assert await synced() == {FieldState.in_step}
+        before = {number: await one.codes() for number, one in made.items()}
+        assert {len(codes) for codes in before.values()} == {1, 2}
+        await all_to(RolloutPhase.shadow)
+        await all_to(RolloutPhase.live)
+
+        changed = NUMBERS[:3]  # one of each shape
+        for number in changed:
+            wish = Wish("paystack", is_enabled=False)
+            await configuring.configure(context, made[number].id, wish, "test", patch=True)
+        original = {number: await rows.field(number) for number in NUMBERS}
+        assert await keeping.turn(context) == len(changed)
+        for number in NUMBERS:
+            assert (await rows.field(number) != original[number]) is (number in changed)
+        assert await synced() == {FieldState.in_step}
+
+        await all_to(RolloutPhase.shadow)  # the way back: the old code sees what was changed here
+        assert await synced() == {FieldState.in_step}
+        for number, one in made.items():
+            codes = await one.codes()
+            assert codes["paystack"][0] is (number not in changed)
+            assert codes.keys() == before[number].keys()
+
+        await all_to(RolloutPhase.live)
+        await all_to(RolloutPhase.closed)
+        assert [await rows.field(number) for number in made] == [None] * len(made)
+        assert await rows.field(NUMBERS[-1]) == original[NUMBERS[-1]]  # not in the rollout
+        place = column._table(context)
+        await place.drop_column()
+        with pytest.raises(OperatorError):
+            await place.read("101")
+
+
+async def test_rows_that_cannot_be_told_apart(shared: Polytill, tmp_path: Path) -> None:
+    """Only SQLite has such a table here: the primary key is on another column."""
+    rows = Rows(f"sqlite:///{tmp_path}/twice.db")
+    await rows.run('CREATE TABLE clinics (id TEXT, "paymentProviders" TEXT)')
+    for _ in range(2):
+        await rows.run("INSERT INTO clinics VALUES ('a', '{}')")
+    table = Table("clinics")
+    found = HostTable(shared.context, database_source(Secret(rows.address), table), table)
+    assert await found.read("b") is None
+    with pytest.raises(Exception, match="Two rows"):
+        await found.read("a")

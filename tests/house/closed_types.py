@@ -26,6 +26,7 @@ from polytill.domain.audit_actions import AuditAction
 from polytill.domain.event_types import EventType
 from polytill.domain.ledger import LedgerAccount, LedgerFact
 from polytill.domain.legacy_findings import ImportAction, LegacyFinding
+from polytill.domain.past_payments import BackfillAction, Certainty, Doubt, Rejection
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution, CaseState
 from polytill.domain.rollout import DifferenceReason, FieldState, RolloutPhase
 from polytill.domain.routing import (
@@ -93,13 +94,16 @@ class Place:
             yield f"{self.name} has {other!r}, which is no {self.type.__name__}."
 
 
-def texts(type_: type[StrEnum], group: str, is_exact: bool = True, prefix: str = "") -> Iterator[Place]:
+def texts(
+    type_: type[StrEnum], group: str, is_exact: bool = True, prefix: str = "", without: frozenset[str] = frozenset()
+) -> Iterator[Place]:
     """The texts of a group of the pages' language files, in each language."""
     for language in LANGUAGES:
         yield Place(
             type_,
             f"web/texts/{language}.toml [{group}]",
             lambda n=language: _group(n, group, prefix),
+            without=without,
             is_exact=is_exact,
         )
 
@@ -325,6 +329,23 @@ PLACES: list[Place] = [
     Place(LegacyFinding, "src/polytill/flows (nothing reports it)", written_in(FLOWS, LegacyFinding)),
     Place(ImportAction, "docs/legacy-import.md, the table of actions", table("docs/legacy-import.md", "## The plan")),
     Place(ImportAction, "src/polytill/flows (nothing ends in it)", written_in(FLOWS, ImportAction)),
+    # ── Payments that were taken before polytill ──
+    reference(Certainty),
+    *texts(Certainty, "certainty", is_exact=False, without=frozenset({"rejected"})),
+    Place(
+        Certainty, f"{PRACTICE}, CHECK of payments.certainty", checked("payments.certainty"), frozenset({"rejected"})
+    ),
+    Place(Certainty, "docs/backfill.md", table("docs/backfill.md", "## How sure each is")),
+    reference(Doubt),
+    *texts(Doubt, "doubt"),
+    Place(Doubt, "docs/backfill.md", table("docs/backfill.md", "### Uncertain")),
+    Place(Doubt, "src/polytill/flows (nothing is doubted so)", written_in(FLOWS, Doubt)),
+    Place(Doubt, "tests (no test has this doubt)", quoted_in("tests/", Doubt), is_exact=False),
+    Place(Rejection, "docs/backfill.md", table("docs/backfill.md", "### Rejected")),
+    Place(Rejection, "src/polytill/flows (nothing is rejected so)", written_in(FLOWS, Rejection)),
+    Place(Rejection, "tests (no test has such a row)", quoted_in("tests/", Rejection), is_exact=False),
+    Place(BackfillAction, "docs/backfill.md", table("docs/backfill.md", "## The report")),
+    Place(BackfillAction, "src/polytill/flows (no row ends so)", written_in(FLOWS, BackfillAction)),
     # ── Events ──
     Place(DeliveryState, f"{OWNER}, CHECK of event_deliveries.state", checked("event_deliveries.state", "owner")),
     Place(EventType, "docs/events.md, the table of types", table("docs/events.md", "## Types")),

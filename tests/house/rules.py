@@ -366,6 +366,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "app.create_practice": "options of the public API, all named",
     "app.list": "filters of the public API, all named",
     "app.refund": "options of the public API, all named",
+    "cli.backfill.legacy_backfill": "options of a command",
     "cli.cases.cases_resolve": "options of a command",
     "cli.legacy.legacy_import": "options of a command",
     "cli.webhooks.webhooks_dismiss": "options of a command",

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from polytill.cli.backfill import legacy_backfill
 from polytill.cli.opened import console, fail, opened
 from polytill.domain.errors import Invalid
 from polytill.domain.legacy_findings import ImportAction, Severity
@@ -28,7 +29,8 @@ from polytill.flows.legacy.mapping_file import SCHEMA, Setup, read_mapping
 from polytill.flows.legacy.plan import Plan, handlers_of
 from polytill.storage.host_field import HostSource, SqliteSource, database_source
 
-legacy_app = typer.Typer(no_args_is_help=True, help="Coming from a host application's JSON field.")
+legacy_app = typer.Typer(no_args_is_help=True, help="Coming from a host application: its practices and its payments.")
+legacy_app.command("backfill")(legacy_backfill)
 
 MOST_SHOWN = 1000  # practices in the table; beyond it, only those that are held up or failed
 _FILES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")

@@ -54,6 +54,7 @@ class AuditAction(StrEnum):
     payment_confirmed_manually = "payment.confirmed_manually"
     payment_tried_again = "payment.tried_again"
     payment_paid_again = "payment.paid_again"
+    payments_backfilled = "payments.backfilled"
     payment_link_created = "payment_link.created"
     payment_link_closed = "payment_link.closed"
     person_invited = "person.invited"

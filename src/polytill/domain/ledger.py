@@ -19,7 +19,8 @@ class LedgerAccount(StrEnum):
 
 
 class LedgerFact(StrEnum):
-    """Why an entry was booked. Only a payment's first capture is a ``payment``, so that sums can count payments."""
+    """Why an entry was booked. Only a payment's first capture is a ``payment``, so that sums can count payments; the
+    ``opening_`` facts are those of payments that were taken before polytill."""
 
     payment = "payment"
     capture = "capture"
@@ -29,6 +30,15 @@ class LedgerFact(StrEnum):
     refund_failed = "refund_failed"
     dispute_lost = "dispute_lost"
     dispute_reversed = "dispute_reversed"
+    # Of a payment that was taken before polytill, each by its own date.
+    opening_payment = "opening_payment"
+    opening_fee = "opening_fee"
+    opening_refund = "opening_refund"
+
+
+# The facts that count one payment, and one refund.
+OF_ONE_PAYMENT = frozenset({LedgerFact.payment, LedgerFact.opening_payment})
+OF_ONE_REFUND = frozenset({LedgerFact.refund, LedgerFact.opening_refund})
 
 
 def provider_account(code: str) -> str:

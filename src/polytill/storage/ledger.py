@@ -110,5 +110,5 @@ def _booked(environment: Environment, since: datetime | None, until: datetime | 
 
 async def paid_at(db: PracticeDb, payment_id: str) -> datetime | None:
     """When a payment's money was booked. None if none was."""
-    booked = "SELECT MIN(created_at) FROM ledger_lines WHERE payment_id = $1 AND fact = 'payment'"
+    booked = "SELECT MIN(created_at) FROM ledger_lines WHERE payment_id = $1 AND fact IN ('payment', 'opening_payment')"
     return moment(await db.value(booked, payment_id))

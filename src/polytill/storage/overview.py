@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from polytill.domain.ledger import LedgerAccount, LedgerFact
+from polytill.domain.ledger import OF_ONE_PAYMENT, OF_ONE_REFUND, LedgerAccount, LedgerFact
 from polytill.domain.states import Environment, PaymentStatus
 from polytill.storage.columns import Reader, places
 from polytill.storage.databases import OwnerDb, PracticeDb
@@ -51,7 +51,7 @@ class Sums:
         self.net -= line.amount
         match line.account, line.fact:
             case LedgerAccount.payments, _:
-                self.payments += line.lines if line.fact is LedgerFact.payment else 0
+                self.payments += line.lines if line.fact in OF_ONE_PAYMENT else 0
                 self.gross -= line.amount
             case LedgerAccount.duplicate_payments, LedgerFact.duplicate_payment:
                 self.duplicates += line.lines
@@ -59,7 +59,7 @@ class Sums:
             case LedgerAccount.duplicate_payments, _:
                 self.duplicates_returned += line.amount
             case LedgerAccount.refunds, _:
-                self.refunds += line.lines if line.fact is LedgerFact.refund else 0
+                self.refunds += line.lines if line.fact in OF_ONE_REFUND else 0
                 self.refunded += line.amount
             case LedgerAccount.disputes, _:
                 self.disputed += line.amount

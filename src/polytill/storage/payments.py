@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.past_payments import Certainty
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, CaptureMode, Environment, PaymentStatus
 from polytill.storage.columns import Table, places
 from polytill.storage.databases import PracticeDb, Writes
@@ -60,6 +61,9 @@ class Payment:
     save_method: bool = False
     saved_method_id: str | None = None  # charged while the payer is absent
     method_details: dict[str, str] | None = None  # charged directly, without the provider's page
+    # Of a payment that was taken before polytill: how sure it is, and the ``Doubt``s if it is uncertain.
+    certainty: Certainty | None = None
+    doubts: list[str] | None = None
 
 
 @dataclass(slots=True)

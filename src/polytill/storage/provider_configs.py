@@ -62,13 +62,18 @@ class Configuration:
         """The environment that new payments use."""
         return self.active.environment
 
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether it only stands for an account of past payments: nobody has entered keys of it."""
+        return self.removed_at is not None and self.active.version == 0
+
     def credentials(self, version: int) -> CredentialSet | None:
         """The set that a payment was made with."""
         return next((s for s in (self.active, *self.others) if s.version == version), None)
 
     def account(self, environment: Environment) -> Account | None:
         """The account in an environment, by its newest keys; None without keys of it."""
-        newest = self.newest(environment)
+        newest = None if self.is_placeholder else self.newest(environment)
         return Account(self, newest) if newest else None
 
     def newest(self, environment: Environment) -> CredentialSet | None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from polytill.domain import rollout, states
 from polytill.domain.ledger import LedgerFact
+from polytill.domain.past_payments import Certainty
 from polytill.domain.review_cases import CaseKind, CaseState
 from polytill.storage.schema_columns import (
     NAMING,
@@ -158,10 +159,13 @@ _table(
     *maybe("expires_at", kind=Moment),
     *moment("created_at", "updated_at"),
     *text("number"),  # for people
+    *maybe("certainty"),  # of a payment that was taken before polytill; NULL: made here
+    *maybe("doubts", kind=Json),  # why it is uncertain
     unique("practice_id", "idempotency_key"),
     index("practice_id", "number", unique=True),
     one_of("status", states.PaymentStatus),
     one_of("capture_mode", states.CaptureMode),
+    one_of("certainty", (Certainty.verified, Certainty.recorded, Certainty.uncertain)),
     check("amount", "amount > 0"),
     check(
         "money_order",

@@ -274,7 +274,7 @@ def _first(value: Any, otherwise: Any) -> Any:
 
 
 def _keep_previous(tx: Tx, existing: Configuration, saved: Configuration, now: datetime) -> None:
-    if saved.active is existing.active:
+    if saved.active is existing.active or existing.is_placeholder:
         return
     same_environment = existing.environment is saved.environment
     kept = replace(

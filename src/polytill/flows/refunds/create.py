@@ -19,6 +19,7 @@ from polytill.flows.handlers import check_amount, handler_for, required_handler
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments.create import current_attempt, find
 from polytill.flows.payments.customers import unless_blank
+from polytill.flows.payments.past import check_refundable
 from polytill.flows.payments.returned_amounts import refundable, undisputed
 from polytill.flows.provider_calls import call_for
 from polytill.flows.refunds.settle import settle_refund
@@ -87,6 +88,7 @@ async def _create_refund(
         raise Conflict("Nothing was captured, so nothing can be refunded.", code="not_refundable")
     attempt = current_attempt(payment, await attempts.of_payment(practice.db, payment.id))
     await can_refund(practice.context, attempt)
+    await check_refundable(practice, payment, attempt)
     wanted = refundable(payment) if amount is None else amount
     if wanted <= 0 or wanted > refundable(payment):
         raise _exceeds(payment)

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validat
 from polytill.domain.contacts import check_phone_characters, read_email, read_name
 from polytill.domain.metadata import MAX_ENTRIES, MAX_METADATA_VALUE
 from polytill.domain.money import Money
+from polytill.domain.past_payments import Certainty, Doubt
 from polytill.domain.states import CaptureMode, Environment, PaymentStatus
 from polytill.flows.context import Practice
 from polytill.flows.payments.create import PaymentDetails, client_token
@@ -147,7 +148,8 @@ class Fee(ResponseBody):
 
 
 class PaymentSummary(ResponseBody):
-    """A payment in a list."""
+    """A payment in a list. ``certainty`` of one that was taken before polytill, otherwise null; ``doubts``: why it is
+    uncertain."""
 
     id: str
     number: str | None
@@ -177,6 +179,8 @@ class PaymentSummary(ResponseBody):
     metadata: dict[str, str]
     return_url: str | None
     environment: Environment
+    certainty: Certainty | None
+    doubts: list[Doubt]
     expires_at: Moment | None
     created_at: Moment
     updated_at: Moment
@@ -197,6 +201,7 @@ class PaymentSummary(ResponseBody):
             capture=payment.capture_mode,
             customer=Customer(payment.customer_email, payment.customer_name, payment.customer_phone),
             metadata=payment.metadata or {},
+            doubts=payment.doubts or [],
             **more,
         )
 

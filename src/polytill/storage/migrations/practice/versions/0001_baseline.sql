@@ -208,11 +208,14 @@ CREATE TABLE payments (
     created_at {moment} NOT NULL,
     updated_at {moment} NOT NULL,
     number TEXT NOT NULL,
+    certainty TEXT,
+    doubts {json},
     CONSTRAINT pk_payments PRIMARY KEY (id),
     CONSTRAINT ck_payments_environment CHECK (environment IN ('sandbox', 'production')),
     CONSTRAINT uq_payments_practice_id_idempotency_key UNIQUE (practice_id, idempotency_key),
     CONSTRAINT ck_payments_status CHECK (status IN ('requires_action', 'processing', 'authorized', 'succeeded', 'failed', 'canceled')),
     CONSTRAINT ck_payments_capture_mode CHECK (capture_mode IN ('automatic', 'manual')),
+    CONSTRAINT ck_payments_certainty CHECK (certainty IN ('verified', 'recorded', 'uncertain')),
     CONSTRAINT ck_payments_amount CHECK (amount > 0),
     CONSTRAINT ck_payments_money_order CHECK (amount_refunded >= 0 AND refund_reserved >= 0 AND amount_lost >= 0 AND duplicate_refunded >= 0 AND amount_refunded + refund_reserved <= amount_captured AND amount_captured <= amount_authorized),
     CONSTRAINT fk_payments_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id)
@@ -314,7 +317,7 @@ CREATE TABLE ledger_lines (
     method TEXT DEFAULT '' NOT NULL,
     CONSTRAINT pk_ledger_lines PRIMARY KEY (id),
     CONSTRAINT ck_ledger_lines_environment CHECK (environment IN ('sandbox', 'production')),
-    CONSTRAINT ck_ledger_lines_fact CHECK (fact IN ('payment', 'capture', 'duplicate_payment', 'fee', 'refund', 'refund_failed', 'dispute_lost', 'dispute_reversed')),
+    CONSTRAINT ck_ledger_lines_fact CHECK (fact IN ('payment', 'capture', 'duplicate_payment', 'fee', 'refund', 'refund_failed', 'dispute_lost', 'dispute_reversed', 'opening_payment', 'opening_fee', 'opening_refund')),
     CONSTRAINT fk_ledger_lines_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id),
     CONSTRAINT fk_ledger_lines_payment_id FOREIGN KEY(payment_id) REFERENCES payments (id)
 );

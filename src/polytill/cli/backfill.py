@@ -1,0 +1,164 @@
+"""Past payments on the command line: taken over from a host application's file, row by row, each with its verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from polytill.cli.opened import console, fail, opened
+from polytill.domain.past_payments import Certainty
+from polytill.flows.context import Context
+from polytill.flows.legacy import past_files
+from polytill.flows.legacy.backfill import Backfill, Verdict, in_batches, run
+from polytill.flows.legacy.past_check import Checker
+from polytill.flows.legacy.past_rows import PastMapping, RowReader, wrong_in
+
+SHOWN = 20
+
+
+def legacy_backfill(
+    source: Annotated[Path, typer.Argument(help="A file: .csv, .jsonl, .ndjson, or .json with one list")],
+    practice: Annotated[int | None, typer.Option(help="The practice's id, if all rows are of one practice")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Each row names its practice by your own identifier of it (`practice`)")
+    ] = False,
+    mapping: Annotated[
+        Path | None, typer.Option(help="JSON: your names of fields, providers and statuses; see docs/backfill.md")
+    ] = None,
+    amounts: Annotated[
+        str | None,
+        typer.Option(help="The unit of amounts: major (150.00) or minor (15000), unless the mapping says it"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing")] = False,
+    check: Annotated[
+        float | None,
+        typer.Option("--check", help="Look each payment up at its provider, this many in a second", min=0.01, max=100),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each row, and the sums")] = False,
+) -> None:
+    """Take over payments that were made before polytill.
+
+    Each row becomes a payment with its attempt, or is told why not: verified (the provider confirmed it), recorded
+    (complete, not asked), uncertain or rejected. May be repeated, and continues a run that was killed. Exits with 1 if a
+    row was rejected.
+    """
+    if (practice is not None) == every:
+        fail("Give either --practice ID or --all.")
+    found = _mapping(mapping, amounts)
+    report = _Report(as_json, dry_run)
+
+    async def work(context: Context) -> None:
+        reader = RowReader(found, context.world.now())
+        checker = Checker(check, asyncio.sleep) if check is not None and not dry_run else None
+        backfill = Backfill(context, reader, "cli", practice, dry_run, checker)
+        rows = past_files.rows_of(source, found)
+        columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("Rows", total=None)
+
+            async def told(verdicts: list[Verdict]) -> None:
+                progress.advance(task, len(verdicts))
+                report.add(verdicts)
+
+            await run(backfill, in_batches(rows), told)
+
+    try:
+        opened(work)
+    except OSError as error:
+        fail(f"{source.name} cannot be read: {error.strerror}. Give the path of a file.")
+    report.end()
+    if report.sums[Certainty.rejected]:
+        raise SystemExit(1)
+
+
+def _mapping(path: Path | None, amounts: str | None) -> PastMapping:
+    found = PastMapping()
+    if path is not None:
+        try:
+            found = msgspec.json.decode(path.read_bytes(), type=PastMapping)
+        except OSError as error:
+            fail(f"The mapping {path.name} cannot be read: {error.strerror}.")
+        except msgspec.DecodeError as error:
+            fail(f"The mapping {path.name} is not valid: {str(error).rstrip('.')}.")
+    unit: Literal["major", "minor"] | None = "major" if amounts == "major" else "minor" if amounts == "minor" else None
+    if amounts is not None and unit is None:
+        fail("--amounts is major or minor.")
+    found = msgspec.structs.replace(found, amounts=unit or found.amounts)
+    if (wrong := wrong_in(found)) is not None:
+        fail(wrong)
+    return found
+
+
+class _Report:
+    """Prints each row as JSON as soon as it is written, or the sums and the first unclear rows in the end."""
+
+    def __init__(self, as_json: bool, is_dry: bool) -> None:
+        self._as_json, self._is_dry = as_json, is_dry
+        self._shown: list[Verdict] = []
+        self.sums: Counter[str] = Counter()
+
+    def add(self, verdicts: list[Verdict]) -> None:
+        """Take the verdicts of a batch."""
+        for one in verdicts:
+            self.sums["rows"] += 1
+            self.sums[one.certainty] += 1
+            self.sums[f"action.{one.action}"] += 1
+            self.sums["unanswered"] += one.is_unanswered
+            for reason in one.reasons:
+                self.sums[f"reason.{reason}"] += 1
+            if (one.reasons or one.is_unanswered) and len(self._shown) < SHOWN:
+                self._shown.append(one)
+        if self._as_json:
+            _print(map(_as_json, verdicts))
+
+    def end(self) -> None:
+        """Print what is left to print."""
+        if self._as_json:
+            _print([{"sums": dict(sorted(self.sums.items()))}])
+            return
+        table = Table("rows", *Certainty, "created", "changed", "unchanged", "not answered")
+        actions = (self.sums[f"action.{one}"] for one in ("created", "changed", "unchanged"))
+        numbers = (self.sums["rows"], *(self.sums[one] for one in Certainty), *actions, self.sums["unanswered"])
+        table.add_row(*map(str, numbers))
+        console.print(table)
+        for name, number in sorted(self.sums.items()):
+            if name.startswith("reason."):
+                console.print(f"{name.removeprefix('reason.')}: {number}")
+        for one in self._shown:
+            why = ", ".join(one.reasons) or "not answered"
+            at = f" ({one.field})" if one.field else ""
+            console.print(f"Row {one.number}: {one.certainty}: {why}{at}", soft_wrap=True)
+        if len(self._shown) == SHOWN:
+            console.print("Further rows are left out here; --json prints all of them.")
+        if self._is_dry:
+            console.print("Nothing was written.")
+
+
+def _as_json(one: Verdict) -> dict[str, Any]:
+    return {
+        "row": one.number,
+        "practice": one.practice,
+        "certainty": one.certainty,
+        "reasons": list(one.reasons),
+        "field": one.field,
+        "action": one.action,
+        "paymentId": one.payment_id,
+        "unanswered": one.is_unanswered,
+    }
+
+
+def _print(objects: Iterable[dict[str, Any]]) -> None:
+    lines = b"\n".join(map(msgspec.json.encode, objects))
+    if lines:
+        sys.stdout.buffer.write(lines + b"\n")
+        sys.stdout.buffer.flush()

@@ -34,5 +34,8 @@ async def test_the_relay_is_set_and_shown_and_bad_input_is_one_sentence(tmp_path
     assert "off" in polytill(tmp_path, *relay, "--off", **place).stdout
     one_sentence(polytill(tmp_path, "webhooks", "dismiss", "1", "--note", "old", **place))
     one_sentence(polytill(tmp_path, "webhooks", "dismiss", "1", "--note", " ", "--all", **place))
-    assert "0" in polytill(tmp_path, "webhooks", "dismiss", "1", "--note", "old", "--all", "--dry-run", **place).stdout
+    dismiss = ("webhooks", "dismiss", "1", "--note", "old")
+    for wrong in ("color=red", "environment=moon", "before=yesterday", "type="):
+        one_sentence(polytill(tmp_path, *dismiss, "--only", wrong, **place))
+    assert "0" in polytill(tmp_path, *dismiss, "--only", "reason=unknown_reference", "--dry-run", **place).stdout
     assert polytill(tmp_path, "webhooks", "list", "1", "--status", "relaying", **place).returncode == 0

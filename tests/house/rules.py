@@ -369,7 +369,6 @@ MANY_PARAMETERS: dict[str, str] = {
     "cli.backfill.legacy_backfill": "options of a command",
     "cli.cases.cases_resolve": "options of a command",
     "cli.legacy.legacy_import": "options of a command",
-    "cli.webhooks.webhooks_dismiss": "options of a command",
     "simulator.stripe.params.__init__": "the fields of Stripe's error",
     "web.api.payments.list_payments": "query parameters",
     "web.api.provider_configs.choose_provider": "query parameters",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -58,34 +58,52 @@ def webhooks_list(
 def webhooks_dismiss(
     practice: PracticeId,
     note: Annotated[str, typer.Option(help="Why they are dismissed; it is stored with each")],
-    webhook: Annotated[list[str] | None, typer.Option(help="The id of one; may be repeated")] = None,
-    provider: Annotated[str | None, typer.Option(help="Only webhooks of this provider")] = None,
-    environment: Annotated[Environment | None, typer.Option(help="Only of this environment")] = None,
-    event_type: Annotated[
-        str | None, typer.Option("--type", help="Only of this type, as the provider names it")
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="provider=…, environment=…, type=…, reason=… (why it is parked) or before=… (a time in UTC); may be"
+            " repeated"
+        ),
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Only parked for this reason, such as unknown_reference")] = None,
-    before: Annotated[datetime | None, typer.Option(help="Only received before this time (UTC)")] = None,
+    webhook: Annotated[list[str] | None, typer.Option(help="The id of one; may be repeated")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every parked webhook of the practice")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them")] = False,
 ) -> None:
     """Dismiss parked webhooks in bulk. They stay stored and can still be replayed."""
-    which = Which(
-        tuple(webhook) if webhook else None,
-        provider,
-        environment,
-        event_type,
-        reason,
-        before.replace(tzinfo=UTC) if before is not None else None,
-    )
+    which = _which(only or [], webhook or [])
     if not which.named() and not every:
-        fail("Select the webhooks by an option, or give --all.")
+        fail("Select the webhooks by --only or --webhook, or give --all.")
     if dry_run:
         found = opened(lambda context: dismissing.count(context, practice, which))
         console.print(f"Parked webhooks in the selection: {found}. Nothing was changed.")
         return
     done = opened(lambda context: dismissing.dismiss(context, practice, which, note, "cli"))
     console.print(f"Dismissed webhooks: {done}.")
+
+
+_ONLY = {"provider": "provider_code", "type": "event_type", "reason": "reason"}
+
+
+def _which(only: list[str], webhooks: list[str]) -> Which:
+    given: dict[str, Any] = {"ids": tuple(webhooks)} if webhooks else {}
+    for one in only:
+        name, _, value = one.partition("=")
+        try:
+            if name in _ONLY and value:
+                given[_ONLY[name]] = value
+            elif name == "environment":
+                given["environment"] = Environment(value)
+            elif name == "before":
+                before = datetime.fromisoformat(value)
+                given["received_before"] = before if before.tzinfo else before.replace(tzinfo=UTC)
+            else:
+                raise ValueError
+        except ValueError:
+            fail(
+                "--only is provider=…, environment=sandbox or production, type=…, reason=…, or before= and a time such as"
+                " 2026-11-30T18:00."
+            )
+    return Which(**given)
 
 
 @webhooks_app.command("relay")

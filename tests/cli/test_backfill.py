@@ -1,0 +1,53 @@
+"""The command that takes over past payments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests import calls
+from tests.cli.process import one_sentence, polytill
+from tests.installation import fresh_settings, opened
+
+HEADER = "payment_id,gateway,provider_transaction_id,reference,amount,currency,fee,paid_at,status\n"
+
+
+async def test_a_file_is_taken_over_and_every_row_is_told(tmp_path: Path) -> None:
+    settings = fresh_settings(tmp_path)
+    async with opened(settings) as till:
+        practice = await calls.create_practice(till, "Clinic", "NGN")
+    place = {
+        "POLYTILL_OWNER_DATABASE_URL": settings.owner_database_url.get_secret_value(),
+        "POLYTILL_PRACTICE_DATABASES": settings.practice_databases.get_secret_value(),
+        "POLYTILL_KEYRING": str(settings.keyring),
+    }
+    source = tmp_path / "past.csv"
+    source.write_bytes(
+        HEADER.encode()
+        + b"1,paystack,77,inv-1,150.00,NGN,2.25,2025-03-04,paid\n"
+        + b"2,paystack,78,inv-2,150.001,NGN,,2025-03-04,paid\n"
+        + b'3,paystack,79,"inv-3,150,NGN,,2025-03-04,paid\n'
+    )
+    command = ("legacy", "backfill", "past.csv", "--practice", str(practice[0].id))
+    one_sentence(polytill(tmp_path, *command, **place))  # the unit of amounts is missing
+    one_sentence(polytill(tmp_path, *command, "--amounts", "cents", **place))
+    one_sentence(polytill(tmp_path, *command, "--all", "--amounts", "major", **place))
+    one_sentence(polytill(tmp_path, "legacy", "backfill", "none.csv", "--all", "--amounts", "major", **place))
+    (tmp_path / "mapping.json").write_text('{"amounts": "major", "fileds": {}}')
+    one_sentence(polytill(tmp_path, *command, "--mapping", "mapping.json", **place))
+    (tmp_path / "mapping.json").write_text('{"amounts": "major", "fields": {"amont": "x"}}')
+    one_sentence(polytill(tmp_path, *command, "--mapping", "mapping.json", **place))
+    dry = polytill(tmp_path, *command, "--amounts", "major", "--dry-run", "--json", **place)
+    done = polytill(tmp_path, *command, "--amounts", "major", "--json", **place)
+    for run, is_dry in ((dry, True), (done, False)):
+        rows = [json.loads(line) for line in run.stdout.splitlines()]
+        assert [(row["certainty"], row["reasons"]) for row in rows[:3]] == [
+            ("uncertain", ["not_configured"]),
+            ("rejected", ["amount_too_fine"]),
+            ("rejected", ["row_unreadable"]),
+        ], run.stderr
+        assert (rows[0]["paymentId"] is None) is is_dry
+        assert (run.returncode, rows[-1]["sums"]["rejected"]) == (1, 2)
+    again = polytill(tmp_path, *command, "--amounts", "major", **place)
+    assert "amount_too_fine: 1" in again.stdout
+    assert "Row 2: rejected: amount_too_fine (amount)" in again.stdout

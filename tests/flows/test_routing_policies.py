@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
@@ -15,9 +16,11 @@ from polytill.domain.states import Environment
 from polytill.flows.admin import routing_policies
 from polytill.flows.admin.routing_policies import Draft
 from polytill.flows.payments import decisions
+from polytill.flows.routing.policy_reading import parse_policy
 from polytill.storage import audit
 from tests.flows.scenes import Scene, paid
 from tests.flows.test_provider_pool import second, taken_by
+from tests.house.reading import ROOT
 
 SANDBOX = Environment.sandbox
 TO_OTHER = Draft(json.dumps({"strategy": "weighted", "weights": {"other": 1}}), "Try the other one")
@@ -123,3 +126,14 @@ async def test_what_is_wrong_is_refused_and_changes_nothing(scene: Scene) -> Non
     ]
     with pytest.raises(NotFound):
         await routing_policies.version(context, practice, Environment.production, number)
+
+
+def test_the_documents_policies_are_valid() -> None:
+    codes = {"stripe", "paystack", "flutterwave"}
+    found = re.findall(r"```json\n(.*?)```", (ROOT / "docs/routing.md").read_text("utf-8"), re.DOTALL)
+    assert len(found) == 3
+    for text in found:
+        value = json.loads(text)
+        rules = value if isinstance(value, list) else [value]
+        whole = value if "strategy" in value else {"strategy": "rules", "rules": rules, "default": ["paystack"]}
+        assert parse_policy(whole, codes)[1] == ()

@@ -30,6 +30,7 @@ from polytill.cli.opened import console, fail, opened, sentence_of
 from polytill.cli.people import people_app
 from polytill.cli.practices import practices_app
 from polytill.cli.rollout import rollout_app
+from polytill.cli.routing import routing_app
 from polytill.cli.webhooks import webhooks_app
 from polytill.doctor import examine
 from polytill.domain.errors import Invalid, PolytillError
@@ -53,6 +54,7 @@ for name, group in (
     ("catalog", catalog_app),
     ("keys", keys_app),
     ("people", people_app),
+    ("routing", routing_app),
     ("clusters", clusters_app),
     ("legacy", legacy_app),
     ("webhooks", webhooks_app),

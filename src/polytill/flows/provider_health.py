@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from polytill.domain.routing import HealthState, Verdict
-from polytill.flows.routing.health import PROBE_TIMEOUT, ProviderHealth, begin_probe, observe, verdict
+from polytill.flows.routing.health import PROBE_TIMEOUT, ProviderHealth, begin_probe, failures, observe, verdict
 
 HEALTHY = ProviderHealth()
 MOST_RESULTS = 100  # results of one provider that wait for the exchange
@@ -50,7 +50,7 @@ def after(health: ProviderHealth, results: list[Result]) -> ProviderHealth:
 
 def has_failures(health: ProviderHealth) -> bool:
     """Whether a health differs from that of a provider whose calls all work."""
-    return health.state is not HealthState.closed or "1" in health.recent
+    return health.state is not HealthState.closed or failures(health)[0] > 0
 
 
 class ProvidersHealth:

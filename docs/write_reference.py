@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from polytill.flows.routing.policy_schema import SCHEMA
 from polytill.web.api.document import GROUPS
 from polytill.web.app import openapi_document
 
@@ -42,6 +43,7 @@ def files() -> dict[str, str]:
         "Rules that hold for all operations (keys, idempotency, errors, pagination, money) are in [api.md](../api.md)."
     )
     found["README.md"] = _file("API reference", rules, overview)
+    found["routing-policy.schema.json"] = json.dumps(SCHEMA, indent=2) + "\n"
     return found
 
 

@@ -32,7 +32,7 @@ def operations() -> list[dict[str, Any]]:
 
 
 def test_the_reference_is_up_to_date(writer: ModuleType) -> None:
-    written = {file.name: file.read_text("utf-8") for file in (ROOT / "docs" / "api").glob("*.md")}
+    written = {file.name: file.read_text("utf-8") for file in (ROOT / "docs" / "api").iterdir()}
     wanted = writer.files()
     stale = sorted(name for name in written.keys() | wanted.keys() if written.get(name) != wanted.get(name))
     assert not stale, f"out of date: {stale}; call ./run reference"

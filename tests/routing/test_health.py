@@ -91,7 +91,31 @@ def test_it_comes_back_by_itself_with_one_probe_at_a_time() -> None:
     again = begin_probe(once, "b", due + SECOND)
     assert again is not None
     closed = observe(again, False, due + 2 * SECOND, "b")
-    assert closed == ProviderHealth(seen_at=due + 2 * SECOND)
+    assert closed == ProviderHealth(recent="1111100", seen_at=due + 2 * SECOND, opened=1)
+    assert verdict(closed, due + 2 * SECOND) is Verdict.healthy
+
+
+def closed_again(calls: str) -> tuple[ProviderHealth, datetime]:
+    """A provider that opened after these calls, and closed after two probes that worked."""
+    found = after(calls)
+    assert found.until is not None
+    at = found.until
+    for attempt in ("a", "b"):
+        probed = begin_probe(found, attempt, at)
+        assert probed is not None
+        found = observe(probed, False, at, attempt)
+    assert found.state is HealthState.closed
+    return found, at
+
+
+def test_one_that_fails_again_soon_pauses_longer_and_one_that_works_starts_anew() -> None:
+    found, at = closed_again("x." * 10)
+    again = observe(observe(found, True, at), True, at)
+    assert (again.state, again.until) == (HealthState.open, at + 2 * rules.FIRST_PAUSE)
+    well = after("." * 20, found, at)
+    assert well == ProviderHealth(recent="0" * 20, seen_at=at + 19 * SECOND)
+    late = observe(found, True, at + rules.REMEMBERED + SECOND)
+    assert (late.state, late.recent, late.opened) == (HealthState.closed, "1", 0)
 
 
 def test_the_pause_doubles_and_a_lost_probe_gives_way() -> None:

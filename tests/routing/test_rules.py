@@ -7,6 +7,7 @@ import json
 import time
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from polytill.flows.routing.eligibility import Wanted
 from polytill.flows.routing.facts import Traits
 from polytill.flows.routing.policy import Policy
 from polytill.flows.routing.policy_reading import parse_policy, parse_policy_text, read_policy
+from polytill.flows.routing.policy_schema import SCHEMA
 from polytill.flows.routing.reading import MAX_CHARACTERS, MAX_ERRORS
 from tests.routing.making import NOON, decided
 from tests.routing.test_strategies import A, B, C
@@ -255,6 +257,23 @@ def test_tests_run_with_the_policy() -> None:
     assert errors_of(document) == [("/tests/0/expect", PolicyError.test_failed)]
 
 
+# ── The JSON Schema ──
+
+SCHEMA_SAYS = {
+    *(PolicyError.not_object, PolicyError.not_list, PolicyError.not_text, PolicyError.not_integer, PolicyError.empty),
+    *(PolicyError.unknown_field, PolicyError.missing_field, PolicyError.unknown_value, PolicyError.out_of_range),
+    *(PolicyError.not_time, PolicyError.amount_without_currency, PolicyError.too_many, PolicyError.too_long),
+}
+schema = jsonschema_rs.validator_for(SCHEMA)
+
+
+@pytest.mark.parametrize(("document", "pointer", "error"), WRONG, ids=lambda value: str(value)[:60])
+def test_the_schema_rejects_what_is_wrong_without_the_catalog(document: Any, pointer: str, error: PolicyError) -> None:
+    # Which parameters a strategy needs is not in the schema.
+    if error in SCHEMA_SAYS and not (error is PolicyError.missing_field and pointer == "" and document):
+        assert not schema.is_valid(document)
+
+
 # ── Generated bad input ──
 
 
@@ -344,6 +363,7 @@ def test_every_input_is_a_policy_or_errors_with_pointers(data: st.DataObject) ->
         judged(document, errors)
     else:
         assert not errors
+        assert schema.is_valid(document)
         decided([A, B, C], Wanted("NGN", 10), policy=policy)
 
 

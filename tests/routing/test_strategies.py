@@ -100,7 +100,7 @@ def test_fees(percent: int | None, fixed: int | None, charged: Charged | None, e
 
 
 def test_fees_of_the_method_count_before_those_of_all_methods() -> None:
-    few, many = Charged(5, 50_000, 5_000), Charged(50, 500_000, 50_000)
+    few, many = Charged(19, 190_000, 190), Charged(50, 500_000, 50_000)
     lines: dict[Line, Charged] = {("a", "NGN", "card"): few, ("a", "NGN", None): many}
     assert fee(one("a"), charged=lines) == (1_000, FeeSource.charged)
     assert fee(one("a"), charged={**lines, ("a", "NGN", "card"): Charged(20, 200_000, 200)}) == (10, FeeSource.charged)

@@ -9,6 +9,8 @@ nothing about the provider.
   ``LONGEST_PAUSE``.
 * ``half_open``: one probe at a time. ``PROBES`` probes in a row that work close it; one that fails opens it again. A probe
   without a result for ``PROBE_TIMEOUT`` counts as lost, and another one may begin.
+* Closing it forgets nothing: while the last calls still have technical failures, a few more open it again, and the pause goes
+  on where it was. So a provider that fails half of the time costs few payments.
 
 While it is not closed, only results of probes count: those of calls that began before it opened are late news.
 Nothing is remembered of calls that are older than ``REMEMBERED``.
@@ -46,7 +48,7 @@ class ProviderHealth:
     state: HealthState = HealthState.closed
     recent: str = ""  # the last calls, the newest at the end: "1" a technical failure, "0" any other result
     seen_at: datetime | None = None  # of the newest of them
-    opened: int = 0  # how often it opened since it was last closed
+    opened: int = 0  # how often it opened since its last calls were without technical failures
     opened_at: datetime | None = None
     until: datetime | None = None  # the end of the pause
     probe: str | None = None  # the attempt that probes it
@@ -96,9 +98,12 @@ def observe(health: ProviderHealth, failed: bool, at: datetime, attempt: str | N
         return health
     if failed:
         return _opened(health, at)
+    recent = (_remembered(health, at) + _WORKED)[-WINDOW:]
     if health.probes_worked + 1 >= PROBES:
-        return ProviderHealth(seen_at=at)
-    return replace(health, probe=None, probe_until=None, probes_worked=health.probes_worked + 1, seen_at=at)
+        return ProviderHealth(recent=recent, seen_at=at, opened=health.opened if _FAILED in recent else 0)
+    return replace(
+        health, recent=recent, probe=None, probe_until=None, probes_worked=health.probes_worked + 1, seen_at=at
+    )
 
 
 def availability(health: ProviderHealth, at: datetime) -> int:
@@ -113,8 +118,9 @@ def failures(health: ProviderHealth) -> tuple[int, int]:
 
 
 def _observed_closed(health: ProviderHealth, failed: bool, at: datetime) -> ProviderHealth:
-    recent = (_remembered(health, at) + (_FAILED if failed else _WORKED))[-WINDOW:]
-    health = replace(health, recent=recent, seen_at=at)
+    before = _remembered(health, at)
+    recent = (before + (_FAILED if failed else _WORKED))[-WINDOW:]
+    health = replace(health, recent=recent, seen_at=at, opened=health.opened if _FAILED in before else 0)
     half = recent.count(_FAILED) * 2 >= WINDOW
     if failed and (half or recent.endswith(_FAILED * IN_A_ROW)):
         return _opened(health, at)

@@ -413,6 +413,26 @@ def test_hostile_texts_end_soon(text: str) -> None:
     assert time.perf_counter() - began < 5
 
 
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('{"strategy": "least_cost", "strategy": "priority"}', PolicyError.repeated),
+        ('{\n  "strategy": priority}', PolicyError.unreadable_at),
+        ('{"strategy": NaN}', PolicyError.unreadable),
+        (b"\xff\xfe\xfd", PolicyError.unreadable),
+        (" " * MAX_CHARACTERS + "{}", PolicyError.too_long),
+        ('{"strategy": "priority", "\\ud800": 1}', PolicyError.unknown_field),
+    ],
+)
+def test_what_is_no_document_is_said_so(text: str | bytes, error: PolicyError) -> None:
+    policy, [only] = parse_policy_text(text, CODES)
+    assert policy is None
+    assert only.reason is error
+    json.dumps([only.detail, only.pointer, only.about], ensure_ascii=False).encode()
+    if error is PolicyError.unreadable_at:
+        assert only.about == {"line": 2, "column": 15}
+
+
 def test_each_strategy_can_be_read() -> None:
     for document, expected in (
         ({"strategy": "priority"}, Policy()),

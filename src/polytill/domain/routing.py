@@ -105,6 +105,7 @@ class PolicyError(StrEnum):
     """What is wrong at one place of a routing policy."""
 
     unreadable = "policy_unreadable"
+    unreadable_at = "policy_unreadable_at"
     not_object = "policy_not_object"
     not_list = "policy_not_list"
     not_text = "policy_not_text"

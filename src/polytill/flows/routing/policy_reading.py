@@ -8,7 +8,7 @@ from typing import Any
 from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.routing import PolicyError, Strategy
 from polytill.flows.routing.policy import ENOUGH_PAYMENTS, EXPLORE_PERCENT, Policy
-from polytill.flows.routing.reading import Reading, at, loaded
+from polytill.flows.routing.reading import Reading, at, load
 from polytill.flows.routing.rules_reading import RuleReading
 
 MAX_PROVIDERS = 50
@@ -38,12 +38,8 @@ def parse_policy(document: Any, providers: Collection[str]) -> tuple[Policy | No
 def parse_policy_text(text: str | bytes, providers: Collection[str]) -> tuple[Policy | None, tuple[FieldError, ...]]:
     """The same from the text of a JSON document."""
     reading = Reading(providers)
-    try:
-        document = loaded(text)
-    except ValueError:
-        reading.wrong("", PolicyError.unreadable)
-        return None, tuple(reading.errors)
-    return parse_policy(document, providers)
+    document = load(reading, text)
+    return (None, tuple(reading.errors)) if reading.errors else parse_policy(document, providers)
 
 
 def read_policy(document: Any, providers: Collection[str]) -> Policy:

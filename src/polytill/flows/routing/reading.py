@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 _SENTENCES = {
     PolicyError.unreadable: "This is not valid JSON.",
+    PolicyError.unreadable_at: "This is not valid JSON; see line {line}, column {column}.",
     PolicyError.not_object: "Give an object.",
     PolicyError.not_list: "Give a list.",
     PolicyError.not_text: "Give a text.",
@@ -143,20 +144,46 @@ def at(pointer: str, name: str) -> str:
     return f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
 
 
+class _Twice(ValueError):
+    """An object has a field twice, so that nobody can say which one was meant."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__()
+
+
 def loaded(text: str | bytes) -> Any:
-    """A JSON document. ``ValueError`` if it is none, too long, too deep, or has a field twice."""
+    """A JSON document. ``ValueError`` if it is none, too long or too deep, or has a field twice."""
     if len(text) > MAX_CHARACTERS:
         raise ValueError
     try:
         return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-    except (RecursionError, UnicodeError) as error:
+    except RecursionError as error:
         raise ValueError from error
 
 
+def load(reading: Reading, text: str | bytes) -> Any:
+    """The same; an error is added to the reading instead."""
+    try:
+        return loaded(text)
+    except _Twice as twice:
+        reading.wrong("", PolicyError.repeated, value=twice.name)
+    except json.JSONDecodeError as error:
+        reading.wrong("", PolicyError.unreadable_at, line=error.lineno, column=error.colno)
+    except ValueError:  # NaN, a number of thousands of digits, bytes that are no UTF-8
+        if len(text) > MAX_CHARACTERS:
+            reading.wrong("", PolicyError.too_long, most=MAX_CHARACTERS)
+        else:
+            reading.wrong("", PolicyError.unreadable)
+    return None
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _Twice(name)
+        found[name] = value
     return found
 
 

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from polytill.app import Polytill
+from polytill.background import learn
 from polytill.domain.clock import World
 from polytill.domain.errors import NotNow
-from polytill.domain.routing import HealthState
+from polytill.domain.routing import HealthState, Verdict
 from polytill.domain.states import Environment
 from polytill.flows import provider_pool
+from polytill.flows.payments import previews
+from polytill.flows.payments.previews import Hypothetical
 from polytill.flows.pool_exchange import ALONE_AFTER_S, exchange
 from polytill.flows.provider_pool import OUTCOMES_HALVED_S, SMALLEST_POOL
 from polytill.flows.routing.health import FIRST_PAUSE, IN_A_ROW, PROBES
@@ -106,6 +109,7 @@ async def test_a_failing_provider_is_skipped_and_comes_back_by_one_probe_of_all_
     await two(scene)
     await fail(scene, IN_A_ROW)
     assert known(scene.till) is HealthState.open
+    assert scene.context.provider_health.skipped == 1
     scene.wire.says("create", paid(transaction="skipped"))
     found = await scene.pay()
     assert [one.provider_code for one in found.attempts] == ["other"]
@@ -145,6 +149,7 @@ async def test_without_the_owner_database_a_process_counts_and_probes_alone(
 ) -> None:
     await two(scene)
     await exchange(scene.context)
+    await learn(scene.context)
     scene.context.announced_until_s = scene.clock.at_s + 900.0  # as ``serve`` does
 
     async def away(*_: Any) -> Any:
@@ -152,6 +157,7 @@ async def test_without_the_owner_database_a_process_counts_and_probes_alone(
 
     with monkeypatch.context() as patch:
         patch.setattr(OwnerDb, "commit", away)
+        patch.setattr(OwnerDb, "fetch", away)
         await fail(scene, IN_A_ROW)
         with pytest.raises(NotNow):
             await exchange(scene.context)
@@ -160,6 +166,8 @@ async def test_without_the_owner_database_a_process_counts_and_probes_alone(
         scene.wire.says("create", *(paid(transaction=f"alone-{n}") for n in range(2)))
         taken = [(await scene.pay()).attempts[0].provider_code for _ in range(2)]
         assert taken == ["other", "scripted"]  # the first one asks for a permit, and the second one gets it
+        tried = await previews.preview(scene.context, scene.practice_id, Hypothetical("NGN", 1000))
+        assert {one.code: one.verdict for one in tried.decision.ranked}["other"] is Verdict.healthy
         counted = dict(scene.context.pool.counted)
     await exchange(scene.context)
     assert counted

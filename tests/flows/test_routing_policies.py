@@ -15,7 +15,9 @@ from polytill.domain.routing_policies import PolicyState
 from polytill.domain.states import Environment
 from polytill.flows.admin import routing_policies
 from polytill.flows.admin.routing_policies import Draft
-from polytill.flows.payments import decisions
+from polytill.flows.context import SNAPSHOT_TTL_S
+from polytill.flows.payments import decisions, previews
+from polytill.flows.payments.previews import Hypothetical
 from polytill.flows.routing.policy_reading import parse_policy
 from polytill.storage import audit
 from tests.flows.scenes import Scene, paid
@@ -23,6 +25,7 @@ from tests.flows.test_provider_pool import second, taken_by
 from tests.house.reading import ROOT
 
 SANDBOX = Environment.sandbox
+NGN = Hypothetical("NGN", 1000)
 TO_OTHER = Draft(json.dumps({"strategy": "weighted", "weights": {"other": 1}}), "Try the other one")
 
 
@@ -54,13 +57,18 @@ async def test_a_policy_is_drafted_published_and_rolled_back(scene: Scene) -> No
         published = await publish(scene, number, 0)
         assert (published.before, published.warnings) == (0, ())
         assert published.version.published_by == "test"
-        # Another process may still have the old copy for a minute; the payment's own commit refuses it.
+        # Another process may still have the old copy for a minute; the payment's own commit refuses it. Whatever only
+        # reads sees it within a second.
+        scene.clock.at_s += SNAPSHOT_TTL_S
+        assert (await previews.preview(there.context, scene.practice_id, NGN)).decision.version == number
         assert await taken_by(there, scene) == "other"
         assert await taken_by(scene.till, scene) == "other"
         scene.wire.says("create", paid(transaction="decided"))
         payment = (await scene.pay()).payment
         [line] = [one for one in await audit.listed(scene.db, payment.id) if one["action"] == "payment.created"]
+        assert decisions.read({**line["detail"], "why": "of_tomorrow"}, "NGN", {}) is None
         found = decisions.read(line["detail"], "NGN", {})
+        assert found is not None
         assert (found.strategy, found.version) == (Strategy.weighted, number)
         assert next((one.code, one.place, one.reason) for one in found.explained) == ("other", 1, WhyFirst.drawn)
         await roll_back(scene, 0, number)

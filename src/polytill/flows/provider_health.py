@@ -84,6 +84,11 @@ class ProvidersHealth:
         """The health of each provider that was called lately."""
         return dict(self._known)
 
+    @property
+    def skipped(self) -> int:
+        """How many providers are not healthy now."""
+        return sum(one.state is not HealthState.closed for one in self._known.values())
+
     # ── Probes ──
 
     def permit(self, key: Key, token: str, until: datetime) -> None:

@@ -64,6 +64,11 @@ class RequestMetrics:
                 "Webhooks that wait to be forwarded to an old address, in the practices of this process",
                 lambda: sum(context.relays.waiting.values()),
             ),
+            (
+                "providers_skipped",
+                "Providers, by environment, that are skipped because of technical failures, as this process knows",
+                lambda: context.provider_health.skipped,
+            ),
             ("events_oldest_pending_seconds", "Age of the oldest event not delivered", lambda: _oldest_s(context)),
         ):
             Gauge(f"polytill_{name}", what, registry=self.registry).set_function(value)

@@ -52,8 +52,16 @@ def stored(found: Decision) -> dict[str, Any]:
     return {name: value for name, value in detail.items() if value}
 
 
-def read(detail: Mapping[str, Any], currency: str, names: Mapping[str, str]) -> StoredDecision:
-    """The decision of an audit line. ``names``: of providers, by code."""
+def read(detail: Mapping[str, Any], currency: str, names: Mapping[str, str]) -> StoredDecision | None:
+    """The decision of an audit line. ``names``: of providers, by code. None if a newer version wrote it with reasons
+    that are not known here."""
+    try:
+        return _read(detail, currency, names)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _read(detail: Mapping[str, Any], currency: str, names: Mapping[str, str]) -> StoredDecision:
     order: list[str] = detail.get("order", [])
     values, health = detail.get("values", {}), detail.get("health", {})
     general: dict[str, Any] = {"currency": currency}
@@ -115,7 +123,8 @@ async def of_payment(
         elif attempt.provider_code == before.provider_code:
             why = WhyAttempt.renewed
         reasons.append(AttemptReason(attempt, why, before.provider_code if before else None))
-    return PaymentDecision(payment, read(lines[0], payment.currency, names), tuple(reasons))
+    decision = read(lines[0], payment.currency, names)
+    return PaymentDecision(payment, decision, tuple(reasons)) if decision else None
 
 
 def _kept(about: Mapping[str, Any], named: Container[str]) -> dict[str, Any]:

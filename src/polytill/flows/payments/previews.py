@@ -10,6 +10,7 @@ from typing import Any
 from polytill.domain.errors import Invalid, NotFound
 from polytill.domain.metadata import read_metadata
 from polytill.domain.money import PPM
+from polytill.domain.routing import Verdict
 from polytill.domain.states import CaptureMode, Environment
 from polytill.flows import active_policies
 from polytill.flows.context import Context, Practice, Snapshot
@@ -20,12 +21,13 @@ from polytill.flows.routing.decision import Decision, decide
 from polytill.flows.routing.eligibility import Candidate, Wanted, environment_of
 from polytill.flows.routing.facts import RoutingFacts, draw_of
 from polytill.flows.routing.fees import EstimatedFee, estimated_fee
-from polytill.flows.routing.health import availability
+from polytill.flows.routing.health import availability, verdict
 from polytill.flows.routing.policy import DEFAULT, Policy
 from polytill.flows.routing.policy_reading import parse_policy
 from polytill.flows.routing.success import conversion
 from polytill.providers.contract import Customer
 from polytill.storage import routing_policies
+from polytill.storage.provider_configs import Configuration
 from polytill.storage.routing_policies import NO_POLICY
 
 
@@ -144,3 +146,10 @@ async def costs(context: Context, snapshot: Snapshot, currency: str, amount: int
     everyone, wanted = await candidates(context, snapshot, currency), Wanted(currency, amount)
     facts = facts_of(context, snapshot, wanted, everyone)
     return {one.code: estimate(one, wanted, facts) for one in everyone}
+
+
+def health_of(context: Context, configuration: Configuration) -> Verdict:
+    """Whether the provider of a configuration works now, as far as this process knows."""
+    at = context.shared_after(0)
+    key = configuration.provider_code, configuration.environment.value
+    return verdict(context.provider_health.seen(key, at), at)

@@ -123,6 +123,7 @@ async def show(
         currency=snapshot.currency,
         example=example,
         costs=await previews.costs(context, snapshot, snapshot.currency, example),
+        verdicts={c.provider_code: previews.health_of(context, c) for c in snapshot.live.values()},
         offers=await _offers(context, snapshot, example),
         **values,
     )

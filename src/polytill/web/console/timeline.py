@@ -95,8 +95,9 @@ def _line(words: Words, payment: Payment, line: dict[str, Any], names: dict[str,
 
 
 def _why(words: Words, payment: Payment, detail: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    [first, *_] = decisions.read(detail, payment.currency, names).explained or [None]
-    return words.named(first.group, first.reason, "", first.about) if first and first.place else ""
+    found = decisions.read(detail, payment.currency, names)
+    first = next((one for one in found.explained if one.place == 1), None) if found else None
+    return words.named(first.group, first.reason, "", first.about) if first else ""
 
 
 def _joined(parts: list[str]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,17 +18,26 @@ from rich.table import Table
 
 from polytill.cli.opened import console, fail, opened
 from polytill.domain.past_payments import Certainty
+from polytill.domain.secret import Secret
 from polytill.flows.context import Context
 from polytill.flows.legacy import past_files
-from polytill.flows.legacy.backfill import Backfill, Verdict, in_batches, run
+from polytill.flows.legacy.backfill import Backfill, NumberedRow, Verdict, run
 from polytill.flows.legacy.past_check import Checker
 from polytill.flows.legacy.past_rows import PastMapping, RowReader, wrong_in
+from polytill.storage.host_field import Table as HostTable
+from polytill.storage.host_rows import SqliteRows, database_rows
 
 SHOWN = 20
 
 
 def legacy_backfill(
-    source: Annotated[Path, typer.Argument(help="A file: .csv, .jsonl, .ndjson, or .json with one list")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A file: .csv, .jsonl, .ndjson, .json with one list, or SQLite; env:NAME for a database whose address is in"
+            " the variable NAME; - for an address on standard input"
+        ),
+    ],
     practice: Annotated[int | None, typer.Option(help="The practice's id, if all rows are of one practice")] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Each row names its practice by your own identifier of it (`practice`)")
@@ -61,7 +71,7 @@ def legacy_backfill(
         reader = RowReader(found, context.world.now())
         checker = Checker(check, asyncio.sleep) if check is not None and not dry_run else None
         backfill = Backfill(context, reader, "cli", practice, dry_run, checker)
-        rows = past_files.rows_of(source, found)
+        rows = _rows(source, found)
         columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"))
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("Rows", total=None)
@@ -70,15 +80,38 @@ def legacy_backfill(
                 progress.advance(task, len(verdicts))
                 report.add(verdicts)
 
-            await run(backfill, in_batches(rows), told)
+            await run(backfill, rows, told)
 
     try:
         opened(work)
     except OSError as error:
-        fail(f"{source.name} cannot be read: {error.strerror}. Give the path of a file.")
+        fail(f"The source cannot be read: {error.strerror}. {_SOURCES}")
     report.end()
     if report.sums[Certainty.rejected]:
         raise SystemExit(1)
+
+
+_SOURCES = (
+    "Give a CSV, JSON or SQLite file, env:NAME for a database whose address is in the variable NAME, or - for an address"
+    " on standard input."
+)
+_SQLITE = b"SQLite format 3\x00"
+
+
+def _rows(source: str, mapping: PastMapping) -> AsyncIterator[NumberedRow]:
+    """The rows of a source. It is repeated in no message: it may be an address in the wrong place."""
+    where = mapping.source
+    table = HostTable(where.table, where.schema, where.query)
+    if source == "-" or source.startswith("env:"):
+        address = sys.stdin.readline() if source == "-" else os.environ.get(source.removeprefix("env:"), "")
+        if not address.strip():
+            fail(f"The source has no address. {_SOURCES}")
+        return past_files.rows_in_database(database_rows(Secret(address.strip()), table).pages(where.key))
+    with Path(source).open("rb") as file:
+        is_sqlite = file.read(len(_SQLITE)) == _SQLITE
+    if is_sqlite:
+        return past_files.rows_in_database(SqliteRows(Path(source), table).pages(where.key))
+    return past_files.rows_in_file(Path(source), mapping)
 
 
 def _mapping(path: Path | None, amounts: str | None) -> PastMapping:

@@ -7,7 +7,7 @@ says more than before (a transaction id, keys that were entered since) ends a do
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from polytill.domain.audit_actions import AuditAction
@@ -349,22 +349,16 @@ def _of_known(number: int, past: PastPayment, ids: PastIds, known: Known, doubts
     return _Planned(verdict, known=known, learned=learned)
 
 
-Batches = Iterable[list[NumberedRow]]
+Told = Callable[[list[Verdict]], Awaitable[None]]
 
 
-async def run(backfill: Backfill, batches: Batches, told: Callable[[list[Verdict]], Awaitable[None]]) -> None:
-    """Take over all batches of a source, and pass on the verdicts of each as soon as they are written."""
-    for batch in batches:
-        await told(await backfill.rows(batch))
-
-
-def in_batches(rows: Iterable[NumberedRow], size: int = BATCH) -> Batches:
-    """The rows of a source in batches."""
+async def run(backfill: Backfill, rows: AsyncIterable[NumberedRow], told: Told) -> None:
+    """Take over all rows of a source, and pass on the verdicts of each batch as soon as they are written."""
     batch: list[NumberedRow] = []
-    for row in rows:
+    async for row in rows:
         batch.append(row)
-        if len(batch) >= size:
-            yield batch
+        if len(batch) >= BATCH:
+            await told(await backfill.rows(batch))
             batch = []
     if batch:
-        yield batch
+        await told(await backfill.rows(batch))

@@ -1,17 +1,34 @@
-"""Reads the rows of past payments from a file: CSV, JSON lines, or one JSON list. A row that cannot be read is told so."""
+"""The rows of past payments: from a CSV file, JSON lines, one JSON list, or a host's database. A row that cannot be read is
+told so."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from polytill.domain.errors import OperatorError
 from polytill.flows.legacy.backfill import NumberedRow
 from polytill.flows.legacy.past_rows import PastMapping
 from polytill.providers.http import parse_json
+from polytill.storage.host_rows import HostPage
 
 MAX_CELL = 1_000_000
+
+
+async def rows_in_database(pages: AsyncIterator[HostPage]) -> AsyncIterator[NumberedRow]:
+    """The rows of a database, numbered in the order of its key."""
+    number = 0
+    async for page in pages:
+        for row in page:
+            number += 1
+            yield NumberedRow(number, row)
+
+
+async def rows_in_file(path: Path, mapping: PastMapping) -> AsyncIterator[NumberedRow]:
+    """The rows of a file (``rows_of``)."""
+    for row in rows_of(path, mapping):
+        yield row
 
 
 def rows_of(path: Path, mapping: PastMapping) -> Iterator[NumberedRow]:

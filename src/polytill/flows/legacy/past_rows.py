@@ -77,6 +77,15 @@ CLOCKS = timedelta(days=1)
 _MILLISECONDS = 10**11
 
 
+class PastSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Where the rows are in a database: a table or a query, and a column of unique values that pages follow."""
+
+    table: str = "payments"
+    schema: str | None = None
+    query: str | None = None
+    key: str | None = None
+
+
 class PastMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """The mapping file of a backfill. ``fields``: the host's name of each field. ``amounts``: the unit of amounts and
     fees. ``providers``, ``environments`` and ``statuses``: the host's words. ``environment``, ``provider`` and
@@ -92,6 +101,7 @@ class PastMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
     currency: str | None = None
     time_zone: str = "UTC"
     delimiter: str = ","
+    source: PastSource = PastSource()
 
 
 def wrong_in(mapping: PastMapping) -> str | None:

@@ -14,7 +14,7 @@ from polytill.flows.payments.saved_methods import detach_due
 from polytill.flows.recovery.lookup import sweep
 from polytill.flows.webhooks.forward import begin as begin_relays
 from polytill.flows.worker.search_blocks import close_blocks
-from polytill.storage import leases, payments, saved_methods
+from polytill.storage import leases, payments, saved_methods, webhook_relays
 from polytill.storage.units import Unit
 
 # Another node's clock may be behind ours, and a payment that started under its lease may not be on disk yet.
@@ -35,7 +35,8 @@ async def sweep_practice(context: Context, practice_id: int, lease_until: dateti
     except Exception as error:
         # A failure to forward events must not stop the lookups. It is tried again below.
         log.error("events_not_forwarded", practice=practice_id, error=type(error).__name__)
-    begin_relays(practice)
+    if await webhook_relays.due(practice.db, context.shared_after(0), 1):
+        begin_relays(practice)
     done += await sweep(context, practice_id)
     await close_blocks(practice.db)
     done += await detach_due(practice)

@@ -15,7 +15,7 @@ from polytill.domain.money import MAX_MINOR, to_major
 from polytill.domain.past_payments import Doubt, Rejection
 from polytill.domain.states import Environment
 from polytill.flows.legacy.past_ids import ids_of
-from polytill.flows.legacy.past_rows import PastMapping, RowReader, RowRejected
+from polytill.flows.legacy.past_rows import PastMapping, RowReader, RowRejected, wrong_in
 from polytill.providers.http import parse_json
 from polytill.providers.registry import BUILT_IN
 
@@ -173,3 +173,12 @@ def test_the_ids_that_a_provider_knows(
 ) -> None:
     ids = ids_of(read({**GOOD, "provider_code": code, **row}), BUILT_IN[code])
     assert (ids.transaction_id, ids.reference, ids.doubt) == (transaction, reference, doubt)
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [{"amounts": None}, {"fields": {"amont": "x"}}, {"currency": "XYZ"}, {"delimiter": "::"}, {"time_zone": "Mars"}],
+)
+def test_a_mapping_that_is_wrong_is_one_sentence(mapping: dict[str, Any]) -> None:
+    assert wrong_in(PastMapping(**{"amounts": "major", **mapping}))
+    assert wrong_in(PastMapping(amounts="major")) is None

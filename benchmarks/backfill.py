@@ -98,7 +98,8 @@ def made_rows(many: int, chance: random.Random) -> list[Row]:
         refunded = chance.choice((0, 0, 0, minor // 3, minor))
         if refunded:
             given["refunded"] = str(to_major(refunded, currency))
-        certainty, reasons = "recorded", []
+        certainty = "recorded"
+        reasons: list[str] = []
         if chance.random() < 0.2:
             change, certainty, reasons = chance.choice(FAULTS)
             given |= {k: v.format(n=number) if isinstance(v, str) else v for k, v in change.items()}

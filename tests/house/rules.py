@@ -143,7 +143,7 @@ def powers_stay_home(found: list[Module]) -> Iterator[str]:
 # A database is created and migrated before any flow can open it.
 MAKES_DATABASES = frozenset({"storage.opening", "storage.clusters", "storage.migrating"})
 # The host application's own database, on a connection of its own: no installation's rows are in it.
-HOSTS_OWN = frozenset({"storage.host_field"})
+HOSTS_OWN = frozenset({"storage.host_field", "storage.host_rows"})
 ENGINE_ROOM = (
     frozenset({"storage.databases", "storage.sqlite", "storage.postgres", "storage.units"})
     | MAKES_DATABASES

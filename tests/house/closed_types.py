@@ -268,6 +268,21 @@ PLACES: list[Place] = [
     *texts(WhyExcluded, "excluded"),
     Place(WhyExcluded, "src/polytill/flows (excludes no provider)", written_in(FLOWS, WhyExcluded)),
     # ── The rollout ──
+    *texts(RolloutPhase, "rollout_phase"),
+    *texts(RolloutPhase, "rollout_phase_help"),
+    *texts(FieldState, "field_state"),
+    *texts(DifferenceReason, "difference"),
+    reference(RolloutPhase),
+    reference(FieldState),
+    reference(DifferenceReason),
+    Place(DifferenceReason, "docs/rollout.md, the table of reasons", table("docs/rollout.md", "## 3. shadow: compare")),
+    Place(RolloutPhase, "docs/rollout.md, the table of phases", table("docs/rollout.md", "## Phases")),
+    Place(
+        DifferenceReason,
+        "tests/rollout (no test has it)",
+        quoted_in("tests/rollout/", DifferenceReason),
+        is_exact=False,
+    ),
     Place(RolloutPhase, f"{OWNER}, CHECK of practice_rollouts.phase", checked("practice_rollouts.phase", "owner")),
     Place(
         RolloutPhase, f"{OWNER}, CHECK of practice_rollouts.moving_to", checked("practice_rollouts.moving_to", "owner")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -20,11 +21,12 @@ from polytill.domain.rollout import (
     is_within,
     who_decides,
 )
-from polytill.domain.routing import WhyExcluded
+from polytill.domain.routing import Strategy, WhyExcluded, WhyLater
 from polytill.domain.states import CaptureMode, Environment
 from polytill.flows.rollout import steps
 from polytill.flows.rollout.differences import REASONS, disagreement
 from polytill.flows.routing.eligibility import Candidate, Wanted
+from polytill.providers.contract import CustomerFields
 from polytill.storage.catalog import CurrencySupport
 from tests.routing.making import decided
 
@@ -112,37 +114,42 @@ def candidate(code: str, **more: object) -> Candidate:
 
 
 WANTED = Wanted("NGN", 5_000, "card", CaptureMode.automatic, None, Environment.production)
-D = DifferenceReason
 OURS = candidate("ours", is_default=True)
 CASES = [
     ("ours", [OURS], None),
     (None, [], None),
-    (None, [OURS], D.legacy_chose_nothing),
-    ("theirs", [], D.we_chose_nothing),
-    ("theirs", [OURS], D.not_configured),
-    ("theirs", [OURS, candidate("theirs")], D.other_default),
-    ("theirs", [candidate("ours", priority=1), candidate("theirs")], D.other_order),
-    ("theirs", [OURS, candidate("theirs", is_enabled=False)], D.not_enabled),
-    ("theirs", [candidate("theirs", is_enabled=False)], D.not_enabled),
-    ("theirs", [OURS, candidate("theirs", practice_currencies=frozenset({"KES"}))], D.currency_missing),
-    ("theirs", [OURS, candidate("theirs", support=None)], D.currency_missing),
-    ("theirs", [OURS, candidate("theirs", methods=frozenset({"ussd"}))], D.method),
-    ("theirs", [OURS, candidate("theirs", environment=Environment.sandbox)], D.environment),
-    ("theirs", [OURS, candidate("theirs", catalog_status="inactive")], D.provider_unavailable),
-    ("theirs", [OURS, candidate("theirs", handler_missing="It is not installed.")], D.provider_unavailable),
-    ("theirs", [OURS, candidate("theirs", amount_step=300)], D.limits),
+    (None, [OURS], DifferenceReason.legacy_chose_nothing),
+    ("theirs", [], DifferenceReason.we_chose_nothing),
+    ("theirs", [OURS], DifferenceReason.not_configured),
+    ("theirs", [OURS, candidate("theirs")], DifferenceReason.other_default),
+    ("theirs", [candidate("ours", priority=1), candidate("theirs")], DifferenceReason.other_order),
+    ("theirs", [OURS, candidate("theirs", is_enabled=False)], DifferenceReason.not_enabled),
+    ("theirs", [candidate("theirs", is_enabled=False)], DifferenceReason.not_enabled),
+    ("theirs", [OURS, candidate("theirs", practice_currencies=frozenset({"KES"}))], DifferenceReason.currency_missing),
+    ("theirs", [OURS, candidate("theirs", support=None)], DifferenceReason.currency_missing),
+    ("theirs", [OURS, candidate("theirs", methods=frozenset({"ussd"}))], DifferenceReason.method),
+    ("theirs", [OURS, candidate("theirs", environment=Environment.sandbox)], DifferenceReason.environment),
+    ("theirs", [OURS, candidate("theirs", catalog_status="inactive")], DifferenceReason.provider_unavailable),
+    (
+        "theirs",
+        [OURS, candidate("theirs", handler_missing="It is not installed.")],
+        DifferenceReason.provider_unavailable,
+    ),
+    ("theirs", [OURS, candidate("theirs", amount_step=300)], DifferenceReason.limits),
 ]
 
 
 @pytest.mark.parametrize(("theirs", "candidates", "reason"), CASES, ids=str)
-def test_a_difference_has_its_reason(theirs: str | None, candidates: list[Candidate], reason: D | None) -> None:
+def test_a_difference_has_its_reason(
+    theirs: str | None, candidates: list[Candidate], reason: DifferenceReason | None
+) -> None:
     found = disagreement(theirs, decided(candidates, WANTED))
     assert (found.reason if found else None) is reason
     if found is not None:
         assert found.detail
         lagging = disagreement(theirs, decided(candidates, WANTED), in_step=False)
         assert lagging is not None
-        assert lagging.reason is D.not_in_step
+        assert lagging.reason is DifferenceReason.not_in_step
 
 
 @pytest.mark.parametrize("amount", [10, 2_000_000])
@@ -151,7 +158,7 @@ def test_an_amount_outside_of_the_limits(amount: int) -> None:
     wanted = Wanted("NGN", amount, "card", CaptureMode.automatic, None, Environment.production)
     found = disagreement("theirs", decided([ours, candidate("theirs")], wanted))
     assert found is not None
-    assert found.reason is D.limits
+    assert found.reason is DifferenceReason.limits
 
 
 @given(
@@ -170,3 +177,22 @@ def test_a_difference_is_found_exactly_if_the_choices_differ(
 
 def test_reasons_name_only_what_excludes() -> None:
     assert REASONS.keys() <= set(WhyExcluded)
+
+
+def test_another_order_by_a_policy_or_by_health_has_its_own_reason() -> None:
+    found = decided([OURS, candidate("theirs")], WANTED)
+    first, later = found.ranked
+    by_policy = disagreement("theirs", replace(found, strategy=Strategy.weighted))
+    failing = disagreement("theirs", replace(found, ranked=(first, later._replace(why=WhyLater.failing))))
+    assert by_policy is not None
+    assert failing is not None
+    assert (by_policy.reason, failing.reason) == (DifferenceReason.other_strategy, DifferenceReason.provider_failing)
+
+
+def test_what_the_old_code_does_not_report_is_another_requirement() -> None:
+    wanted = replace(WANTED, customer_fields=frozenset())
+    needs = CustomerFields(("email",))
+    found = decided([OURS, candidate("theirs", customer_fields=lambda *_: needs)], wanted)
+    missing = disagreement("theirs", found)
+    assert missing is not None
+    assert missing.reason is DifferenceReason.other_requirement

@@ -65,6 +65,7 @@ from polytill.web.console import owner as console_owner
 from polytill.web.console import payment_links as console_payment_links
 from polytill.web.console import payments as console_payments
 from polytill.web.console import practice as console_practice
+from polytill.web.console import rollout as console_rollout
 from polytill.web.console import routing as console_routing
 from polytill.web.console import webhooks as console_webhooks
 from polytill.web.error_pages import error_page, is_of_programs
@@ -75,6 +76,7 @@ from polytill.web.page_addresses import root_of
 _CONSOLE = (
     sign_in,
     console_owner,
+    console_rollout,
     catalog,
     console_payments,
     captures,

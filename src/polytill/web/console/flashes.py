@@ -81,6 +81,9 @@ class Done(StrEnum):
     marked_not_paid = "marked_not_paid", Outcome.succeeded
     sessions_ended = "sessions_ended", Outcome.succeeded
     look = "look", Outcome.succeeded
+    rollout_moved = "rollout_moved", Outcome.succeeded
+    rollout_in_step = "rollout_in_step", Outcome.succeeded
+    rollout_not_in_step = "rollout_not_in_step", Outcome.unchanged
     booked = "booked", Outcome.succeeded
     captured = "captured", Outcome.succeeded
     canceled = "canceled", Outcome.succeeded

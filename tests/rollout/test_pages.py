@@ -1,0 +1,128 @@
+"""The owner's page of the rollout, its API and its commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from polytill.domain.rollout import RolloutPhase
+from polytill.flows.rollout import readers
+from polytill.flows.rollout.overview import read_overview
+from polytill.settings import Settings
+from tests.cli.process import one_sentence, polytill
+from tests.installation import Installation, running
+from tests.rollout.scene import One, Table, a_practice, connect
+from tests.web.browsing import Browser, person
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+LEGACY, SHADOW, LIVE, CLOSED = RolloutPhase
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+    async with running(tmp_path_factory.mktemp("pages"), codes=["stripe", "paystack"]) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def one(house: Installation) -> One:
+    """A practice that is live, and whose field somebody has changed."""
+    table = Table()
+    connect(house.till, table)
+    made = await a_practice(house.till, table)
+    await made.move(LEGACY, SHADOW, LIVE)
+    return made
+
+
+async def test_the_page_moves_practices(house: Installation, one: One) -> None:
+    context = house.till.context
+    await person(house, context.owner, "rollout@example.com", name="Olu")
+    await readers.count(context, {"invoices <b>": 3})
+    async with Browser(house) as browser:
+        await browser.sign_in("/owner", "rollout@example.com")
+        page = await browser.get("/owner/rollout?phase=live")
+        assert f'data-practice="{one.id}"' in page.html
+        assert "invoices &lt;b&gt;" in page.html
+        assert 'data-phase="live" data-count="1"' in page.html
+        moved = await browser.send("/owner/rollout", f"/owner/rollout/{one.id}", to="shadow")
+        assert (moved.status, (await one.rollout()).phase) == (303, SHADOW)
+        moved = await browser.send("/owner/rollout", f"/owner/rollout/{one.id}", to="closed")
+        assert (moved.status, (await one.rollout()).phase) == (409, SHADOW)
+        moved = await browser.send("/owner/rollout", "/owner/rollout", to="live", externalIds=f" {one.external_id} ")
+        assert (moved.status, (await one.rollout()).phase) == (303, LIVE)
+        for wrong in ({"to": "moon", "percent": "5"}, {"to": "live"}, {"to": "live", "percent": "101"},
+                      {"to": "live", "percent": "x"}, {"to": "live", "externalIds": "nobody"}):  # fmt: skip
+            assert (await browser.send("/owner/rollout", "/owner/rollout", **wrong)).status == 422, wrong
+        one.put({})
+        found = await browser.send("/owner/rollout", f"/owner/rollout/{one.id}", action="sync")
+        assert found.status == 303
+        page = await browser.get("/owner/rollout")
+        assert 'name="keep"' in page.html
+        found = await browser.send("/owner/rollout", f"/owner/rollout/{one.id}", action="keep", keep="polytill")
+        assert found.status == 303
+        assert set(one.field()) == {"stripe", "paystack"}
+        assert (await browser.get("/owner/rollout/differences?reason=limits")).status == 200
+
+
+async def test_the_api_moves_practices(house: Installation, one: One) -> None:
+    async def ask(method: str, path: str, body: Any = None) -> Any:
+        found = await house.call(method, f"/api/owner/rollout{path}", house.owner_key, body)
+        return found.status, found.body
+
+    status, body = await ask("POST", "/moves", {"to": "closed", "practiceIds": [one.id], "percent": 5})
+    assert status == 422
+    status, body = await ask("POST", "/moves", {"to": "legacy", "externalIds": [one.external_id]})
+    assert (status, body["moved"], [r["practiceId"] for r in body["refused"]]) == (200, [], [one.id])
+    status, body = await ask("POST", f"/practices/{one.id}/back")
+    assert (status, body["phase"]) == (200, "shadow")
+    status, body = await ask("POST", f"/practices/{one.id}/sync")
+    assert (status, body["state"]) == (200, "in_step")
+    refused = await house.call(
+        "PATCH", f"/api/practices/{one.id}/payment-providers/paystack", one.key, {"isEnabled": False}
+    )
+    assert (refused.status, refused.body["code"]) == (409, "field_decides")
+    refused = await house.call("GET", f"/api/owner/rollout/practices/{one.id}/field", house.owner_key)
+    assert refused.status == 409
+    for path in ("/practices/999999/back", "/practices/999999/sync"):
+        assert (await ask("POST", path))[0] == 404
+
+
+async def test_metrics_have_every_phase(house: Installation, one: One) -> None:
+    await read_overview(house.till.context)
+    registry = house.app.state.metrics.registry
+    assert registry.get_sample_value("polytill_rollout_practices", {"phase": "live"}) >= 1
+    assert registry.get_sample_value("polytill_rollout_differences", {"reason": "limits"}) == 0
+
+
+async def test_commands(house: Installation, one: One, tmp_path: Path) -> None:
+    settings: Settings = house.till.context.settings
+
+    more = {
+        "POLYTILL_OWNER_DATABASE_URL": settings.owner_database_url.get_secret_value(),
+        "POLYTILL_PRACTICE_DATABASES": settings.practice_databases.get_secret_value(),
+        "POLYTILL_KEYRING": str(settings.keyring),
+    }
+
+    async def run(*arguments: str, expect: int = 0) -> Any:
+        found = await asyncio.to_thread(polytill, tmp_path, "rollout", *arguments, "--json", **more)
+        assert found.returncode == expect, found.stderr
+        return json.loads(found.stdout) if found.stdout else one_sentence(found)
+
+    practice = ("--practice", str(one.id))
+    [back] = await run("back", *practice)
+    assert (back["phase"], back["changed"]) == ("shadow", True)
+    [refused] = await run("move", "closed", *practice, expect=1)
+    assert refused["refused"]
+    state = await run("status", *practice)
+    assert state["practices"][0]["phase"] == "shadow"
+    assert "field_hash" not in state["practices"][0]
+    assert (await run("differences"))["differences"] == []
+    assert "callers" in await run("readers")
+    assert "POLYTILL_HOST_DATABASE_URL" in await run("sync", expect=1)
+    assert "POLYTILL_HOST_DATABASE_URL" in await run("drop-column", expect=1)

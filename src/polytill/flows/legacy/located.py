@@ -11,7 +11,7 @@ from polytill.flows.legacy.lossless import Document, Node, Slot
 from polytill.flows.legacy.model import Found
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Occurrence:
     """One place where a value of a set is written. ``what`` is its API name, ``value`` what it says (None: nothing).
 
@@ -24,7 +24,7 @@ class Occurrence:
     value: Any
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Level:
     """An object with values of sets, by API name. ``prefix``: only its members that name this environment.
 
@@ -50,7 +50,7 @@ class Level:
         return next((one.value for one in self.found.get(name, ()) if one.value is not None), None)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Place:
     """One set: the level that is its own, and those whose shared values it inherits, the nearest first.
 
@@ -69,7 +69,7 @@ class Place:
         return self.slot is None and self.level.prefix is None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Home:
     """One provider's entry in the field: an object, or only a text or boolean (``level`` is None then).
 
@@ -87,7 +87,7 @@ class Home:
     places: list[Place] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Container:
     """An object by provider code, or a list of providers; of one environment if the field nests them so."""
 
@@ -95,7 +95,7 @@ class Container:
     group: Environment | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Located:
     """A whole field, read, with the places of its values."""
 

@@ -43,7 +43,7 @@ class Kind(Enum):
     null = "null"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Slot:
     """A place in an object or list: its value with the text around it. ``name`` is None in a list."""
 
@@ -54,7 +54,7 @@ class Slot:
     trail: str = ""  # white space after the value
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Node:
     """A JSON value. ``value`` is that of a text or boolean; a number is kept as its digits (``text``)."""
 
@@ -71,7 +71,7 @@ class Node:
         return self.kind is Kind.null or (self.kind is Kind.string and self.value.strip() in _NOTHING)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Document:
     """A JSON text: its value, and the white space around it."""
 

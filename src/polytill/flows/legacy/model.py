@@ -48,7 +48,7 @@ class LegacySet:
     provider: str
     environment: Environment | None
     keys: Mapping[str, Secret] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     is_enabled: bool | None = None
     is_default: bool | None = None
     currencies: tuple[str, ...] | None = None

@@ -22,6 +22,8 @@ from polytill.storage import provider_configs
 from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Account, Configuration, open_credentials, seal_credentials
 
+Places = dict[tuple[str, Environment | None], str]  # the pointer of each set
+_FIELD = "/paymentProviders"
 CHECKS_AT_ONCE = 4  # of keys at providers, which limit requests
 _BY_REASON = {
     "live_key": LegacyFinding.key_of_other_environment,
@@ -68,6 +70,7 @@ class ProviderPlans:
     async def add(self, planned: PlannedPractice, found: LegacyField) -> None:
         """Add the providers of a field to the plan of a practice."""
         said: list[Found] = list(found.findings)
+        at = {(one.provider, one.environment): _at(one) for one in found.sets}
         held: dict[str, Configuration] = {}
         defaults: dict[tuple[Environment, str], int] = {}
         practice = None
@@ -88,11 +91,10 @@ class ProviderPlans:
             if new is not None:
                 planned.new.append(new)
                 said += self._of_one(new, active, other)
-        said += await self._defaults(planned, defaults)
+        said += await self._defaults(planned, defaults, at)
         if self._checks_keys:
-            said += await self._tested(planned)
-        at = {(one.type, one.pointer): one for one in reversed(said)}
-        planned.findings += list({key: at[key] for key in ((one.type, one.pointer) for one in said)}.values())
+            said += await self._tested(planned, at)
+        planned.findings += dict.fromkeys(said)
 
     def _needs_keys(self, code: str) -> bool:
         handler = self._mapping.handlers.get(code)
@@ -123,6 +125,8 @@ class ProviderPlans:
 
     def _is_known(self, one: LegacySet, error: FieldError, said: list[Found]) -> bool:
         """Whether reading the field has reported the cause of a refusal: an unknown environment, a key that it rejected."""
+        if any(each.type is _kind(error) and each.pointer == _at(one) for each in said):
+            return True
         if error.pointer == "/environment":
             return any(each.type is LegacyFinding.environment_unknown and each.pointer == _at(one) for each in said)
         rejected = [each for each in said if each.severity is not Severity.note and each.pointer.startswith(_at(one))]
@@ -176,7 +180,9 @@ class ProviderPlans:
 
     # ── All providers ──
 
-    async def _defaults(self, planned: PlannedPractice, there: dict[tuple[Environment, str], int]) -> list[Found]:
+    async def _defaults(
+        self, planned: PlannedPractice, there: dict[tuple[Environment, str], int], at: Places
+    ) -> list[Found]:
         catalog = await self._context.catalog()
         taken: dict[tuple[Environment, str], str] = {}
         found = []
@@ -189,25 +195,25 @@ class ProviderPlans:
             if other := next((taken[each] for each in mine if each in taken), None):
                 both = ", ".join(sorted(each[1] for each in mine if taken.get(each) == other))
                 detail = f"{other} and {code} are both the default of {both}."
-                found.append(Found(LegacyFinding.two_defaults, "/paymentProviders", detail))
+                found.append(Found(LegacyFinding.two_defaults, at.get((code, wish.environment), _FIELD), detail))
             elif any(each in there for each in mine):
                 detail = f"Another provider is the default of a currency of {code} here, and stays it."
-                found.append(Found(LegacyFinding.default_elsewhere, "/paymentProviders", detail))
+                found.append(Found(LegacyFinding.default_elsewhere, at.get((code, wish.environment), _FIELD), detail))
             taken |= dict.fromkeys(mine, code)
         return found
 
-    async def _tested(self, planned: PlannedPractice) -> list[Found]:
+    async def _tested(self, planned: PlannedPractice, at: Places) -> list[Found]:
         """Test new keys at their providers."""
         tests = []
         for new in planned.new:
-            environment = new.wish.environment or Environment.sandbox
+            code, environment = new.wish.provider_code, new.wish.environment or Environment.sandbox
             other = Environment.production if environment is Environment.sandbox else Environment.sandbox
-            tests.append(self._test(new.wish.provider_code, environment, new.wish.keys))
+            tests.append(self._test(at.get((code, environment), _FIELD), code, environment, new.wish.keys))
             if new.other is not None:
-                tests.append(self._test(new.wish.provider_code, other, new.other))
+                tests.append(self._test(at.get((code, other), _FIELD), code, other, new.other))
         return [one for one in await asyncio.gather(*tests) if one is not None]
 
-    async def _test(self, code: str, environment: Environment, keys: Keys) -> Found | None:
+    async def _test(self, at: str, code: str, environment: Environment, keys: Keys) -> Found | None:
         entry = (await self._context.catalog())[code]
         handler, _ = handler_or_reason(self._context, entry)
         if handler is None or not handler.keys:
@@ -222,16 +228,18 @@ class ProviderPlans:
             result = await key_tests.tested(Practice(self._context, db), entry, Account(configuration, sealed))
         if result.ok:
             return None
-        at = f"/paymentProviders ({code}, {environment.value})"
         if not result.reached:
             return Found(LegacyFinding.key_not_checked, at, f"{entry.name} could not be asked: {result.detail}")
         return Found(LegacyFinding.key_refused, at, f"{entry.name} rejects the keys: {result.detail}")
 
 
 def _at(one: LegacySet) -> str:
-    return f"/paymentProviders{one.pointer}"
+    return f"{_FIELD}{one.pointer}"
+
+
+def _kind(error: FieldError) -> LegacyFinding:
+    return _BY_REASON.get(error.reason or "", LegacyFinding.configuration_refused)
 
 
 def _refusal(at: str, error: FieldError) -> Found:
-    kind = _BY_REASON.get(error.reason or "", LegacyFinding.configuration_refused)
-    return Found(kind, at, f"{error.detail}")
+    return Found(_kind(error), at, error.detail)

@@ -21,7 +21,7 @@ class PlannedPractice:
     country: str | None = None
     time_zone: str | None = None
     existing: PracticeEntry | None = None
-    new: list[NewConfiguration] = field(default_factory=list)
+    new: list[NewConfiguration] = field(default_factory=list, repr=False)  # their settings may be secret
     unchanged: list[str] = field(default_factory=list)
     findings: list[Found] = field(default_factory=list)
 

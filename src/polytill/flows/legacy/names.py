@@ -10,6 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from polytill.domain.states import Environment
 
@@ -96,9 +97,21 @@ PROVIDERS = {
 _KEYS = ("publicKey", "secretKey", "webhookSecret")
 
 
+_OTHERS = re.compile("[^a-z0-9]")
+
+
 def normal(name: str) -> str:
     """The form in which names are compared."""
-    return re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKC", name).casefold())
+    # A long name is none of ours. It is not kept, because it may be a key in the wrong place.
+    return _normal(name) if len(name) <= _LONGEST_KEPT else _normal.__wrapped__(name)
+
+
+@lru_cache(maxsize=2048)
+def _normal(name: str) -> str:
+    return _OTHERS.sub("", unicodedata.normalize("NFKC", name).casefold())
+
+
+_LONGEST_KEPT = 24
 
 
 @dataclass(frozen=True, slots=True)

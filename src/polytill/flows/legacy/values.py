@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from typing import Any
 
 from polytill.domain.currencies import CURRENCIES
@@ -16,6 +16,7 @@ from polytill.flows.legacy.mapping import Mapping
 from polytill.flows.legacy.model import Cipher
 
 MOST_PRIORITY = 1_000_000
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Values:
@@ -112,7 +113,7 @@ class Values:
             say(LegacyFinding.key_not_text, pointer, "A key must be a text.")
             return None
         found = self._opened(what, text, node, pointer)
-        if found is not None and any(unicodedata.category(char) in ("Cc", "Cs") for char in found.reveal()):
+        if found is not None and _UNSEEN.search(found.reveal()):
             say(LegacyFinding.key_not_valid, pointer, "The key contains a control character or half a character.")
             return None
         return found

@@ -1,6 +1,6 @@
 """Practices of a host application with a known truth: what their ``paymentProviders`` field says, in many shapes.
 
-The truth comes first and the text from it, so that the product's reading is not judged by itself.
+The truth comes first and the text from it, so that nothing the product reads is judged by what it reads.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ _OTHERS = re.compile("[^a-z0-9]")
 
 def normal(name: str) -> str:
     """The form in which names are compared."""
-    # A long name is none of ours. It is not kept, because it may be a key in the wrong place.
+    # A long name is not one that we know. It is not kept, because it may be a key in the wrong place.
     return _normal(name) if len(name) <= _LONGEST_KEPT else _normal.__wrapped__(name)
 
 

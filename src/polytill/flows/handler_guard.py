@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from polytill.domain.secret import Secret, without_secrets
 from polytill.flows.context import log
@@ -86,20 +86,29 @@ def listed(handler: Handler | type[Handler], verb: str, page: object) -> Page[An
 
 def own_copy(params: Any) -> Any:
     """The same parameters with copied mappings, so that a handler cannot change ours."""
-    if params is None or isinstance(params, str | int):  # most of what parameters consist of
-        return params
     if isinstance(params, Mapping):
         return dict(params)
     if not is_dataclass(params) or isinstance(params, type):
         return params
-    copies = {name: own_copy(value) for name in _initial(type(params)) if (value := getattr(params, name)) is not None}
-    return replace(params, **copies)
+    names = _with_mappings(type(params))
+    return replace(params, **{name: own_copy(value) for name in names if (value := getattr(params, name)) is not None})
 
 
 @cache
-def _initial(kind: type[Any]) -> tuple[str, ...]:
-    """The fields of a dataclass that its constructor takes."""
-    return tuple(field.name for field in fields(kind) if field.init)
+def _with_mappings(kind: Any) -> tuple[str, ...]:
+    """The fields of a dataclass that are mappings, or that have some in them. None of another class."""
+    if not is_dataclass(kind):
+        return ()
+    hints = get_type_hints(kind)
+    return tuple(field.name for field in fields(kind) if field.init and _may_be_mapping(hints[field.name]))
+
+
+def _may_be_mapping(hint: Any) -> bool:
+    if hint is Any:
+        return True
+    kind: Any = get_origin(hint) or hint
+    is_mapping = inspect.isclass(kind) and issubclass(kind, Mapping)
+    return is_mapping or bool(_with_mappings(kind)) or any(map(_may_be_mapping, get_args(hint)))
 
 
 # ── Keys in answers ──

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -11,19 +13,24 @@ import pytest
 
 from polytill.app import Polytill
 from polytill.background import learn
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.clock import World
-from polytill.domain.errors import NotNow
+from polytill.domain.errors import NotNow, Stale
 from polytill.domain.routing import HealthState, Verdict
 from polytill.domain.states import Environment
 from polytill.flows import provider_pool
 from polytill.flows.payments import previews
 from polytill.flows.payments.previews import Hypothetical
 from polytill.flows.pool_exchange import ALONE_AFTER_S, exchange
+from polytill.flows.provider_health import ProvidersHealth
 from polytill.flows.provider_pool import OUTCOMES_HALVED_S, SMALLEST_POOL
-from polytill.flows.routing.health import FIRST_PAUSE, IN_A_ROW, PROBES
+from polytill.flows.routing.health import FIRST_PAUSE, IN_A_ROW, PROBES, verdict
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
+from polytill.storage import audit, routing_health
 from polytill.storage.databases import OwnerDb
+from polytill.storage.routing_health import Stored
 from polytill.storage.routing_pool import OutcomeKey
+from polytill.storage.units import Unit
 from tests.flows.scenes import REFUSED, Scene, paid
 
 DOWN = NotSent(Reason.unreachable, "connect", "No connection.")
@@ -98,11 +105,18 @@ async def test_each_attempt_is_counted_once_and_faded(scene: Scene) -> None:
 async def test_a_small_pool_is_not_used(scene: Scene) -> None:
     pool = scene.context.pool
     pool.counted[KEY] = SMALLEST_POOL - 1, 0
+    for _ in range(SMALLEST_POOL - 1):
+        pool.charge(KEY, 1000, 20)
     await exchange(scene.context)
     assert pool.statistics(Environment.sandbox, "NGN", 1000, scene.clock.at_s).traffic == {}
+    assert pool.statistics(Environment.sandbox, "NGN", 1000, scene.clock.at_s).charged == {}
     pool.counted[KEY] = 1, 0
+    pool.charge(KEY, 1000, 20)
     await exchange(scene.context)
-    assert pool.statistics(Environment.sandbox, "NGN", 1000, scene.clock.at_s).traffic
+    found = pool.statistics(Environment.sandbox, "NGN", 1000, scene.clock.at_s)
+    assert (len(found.traffic), len(found.charged)) == (2, 2)  # of the method, and of all methods
+    # Amounts of another size have fees of their own.
+    assert pool.statistics(Environment.sandbox, "NGN", 100_000, scene.clock.at_s).charged == {}
 
 
 async def test_a_failing_provider_is_skipped_and_comes_back_by_one_probe_of_all_processes(scene: Scene) -> None:
@@ -113,6 +127,8 @@ async def test_a_failing_provider_is_skipped_and_comes_back_by_one_probe_of_all_
     scene.wire.says("create", paid(transaction="skipped"))
     found = await scene.pay()
     assert [one.provider_code for one in found.attempts] == ["other"]
+    [detail] = await audit.details(scene.db, found.payment.id, AuditAction.payment_created)
+    assert (detail["health"], detail["later"]) == ({"scripted": "failing"}, {"scripted": "failing"})
     async with second(scene) as there:
         await exchange(scene.context)
         await exchange(there.context)
@@ -142,6 +158,41 @@ async def taken_by(till: Polytill, scene: Scene) -> str:
         return (await scene.pay()).attempts[0].provider_code
     finally:
         scene.till = here
+
+
+async def test_of_two_processes_one_stores_a_health(scene: Scene) -> None:
+    for version, is_next in ((1, True), (1, False), (3, False), (2, True)):
+        unit = Unit()
+        routing_health.put(unit, *SCRIPTED, Stored(version, "{}"), scene.context.world.now())
+        with contextlib.nullcontext() if is_next else pytest.raises(Stale):
+            await scene.context.owner.commit(unit)
+
+
+def test_a_permit_is_for_one_payment() -> None:
+    at, health = datetime(2026, 1, 1, tzinfo=UTC), ProvidersHealth()
+    first, other = (1, "first"), (1, "other")
+
+    def may_probe(holder: tuple[int, str]) -> bool:
+        return verdict(health.seen(SCRIPTED, later, holder), later) is Verdict.probe
+
+    for number in range(IN_A_ROW):
+        health.observe(SCRIPTED, (1, str(number)), True, at)
+    later = at + FIRST_PAUSE
+    assert not may_probe(first)
+    health.permit_alone("token", later)
+    assert may_probe(first)
+    health.reserve(SCRIPTED, first)
+    assert may_probe(first)  # of the same payment, decided again
+    assert not may_probe(other)
+    health.release(first)
+    assert may_probe(other)
+    health.reserve(SCRIPTED, other)
+    health.call(SCRIPTED, other)
+    health.release(other)
+    assert not may_probe(other)  # it is being made
+    assert not may_probe(first)
+    health.observe(SCRIPTED, first, False, later)  # late news of a call without the permit
+    assert health.skipped == 1
 
 
 async def test_without_the_owner_database_a_process_counts_and_probes_alone(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from typing import Any
 
 import pytest
 
-from polytill.domain.errors import Conflict, Invalid, NotFound
+from polytill.domain.errors import Conflict, Invalid, NotFound, Stale
 from polytill.domain.routing import Strategy, WhyFirst
 from polytill.domain.routing_policies import PolicyState
 from polytill.domain.states import Environment
@@ -20,6 +21,8 @@ from polytill.flows.payments import decisions, previews
 from polytill.flows.payments.previews import Hypothetical
 from polytill.flows.routing.policy_reading import parse_policy
 from polytill.storage import audit
+from polytill.storage import routing_policies as stored
+from polytill.storage.units import Unit
 from tests.flows.scenes import Scene, paid
 from tests.flows.test_provider_pool import second, taken_by
 from tests.house.reading import ROOT
@@ -101,6 +104,16 @@ async def test_of_two_publications_at_once_one_is_refused(scene: Scene) -> None:
     found = await routing_policies.versions(scene.context, scene.practice_id, SANDBOX)
     assert found.active == published.version.version
     assert sum(one.published_at is not None for one in found.listed) == 1
+
+
+async def test_the_active_version_is_compared_and_set(scene: Scene) -> None:
+    now = scene.context.world.now()
+    for number, instead_of, is_first in ((1, 0, True), (2, 0, False), (2, 1, True), (0, 1, False)):
+        unit = Unit()
+        stored.activate(unit, scene.practice_id, stored.Switch(SANDBOX, number, instead_of), "test", now)
+        with contextlib.nullcontext() if is_first else pytest.raises(Stale):
+            await scene.db.commit(unit)
+    assert await stored.active_version(scene.db, SANDBOX) == 2
 
 
 async def test_what_is_wrong_is_refused_and_changes_nothing(scene: Scene) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from polytill.domain.states import ProviderStatus
 from polytill.flows.context import Practice
+from polytill.flows.payments.choose import choose
+from polytill.flows.routing.eligibility import Wanted
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.provider_configs import Configuration
 
@@ -22,12 +24,15 @@ class Available:
 
 
 async def available(practice: Practice, currency: str | None) -> list[Available]:
-    """The entries that support a currency (default: the practice's), best first. A deprecated one only if it is
-    configured."""
+    """The entries that support a currency (default: the practice's), best first: those that would take a payment now, in
+    the order of routing, then the others by the platform's priority. A deprecated one only if it is configured."""
     snapshot = await practice.context.configured(practice.db)
     wanted = currency or snapshot.currency
+    ranked = (await choose(practice.context, snapshot, Wanted(wanted))).ranked
+    places = {one.code: place for place, one in enumerate(ranked)}
     found = []
-    for entry in sorted((await practice.context.catalog()).values(), key=lambda e: (-e.priority, e.code)):
+    entries = (await practice.context.catalog()).values()
+    for entry in sorted(entries, key=lambda e: (places.get(e.code, len(places)), -e.priority, e.code)):
         configuration = snapshot.configurations.get(entry.code)
         if configuration is not None and configuration.removed_at is not None:
             configuration = None

@@ -35,6 +35,7 @@ from tests.postgres.server import postgres_server
 from benchmarks.legacy_rows import HostPractice, host_practices
 from polytill.app import Polytill
 from polytill.domain.clock import World
+from polytill.domain.errors import PolytillError
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import Environment
 from polytill.flows.admin import catalog
@@ -222,7 +223,11 @@ async def opened_keys(scene: Scene) -> list[str]:
         for row in scene.rows:
             if not row.truth or row.external_id not in keys:
                 continue
-            db = await till.context.opening.practice(keys[row.external_id][0])
+            try:
+                db = await till.context.opening.practice(keys[row.external_id][0])
+            except PolytillError as error:
+                faults.append(f"{row.external_id}: {error.detail}")
+                continue
             held = await provider_configs.all_of(db)
             if held.keys() != row.truth.keys():
                 faults.append(f"{row.external_id} has {sorted(held)}, not {sorted(row.truth)}")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polytill.domain.legacy_findings import LegacyFinding
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.legacy import lossless
@@ -219,3 +220,22 @@ def test_encrypted_keys_are_opened_and_only_a_changed_one_is_encrypted_again() -
     )
     with pytest.raises(Unwritable):
         write('{"stripe":{"publicKey":"pk_test_51Hclinic"}}', LegacyField((changed,)), mapping)
+
+
+@pytest.mark.parametrize("kind", [str, bytes])
+def test_a_field_that_is_encrypted_as_a_whole(kind: type) -> None:
+    mapping = Mapping(encrypted=frozenset({"paymentProviders"}), prefix="enc:")
+    cipher, plain = Rot13(), '{"stripe":{"secretKey":"sk_test_51Hclinic0000","enabled":true}}'
+    sealed = cipher.encrypt(Secret(plain))
+    given = sealed if kind is str else sealed.encode()
+    now = read(given, mapping, cipher)
+    assert now.sets[0].keys["secretKey"] == Secret("sk_test_51Hclinic0000")
+    assert read(json.dumps(sealed), mapping, cipher).sets == now.sets  # as a JSON file has it
+    assert write(given, now, mapping, cipher) is given
+    written = write(given, turned_off(now), mapping, cipher)
+    assert isinstance(written, kind)
+    assert read(written, mapping, cipher).sets[0].is_enabled is False
+    assert [one.type for one in read(given, mapping).findings] == [LegacyFinding.key_not_decrypted]
+    assert read(plain, mapping, cipher).sets == now.sets  # some fields are not encrypted yet
+    with pytest.raises(Unwritable):
+        write(given, turned_off(now), mapping)

@@ -14,7 +14,7 @@ from polytill.domain.secret import Secret
 from polytill.flows.legacy.mapping_file import Hook, Setup
 from polytill.flows.legacy.model import Cipher
 
-_LONGEST = 100_000  # characters of a key
+_LONGEST = 1_000_000  # characters of a key or a field
 
 
 class HookCipher:

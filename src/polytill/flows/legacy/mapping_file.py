@@ -123,7 +123,8 @@ SCHEMA: dict[str, Any] = {
             "properties": {
                 "hook": _HOOK,
                 "keys": {
-                    "description": "The encrypted keys and settings; default: secretKey and webhookSecret.",
+                    "description": "The encrypted keys and settings, or paymentProviders for the whole field; default:"
+                    " secretKey and webhookSecret.",
                     "type": "array",
                     "items": _TEXT,
                 },

@@ -21,7 +21,7 @@ from polytill.domain.states import CaptureMode
 from polytill.flows.command import Command
 from polytill.flows.payments.capture_cancel import cancel
 from polytill.simulator.stripe import payments
-from polytill.simulator.stripe.payments import Desk
+from polytill.simulator.stripe.payments import StripeRequest
 from polytill.storage.payments import Payment
 
 HELD = 9_000
@@ -128,10 +128,10 @@ async def test_an_overcapture_in_the_dashboard_waits_for_a_person(holds: MoneySc
     payment = await holds.paid(HELD, capture=CaptureMode.manual)
     hold, more = holds.transaction(payment), HELD + 500
     if holds.code == "stripe":
-        desk = Desk(holds.wire.network, holds.account, "http://stripe.example")
-        payments._take(desk, hold, more)
-        desk.emit_charge("captured", hold)
-        desk.emit_intent("succeeded", hold)
+        request = StripeRequest(holds.wire.network, holds.account, "http://stripe.example")
+        payments._take(request, hold, more)
+        request.emit_charge("captured", hold)
+        request.emit_intent("succeeded", hold)
     else:
         hold.wire.hold_status = "CAPTURED"
         holds.provider._captured(holds.account, hold, more)

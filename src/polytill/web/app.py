@@ -104,7 +104,7 @@ class Surroundings:
 
     def __init__(self, app: ASGIApp, till: Polytill, metrics: RequestMetrics) -> None:
         self._app = app
-        self._desk, self._world = till.context, till.context.world
+        self._context, self._world = till.context, till.context.world
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,7 +146,7 @@ class Surroundings:
                 await response(scope, receive, sending)
         # The lifespan of a mounted app does not run, so it can check for a worker only on a request. The response is
         # sent already.
-        await presence.warn_without_worker(self._desk)
+        await presence.warn_without_worker(self._context)
 
 
 def _limited(receive: Receive) -> Receive:

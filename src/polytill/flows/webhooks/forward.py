@@ -69,13 +69,13 @@ async def receive(
 
 def begin(practice: Practice) -> None:
     """Forward what is due in a practice, in the background. Does nothing while this process does so already."""
-    desk = practice.context.relays
-    if desk.transport is None:
+    forwarding = practice.context.relays
+    if forwarding.transport is None:
         return
-    if practice.id in desk.tasks:
-        desk.again.add(practice.id)
-    elif len(desk.tasks) < MOST_PRACTICES:  # the others are due at a later sweep
-        desk.tasks[practice.id] = asyncio.create_task(_run(practice))
+    if practice.id in forwarding.tasks:
+        forwarding.again.add(practice.id)
+    elif len(forwarding.tasks) < MOST_PRACTICES:  # the others are due at a later sweep
+        forwarding.tasks[practice.id] = asyncio.create_task(_run(practice))
 
 
 async def finish(context: Context) -> int:

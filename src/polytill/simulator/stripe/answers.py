@@ -9,7 +9,7 @@ from typing import Any
 from polytill.simulator.books import Dispute, Json, Refund, Transaction
 from polytill.simulator.stripe import sessions, shapes
 from polytill.simulator.stripe.params import Refused, check_known, integer, invalid, items, text
-from polytill.simulator.stripe.payments import Desk
+from polytill.simulator.stripe.payments import StripeRequest
 from polytill.simulator.stripe.shapes import Card, Charge
 from polytill.simulator.wire import Answer, json_answer
 
@@ -20,14 +20,14 @@ def missing(kind: str, name: str, param: str = "id") -> Refused:
     return Refused(status, f"No such {kind}: '{name}'", code="resource_missing", param=param, early=True)
 
 
-def shape_of(desk: Desk, name: str) -> Json | None:
+def shape_of(request: StripeRequest, name: str) -> Json | None:
     """The JSON of any object of the account, by its id."""
-    thing: Any = desk.account.things.get(name)
+    thing: Any = request.account.things.get(name)
     if isinstance(thing, Transaction):
         shape = sessions.session_json if name.startswith("cs_") else shapes.intent_json
         return shape(thing)
     if isinstance(thing, Card):
-        return shapes.card_json(desk.account, thing)
+        return shapes.card_json(request.account, thing)
     if isinstance(thing, dict):
         return dict(thing)
     if isinstance(thing, tuple):
@@ -43,19 +43,19 @@ def shape_of(desk: Desk, name: str) -> Json | None:
     return None
 
 
-def expand(desk: Desk, document: Json, paths: Iterable[str]) -> Json:
+def expand(request: StripeRequest, document: Json, paths: Iterable[str]) -> Json:
     """Replace ids by their objects, along dotted paths."""
     for path in paths:
         place, parts = document, path.split(".")
         for depth, part in enumerate(parts):
             value = place.get(part, 0)
             if isinstance(value, str):
-                value = place[part] = shape_of(desk, value) or value
+                value = place[part] = shape_of(request, value) or value
             if value is None:
                 break
             if isinstance(value, list) and depth + 1 < len(parts):
                 for entry in value:
-                    expand(desk, entry, [".".join(parts[depth + 1 :])])
+                    expand(request, entry, [".".join(parts[depth + 1 :])])
                 break
             if not isinstance(value, dict):
                 raise invalid(f"This property cannot be expanded ({path}).")
@@ -63,12 +63,12 @@ def expand(desk: Desk, document: Json, paths: Iterable[str]) -> Json:
     return document
 
 
-def reply(desk: Desk, params: Json, document: Json) -> Answer:
+def reply(request: StripeRequest, params: Json, document: Json) -> Answer:
     """An object, expanded as requested."""
-    return json_answer(expand(desk, document, [str(path) for path in items(params, "expand")]))
+    return json_answer(expand(request, document, [str(path) for path in items(params, "expand")]))
 
 
-def page(desk: Desk, params: Json, url: str, everything: list[Json]) -> Answer:
+def page(request: StripeRequest, params: Json, url: str, everything: list[Json]) -> Answer:
     """A list, newest first, with Stripe's cursors and ``created`` filter."""
     check_known(params, "list")
     rows = list(reversed(everything))
@@ -93,4 +93,4 @@ def page(desk: Desk, params: Json, url: str, everything: list[Json]) -> Answer:
     if not 1 <= limit <= 100:
         raise invalid("Invalid limit: must be between 1 and 100", "limit", "parameter_invalid_integer")
     shown = rows[:limit]
-    return reply(desk, params, {"object": "list", "data": shown, "has_more": len(rows) > limit, "url": url})
+    return reply(request, params, {"object": "list", "data": shown, "has_more": len(rows) > limit, "url": url})

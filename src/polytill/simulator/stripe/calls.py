@@ -22,43 +22,43 @@ from polytill.simulator.stripe.params import (
     to_minor,
     to_wire,
 )
-from polytill.simulator.stripe.payments import Desk, set_status
+from polytill.simulator.stripe.payments import StripeRequest, set_status
 from polytill.simulator.stripe.shapes import Intent
 from polytill.simulator.wire import Answer
 
 
-def intent_of(desk: Desk, name: str, param: str = "intent") -> Transaction:
+def intent_of(request: StripeRequest, name: str, param: str = "intent") -> Transaction:
     """The intent with this id."""
-    thing = desk.account.things.get(name)
+    thing = request.account.things.get(name)
     if not isinstance(thing, Transaction) or not name.startswith("pi_"):
         raise missing("payment_intent", name, param)
     return thing
 
 
-def intents(desk: Desk, name: str | None = None) -> list[Transaction]:
+def intents(request: StripeRequest, name: str | None = None) -> list[Transaction]:
     """The intent with this id, or all of the account, oldest first."""
     if name is not None:
-        return [intent_of(desk, name, "payment_intent")]
-    return [tx for tx in desk.account.transactions if tx.wire.id is not None]
+        return [intent_of(request, name, "payment_intent")]
+    return [tx for tx in request.account.transactions if tx.wire.id is not None]
 
 
-def _shown(desk: Desk, params: Json, tx: Transaction) -> Answer:
-    return reply(desk, params, shapes.intent_json(tx))
+def _shown(request: StripeRequest, params: Json, tx: Transaction) -> Answer:
+    return reply(request, params, shapes.intent_json(tx))
 
 
-def retrieve(kind: str, prefix: str, desk: Desk, params: Json, id: str, param: str = "id") -> Answer:
+def retrieve(kind: str, prefix: str, request: StripeRequest, params: Json, id: str, param: str = "id") -> Answer:
     """GET of one object. The prefix of an id tells its kind."""
     check_known(params, "retrieve")
-    shape = shape_of(desk, id) if id.startswith(prefix) else None
+    shape = shape_of(request, id) if id.startswith(prefix) else None
     if shape is None:
         raise missing(kind, id, param)
-    return reply(desk, params, shape)
+    return reply(request, params, shape)
 
 
 # Payment intents
 
 
-def _apply(desk: Desk, tx: Transaction, params: Json) -> None:
+def _apply(request: StripeRequest, tx: Transaction, params: Json) -> None:
     """Parameters that create, update and confirm share."""
     intent: Intent = tx.wire
     for name in ("description", "receipt_email", "return_url"):
@@ -68,7 +68,7 @@ def _apply(desk: Desk, tx: Transaction, params: Json) -> None:
         intent.statement_descriptor_suffix = statement_suffix(params)
     if "customer" in params:
         customer = text(params, "customer")
-        if customer is not None and not isinstance(desk.account.things.get(customer), dict):
+        if customer is not None and not isinstance(request.account.things.get(customer), dict):
             raise missing("customer", customer, "customer")
         intent.customer = customer
     if "setup_future_usage" in params:
@@ -85,7 +85,7 @@ def _apply(desk: Desk, tx: Transaction, params: Json) -> None:
     if isinstance(data, dict):
         token = "pm_card_visa" if choice(data, "type", ("card",)) else None
     if token is not None:
-        intent.card = card_for(desk, token)
+        intent.card = card_for(request, token)
         if intent.card.customer not in (None, intent.customer):
             message = (
                 "The payment method belongs to a customer. Please include the customer in the `customer` parameter."
@@ -124,7 +124,7 @@ def _check_methods(params: Json, confirm: bool) -> None:
         raise invalid(message, "return_url")
 
 
-def create_intent(desk: Desk, params: Json) -> Answer:
+def create_intent(request: StripeRequest, params: Json) -> Answer:
     """POST /v1/payment_intents."""
     check_known(params, "intent.create")
     need(params, "amount", "currency")
@@ -133,35 +133,35 @@ def create_intent(desk: Desk, params: Json) -> Answer:
     check_amount(wire, code)
     confirm = boolean(params, "confirm")
     _check_methods(params, confirm)
-    name = desk.new_id("pi_3")
-    intent = Intent(name, f"{name}_secret_{desk.network.token(25)}", "automatic", int(desk.now))
-    tx = Transaction("stripe", desk.account.key, name, None, to_minor(wire, code), code, desk.now, wire=intent)
-    tx.idempotency_key = desk.idempotency_key
-    _apply(desk, tx, params)
-    desk.keep(tx)
-    desk.index(name, tx)
-    desk.emit_intent("created", tx)
+    name = request.new_id("pi_3")
+    intent = Intent(name, f"{name}_secret_{request.network.token(25)}", "automatic", int(request.now))
+    tx = Transaction("stripe", request.account.key, name, None, to_minor(wire, code), code, request.now, wire=intent)
+    tx.idempotency_key = request.idempotency_key
+    _apply(request, tx, params)
+    request.keep(tx)
+    request.index(name, tx)
+    request.emit_intent("created", tx)
     if confirm:
-        _confirm(desk, tx, params)
-    return _shown(desk, params, tx)
+        _confirm(request, tx, params)
+    return _shown(request, params, tx)
 
 
-def _confirm(desk: Desk, tx: Transaction, params: Json) -> None:
+def _confirm(request: StripeRequest, tx: Transaction, params: Json) -> None:
     away = boolean(params, "off_session") if params.get("off_session") in ("true", "false", None) else True
-    money.confirm(desk, tx, off_session=away, refuse_action=boolean(params, "error_on_requires_action"))
+    money.confirm(request, tx, off_session=away, refuse_action=boolean(params, "error_on_requires_action"))
 
 
-def list_intents(desk: Desk, params: Json) -> Answer:
+def list_intents(request: StripeRequest, params: Json) -> Answer:
     """GET /v1/payment_intents."""
     customer = text(params, "customer")
-    rows = [tx for tx in intents(desk) if customer in (None, tx.wire.customer)]
-    return page(desk, params, "/v1/payment_intents", [shapes.intent_json(tx) for tx in rows])
+    rows = [tx for tx in intents(request) if customer in (None, tx.wire.customer)]
+    return page(request, params, "/v1/payment_intents", [shapes.intent_json(tx) for tx in rows])
 
 
-def update_intent(desk: Desk, params: Json, id: str) -> Answer:
+def update_intent(request: StripeRequest, params: Json, id: str) -> Answer:
     """POST /v1/payment_intents/{id}."""
     check_known(params, "intent.update")
-    tx = intent_of(desk, id)
+    tx = intent_of(request, id)
     frozen = {"amount", "currency", "payment_method", "customer", "capture_method"} & set(params)
     if frozen and tx.wire.status not in ("requires_payment_method", "requires_confirmation", "requires_action"):
         message = (
@@ -174,46 +174,46 @@ def update_intent(desk: Desk, params: Json, id: str) -> Answer:
         wire = integer(params, "amount") if "amount" in params else to_wire(tx.amount, tx.currency)
         check_amount(wire or 0, code)
         tx.amount, tx.currency = to_minor(wire or 0, code), code
-    _apply(desk, tx, params)
-    desk.refer(tx)
-    return _shown(desk, params, tx)
+    _apply(request, tx, params)
+    request.refer(tx)
+    return _shown(request, params, tx)
 
 
-def confirm_intent(desk: Desk, params: Json, id: str) -> Answer:
+def confirm_intent(request: StripeRequest, params: Json, id: str) -> Answer:
     """POST /v1/payment_intents/{id}/confirm."""
     check_known(params, "intent.confirm")
-    tx = intent_of(desk, id)
+    tx = intent_of(request, id)
     if tx.payable:
-        _apply(desk, tx, params)
-    _confirm(desk, tx, params)
-    return _shown(desk, params, tx)
+        _apply(request, tx, params)
+    _confirm(request, tx, params)
+    return _shown(request, params, tx)
 
 
-def capture_intent(desk: Desk, params: Json, id: str) -> Answer:
+def capture_intent(request: StripeRequest, params: Json, id: str) -> Answer:
     """POST /v1/payment_intents/{id}/capture."""
     check_known(params, "intent.capture")
-    tx = intent_of(desk, id)
-    money.capture(desk, tx, integer(params, "amount_to_capture"))
-    return _shown(desk, params, tx)
+    tx = intent_of(request, id)
+    money.capture(request, tx, integer(params, "amount_to_capture"))
+    return _shown(request, params, tx)
 
 
-def cancel_intent(desk: Desk, params: Json, id: str) -> Answer:
+def cancel_intent(request: StripeRequest, params: Json, id: str) -> Answer:
     """POST /v1/payment_intents/{id}/cancel."""
     check_known(params, "intent.cancel")
     words = ("abandoned", "duplicate", "fraudulent", "requested_by_customer")
-    tx = intent_of(desk, id)
-    money.cancel(desk, tx, choice(params, "cancellation_reason", words))
-    return _shown(desk, params, tx)
+    tx = intent_of(request, id)
+    money.cancel(request, tx, choice(params, "cancellation_reason", words))
+    return _shown(request, params, tx)
 
 
 # Refunds, charges, disputes, events
 
 
-def _paid_by(desk: Desk, params: Json) -> Transaction:
+def _paid_by(request: StripeRequest, params: Json) -> Transaction:
     name, charge = text(params, "payment_intent"), text(params, "charge")
     if name is not None:
-        return intent_of(desk, name, "payment_intent")
-    thing = desk.account.things.get(charge or "")
+        return intent_of(request, name, "payment_intent")
+    thing = request.account.things.get(charge or "")
     if charge is None:
         raise invalid(
             "One of the following params should be provided for this request: payment_intent or charge.", "charge"
@@ -224,65 +224,67 @@ def _paid_by(desk: Desk, params: Json) -> Transaction:
     return tx
 
 
-def create_refund(desk: Desk, params: Json) -> Answer:
+def create_refund(request: StripeRequest, params: Json) -> Answer:
     """POST /v1/refunds."""
     check_known(params, "refund.create")
     reason = choice(params, "reason", ("duplicate", "fraudulent", "requested_by_customer"))
-    made_of = _paid_by(desk, params)
-    made = money.refund(desk, made_of, integer(params, "amount"), reason, metadata(params))
-    return reply(desk, params, shapes.refund_json(made_of, made))
+    made_of = _paid_by(request, params)
+    made = money.refund(request, made_of, integer(params, "amount"), reason, metadata(params))
+    return reply(request, params, shapes.refund_json(made_of, made))
 
 
-def list_refunds(desk: Desk, params: Json) -> Answer:
+def list_refunds(request: StripeRequest, params: Json) -> Answer:
     """GET /v1/refunds."""
-    rows = [_paid_by(desk, params)] if {"payment_intent", "charge"} & set(params) else desk.account.transactions
+    rows = [_paid_by(request, params)] if {"payment_intent", "charge"} & set(params) else request.account.transactions
     found = [(refund.created_at, shapes.refund_json(tx, refund)) for tx in rows for refund in tx.refunds]
-    return page(desk, params, "/v1/refunds", [row for _, row in sorted(found, key=lambda pair: pair[0])])
+    return page(request, params, "/v1/refunds", [row for _, row in sorted(found, key=lambda pair: pair[0])])
 
 
-def list_charges(desk: Desk, params: Json) -> Answer:
+def list_charges(request: StripeRequest, params: Json) -> Answer:
     """GET /v1/charges."""
-    rows = intents(desk, text(params, "payment_intent"))
+    rows = intents(request, text(params, "payment_intent"))
     shown = [shapes.charge_json(tx, charge) for tx in rows for charge in tx.wire.charges]
-    return page(desk, params, "/v1/charges", sorted(shown, key=lambda row: row["created"]))
+    return page(request, params, "/v1/charges", sorted(shown, key=lambda row: row["created"]))
 
 
-def list_disputes(desk: Desk, params: Json) -> Answer:
+def list_disputes(request: StripeRequest, params: Json) -> Answer:
     """GET /v1/disputes."""
-    rows = intents(desk, text(params, "payment_intent"))
+    rows = intents(request, text(params, "payment_intent"))
     shown = [shapes.dispute_json(tx, dispute) for tx in rows for dispute in tx.disputes]
-    return page(desk, params, "/v1/disputes", sorted(shown, key=lambda row: row["created"]))
+    return page(request, params, "/v1/disputes", sorted(shown, key=lambda row: row["created"]))
 
 
-def list_events(desk: Desk, params: Json) -> Answer:
+def list_events(request: StripeRequest, params: Json) -> Answer:
     """GET /v1/events."""
     kind = text(params, "type")
-    return page(desk, params, "/v1/events", [event for event in desk.account.events if kind in (None, event["type"])])
+    return page(
+        request, params, "/v1/events", [event for event in request.account.events if kind in (None, event["type"])]
+    )
 
 
-def retrieve_event(desk: Desk, params: Json, id: str) -> Answer:
+def retrieve_event(request: StripeRequest, params: Json, id: str) -> Answer:
     """GET /v1/events/{id}."""
     check_known(params, "retrieve")
-    for event in desk.account.events:
+    for event in request.account.events:
         if event["id"] == id:
-            return reply(desk, params, event)
+            return reply(request, params, event)
     raise missing("event", id)
 
 
 # Checkout
 
 
-def create_session(desk: Desk, params: Json) -> Answer:
+def create_session(request: StripeRequest, params: Json) -> Answer:
     """POST /v1/checkout/sessions."""
     check_known(params, "session.create")
-    return reply(desk, params, sessions.session_json(sessions.create(desk, params)))
+    return reply(request, params, sessions.session_json(sessions.create(request, params)))
 
 
-def expire_session(desk: Desk, params: Json, id: str) -> Answer:
+def expire_session(request: StripeRequest, params: Json, id: str) -> Answer:
     """POST /v1/checkout/sessions/{id}/expire."""
     check_known(params, "retrieve")
-    tx = desk.account.things.get(id)
+    tx = request.account.things.get(id)
     if not isinstance(tx, Transaction) or not id.startswith("cs_"):
         raise missing("checkout.session", id)
-    sessions.expire(desk, tx)
-    return reply(desk, params, sessions.session_json(tx))
+    sessions.expire(request, tx)
+    return reply(request, params, sessions.session_json(tx))

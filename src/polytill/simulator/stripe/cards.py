@@ -10,7 +10,7 @@ from polytill.simulator.stripe.params import invalid
 from polytill.simulator.stripe.shapes import Card, card_json
 
 if TYPE_CHECKING:
-    from polytill.simulator.stripe.payments import Desk
+    from polytill.simulator.stripe.payments import StripeRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +69,16 @@ _MESSAGES = {
 _OWN_CODES = ("expired_card", "incorrect_cvc", "processing_error", "authentication_required")
 
 
-def card_for(desk: Desk, token: str) -> Card:
+def card_for(request: StripeRequest, token: str) -> Card:
     """The payment method of a test token or of an id of this account."""
-    known = desk.account.things.get(token)
+    known = request.account.things.get(token)
     if isinstance(known, Card):
         return known
     if token not in _TOKENS:
         raise invalid(f"No such PaymentMethod: '{token}'", "payment_method", "resource_missing")
     test = _TOKENS[token]
-    card = Card(desk.new_id("pm_1"), test.brand, test.last4, test.behavior, int(desk.now), test.later)
-    desk.index(card.id, card)
+    card = Card(request.new_id("pm_1"), test.brand, test.last4, test.behavior, int(request.now), test.later)
+    request.index(card.id, card)
     return card
 
 

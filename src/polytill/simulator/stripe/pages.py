@@ -8,36 +8,36 @@ from polytill.simulator.books import Transaction
 from polytill.simulator.stripe import payments as money
 from polytill.simulator.stripe.cards import card_for
 from polytill.simulator.stripe.params import exponent_of_or_two
-from polytill.simulator.stripe.payments import Desk
+from polytill.simulator.stripe.payments import StripeRequest
 from polytill.simulator.stripe.shapes import Intent
 from polytill.simulator.wire import Fields, PayPage, with_query
 
 
-def _begin(desk: Desk, tx: Transaction) -> None:
+def _begin(request: StripeRequest, tx: Transaction) -> None:
     """The payer submits a Checkout Session for the first time, which creates its intent."""
     intent: Intent = tx.wire
     if intent.id is None:
-        intent.id = tx.id = desk.new_id("pi_3")
-        intent.client_secret = f"{intent.id}_secret_{desk.network.token(25)}"
-        desk.index(intent.id, tx)
-        desk.emit_intent("created", tx)
+        intent.id = tx.id = request.new_id("pi_3")
+        intent.client_secret = f"{intent.id}_secret_{request.network.token(25)}"
+        request.index(intent.id, tx)
+        request.emit_intent("created", tx)
 
 
-def payer_acts(desk: Desk, tx: Transaction, outcome: str) -> None:
+def payer_acts(request: StripeRequest, tx: Transaction, outcome: str) -> None:
     """Pay, be declined, or leave. The caller has checked that the transaction is payable."""
     intent: Intent = tx.wire
     if outcome == "abandon":
         return
-    _begin(desk, tx)
+    _begin(request, tx)
     if outcome == "success":
         if intent.card is None or intent.card.behavior not in ("ok", "authenticate"):
-            intent.card = card_for(desk, "pm_card_visa")
-        money.approve(desk, tx)
+            intent.card = card_for(request, "pm_card_visa")
+        money.approve(request, tx)
     elif intent.status == "requires_action":
-        money.decline(desk, tx, "payment_intent_authentication_failure")
+        money.decline(request, tx, "payment_intent_authentication_failure")
     else:
-        intent.card = card_for(desk, "pm_card_chargeDeclined")
-        money.decline(desk, tx, tx.said[0] if tx.said else "generic_decline")
+        intent.card = card_for(request, "pm_card_chargeDeclined")
+        money.decline(request, tx, tx.said[0] if tx.said else "generic_decline")
 
 
 def page_of(tx: Transaction, token: str, query: Fields) -> PayPage | None:
@@ -62,11 +62,11 @@ def page_of(tx: Transaction, token: str, query: Fields) -> PayPage | None:
     )
 
 
-def submit_page(desk: Desk, tx: Transaction, token: str, outcome: str, form: Fields) -> str | None:
+def submit_page(request: StripeRequest, tx: Transaction, token: str, outcome: str, form: Fields) -> str | None:
     """The payer pressed a button. A declined card form stays on the page; a redirect always returns."""
     intent: Intent = tx.wire
     if tx.payable:
-        payer_acts(desk, tx, outcome)
+        payer_acts(request, tx, outcome)
     paid = tx.status in ("succeeded", "authorized")
     if token.startswith("cs_") and intent.session is not None:
         if paid and intent.session.success_url:

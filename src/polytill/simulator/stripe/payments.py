@@ -36,7 +36,7 @@ CANCELABLE = ("requires_payment_method", "requires_capture", "requires_confirmat
 
 
 @dataclass(slots=True)
-class Desk:
+class StripeRequest:
     """One request's view of Stripe: its account, the request, and the tools to act."""
 
     network: Network
@@ -70,7 +70,7 @@ class Desk:
         sent = own.get("polytill_attempt") or own.get("reference") or (session and session.client_reference_id)
         tx.reference = sent or tx.idempotency_key
 
-    def later(self, seconds: float, act: Callable[[Desk], object]) -> None:
+    def later(self, seconds: float, act: Callable[[StripeRequest], object]) -> None:
         """Act later, independently of a request."""
         alone = replace(self, request_id=None, idempotency_key=None)
         self.network.after(seconds, lambda: act(alone))
@@ -134,7 +134,7 @@ def set_status(tx: Transaction, status: str) -> None:
         tx.status = "failed" if intent.last_error else "created"
 
 
-def confirm(desk: Desk, tx: Transaction, *, off_session: bool = False, refuse_action: bool = False) -> None:
+def confirm(request: StripeRequest, tx: Transaction, *, off_session: bool = False, refuse_action: bool = False) -> None:
     """Try the intent's payment method. Raises the 402 of a decline after booking it."""
     intent: Intent = tx.wire
     if intent.status not in ("requires_payment_method", "requires_confirmation", "requires_action"):
@@ -147,91 +147,91 @@ def confirm(desk: Desk, tx: Transaction, *, off_session: bool = False, refuse_ac
         )
         raise unexpected(tx, message)
     if intent.card.behavior == "authenticate" and not (off_session or refuse_action):
-        _ask_for_authentication(desk, tx)
+        _ask_for_authentication(request, tx)
     elif intent.card.behavior == "ok":
-        approve(desk, tx)
+        approve(request, tx)
     else:
         wanted = intent.card.behavior
-        raise decline(desk, tx, "authentication_required" if wanted == "authenticate" else wanted)
+        raise decline(request, tx, "authentication_required" if wanted == "authenticate" else wanted)
 
 
-def _ask_for_authentication(desk: Desk, tx: Transaction) -> None:
+def _ask_for_authentication(request: StripeRequest, tx: Transaction) -> None:
     intent: Intent = tx.wire
     set_status(tx, "requires_action")
     if intent.return_url:
-        redirect = {"return_url": intent.return_url, "url": f"{desk.base}/stripe/pay/{intent.id}"}
+        redirect = {"return_url": intent.return_url, "url": f"{request.base}/stripe/pay/{intent.id}"}
         intent.next_action = {"redirect_to_url": redirect, "type": "redirect_to_url"}
     else:
-        sdk = {"type": "three_d_secure_redirect", "stripe_js": f"{desk.base}/stripe/pay/{intent.id}"}
+        sdk = {"type": "three_d_secure_redirect", "stripe_js": f"{request.base}/stripe/pay/{intent.id}"}
         intent.next_action = {"type": "use_stripe_sdk", "use_stripe_sdk": sdk}
-    desk.emit_intent("requires_action", tx)
+    request.emit_intent("requires_action", tx)
 
 
-def _new_charge(desk: Desk, tx: Transaction, card: Card, status: str) -> Charge:
-    charge = Charge(desk.new_id("ch_3"), tx.amount, int(desk.now), status, card)
+def _new_charge(request: StripeRequest, tx: Transaction, card: Card, status: str) -> Charge:
+    charge = Charge(request.new_id("ch_3"), tx.amount, int(request.now), status, card)
     tx.wire.charges.append(charge)
-    desk.index(charge.id, (tx, charge))
+    request.index(charge.id, (tx, charge))
     return charge
 
 
-def approve(desk: Desk, tx: Transaction) -> None:
+def approve(request: StripeRequest, tx: Transaction) -> None:
     """The bank approves: take or hold the money."""
     intent: Intent = tx.wire
-    card = intent.card or card_for(desk, "pm_card_visa")
+    card = intent.card or card_for(request, "pm_card_visa")
     intent.card, intent.last_error = card, None
-    charge = _new_charge(desk, tx, card, "succeeded")
+    charge = _new_charge(request, tx, card, "succeeded")
     if intent.setup_future_usage or intent.customer:
         card.customer = card.customer or intent.customer
-    tx.paid_at = desk.now
+    tx.paid_at = request.now
     if intent.capture_method == "manual":
         set_status(tx, "requires_capture")
-        desk.emit_charge("succeeded", tx)
-        desk.emit_intent("amount_capturable_updated", tx)
-        desk.later(AUTHORIZATION_LIFE, lambda alone: _authorization_expired(alone, tx, charge))
+        request.emit_charge("succeeded", tx)
+        request.emit_intent("amount_capturable_updated", tx)
+        request.later(AUTHORIZATION_LIFE, lambda alone: _authorization_expired(alone, tx, charge))
     else:
-        _take(desk, tx, tx.amount)
-        desk.emit_charge("succeeded", tx)
-        desk.emit_intent("succeeded", tx)
+        _take(request, tx, tx.amount)
+        request.emit_charge("succeeded", tx)
+        request.emit_intent("succeeded", tx)
     if intent.session is not None:
         intent.session.status = "complete"
-        desk.emit("checkout.session.completed", session_json(tx))
+        request.emit("checkout.session.completed", session_json(tx))
     if card.later == "dispute":
-        open_dispute(desk, tx)
+        open_dispute(request, tx)
 
 
-def _take(desk: Desk, tx: Transaction, amount: int) -> None:
+def _take(request: StripeRequest, tx: Transaction, amount: int) -> None:
     """Capture ``amount`` of the latest charge; the rest is released."""
     charge: Charge = tx.wire.charge
     charge.captured = tx.captured = amount
     tx.fee = fee_of(amount)
-    charge.balance_transaction = desk.new_id("txn_3")
-    desk.index(charge.balance_transaction, (tx, charge))
+    charge.balance_transaction = request.new_id("txn_3")
+    request.index(charge.balance_transaction, (tx, charge))
     set_status(tx, "succeeded")
 
 
-def _authorization_expired(desk: Desk, tx: Transaction, charge: Charge) -> None:
+def _authorization_expired(request: StripeRequest, tx: Transaction, charge: Charge) -> None:
     if tx.wire.status == "requires_capture" and tx.wire.charge is charge:
-        _cancel(desk, tx, "automatic")
-        desk.emit_charge("expired", tx)
+        _cancel(request, tx, "automatic")
+        request.emit_charge("expired", tx)
 
 
-def decline(desk: Desk, tx: Transaction, behavior: str) -> Refused:
+def decline(request: StripeRequest, tx: Transaction, behavior: str) -> Refused:
     """The bank declines: book it, and answer the caller with the 402."""
     intent: Intent = tx.wire
-    card = intent.card or card_for(desk, "pm_card_chargeDeclined")
-    charge = _new_charge(desk, tx, card, "failed")
-    error = decline_error(desk.account, behavior, card, charge.id)
+    card = intent.card or card_for(request, "pm_card_chargeDeclined")
+    charge = _new_charge(request, tx, card, "failed")
+    error = decline_error(request.account, behavior, card, charge.id)
     charge.failure = error
     intent.last_error, intent.card = error, None
     set_status(tx, "requires_payment_method")
-    desk.emit_charge("failed", tx)
-    desk.emit_intent("payment_failed", tx)
+    request.emit_charge("failed", tx)
+    request.emit_intent("payment_failed", tx)
     more = {key: value for key, value in error.items() if key not in ("message", "type", "code")}
     more["payment_intent"] = intent_json(tx)
     return Refused(402, error["message"], code=error["code"], kind="card_error", more=more)
 
 
-def capture(desk: Desk, tx: Transaction, wire_amount: int | None) -> None:
+def capture(request: StripeRequest, tx: Transaction, wire_amount: int | None) -> None:
     """Capture what is held, or part of it."""
     if tx.wire.status != "requires_capture":
         message = (
@@ -245,12 +245,12 @@ def capture(desk: Desk, tx: Transaction, wire_amount: int | None) -> None:
     if amount > tx.amount:
         message = "The amount_to_capture is greater than the capturable amount."
         raise Refused(400, message, code="amount_too_large", param="amount_to_capture")
-    _take(desk, tx, amount)
-    desk.emit_charge("captured", tx)
-    desk.emit_intent("succeeded", tx)
+    _take(request, tx, amount)
+    request.emit_charge("captured", tx)
+    request.emit_intent("succeeded", tx)
 
 
-def cancel(desk: Desk, tx: Transaction, reason: str | None) -> None:
+def cancel(request: StripeRequest, tx: Transaction, reason: str | None) -> None:
     """Cancel the intent for good and release what is held."""
     if tx.wire.status not in CANCELABLE:
         message = (
@@ -260,16 +260,18 @@ def cancel(desk: Desk, tx: Transaction, reason: str | None) -> None:
         raise unexpected(tx, message)
     if tx.wire.session is not None and tx.wire.session.status == "open":
         raise unexpected(tx, "You cannot cancel a PaymentIntent created by a Checkout Session.")
-    _cancel(desk, tx, reason)
+    _cancel(request, tx, reason)
 
 
-def _cancel(desk: Desk, tx: Transaction, reason: str | None) -> None:
-    tx.wire.canceled_at, tx.wire.cancellation_reason = int(desk.now), reason
+def _cancel(request: StripeRequest, tx: Transaction, reason: str | None) -> None:
+    tx.wire.canceled_at, tx.wire.cancellation_reason = int(request.now), reason
     set_status(tx, "canceled")
-    desk.emit_intent("canceled", tx)
+    request.emit_intent("canceled", tx)
 
 
-def refund(desk: Desk, tx: Transaction, wire_amount: int | None, reason: str | None, meta: dict[str, str]) -> Refund:
+def refund(
+    request: StripeRequest, tx: Transaction, wire_amount: int | None, reason: str | None, meta: dict[str, str]
+) -> Refund:
     """Refund money."""
     charge: Charge | None = tx.wire.charge
     if charge is None or not tx.captured:
@@ -290,63 +292,68 @@ def refund(desk: Desk, tx: Transaction, wire_amount: int | None, reason: str | N
         raise Refused(400, message, param="amount")
     before = to_wire(tx.reserved, tx.currency)
     later = charge.card.later
-    reference = meta.get("polytill_refund") or meta.get("reference") or desk.idempotency_key
+    reference = meta.get("polytill_refund") or meta.get("reference") or request.idempotency_key
     status = "pending" if later == "refund_pends" else "succeeded"
-    made = Refund(desk.new_id("re_3"), amount, tx.currency, status, desk.now, reference)
-    made.wire = {"charge": charge.id, "reason": reason, "metadata": meta, "balance_transaction": desk.new_id("txn_3")}
+    made = Refund(request.new_id("re_3"), amount, tx.currency, status, request.now, reference)
+    made.wire = {
+        "charge": charge.id,
+        "reason": reason,
+        "metadata": meta,
+        "balance_transaction": request.new_id("txn_3"),
+    }
     tx.refunds.append(made)
-    desk.index(made.id, (tx, made))
-    desk.emit("refund.created", refund_json(tx, made))
-    desk.emit_charge("refunded", tx, {"amount_refunded": before, "refunded": False})
+    request.index(made.id, (tx, made))
+    request.emit("refund.created", refund_json(tx, made))
+    request.emit_charge("refunded", tx, {"amount_refunded": before, "refunded": False})
     if later == "refund_pends":
-        desk.later(1.0, lambda alone: _refund_done(alone, tx, made))
+        request.later(1.0, lambda alone: _refund_done(alone, tx, made))
     if later == "refund_fails":
-        desk.later(1.0, lambda alone: fail_refund(alone, tx, made))
+        request.later(1.0, lambda alone: fail_refund(alone, tx, made))
     return made
 
 
-def _refund_done(desk: Desk, tx: Transaction, made: Refund) -> None:
+def _refund_done(request: StripeRequest, tx: Transaction, made: Refund) -> None:
     if made.status == "pending":
         made.status = "succeeded"
-        desk.emit("refund.updated", refund_json(tx, made), {"status": "pending"})
+        request.emit("refund.updated", refund_json(tx, made), {"status": "pending"})
 
 
-def fail_refund(desk: Desk, tx: Transaction, made: Refund) -> None:
+def fail_refund(request: StripeRequest, tx: Transaction, made: Refund) -> None:
     """The payer's bank returned a refund, so the refunded total decreases."""
     if made.status == "failed":
         return
     before, made.status = made.status, "failed"
-    made.wire["failure_balance_transaction"] = desk.new_id("txn_3")
+    made.wire["failure_balance_transaction"] = request.new_id("txn_3")
     shape = refund_json(tx, made)
-    desk.emit("refund.updated", shape, {"status": before})
-    desk.emit("refund.failed", shape)
-    desk.emit("charge.refund.updated", shape, {"status": before})
+    request.emit("refund.updated", shape, {"status": before})
+    request.emit("refund.failed", shape)
+    request.emit("charge.refund.updated", shape, {"status": before})
 
 
-def open_dispute(desk: Desk, tx: Transaction, story: DisputeStory = USUAL) -> Dispute:
+def open_dispute(request: StripeRequest, tx: Transaction, story: DisputeStory = USUAL) -> Dispute:
     """The customer disputes the charge at the bank. A chargeback withdraws the money meanwhile, an inquiry does not."""
     amount = story.amount or tx.refundable or tx.captured
-    made = Dispute(desk.new_id("du_1"), amount, "open", desk.now, kind=story.kind, reason=story.reason)
+    made = Dispute(request.new_id("du_1"), amount, "open", request.now, kind=story.kind, reason=story.reason)
     tx.disputes.append(made)
-    desk.index(made.id, (tx, made))
-    desk.emit_dispute("created", tx, made)
+    request.index(made.id, (tx, made))
+    request.emit_dispute("created", tx, made)
     if made.kind == "chargeback":
-        desk.emit_dispute("funds_withdrawn", tx, made)
+        request.emit_dispute("funds_withdrawn", tx, made)
     return made
 
 
-def escalate(desk: Desk, tx: Transaction, made: Dispute) -> None:
+def escalate(request: StripeRequest, tx: Transaction, made: Dispute) -> None:
     """An inquiry becomes a chargeback."""
     if made.kind == "inquiry":
         made.kind = "chargeback"
-        desk.emit_dispute("updated", tx, made, "warning_needs_response")
-        desk.emit_dispute("funds_withdrawn", tx, made)
+        request.emit_dispute("updated", tx, made, "warning_needs_response")
+        request.emit_dispute("funds_withdrawn", tx, made)
 
 
-def close_dispute(desk: Desk, tx: Transaction, made: Dispute, outcome: str) -> None:
+def close_dispute(request: StripeRequest, tx: Transaction, made: Dispute, outcome: str) -> None:
     """The bank decides."""
-    made.status, made.closed_at = outcome, desk.now
+    made.status, made.closed_at = outcome, request.now
     charged_back = made.kind == "chargeback"
     if outcome == "won" and charged_back:
-        desk.emit_dispute("funds_reinstated", tx, made)
-    desk.emit_dispute("closed", tx, made, "needs_response" if charged_back else "warning_needs_response")
+        request.emit_dispute("funds_reinstated", tx, made)
+    request.emit_dispute("closed", tx, made, "needs_response" if charged_back else "warning_needs_response")

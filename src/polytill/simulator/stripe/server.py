@@ -22,7 +22,7 @@ from polytill.simulator.stripe import payments as money
 from polytill.simulator.stripe.access import by_publishable_key, check_permission
 from polytill.simulator.stripe.pages import page_of, payer_acts, submit_page
 from polytill.simulator.stripe.params import Refused, parse_form, to_wire
-from polytill.simulator.stripe.payments import Desk
+from polytill.simulator.stripe.payments import StripeRequest
 from polytill.simulator.wire import Answer, Call, Fields, Headers, PayPage, Provider, Route, bearer, json_answer, route
 
 _KEPT_FOR = 86_400
@@ -170,9 +170,9 @@ class Stripe(Provider):
                     f"Unrecognized request URL ({call.method}: /v1{call.path}). Please see https://stripe.com/docs."
                 )
                 raise Refused(404, message, early=True)
-            desk = Desk(self.network, account, call.base, request_id, self._key(call))
+            request = StripeRequest(self.network, account, call.base, request_id, self._key(call))
             params = parse_form(call.query_string if call.method == "GET" else _form(call))
-            answer = found[0].run(desk, params, **found[1])
+            answer = found[0].run(request, params, **found[1])
         except Refused as refusal:
             answer = self._answered(refusal.status, refusal.error, request_id)
             if refusal.early:
@@ -209,8 +209,8 @@ class Stripe(Provider):
 
     # The payer and the dashboard
 
-    def _alone(self, account: Account) -> Desk:
-        return Desk(self.network, account, self.network.public_url or "")
+    def _alone(self, account: Account) -> StripeRequest:
+        return StripeRequest(self.network, account, self.network.public_url or "")
 
     def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
         payer_acts(self._alone(account), transaction, outcome)
@@ -224,12 +224,12 @@ class Stripe(Provider):
         money.fail_refund(self._alone(account), transaction, refund)
 
     def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
-        desk = self._alone(account)
-        made = transaction.dispute_for(story) or money.open_dispute(desk, transaction, story)
+        request = self._alone(account)
+        made = transaction.dispute_for(story) or money.open_dispute(request, transaction, story)
         if outcome == "open" and story.kind == "chargeback":
-            money.escalate(desk, transaction, made)
+            money.escalate(request, transaction, made)
         if outcome != "open":
-            money.close_dispute(desk, transaction, made, outcome)
+            money.close_dispute(request, transaction, made, outcome)
         return made
 
     def page(self, account: Account, tx: Transaction, token: str, query: Fields) -> PayPage | None:

@@ -11,7 +11,7 @@ from polytill.simulator.stripe.params import Refused, invalid, to_minor, to_wire
 from polytill.simulator.stripe.shapes import Intent, Session, live
 
 if TYPE_CHECKING:
-    from polytill.simulator.stripe.payments import Desk
+    from polytill.simulator.stripe.payments import StripeRequest
 
 DAY = 86_400
 
@@ -93,7 +93,7 @@ def _line_total(params: Json) -> tuple[int, str]:
     return total, codes.pop()
 
 
-def create(desk: Desk, params: Json) -> Transaction:
+def create(request: StripeRequest, params: Json) -> Transaction:
     """POST /v1/checkout/sessions with mode=payment."""
     p.need(params, "mode", "success_url")
     if p.choice(params, "mode", ("payment", "setup", "subscription")) != "payment":
@@ -108,14 +108,14 @@ def create(desk: Desk, params: Json) -> Transaction:
     reference = p.text(params, "client_reference_id")
     if reference and len(reference) > 200:
         raise invalid("client_reference_id may have up to 200 characters", "client_reference_id")
-    now = int(desk.now)
+    now = int(request.now)
     expires = p.integer(params, "expires_at") or now + DAY
     if not now + 1790 <= expires <= now + DAY + 10:
         message = "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation."
         raise invalid(message, "expires_at")
     data = p.nested(params, "payment_intent_data")
     capture = p.choice(data, "capture_method", ("automatic", "automatic_async", "manual")) or "automatic"
-    sid = desk.new_id("cs_live_" if live(desk.account.key) else "cs_test_", 56)
+    sid = request.new_id("cs_live_" if live(request.account.key) else "cs_test_", 56)
     session = Session(
         id=sid,
         success_url=success,
@@ -125,20 +125,20 @@ def create(desk: Desk, params: Json) -> Transaction:
         customer_email=p.text(params, "customer_email"),
         created=now,
         expires_at=expires,
-        url=f"{desk.base}/stripe/pay/{sid}",
+        url=f"{request.base}/stripe/pay/{sid}",
     )
     intent = Intent(None, "", capture, now, metadata=p.metadata(data), session=session)
     intent.description = p.text(data, "description")
     intent.customer = p.text(params, "customer")
-    tx = Transaction("stripe", desk.account.key, sid, None, to_minor(total, code), code, desk.now, wire=intent)
-    tx.idempotency_key = desk.idempotency_key
-    desk.keep(tx)
-    desk.index(sid, tx)
-    desk.later(expires - desk.now, lambda alone: expire(alone, tx) if session.status == "open" else None)
+    tx = Transaction("stripe", request.account.key, sid, None, to_minor(total, code), code, request.now, wire=intent)
+    tx.idempotency_key = request.idempotency_key
+    request.keep(tx)
+    request.index(sid, tx)
+    request.later(expires - request.now, lambda alone: expire(alone, tx) if session.status == "open" else None)
     return tx
 
 
-def expire(desk: Desk, tx: Transaction) -> None:
+def expire(request: StripeRequest, tx: Transaction) -> None:
     """POST /v1/checkout/sessions/{id}/expire, or its expiry time."""
     session: Session = tx.wire.session
     if session.status != "open":
@@ -150,7 +150,7 @@ def expire(desk: Desk, tx: Transaction) -> None:
     session.status = "expired"
     tx.status = "canceled"
     if tx.wire.id is not None:
-        tx.wire.status, tx.wire.canceled_at = "canceled", int(desk.now)
+        tx.wire.status, tx.wire.canceled_at = "canceled", int(request.now)
         tx.wire.cancellation_reason = "automatic"
-        desk.emit_intent("canceled", tx)
-    desk.emit("checkout.session.expired", session_json(tx))
+        request.emit_intent("canceled", tx)
+    request.emit("checkout.session.expired", session_json(tx))

@@ -27,13 +27,13 @@ class KeyCache:
     """API keys read within the last second; all keys read so far while the owner database is unreachable."""
 
     def __init__(self, context: Context) -> None:
-        self._desk = context
+        self._context = context
         self._found: dict[str, tuple[ApiKey | None, int]] = {}
         self._forgotten = 0  # counts local revocations: a key that was being read during one is not cached
 
     async def find(self, hashed: str) -> ApiKey | None:
         """The key with this hash, or None."""
-        watch = self._desk.opening.watch
+        watch = self._context.opening.watch
         generation = await watch.generation()
         cached = self._found.get(hashed)
         if cached and generation == cached[1]:
@@ -43,7 +43,7 @@ class KeyCache:
             return known  # a query might take as long as the connection timeout
         forgotten = self._forgotten
         try:
-            found = await api_keys.by_hash(self._desk.owner, hashed)
+            found = await api_keys.by_hash(self._context.owner, hashed)
         except NotNow:
             if known is not None:
                 return known
@@ -57,7 +57,7 @@ class KeyCache:
 
     def _known(self, hashed: str) -> ApiKey | None:
         """The key as this cache or the directory read it last, unless it may have been revoked since."""
-        opening = self._desk.opening
+        opening = self._context.opening
         read = [one for one in (self._found.get(hashed), opening.directory.key(hashed)) if one is not None]
         if not read:
             return None

@@ -25,7 +25,7 @@ from polytill.flows.routing.eligibility import Candidate, Wanted
 from polytill.flows.routing.facts import Charged, Line, RoutingFacts, Statistics, Traffic, Traits, draw_of
 from polytill.flows.routing.health import ProviderHealth, observe
 from polytill.flows.routing.policy import Policy
-from polytill.flows.routing.policy_reading import read_policy
+from polytill.flows.routing.policy_reading import parse_policy
 from polytill.flows.routing.strategies import case_of
 from polytill.providers.registry import BUILT_IN
 from polytill.storage.catalog import CurrencySupport
@@ -42,7 +42,10 @@ def routing(size: Size) -> Result:
     """Each decision is timed alone. The library finds the rule only; the product decides who takes the payment."""
     chance = random.Random(7)
     rules = [_rule(chance, number) for number in range(RULES)]
-    policy = read_policy({"strategy": "rules", "rules": rules, "default": [CODES[0]], "fallback": "least_cost"}, CODES)
+    document = {"strategy": "rules", "rules": rules, "default": [CODES[0]], "fallback": "least_cost"}
+    policy, errors = parse_policy(document, CODES)
+    if policy is None:
+        raise WrongAnswer(f"The rules of the benchmark are not valid: {errors[0]}")
     everyone, known = _candidates(), _statistics(chance)
     asked = [_payment(chance, number, policy, known) for number in range(max(50, size.search_payments // 50))]
     theirs = [(rule["name"], _for_library(rule["when"])) for rule in rules]

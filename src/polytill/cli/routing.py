@@ -22,6 +22,7 @@ from polytill.flows.payments import previews, replay
 from polytill.flows.payments.previews import Hypothetical, Preview, Under
 from polytill.flows.payments.replay import MOST_PAYMENTS, Replay
 from polytill.flows.routing.explain import explain
+from polytill.flows.routing.policy_schema import SCHEMA
 from polytill.flows.routing.reading import loaded
 from polytill.providers.contract import Customer
 from polytill.web.decision_sentences import Line, lines_of
@@ -88,6 +89,12 @@ def show(
         table.add_row(str(one.version), one.state(found.active), strategy, at, one.changed_by, one.note)
     if rows:
         console.print(table)
+
+
+@routing_app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of a policy, for editors."""
+    _print(SCHEMA)
 
 
 @routing_app.command("draft")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from polytill.domain.routing import Verdict
 from polytill.domain.routing_policies import WhyAttempt
 from polytill.flows.payments.decisions import AttemptReason
-from polytill.flows.payments.previews import Estimate
+from polytill.flows.routing.comparison import Estimate
 from polytill.flows.routing.explain import Explained
 from polytill.web.words import Words
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from polytill.domain.errors import Invalid, NotFound
 from polytill.domain.metadata import read_metadata
-from polytill.domain.money import PPM
 from polytill.domain.routing import Verdict
 from polytill.domain.states import CaptureMode, Environment
 from polytill.flows import active_policies
@@ -17,14 +16,13 @@ from polytill.flows.context import Context, Practice, Snapshot
 from polytill.flows.payments import customers
 from polytill.flows.payments.candidates import candidates
 from polytill.flows.payments.choose import facts_of, traits_of
+from polytill.flows.routing.comparison import Estimate, estimate
 from polytill.flows.routing.decision import Decision, decide
 from polytill.flows.routing.eligibility import Candidate, Wanted, environment_of
 from polytill.flows.routing.facts import RoutingFacts, draw_of
-from polytill.flows.routing.fees import EstimatedFee, estimated_fee
-from polytill.flows.routing.health import availability, verdict
+from polytill.flows.routing.health import verdict
 from polytill.flows.routing.policy import DEFAULT, Policy
 from polytill.flows.routing.policy_reading import parse_policy
-from polytill.flows.routing.success import conversion
 from polytill.providers.contract import Customer
 from polytill.storage import routing_policies
 from polytill.storage.provider_configs import Configuration
@@ -57,15 +55,6 @@ class Under:
 
 
 ACTIVE = Under()
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What is expected of a provider for one payment."""
-
-    fee: EstimatedFee | None  # None: not known
-    success_ppm: int  # the expected share of such payments that are paid
-    attempts: int  # how many attempts that rests on; 0: on an assumption
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +118,6 @@ async def policy_under(practice: Practice, environment: Environment, under: Unde
         raise NotFound(f"There is no version {under.version} of the routing policy for {environment}.")
     known, _ = active_policies.read_again(stored.content)
     return known or DEFAULT
-
-
-def estimate(candidate: Candidate, wanted: Wanted, facts: RoutingFacts) -> Estimate:
-    """The fee of a payment and its expected success at a provider."""
-    statistics = facts.statistics
-    health = statistics.health.get(candidate.code)
-    works = PPM if health is None else availability(health, facts.at)
-    found = conversion(statistics, candidate.code, wanted.currency, wanted.payment_method)
-    fee = estimated_fee(candidate, wanted, statistics, facts.policy.enough_payments)
-    return Estimate(fee, found.ppm * works // PPM, found.attempts)
 
 
 async def costs(context: Context, snapshot: Snapshot, currency: str, amount: int) -> dict[str, Estimate]:

@@ -7,17 +7,17 @@ known; nobody is failing. Whether a customer had paid before is not asked, so a 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice, Snapshot
 from polytill.flows.payments.candidates import candidates
 from polytill.flows.payments.choose import traits_of, wanted_of
-from polytill.flows.payments.previews import Under, estimate, policy_under
-from polytill.flows.routing.decision import Decision, decide
+from polytill.flows.payments.previews import Under, policy_under
+from polytill.flows.routing.comparison import Comparison, Past
+from polytill.flows.routing.decision import Decision
 from polytill.flows.routing.facts import RoutingFacts, draw_of
 from polytill.flows.routing.policy import DEFAULT, Policy
 from polytill.providers.contract import Customer
@@ -41,21 +41,6 @@ class Period:
     limit: int = 1000
 
 
-@dataclass(slots=True)
-class Sums:
-    """Expectations of one policy for payments in one currency: only payments with an estimate of both policies count."""
-
-    payments: int = 0
-    fees: int = 0  # minor units
-    with_fees: int = 0
-    success_ppm: int = 0  # the sum over ``payments``
-
-    @property
-    def mean_success_ppm(self) -> int:
-        """The expected share of payments that are paid."""
-        return self.success_ppm // self.payments if self.payments else 0
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """A payment that another provider would have taken, with the decision under the proposed policy."""
@@ -66,21 +51,13 @@ class Change:
 
 
 @dataclass(slots=True)
-class Replay:
-    """The report. ``took``: who really took the payments. Counts are by provider."""
+class Replay(Comparison):
+    """The report about the payments of one environment."""
 
-    environment: Environment
-    active: int  # the version of the active policy; 0: the default order
-    payments: int = 0
-    changed: int = 0
-    nobody: int = 0  # payments that nobody could take now
+    environment: Environment = Environment.production
+    active: int = 0  # the version of the active policy; 0: the default order
     is_complete: bool = True  # False: the time or the number was not enough for the whole period
     oldest: datetime | None = None
-    took: Counter[str] = field(default_factory=Counter)
-    before: Counter[str] = field(default_factory=Counter)
-    after: Counter[str] = field(default_factory=Counter)
-    moved: Counter[tuple[str, str]] = field(default_factory=Counter)
-    sums: dict[str, tuple[Sums, Sums]] = field(default_factory=dict)  # by currency: before, after
     changes: list[Change] = field(default_factory=list)
 
 
@@ -91,7 +68,7 @@ async def simulate(context: Context, practice_id: int, period: Period, under: Un
     proposed = await policy_under(practice, period.environment, under)
     active = snapshot.policies.get(period.environment)
     policies = active.policy if active else DEFAULT, proposed
-    found = Replay(period.environment, active.version if active else 0)
+    found = Replay(environment=period.environment, active=active.version if active else 0)
     async for payment in _past(practice, period, found):
         await _replayed(practice, snapshot, payment, policies, found)
     return found
@@ -128,28 +105,8 @@ async def _replayed(
         statistics=known,
         traits=traits_of(snapshot, payment.currency, customer, payment.metadata),
     )
-    both = [replace(facts, policy=policy) for policy in policies]
-    decided = [decide(everyone, wanted, one) for one in both]
-    found.payments += 1
     found.oldest = at
-    if payment.provider_code:
-        found.took[payment.provider_code] += 1
-    if not all(one.ranked for one in decided):
-        found.nobody += 1
-        return
-    before, after = (one.ranked[0] for one in decided)
-    found.before[before.code] += 1
-    found.after[after.code] += 1
-    if before.code != after.code:
-        found.changed += 1
-        found.moved[before.code, after.code] += 1
-        if len(found.changes) < MOST_CHANGES:
-            found.changes.append(Change(payment, before.code, decided[1]))
-    estimates = [estimate(one.candidate, wanted, its) for one, its in zip((before, after), both, strict=True)]
-    are_known = all(one.fee is not None for one in estimates)
-    for sums, one in zip(found.sums.setdefault(payment.currency, (Sums(), Sums())), estimates, strict=True):
-        sums.payments += 1
-        sums.success_ppm += one.success_ppm
-        if are_known and one.fee is not None:
-            sums.with_fees += 1
-            sums.fees += one.fee.money.minor
+    changed = found.add(Past(wanted, tuple(everyone), facts, payment.provider_code), *policies)
+    if changed is not None and len(found.changes) < MOST_CHANGES:
+        before, after = changed
+        found.changes.append(Change(payment, before.ranked[0].code, after))

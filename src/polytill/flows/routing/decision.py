@@ -7,7 +7,7 @@ alone: never while an earlier attempt could still be paid.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from polytill.domain.routing import HealthState, Strategy, Verdict, WhyFirst, WhyLater
@@ -56,7 +56,6 @@ class Decision:
     strategy: Strategy
     version: int | None
     currency: str
-    numbers: Numbers = field(default_factory=dict)  # of the decision as a whole, for example the rule that matched
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:

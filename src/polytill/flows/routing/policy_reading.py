@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from polytill.domain.errors import FieldError, Invalid
+from polytill.domain.errors import FieldError
 from polytill.domain.routing import PolicyError, Strategy
 from polytill.flows.routing.policy import ENOUGH_PAYMENTS, EXPLORE_PERCENT, Policy
 from polytill.flows.routing.reading import Reading, at, load
@@ -40,14 +40,6 @@ def parse_policy_text(text: str | bytes, providers: Collection[str]) -> tuple[Po
     reading = Reading(providers)
     document = load(reading, text)
     return (None, tuple(reading.errors)) if reading.errors else parse_policy(document, providers)
-
-
-def read_policy(document: Any, providers: Collection[str]) -> Policy:
-    """The same as ``parse_policy``; raises ``Invalid`` with all errors."""
-    policy, errors = parse_policy(document, providers)
-    if policy is None:
-        raise Invalid(list(errors))
-    return policy
 
 
 def _policy(reading: Reading, document: Any) -> Policy:

@@ -13,7 +13,7 @@ from polytill.domain.routing_policies import PolicyState
 from polytill.domain.states import CaptureMode, Environment
 from polytill.flows.payments.previews import Hypothetical, Under
 from polytill.flows.payments.replay import MOST_PAYMENTS, Replay
-from polytill.flows.payments.replay import Sums as ReplaySums
+from polytill.flows.routing.comparison import Sums as ReplaySums
 from polytill.flows.routing.reading import loaded
 from polytill.providers import contract
 from polytill.storage.routing_policies import PolicyVersion

@@ -197,6 +197,10 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
     ]
     taken = await house.call("POST", flutterwave["webhookUrl"].removeprefix(house.url), raw=body_, headers=headers)
     document.judge("POST", "/hooks/{token}", taken.status, taken.body)
+    relay = f"{p}/payment-providers/{{code}}/webhook-relay/{{environment}}"
+    await ask("PUT", relay, {"url": "https://old.example/hooks"}, code="flutterwave", environment="sandbox")
+    await ask("DELETE", relay, code="flutterwave", environment="sandbox")
+    await ask("POST", f"{p}/webhook-events/dismiss", {"note": "x", "all": True, "dryRun": True})
     events = await ask("GET", f"{p}/webhook-events")
     await ask("POST", f"{p}/webhook-events/{{eventId}}/replay", eventId=events[0]["id"])
     for name in ("audit-log", "ledger?environment=sandbox", "people", "keys"):

@@ -103,6 +103,10 @@ async def test_long_texts_and_no_mouse(house: Installation, browser: Browser, si
         ):
             await page.get_by_label(label).fill(text)
         await page.get_by_role("button", name=said("links.make")).click()
+        await seen.go(f"{door}/routing?environment=sandbox")
+        await page.get_by_role("button", name=said("routing.create")).click()
+        await page.get_by_role("button", name=said("routing.simulate_go")).click()
+        await seen.look("long-routing-simulation")
         for path in (
             "payments",
             "links",
@@ -110,6 +114,9 @@ async def test_long_texts_and_no_mouse(house: Installation, browser: Browser, si
             "people",
             "people/1",
             "providers",
+            "routing",
+            "routing/try",
+            "routing/sandbox/1",
             "activity",
             "checkout",
             "manual-payment",

@@ -44,6 +44,15 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("people", "change"): ["ada@example.com", "--owner", "--inactive"], ("people", "list"): ["--owner"],
     ("clusters", "list"): [], ("clusters", "add"): ["second"], ("clusters", "change"): ["second"],
     ("clusters", "close"): ["second"], ("clusters", "open"): ["second"], ("clusters", "remove"): ["second"],
+    ("legacy", "backfill"): ["rows.csv", "--practice", "1", "--amounts", "minor"],
+    ("webhooks", "list"): ["1"], ("webhooks", "dismiss"): ["1", "--note", "old", "--all"],
+    ("webhooks", "relay"): ["1", "paystack", "--environment", "sandbox", "--off"],
+    ("rollout", "status"): [], ("rollout", "sync"): [], ("rollout", "resolve"): ["1", "--keep", "polytill"],
+    ("rollout", "move"): ["shadow", "--practice", "1"], ("rollout", "back"): ["--practice", "1"],
+    ("rollout", "differences"): [], ("rollout", "readers"): [], ("rollout", "drop-column"): ["--yes"],
+    ("routing", "show"): ["1"], ("routing", "draft"): ["1", "policy.json"], ("routing", "publish"): ["1", "1"],
+    ("routing", "rollback"): ["1", "1"], ("routing", "simulate"): ["1", "policy.json"],
+    ("routing", "decide"): ["1", "NGN"],
 }  # fmt: skip
 
 
@@ -93,6 +102,8 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     (tmp_path / "var").mkdir()
     KeyRing.create(tmp_path / "var" / "keyring", World())
     (tmp_path / "legacy.json").write_text("[]")
+    (tmp_path / "policy.json").write_text('{"strategy": "priority"}')
+    (tmp_path / "rows.csv").write_text("id,amount,currency,status\n")
     monkeypatch.chdir(tmp_path)
     # A command binds the log to standard error, which here ends with the test: no logger may keep it.
     before, configure = structlog.get_config(), structlog.configure

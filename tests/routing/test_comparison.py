@@ -15,7 +15,7 @@ from tests.routing.policies import policies
 from tests.routing.test_decision import everyone, facts, wanteds
 
 pasts = st.lists(
-    st.builds(Past, wanteds, everyone.map(tuple), facts, st.none() | st.sampled_from("abc")), min_size=1, max_size=5
+    st.builds(Past, wanteds, everyone.map(tuple), facts, st.none() | st.sampled_from("abc")), min_size=1, max_size=3
 )
 
 

@@ -89,6 +89,7 @@ async def test_only_the_field_changes_configurations(shared: Polytill, table: Ta
             context, one.id, "paystack", configuring.Environment.sandbox, live, "x"
         ),
         lambda: configuring.switch(context, one.id, "paystack", configuring.Environment.production, "test"),
+        lambda: configuring.add_missing(context, one.id, [configuring.NewConfiguration(wish)], "test"),
     ):
         with pytest.raises(FieldDecides) as refused:
             await change()

@@ -179,10 +179,12 @@ async def add_missing(
     that were added, and of those that are not the default for this reason.
     """
     practice = await context.practice(practice_id)
-    try:
-        added, not_default = await _added(practice, new, actor)
-    except Duplicate:  # another request just created one of them: it stays
-        added, not_default = await _added(practice, new, actor)
+
+    async def decide() -> tuple[list[str], list[str]]:
+        return await _added(practice, new, actor, await announce_change(practice))
+
+    # A step of the rollout was made meanwhile, or another request just created one of them: it stays.
+    added, not_default = await until_committed(decide, (StepMade, Duplicate), tries=3)
     context.forget(practice_id)
     if added and context.on_configured is not None:
         snapshot, entries = await context.configured(practice.db), await context.catalog()
@@ -191,9 +193,12 @@ async def add_missing(
     return added, not_default
 
 
-async def _added(practice: Practice, new: list[NewConfiguration], actor: str) -> tuple[list[str], list[str]]:
+async def _added(
+    practice: Practice, new: list[NewConfiguration], actor: str, phase: RolloutPhase | None
+) -> tuple[list[str], list[str]]:
     added, not_default, now = [], [], practice.now()
     async with practice.db.transaction() as tx:
+        await hold(practice, tx, phase)
         held, defaults = await provider_configs.all_of(tx), set(await provider_configs.defaults(tx))
         for one in new:
             code, environment = one.wish.provider_code, one.wish.environment or Environment.sandbox

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ class Table:
     away: bool = False
     writes: int = 0
     before_write: Callable[[], None] | None = None
+    after_write: Callable[[], Awaitable[None]] | None = None
     after_read: Callable[[], None] | None = None
     is_dropped: bool = False
     place: str = "practices.paymentProviders"
@@ -59,6 +60,9 @@ class Table:
             return False
         self.rows[row.external_id] = value
         self.writes += 1
+        if self.after_write is not None:
+            hook, self.after_write = self.after_write, None
+            await hook()
         return True
 
     async def pages(self) -> AsyncIterator[list[HostRow]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -23,7 +24,7 @@ from polytill.flows.rollout import column, keeping, moves, sync
 from polytill.flows.rollout.host import HostField, HostTable
 from polytill.storage import practice_rollouts
 from polytill.storage.clusters import create_postgres_database, drop_postgres_database
-from polytill.storage.host_field import Table, database_source
+from polytill.storage.host_field import SqliteSource, Table, database_source
 from tests.rollout.scene import PAYSTACK, STRIPE, One, a_practice
 from tests.rollout.scene import Table as Memory
 
@@ -163,3 +164,23 @@ async def test_rows_that_cannot_be_told_apart(shared: Polytill, tmp_path: Path) 
     assert await found.read("b") is None
     with pytest.raises(Exception, match="Two rows"):
         await found.read("a")
+
+
+async def test_a_write_of_a_killed_process_is_rolled_back(tmp_path: Path) -> None:
+    """The copy of a file and its journal, taken in the middle of a write, is what a killed process leaves behind."""
+    with closing(sqlite3.connect(tmp_path / "host.db", isolation_level=None)) as line:
+        line.execute('CREATE TABLE clinics (id TEXT, "paymentProviders" TEXT)')
+        line.executemany("INSERT INTO clinics VALUES (?, ?)", [(f"c{n}", "x" * 500) for n in range(500)])
+        line.execute("PRAGMA cache_size = 5")
+        line.execute("BEGIN IMMEDIATE")
+        line.execute('UPDATE clinics SET "paymentProviders" = NULL')
+        (tmp_path / "left").mkdir()
+        for name in ("host.db", "host.db-journal"):
+            shutil.copy(tmp_path / name, tmp_path / "left" / name)
+    source = SqliteSource(tmp_path / "left" / "host.db", Table("clinics"))
+    with pytest.raises(OperatorError):  # an import opens the file for reading only
+        await source.ids()
+    source.recovers = True
+    assert len(await source.ids()) == 500
+    [row] = [row async for row in source.rows(["c7"])]
+    assert row.values["paymentProviders"] == "x" * 500

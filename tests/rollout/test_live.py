@@ -142,6 +142,25 @@ async def test_a_write_whose_process_died_afterwards_is_no_conflict(shared: Poly
     assert (await one.rollout()).field_state is FieldState.in_step
 
 
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_change_during_a_write_is_written_next(shared: Polytill, table: Table, dies: bool) -> None:
+    """Our own write is no conflict, also if its process dies before it is recorded."""
+    one = await live(shared, table)
+    await switch_off(one)
+
+    async def meanwhile() -> None:
+        await switch_off(one, "stripe")
+        if dies:
+            raise DatabaseUnavailable
+
+    table.after_write = meanwhile
+    assert await keeping.turn(one.context) == 0
+    assert (await one.rollout()).field_state is FieldState.pending
+    await sync.sync(one.context, one.id, "test")
+    assert {code: value["isEnabled"] for code, value in one.field().items()} == {"stripe": False, "paystack": False}
+    assert (await one.rollout()).field_state is FieldState.in_step
+
+
 @pytest.mark.parametrize("blank", [None, "{}"])
 async def test_closed_empties_the_field(shared: Polytill, table: Table, blank: str | None) -> None:
     connect(shared, table, blank)

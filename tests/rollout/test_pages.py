@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from polytill.doctor import examine
 from polytill.domain.rollout import RolloutPhase
-from polytill.flows.rollout import readers
+from polytill.flows.rollout import readers, sync
 from polytill.flows.rollout.overview import read_overview
 from polytill.settings import Settings
 from tests.cli.process import one_sentence, polytill
@@ -126,3 +127,12 @@ async def test_commands(house: Installation, one: One, tmp_path: Path) -> None:
     assert "callers" in await run("readers")
     assert "POLYTILL_HOST_DATABASE_URL" in await run("sync", expect=1)
     assert "POLYTILL_HOST_DATABASE_URL" in await run("drop-column", expect=1)
+
+
+async def test_the_doctor_names_conflicts_and_readers(house: Installation, one: One) -> None:
+    await readers.count(house.till.context, {"nightly export": 1})
+    one.put({})
+    await sync.sync(one.context, one.id, "test")
+    said = [finding.sentence for finding in await examine(house.till.context.settings) if "field" in finding.sentence]
+    assert any(str(one.id) in sentence and "resolve" in sentence for sentence in said), said
+    assert any("nightly export" in sentence for sentence in said), said

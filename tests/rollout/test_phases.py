@@ -12,9 +12,10 @@ from polytill.domain.rollout import FieldState, RolloutPhase
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
+from polytill.flows.context import Practice
 from polytill.flows.rollout import moves, sync
 from polytill.flows.rollout.moves import Selection, StepRefused, StepUnderWay
-from polytill.flows.rollout_phase import FieldDecides, OursDecide
+from polytill.flows.rollout_phase import FieldDecides, OursDecide, announce_change
 from polytill.storage import audit, practice_profile, practice_rollouts
 from polytill.storage.units import Unit
 from tests.rollout.scene import PAYSTACK, Table, a_field, a_practice, connect
@@ -165,6 +166,23 @@ async def test_a_change_during_a_step_is_before_it_or_after_it(shared: Polytill,
             assert is_off is (not one.field()["paystack"]["isEnabled"])
         else:
             assert is_off
+
+
+async def test_a_step_between_the_announcement_and_the_change(shared: Polytill, table: Table) -> None:
+    one = await a_practice(shared, table)
+    await one.move(LEGACY, SHADOW, LIVE)
+    steps = [SHADOW]
+
+    async def guard(practice: Practice) -> RolloutPhase | None:
+        phase = await announce_change(practice)
+        if steps:
+            await moves.move(one.context, one.id, steps.pop(), "test")
+        return phase
+
+    with pytest.raises(FieldDecides):
+        await configuring.configure(one.context, one.id, Wish("paystack", is_enabled=False), "test", True, guard)
+    assert (await one.codes())["paystack"][0]
+    assert one.field()["paystack"]["isEnabled"]
 
 
 @pytest.mark.parametrize("made", [True, False])

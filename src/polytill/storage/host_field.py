@@ -172,6 +172,7 @@ class SqliteSource(_SqlSource):
     def __init__(self, path: Path, table: Table) -> None:
         super().__init__(table)
         self._path = path
+        self.recovers = False  # whether a write that a killed process left half-made is rolled back
 
     def _open(self, mode: str) -> sqlite3.Connection:
         if not self._path.is_file():
@@ -185,12 +186,22 @@ class SqliteSource(_SqlSource):
     async def _run(self, work: Callable[[sqlite3.Connection], Any], mode: str = "ro") -> Any:
         def run() -> Any:
             try:
+                if mode == "ro" and self.recovers:
+                    self._roll_back()
                 with closing(self._open(mode)) as connection:
                     return work(connection)
             except (sqlite3.Error, sqlite3.Warning) as error:
                 raise _sqlite_sentence(error) from None
 
         return await asyncio.to_thread(run)
+
+    def _roll_back(self) -> None:
+        """Undo a write of a killed process, as every program does that opens the file for writing. A read-only
+        connection cannot, and would fail until somebody does."""
+        journal = self._path.with_name(f"{self._path.name}-journal")
+        if journal.exists():
+            with closing(self._open("rw")) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
     async def _find_columns(self) -> None:
         if self._columns:

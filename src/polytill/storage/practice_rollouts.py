@@ -23,6 +23,7 @@ class Rollout:
     moving_since: datetime | None
     field_state: FieldState
     field_hash: str | None
+    writing_hash: str | None
     field_detail: str | None
     field_due: int
     tries: int
@@ -34,7 +35,7 @@ class Rollout:
 
 _OF_PRACTICE = (
     "SELECT p.id AS practice_id, p.name, p.external_id, r.phase, r.moving_to, r.moving_since,"
-    " COALESCE(r.field_state, 'unknown') AS field_state, r.field_hash, r.field_detail,"
+    " COALESCE(r.field_state, 'unknown') AS field_state, r.field_hash, r.writing_hash, r.field_detail,"
     " COALESCE(r.field_due, 0) AS field_due, COALESCE(r.tries, 0) AS tries, r.next_try_at, r.checked_at,"
     " COALESCE(r.agreements, 0) AS agreements, r.moved_at"
 )
@@ -237,6 +238,31 @@ def field_found(unit: Writes, known: Rollout, found: FieldFound, now: datetime) 
         found.hash,
         found.detail,
         found.next_try_at,
+        now,
+        expect=1,
+    )
+
+
+def writing(unit: Writes, known: Rollout, hashed: str) -> None:
+    """Record what is about to be written into the field. ``Stale`` if our configurations have changed since."""
+    unit.add(
+        "UPDATE practice_rollouts SET writing_hash = $3 WHERE practice_id = $1 AND field_due = $2",
+        known.practice_id,
+        known.field_due,
+        hashed,
+        expect=1,
+    )
+
+
+def written(unit: Writes, known: Rollout, hashed: str, now: datetime) -> None:
+    """Record that the field holds what was written. It is in step, unless our configurations have changed since."""
+    unit.add(
+        "UPDATE practice_rollouts SET field_hash = $3, writing_hash = NULL, checked_at = $4, field_detail = NULL,"
+        " field_state = CASE WHEN field_due = $2 THEN 'in_step' ELSE field_state END,"
+        " next_try_at = CASE WHEN field_due = $2 THEN NULL ELSE next_try_at END WHERE practice_id = $1",
+        known.practice_id,
+        known.field_due,
+        hashed,
         now,
         expect=1,
     )

@@ -18,7 +18,7 @@ from polytill.flows.legacy.model import LegacyField
 from polytill.flows.legacy.plan import handlers_of
 from polytill.flows.rollout.field import Reading
 from polytill.settings import Settings
-from polytill.storage.host_field import HostSource, Table, database_source, external_id_of
+from polytill.storage.host_field import HostSource, SqliteSource, Table, database_source, external_id_of
 
 IDS_KEPT_S = 10.0
 PAGE = 200
@@ -146,7 +146,10 @@ async def connect(context: Context) -> None:
     found = HostField(None, blank, content)
     if url:
         table = read_mapping(content, await handlers_of(context)).table
-        found.host = HostTable(context, database_source(Secret(url), table), table)
+        source = database_source(Secret(url), table)
+        if isinstance(source, SqliteSource):
+            source.recovers = True  # a rollout writes into this file anyway
+        found.host = HostTable(context, source, table)
     context.host_field = found
 
 

@@ -123,8 +123,8 @@ async def _checked(context: Context, practice_id: int, actor: str, value: Any, r
     differ = ([] if is_blank(row.value) else ["the field is not empty"]) if is_closed else both.differ()
     if not differ:
         return await _found(context, known, FieldFound(FieldState.in_step, both.hash), ())
-    # What is in the field is what was there when both were equal: only our own changes are missing.
-    if both.hash == known.field_hash:
+    # What is in the field is what was there when both were equal, or what we have written: only our changes are missing.
+    if both.hash in (known.field_hash, known.writing_hash):
         if reported:
             return await _found(
                 context,
@@ -160,15 +160,18 @@ async def _write(context: Context, known: Rollout, both: Sides, row: HostRow, ac
     except Unwritable as error:
         found = FieldFound(FieldState.blocked, None, str(error)[:MOST_SAID])
         return await _found(context, known, found, (str(error),))
+    hashed, before = hash_of(both.practice.db.data_key, value), Unit()
+    practice_rollouts.writing(before, known, hashed)
+    await context.owner.commit(before)
     if not await setup.host.write(row, value):
         raise Stale  # read both again
     now, unit = context.world.now(), Unit()
-    hashed = hash_of(both.practice.db.data_key, value)
-    practice_rollouts.field_found(unit, known, FieldFound(FieldState.in_step, hashed), now)
+    practice_rollouts.written(unit, known, hashed, now)
     action = AuditAction.rollout_field_blanked if is_closed else AuditAction.rollout_field_written
     audit.append(unit, now, actor, action, f"practice:{known.practice_id}")
     await context.owner.commit(unit)
-    return FieldResult(FieldState.in_step)
+    left = await practice_rollouts.of_practice(context.owner, known.practice_id)
+    return FieldResult(left.field_state if left else FieldState.in_step)
 
 
 # ── The worker ──

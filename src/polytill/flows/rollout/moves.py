@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from polytill.domain.audit_actions import AuditAction
-from polytill.domain.errors import Conflict, Duplicate, NotFound, PolytillError, Stale, invalid
+from polytill.domain.errors import CallerError, Conflict, Duplicate, NotFound, PolytillError, Stale, invalid
 from polytill.domain.rollout import BACK, FORWARD, FieldState, RolloutPhase, is_within
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.rollout import host, keeping, steps
@@ -20,6 +20,7 @@ from polytill.flows.rollout.field import ours
 from polytill.flows.rollout.keeping import Sides, row_of, sides
 from polytill.storage import audit, practice_profile, practice_rollouts, provider_configs
 from polytill.storage.databases import Tx
+from polytill.storage.host_field import HostError
 from polytill.storage.practice_rollouts import FieldFound, Rollout
 from polytill.storage.units import Unit
 
@@ -250,7 +251,9 @@ async def move_all(context: Context, rollouts: Sequence[Rollout], to: RolloutPha
             try:
                 return await move(context, known.practice_id, to, actor)
             except PolytillError as error:
-                return Moved(known, changed=False, refused=error.public or error.detail)
+                log.warning("rollout_step_refused", practice=known.practice_id, error=type(error).__name__)
+                said = error.detail if isinstance(error, CallerError | HostError) else error.public or error.detail
+                return Moved(known, changed=False, refused=said)
 
     for done in asyncio.as_completed([one(known) for known in rollouts]):
         yield await done

@@ -314,6 +314,7 @@ CREATE TABLE practice_rollouts (
     phase TEXT NOT NULL,
     moving_to TEXT,
     field_hash TEXT,
+    writing_hash TEXT,
     field_detail TEXT,
     moving_since {moment},
     next_try_at {moment},

@@ -193,7 +193,9 @@ class _Output:
 
 
 def _table(results: list[Result]) -> Table:
-    table = Table("external id", "practice", "action", "providers", "findings")
+    table = Table()
+    for title in ("external id", "practice", "action", "providers", "findings"):
+        table.add_column(title, overflow="fold")  # a pointer that is cut off leads nowhere
     for one in results:
         planned = one.planned
         providers = [

@@ -127,10 +127,8 @@ class ProviderPlans:
         """Whether reading the field has reported the cause of a refusal: an unknown environment, a key that it rejected."""
         if any(each.type is _kind(error) and each.pointer == _at(one) for each in said):
             return True
-        if error.pointer == "/environment":
-            return any(each.type is LegacyFinding.environment_unknown and each.pointer == _at(one) for each in said)
         rejected = [each for each in said if each.severity is not Severity.note and each.pointer.startswith(_at(one))]
-        return error.reason == "key_needed" and bool(rejected)
+        return bool(rejected) and (error.pointer == "/environment" or error.reason == "key_needed")
 
     def _of_one(self, new: NewConfiguration, active: LegacySet, other: LegacySet | None) -> list[Found]:
         found, at = [], _at(active)

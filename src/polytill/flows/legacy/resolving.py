@@ -113,7 +113,9 @@ def _environment(located: Located, home: Home, place: Place, mapping: Mapping) -
         return shown.pop()
     if mapping.environment is not None:
         return mapping.environment
-    if _has_keys(home, level, mapping):
+    # If its keys were rejected, that is what has been reported.
+    is_readable = not level.found or any(level.value(name) is not None for name in level.found)
+    if _has_keys(home, level, mapping) and is_readable:
         detail = "Neither the field nor the keys say the environment. Set defaults.environment in the mapping."
         located.say(LegacyFinding.environment_unknown, level.pointer, detail)
     return None

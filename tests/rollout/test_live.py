@@ -197,6 +197,21 @@ async def test_a_field_that_could_not_be_emptied_is_emptied_later(shared: Polyti
     assert table.rows[one.external_id] is None
 
 
+async def test_a_process_that_died_before_it_emptied_the_field(
+    shared: Polytill, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(*_: Any) -> None:
+        return None
+
+    one = await live(shared, table)
+    with monkeypatch.context() as patch:
+        patch.setattr(moves, "_after", dies)
+        await moves.move(one.context, one.id, CLOSED, "test")
+    assert (await one.rollout()).field_state is FieldState.pending
+    await keeping.turn(one.context)
+    assert table.rows[one.external_id] is None
+
+
 async def test_somebody_fills_the_field_before_it_is_emptied(shared: Polytill, table: Table) -> None:
     one = await live(shared, table)
     theirs = a_field(flutterwave={"isEnabled": True})

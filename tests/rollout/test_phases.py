@@ -152,7 +152,7 @@ async def test_of_two_steps_at_once_one_is_made(shared: Polytill, table: Table) 
 
 
 async def test_a_change_during_a_step_is_before_it_or_after_it(shared: Polytill, table: Table) -> None:
-    for number in range(4):
+    for number in range(2):
         one = await a_practice(shared, table)
         await one.move(LEGACY, SHADOW, LIVE)
         change = configuring.configure(one.context, one.id, Wish("paystack", is_enabled=False), "test", patch=True)

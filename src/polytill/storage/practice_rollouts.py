@@ -149,9 +149,11 @@ def begin(unit: Writes, practice_id: int, phase: RolloutPhase | None, to: Rollou
 
 
 def end(unit: Writes, practice_id: int, to: RolloutPhase, now: datetime) -> None:
-    """End a step: the practice is in its new phase. ``Stale`` if somebody else has ended it."""
+    """End a step: the practice is in its new phase, and a closed one's field has to be emptied. ``Stale`` if somebody
+    else has ended it."""
     unit.add(
-        "UPDATE practice_rollouts SET phase = $2, moving_to = NULL, moving_since = NULL, moved_at = $3"
+        "UPDATE practice_rollouts SET phase = $2, moving_to = NULL, moving_since = NULL, moved_at = $3,"
+        " field_state = CASE WHEN $2 = 'closed' AND field_state = 'in_step' THEN 'pending' ELSE field_state END"
         " WHERE practice_id = $1 AND moving_to = $2",
         practice_id,
         to,
@@ -172,7 +174,8 @@ def abandon(unit: Writes, practice_id: int, to: RolloutPhase) -> None:
 def settle(unit: Writes, practice_id: int, phase: RolloutPhase, now: datetime) -> None:
     """Record the phase that the practice's own database has, and end a step that somebody has begun."""
     unit.add(
-        "UPDATE practice_rollouts SET phase = $2, moving_to = NULL, moving_since = NULL, moved_at = $3"
+        "UPDATE practice_rollouts SET phase = $2, moving_to = NULL, moving_since = NULL, moved_at = $3,"
+        " field_state = CASE WHEN $2 = 'closed' AND field_state = 'in_step' THEN 'pending' ELSE field_state END"
         " WHERE practice_id = $1",
         practice_id,
         phase,

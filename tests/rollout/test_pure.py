@@ -139,7 +139,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("theirs", "candidates", "reason"), CASES, ids=str)
+@pytest.mark.parametrize(
+    ("theirs", "candidates", "reason"), CASES, ids=[f"{number}-{reason}" for number, (*_, reason) in enumerate(CASES)]
+)
 def test_a_difference_has_its_reason(
     theirs: str | None, candidates: list[Candidate], reason: DifferenceReason | None
 ) -> None:

@@ -8,15 +8,8 @@ import pytest
 
 from tests.house.dialect import no_dialect
 from tests.house.reading import ROOT, modules, tracked_files
-from tests.house.rules import (
-    LONG_FILES,
-    MAKES_DATABASES,
-    MANY_PARAMETERS,
-    MAX_FILE_LINES,
-    RULES,
-    Rule,
-    no_places_of_one_machine,
-)
+from tests.house.rules import MAKES_DATABASES, RULES, Rule, no_places_of_one_machine
+from tests.house.style import LONG_FILES, MANY_PARAMETERS, MAX_FILE_LINES
 
 FOUND = modules()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.house import rules
+from tests.house import rules, style
 from tests.house.dialect import PHRASES, PLACES, no_dialect
 from tests.house.reading import Module
 from tests.house.rules import RULES, Rule, no_places_of_one_machine
@@ -93,19 +93,19 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (rules.rows_choose_no_code, "flows.new", "m = import_module(row)", "import_module()"),
     (rules.rows_choose_no_code, "storage.new", "m = __import__(row)", "__import__()"),
     (rules.private_names_stay_inside, "flows.new", "from polytill.storage.units import _one", "units._one, which is"),
-    (rules.names_say_something, "flows.utils", "", "says nothing"),
-    (rules.names_say_something, "storage.helpers.rows", "", "says nothing"),
-    (rules.sizes, "flows.new", "x = 1\n" * 451, "has 451 lines"),
-    (rules.sizes, "flows.new", "def f():\n" + "    x = 1\n" * 75, "f has 76 lines"),
-    (rules.parameters_are_few, "flows.new", "def f(a, b, /, c, d, *e, g, h): ...", "f has 7 parameters"),
-    (rules.parameters_are_few, "flows.new", "class C:\n    def m(self, a, b, c, d, e, f, **g): ...", "m has 7 para"),
-    (rules.docstrings, "flows.new", "x = 1", "flows.new has no docstring"),
-    (rules.docstrings, "flows.new", '"""M."""\ndef f(): ...', "flows.new.f has no docstring"),
-    (rules.docstrings, "flows.new", '"""M."""\nclass C:\n    """C."""\n    async def m(self): ...', "C.m has no doc"),
-    (rules.log_lines_can_be_written, "flows.new", "log.error('lost', event=event.id)", "named event"),
-    (rules.money_is_never_a_float, "flows.new", "x = float(amount)", "float()"),
-    (rules.money_is_never_a_float, "storage.new", "c = sa.Numeric(10, 2)", "sa.Numeric"),
-    (rules.money_is_never_a_float, "storage.migrations.new", "c = sa.Float()", "sa.Float"),
+    (style.names_say_something, "flows.utils", "", "says nothing"),
+    (style.names_say_something, "storage.helpers.rows", "", "says nothing"),
+    (style.sizes, "flows.new", "x = 1\n" * 451, "has 451 lines"),
+    (style.sizes, "flows.new", "def f():\n" + "    x = 1\n" * 75, "f has 76 lines"),
+    (style.parameters_are_few, "flows.new", "def f(a, b, /, c, d, *e, g, h): ...", "f has 7 parameters"),
+    (style.parameters_are_few, "flows.new", "class C:\n    def m(self, a, b, c, d, e, f, **g): ...", "m has 7 para"),
+    (style.docstrings, "flows.new", "x = 1", "flows.new has no docstring"),
+    (style.docstrings, "flows.new", '"""M."""\ndef f(): ...', "flows.new.f has no docstring"),
+    (style.docstrings, "flows.new", '"""M."""\nclass C:\n    """C."""\n    async def m(self): ...', "C.m has no doc"),
+    (style.log_lines_can_be_written, "flows.new", "log.error('lost', event=event.id)", "named event"),
+    (style.money_is_never_a_float, "flows.new", "x = float(amount)", "float()"),
+    (style.money_is_never_a_float, "storage.new", "c = sa.Numeric(10, 2)", "sa.Numeric"),
+    (style.money_is_never_a_float, "storage.migrations.new", "c = sa.Float()", "sa.Float"),
 ]
 
 

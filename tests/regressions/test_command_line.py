@@ -32,7 +32,14 @@ from tests.cli.test_commands import commands
 from tests.postgres.server import PostgresServer, postgres_server
 
 PASSWORD = "hunter2"
-NO_DATABASE = {("simulate",), ("demo",), ("new-provider",), ("keys", "ring"), ("legacy", "mapping-schema")}
+NO_DATABASE = {
+    ("simulate",),
+    ("demo",),
+    ("new-provider",),
+    ("keys", "ring"),
+    ("legacy", "mapping-schema"),
+    ("routing", "schema"),
+}
 RUN_FOR_EVER = {("serve",): ["--bind", "127.0.0.1:0"], ("worker",): []}
 ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("migrate",): [], ("sweep",): [], ("doctor",): [], ("rotate",): [],

@@ -198,6 +198,13 @@ async def test_who_may_call_what(shared: Installation) -> None:
         ("GET", "/payment-links/x", None), ("POST", "/payment-links/x/close", None), ("GET", "/checkout", None),
         ("PUT", "/checkout", {}), ("POST", f"/payments/{payment['id']}/continue", {}),
         ("GET", "/saved-methods", None), ("DELETE", "/saved-methods/x", None),
+        ("POST", "/payment-providers/decide", {}), ("POST", "/payment-providers/simulate-routing", {}),
+        ("PUT", "/payment-providers/paystack/webhook-relay/sandbox", {}),
+        ("DELETE", "/payment-providers/paystack/webhook-relay/sandbox", None),
+        ("GET", f"/payments/{payment['id']}/decision", None), ("GET", "/routing-policies/sandbox", None),
+        ("POST", "/routing-policies/sandbox", {}), ("POST", "/routing-policies/sandbox/rollback", {}),
+        ("GET", "/routing-policies/sandbox/1", None), ("PUT", "/routing-policies/sandbox/1", {}),
+        ("POST", "/routing-policies/sandbox/1/publish", {}), ("POST", "/webhook-events/dismiss", {}),
         ("POST", "/rollout/decisions", {}), ("POST", "/rollout/choice", {}), ("PUT", "/rollout/field", {}),
     ]  # fmt: skip
     document = (await shared.call("GET", "/openapi.json")).body

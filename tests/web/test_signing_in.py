@@ -169,7 +169,9 @@ async def test_viewers_see_and_change_nothing(shared: Installation) -> None:
                     "/providers/order", "/providers/paystack", "/providers/paystack/check", "/providers/paystack/test",
                     "/providers/paystack/state", "/providers/paystack/credentials/production",
                     "/providers/paystack/activate/production", f"/payments/{paid['id']}/check",
-                    f"/payments/{paid['id']}/refund",
+                    f"/payments/{paid['id']}/refund", "/routing/sandbox", "/routing/sandbox/1",
+                    "/routing/sandbox/1/publish", "/routing/sandbox/0/rollback", "/webhooks", "/webhooks/x",
+                    "/webhooks/relay/paystack/sandbox",
                 )), token,
             ),
             **dict.fromkeys(

@@ -13,6 +13,7 @@ import pytest
 from polytill.app import Polytill
 from tests.installation import Installation, fresh_settings, opened, running
 from tests.postgres.server import PostgresError, postgres_server
+from tests.web.support import Clock
 
 URL_VARIABLE = "POLYTILL_TEST_POSTGRES_URL"
 PROBLEM_VARIABLE = "POLYTILL_TEST_POSTGRES_PROBLEM"
@@ -64,6 +65,18 @@ def postgres_url() -> str:
         problem = os.environ.get(PROBLEM_VARIABLE, "This selection of tests starts no PostgreSQL server.")
         pytest.fail(problem, pytrace=False)
     return url
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def file_engine_url(request: pytest.FixtureRequest) -> str | None:
+    """As ``engine_url``, for what all tests of a file share."""
+    return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture(scope="module")
+def clock() -> Clock:
+    """The clock of what the tests of a file share: real time plus what a test adds."""
+    return Clock()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

@@ -94,13 +94,10 @@ class Relaying:
         await self.scene.later(seconds)
 
 
-@pytest_asyncio.fixture(
-    loop_scope="module", scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
-)
-async def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
-    url = None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(file_engine_url: str | None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     folder: Path = tmp_path_factory.mktemp("relay")
-    async with scenes.scene(folder, url) as made:
+    async with scenes.scene(folder, file_engine_url) as made:
         yield made
 
 

@@ -3,5 +3,4 @@
 from __future__ import annotations
 
 from tests.flows.conftest import scene as scene
-from tests.web.conftest import clock as clock
 from tests.web.conftest import shared as shared

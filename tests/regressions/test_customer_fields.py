@@ -109,7 +109,7 @@ async def _practice(house: Installation, handler: type[Handler], currency: str) 
     ids=lambda value: value if isinstance(value, str) else value.code,
 )
 # What a request must contain is decided before a database is asked.
-@pytest.mark.parametrize("shared", ["sqlite"], indirect=True, scope="module")
+@pytest.mark.parametrize("file_engine_url", ["sqlite"], indirect=True, scope="module")
 async def test_the_declared_fields_are_what_a_payment_needs(
     shared: Installation, handler: type[Handler], currency: str
 ) -> None:

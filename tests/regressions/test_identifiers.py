@@ -18,10 +18,7 @@ from polytill.providers.paypal.handler import PayPalProvider
 from polytill.providers.paystack.handler import PaystackProvider
 from polytill.providers.stripe.handler import StripeProvider
 from tests.installation import Installation
-from tests.web.conftest import clock, shared
 from tests.web.support import Practice, until
-
-__all__ = ["clock", "shared"]
 
 PAYER = {"phone": "0708374149"}
 CONFIG = {"shortCode": "174379", "passkey": "passkey0123456789abcdef"}

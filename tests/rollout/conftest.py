@@ -13,21 +13,12 @@ from tests.rollout.scene import Table, connect
 from tests.web.support import Clock
 
 
-@pytest.fixture(scope="module")
-def clock() -> Clock:
-    """The clock of the file's installation."""
-    return Clock()
-
-
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
-)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clock: Clock
+    file_engine_url: str | None, tmp_path_factory: pytest.TempPathFactory, clock: Clock
 ) -> AsyncIterator[Polytill]:
     """A migrated and seeded installation; each test makes the practices that it needs."""
-    url = None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
-    settings = fresh_settings(tmp_path_factory.mktemp("rollout"), url)
+    settings = fresh_settings(tmp_path_factory.mktemp("rollout"), file_engine_url)
     async with opened(settings, ["stripe", "paystack", "flutterwave"], world=clock.world()) as till:
         yield till
 

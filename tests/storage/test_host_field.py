@@ -60,17 +60,15 @@ class Host:
         return Table(name, columns=COLUMNS)
 
 
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
-)
-async def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Host]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def host(file_engine_url: str | None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Host]:
     """One database for all tests of this module."""
-    if request.param == "sqlite":
+    if file_engine_url is None:
         path = tmp_path_factory.mktemp("host") / "host ü#?.sqlite"
         sqlite3.connect(path).close()
         yield Host(f"sqlite:///{path}")
         return
-    server, name = str(request.getfixturevalue("postgres_url")), f"host_{uuid.uuid4().hex[:8]}"
+    server, name = file_engine_url, f"host_{uuid.uuid4().hex[:8]}"
     await create_postgres_database(server, name)
     try:
         yield Host(with_database(server, name))

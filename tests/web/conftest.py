@@ -11,19 +11,11 @@ from tests.installation import Installation, running
 from tests.web.support import Clock
 
 
-@pytest.fixture(scope="module")
-def clock() -> Clock:
-    """The clock of the file's service: real time plus what a test adds."""
-    return Clock()
-
-
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
-)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clock: Clock
+    file_engine_url: str | None, tmp_path_factory: pytest.TempPathFactory, clock: Clock
 ) -> AsyncIterator[Installation]:
     """A service that the tests of one file share; each makes the practices that it needs."""
-    url = None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
-    async with running(tmp_path_factory.mktemp("shared"), url, world=clock.world(), provider_timeout_s=1.0) as found:
+    folder = tmp_path_factory.mktemp("shared")
+    async with running(folder, file_engine_url, world=clock.world(), provider_timeout_s=1.0) as found:
         yield found

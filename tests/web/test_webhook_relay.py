@@ -49,11 +49,9 @@ class OldCode:
         return web.Response(text="ok")
 
 
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
-)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def both(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clock: Clock
+    file_engine_url: str | None, tmp_path_factory: pytest.TempPathFactory, clock: Clock
 ) -> AsyncIterator[tuple[Installation, OldCode]]:
     """A service that may relay to the old code on this machine."""
     old = OldCode()
@@ -65,9 +63,10 @@ async def both(
     await site.start()
     origin = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr]
     old.url = f"{origin}/hooks"
-    url = None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
     folder = tmp_path_factory.mktemp("relay")
-    async with running(folder, url, world=clock.world(), allowed_relay_origins=frozenset({origin})) as found:
+    async with running(
+        folder, file_engine_url, world=clock.world(), allowed_relay_origins=frozenset({origin})
+    ) as found:
         yield found, old
     await runner.cleanup()
 

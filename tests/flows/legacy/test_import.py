@@ -40,14 +40,11 @@ TEST = TEST_KEYS["paystack"]
 NUMBERS = count(1)
 
 
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
-)
-async def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Polytill]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(file_engine_url: str | None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Polytill]:
     """One installation for all tests of this module, on either engine."""
-    url = None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
     hooks = {"tests.flows.legacy.test_import.backwards", "tests.flows.legacy.test_import.broken"}
-    settings = fresh_settings(tmp_path_factory.mktemp("import"), url, decrypt_hooks=hooks)
+    settings = fresh_settings(tmp_path_factory.mktemp("import"), file_engine_url, decrypt_hooks=hooks)
     async with opened(settings) as found:
         yield found
 

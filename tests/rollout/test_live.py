@@ -28,6 +28,7 @@ from tests.web.support import Clock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LEGACY, SHADOW, LIVE, CLOSED = RolloutPhase
+REPORTED_EVERY_S = 50 * 60.0
 
 
 async def live(shared: Polytill, table: Table, value: Any = None) -> One:
@@ -303,7 +304,11 @@ async def test_whose_choice_counts(shared: Polytill, table: Table) -> None:
 # ── Readers, and the column ──
 
 
-async def test_the_column_is_dropped_when_nobody_needs_it(shared: Polytill, clock: Clock) -> None:
+async def test_the_column_is_dropped_when_nobody_needs_it(
+    shared: Polytill, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = shared.context.settings.model_copy(update={"field_quiet_days": 1})
+    monkeypatch.setattr(shared.context, "settings", quick)
     context, table = shared.context, Table()
     for one in await moves.practice_rollouts.listed(context.owner, limit=1_000):
         unit = moves.Unit()
@@ -321,13 +326,21 @@ async def test_the_column_is_dropped_when_nobody_needs_it(shared: Polytill, cloc
     await readers.count(context, {"invoices": 3, "silent": 0})
     await refused("for less than")
     clock.advance(days + 60)
-    await refused("not reported reads")
+    await refused("stopped reporting")
+    await readers.count(context, {})
+    await refused("for less than")  # nobody knows who read it in between
+
+    async def report_for(seconds: float) -> None:
+        for _ in range(int(seconds // REPORTED_EVERY_S) + 1):
+            clock.advance(REPORTED_EVERY_S)
+            await readers.count(context, {})
+
+    await report_for(days)
     await readers.count(context, {"checkout": 1, "invoices": 2})
     await refused("checkout, invoices")
     counted = {reader.caller: reader.reads for reader in (await readers.readers(context)).callers}
     assert counted == {"invoices": 5, "checkout": 1}
-    clock.advance(days + 60)
-    await readers.count(context, {})
+    await report_for(days + REPORTED_EVERY_S)
     await refused(f"not closed: {one.id}")
     await one.move(CLOSED)
     table.rows["never imported"] = json.dumps(a_field())

@@ -124,7 +124,8 @@ async def test_commands(house: Installation, one: One, tmp_path: Path) -> None:
     assert state["practices"][0]["phase"] == "shadow"
     assert "field_hash" not in state["practices"][0]
     assert (await run("differences"))["differences"] == []
-    assert "callers" in await run("readers")
+    await readers.count(house.till.context, {"nightly export": 2})
+    assert {one["caller"]: one["reads"] for one in (await run("readers"))["callers"]}["nightly export"] == 2
     assert "POLYTILL_HOST_DATABASE_URL" in await run("sync", expect=1)
     assert "POLYTILL_HOST_DATABASE_URL" in await run("drop-column", expect=1)
 

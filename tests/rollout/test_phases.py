@@ -144,7 +144,7 @@ async def test_of_two_steps_at_once_one_is_made(shared: Polytill, table: Table) 
         *(moves.move(one.context, one.id, to, "test") for to in (LIVE, LEGACY, LIVE)), return_exceptions=True
     )
     made = [r for r in results if isinstance(r, moves.Moved) and r.changed]
-    assert len(made) >= 1
+    assert len(made) == 1, results
     assert all(isinstance(r, moves.Moved | StepUnderWay | StepRefused) for r in results), results
     rollout, practice = await one.rollout(), await one.practice()
     assert rollout.moving_to is None

@@ -265,11 +265,17 @@ SCHEMA_SAYS = {
 schema = jsonschema_rs.validator_for(SCHEMA)
 
 
-@pytest.mark.parametrize(("document", "pointer", "error"), WRONG, ids=lambda value: str(value)[:60])
-def test_the_schema_rejects_what_is_wrong_without_the_catalog(document: Any, pointer: str, error: PolicyError) -> None:
-    # Which parameters a strategy needs is not in the schema.
-    if error in SCHEMA_SAYS and not (error is PolicyError.missing_field and pointer == "" and document):
-        assert not schema.is_valid(document)
+# Which parameters a strategy needs is not in the schema.
+WRONG_BY_SCHEMA = [
+    document
+    for document, pointer, error in WRONG
+    if error in SCHEMA_SAYS and not (error is PolicyError.missing_field and pointer == "" and document)
+]
+
+
+@pytest.mark.parametrize("document", WRONG_BY_SCHEMA, ids=lambda value: str(value)[:60])
+def test_the_schema_rejects_what_is_wrong_without_the_catalog(document: Any) -> None:
+    assert not schema.is_valid(document)
 
 
 # ── Generated bad input ──

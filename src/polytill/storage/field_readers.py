@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from polytill.storage.columns import Table
 from polytill.storage.databases import OwnerDb, Writes
@@ -24,9 +24,13 @@ class FieldReader:
     last_at: datetime
 
 
+# The host reports every minute. A longer pause than this is not continuous reporting.
+LONGEST_PAUSE = timedelta(hours=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """Since when the host reports reads, and when it did so last, also with nothing to count."""
+    """Since when the host reports reads without a pause, and when it did so last, also with nothing to count."""
 
     first_at: datetime
     last_at: datetime
@@ -47,11 +51,14 @@ def count(unit: Writes, caller: str, reads: int, now: datetime) -> None:
 
 
 def reported(unit: Writes, now: datetime) -> None:
-    """Record that the host has reported."""
+    """Record that the host has reported. After a pause of more than ``LONGEST_PAUSE``, its reports begin again: nobody
+    knows who read the field in between."""
     unit.add(
-        "INSERT INTO field_read_reports (id, first_at, last_at) VALUES (1, $1, $1)"
-        " ON CONFLICT (id) DO UPDATE SET last_at = excluded.last_at",
+        "INSERT INTO field_read_reports (id, first_at, last_at) VALUES (1, $1, $1) ON CONFLICT (id) DO UPDATE SET"
+        " first_at = CASE WHEN field_read_reports.last_at < $2 THEN excluded.first_at"
+        " ELSE field_read_reports.first_at END, last_at = excluded.last_at",
         now,
+        now - LONGEST_PAUSE,
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from polytill.flows.context import Context
 from polytill.storage import field_readers
-from polytill.storage.field_readers import MOST_CALLERS, OTHERS, FieldReader, Reports
+from polytill.storage.field_readers import LONGEST_PAUSE, MOST_CALLERS, OTHERS, FieldReader, Reports
 from polytill.storage.units import Unit
 
 
@@ -55,9 +55,9 @@ def why_not_quiet(found: Readers, now: datetime, quiet: timedelta) -> str | None
     if found.reports is None:
         return "The host application has not reported yet who reads the field."
     if found.reports.first_at > now - quiet:
-        return f"The host application has reported reads of the field for less than {days} days."
-    if found.reports.last_at < now - quiet:
-        return f"The host application has not reported reads of the field for {days} days, so nobody knows who does."
+        return f"The host application has reported reads of the field without a pause for less than {days} days."
+    if found.reports.last_at < now - LONGEST_PAUSE:
+        return "The host application has stopped reporting reads of the field, so nobody knows who reads it."
     recent = found.since(now - quiet)
     if recent:
         names = ", ".join(one.caller for one in recent[:5]) + (" and others" if len(recent) > 5 else "")

@@ -148,7 +148,7 @@ WRONG: list[tuple[Any, str, PolicyError]] = [
     ({"strategy": "priority", "rules": []}, "/rules", PolicyError.unused_field),
     ({"strategy": "priority", "fallback": "least_cost"}, "/fallback", PolicyError.unused_field),
     ({"strategy": "least_cost", "fallback": "rules"}, "/fallback", PolicyError.unknown_value),
-    ({"strategy": "least_cost", "enoughPayments": 0}, "/enoughPayments", PolicyError.out_of_range),
+    ({"strategy": "least_cost", "enoughPayments": 29}, "/enoughPayments", PolicyError.out_of_range),
     ({"strategy": "least_cost", "enoughPayments": True}, "/enoughPayments", PolicyError.not_integer),
     ({"strategy": "success_rate", "explorePercent": 2.5}, "/explorePercent", PolicyError.not_integer),
     ({"strategy": "weighted"}, "", PolicyError.missing_field),
@@ -443,8 +443,8 @@ def test_each_strategy_can_be_read() -> None:
         ({"strategy": "least_cost"}, Policy(Strategy.least_cost)),
         ({"strategy": "weighted", "weights": {"a": 1, "b": 0}}, Policy(Strategy.weighted, weights={"a": 1, "b": 0})),
         (
-            {"strategy": "success_rate", "explorePercent": 0, "fallback": "least_cost", "enoughPayments": 5},
-            Policy(Strategy.success_rate, Strategy.least_cost, enough_payments=5, explore_percent=0),
+            {"strategy": "success_rate", "explorePercent": 0, "fallback": "least_cost", "enoughPayments": 40},
+            Policy(Strategy.success_rate, Strategy.least_cost, enough_payments=40, explore_percent=0),
         ),
     ):
         assert read(document) == expected

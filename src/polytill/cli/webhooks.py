@@ -112,7 +112,9 @@ def webhooks_relay(
     provider: Annotated[str, typer.Argument(help="The provider's code, such as paystack")],
     environment: Annotated[Environment, typer.Option(help="The environment of the account")],
     url: Annotated[str | None, typer.Option(help="The old address; https")] = None,
-    off: Annotated[bool, typer.Option("--off", help="Remove the relay; what waits is parked")] = False,
+    off: Annotated[
+        bool, typer.Option("--off", help="Remove the relay; waiting webhooks are handled as without one")
+    ] = False,
 ) -> None:
     """Set the address to which webhooks go that are not about anything here, or show it with the states of relays."""
     if url is not None and off:

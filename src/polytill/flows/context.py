@@ -91,7 +91,7 @@ class Relays:
     transport: Transport | None = None  # None: nothing is forwarded by this process
     tasks: dict[int, asyncio.Task[int]] = field(default_factory=dict)  # by practice
     again: set[int] = field(default_factory=set)  # practices with a relay since their task last looked
-    results: Counter[str] = field(default_factory=Counter)  # tries by what came of them
+    results: Counter[str] = field(default_factory=Counter)  # tries by result
     waiting: dict[int, int] = field(default_factory=dict)  # by practice, as last read
 
 

@@ -1,6 +1,6 @@
 """Exchanges what this process knows of providers with all other processes, through the owner database.
 
-It runs beside requests. If the owner database is away, results stay in memory and the copy read last is used.
+It runs beside requests. If the owner database is unavailable, results stay in memory and the copy read last is used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _decode = msgspec.json.Decoder(ProviderHealth).decode
 
 
 async def exchange(context: Context) -> None:
-    """Add the results of this process, and read those of all. ``NotNow`` if the owner database is away: nothing is
+    """Add the results of this process, and read those of all. ``NotNow`` if the owner database is unavailable: nothing is
     lost."""
     await _store_counts(context)
     await _merge_health(context)

@@ -2,7 +2,7 @@
 
 Outcomes are counted here, in memory. ``flows/pool_exchange.py`` adds them to the owner database every few seconds and
 reads back what all processes have counted together. So nothing here waits, and all of it works while the owner database
-is away. No practice, no payment and no amount of one payment is kept.
+is unavailable. No practice, no payment and no amount of one payment is kept.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import Any
 from polytill.domain.money import PPM
 from polytill.domain.states import Environment
 from polytill.flows.routing.facts import Charged, Line, Statistics, Traffic
+from polytill.flows.routing.policy import SMALLEST_POOL
 from polytill.storage import routing_pool
 from polytill.storage.routing_pool import SCALE, FeeKey, OutcomeKey, Sums
 
 OUTCOMES_HALVED_S = 72 * 3600
 # The half-life of fees: a change of terms shows within weeks, and a rare amount is still known.
 FEES_HALVED_S = 30 * 24 * 3600
-# The fewest attempts or payments from which anything is concluded. It also keeps a single payment from being read off.
-SMALLEST_POOL = 30
 MOST_KEYS = 2000  # keys that are counted between two exchanges; more are not counted
 
 

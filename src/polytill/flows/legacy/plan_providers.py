@@ -195,7 +195,9 @@ class ProviderPlans:
                 detail = f"{other} and {code} are both the default of {both}."
                 found.append(Found(LegacyFinding.two_defaults, at.get((code, wish.environment), _FIELD), detail))
             elif any(each in there for each in mine):
-                detail = f"Another provider is the default of a currency of {code} here, and stays it."
+                detail = (
+                    f"Another provider is already the default for a currency of {code} here, and stays the default."
+                )
                 found.append(Found(LegacyFinding.default_elsewhere, at.get((code, wish.environment), _FIELD), detail))
             taken |= dict.fromkeys(mine, code)
         return found

@@ -24,7 +24,7 @@ from polytill.storage.host_field import HostError
 from polytill.storage.practice_rollouts import FieldFound, Rollout
 from polytill.storage.units import Unit
 
-ABANDONED_S = 30.0  # after this time, the process that has begun a step is taken for dead
+ABANDONED_S = 30.0  # after this time, a step that has begun counts as abandoned
 AT_ONCE = 8
 
 
@@ -144,7 +144,7 @@ async def _end(context: Context, known: Rollout, to: RolloutPhase, actor: str) -
     audit.append(unit, now, actor, AuditAction.rollout_moved, f"practice:{known.practice_id}", detail)
     try:
         await context.owner.commit(unit)
-    except Stale:  # this took so long that somebody else took it for dead
+    except Stale:  # it took longer than ABANDONED_S, and another process finished it
         await settle(context, known.practice_id)
 
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from polytill.domain.money import Money
+from polytill.domain.money import PPM, Money
 from polytill.domain.routing import FeeSource
 from polytill.flows.routing.eligibility import Candidate, Wanted
 from polytill.flows.routing.facts import Charged, Line, Statistics
-
-PPM = 1_000_000
 
 
 class EstimatedFee(NamedTuple):

@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from polytill.domain.money import PPM
 from polytill.domain.routing import HealthState, Verdict
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
 
@@ -34,7 +35,6 @@ LONGEST_PAUSE = timedelta(minutes=10)
 PROBES = 2
 PROBE_TIMEOUT = timedelta(minutes=2)
 
-PPM = 1_000_000
 # The availability of a provider without calls is 1, and so many calls that worked are added to those that were seen.
 _ADDED = 4
 _WORKED, _FAILED = "0", "1"

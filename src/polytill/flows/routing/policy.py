@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from polytill.domain.routing import Strategy
 from polytill.flows.routing.rules import RuleSet
 
-ENOUGH_PAYMENTS = 20
+# The fewest attempts or payments from which anything is concluded. It also keeps a single payment from being read off.
+SMALLEST_POOL = 30
+ENOUGH_PAYMENTS = SMALLEST_POOL
 EXPLORE_PERCENT = 5
 
 

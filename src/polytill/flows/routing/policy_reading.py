@@ -7,7 +7,7 @@ from typing import Any
 
 from polytill.domain.errors import FieldError
 from polytill.domain.routing import PolicyError, Strategy
-from polytill.flows.routing.policy import ENOUGH_PAYMENTS, EXPLORE_PERCENT, Policy
+from polytill.flows.routing.policy import ENOUGH_PAYMENTS, EXPLORE_PERCENT, SMALLEST_POOL, Policy
 from polytill.flows.routing.reading import Reading, at, load
 from polytill.flows.routing.rules_reading import RuleReading
 
@@ -54,7 +54,7 @@ def _policy(reading: Reading, document: Any) -> Policy:
     for name in given:
         if name not in used:
             reading.wrong(at("", name), PolicyError.unused_field, field=name, strategy=strategy.value)
-    enough = reading.integer(given.get("enoughPayments", ENOUGH_PAYMENTS), "/enoughPayments", 1, MAX_ENOUGH)
+    enough = reading.integer(given.get("enoughPayments", ENOUGH_PAYMENTS), "/enoughPayments", SMALLEST_POOL, MAX_ENOUGH)
     explore = reading.integer(given.get("explorePercent", EXPLORE_PERCENT), "/explorePercent", 0, MAX_EXPLORE_PERCENT)
     weights = {}
     if "weights" in used:

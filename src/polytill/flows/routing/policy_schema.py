@@ -12,7 +12,7 @@ from polytill.domain.metadata import MAX_METADATA_NAME, MAX_METADATA_VALUE
 from polytill.domain.money import MAX_MINOR
 from polytill.domain.routing import Strategy
 from polytill.flows.routing.conditions import KNOWN, LISTED, NEW, WEEKDAYS
-from polytill.flows.routing.policy import ENOUGH_PAYMENTS, EXPLORE_PERCENT
+from polytill.flows.routing.policy import ENOUGH_PAYMENTS, EXPLORE_PERCENT, SMALLEST_POOL
 from polytill.flows.routing.policy_reading import MAX_ENOUGH, MAX_EXPLORE_PERCENT, MAX_WEIGHT
 from polytill.flows.routing.rules_reading import (
     MAX_DESCRIPTION,
@@ -134,7 +134,7 @@ SCHEMA: _Schema = {
                 "additionalProperties": _whole(0, MAX_WEIGHT),
                 "description": "For weighted: relative shares by provider.",
             },
-            "enoughPayments": _whole(1, MAX_ENOUGH, default=ENOUGH_PAYMENTS),
+            "enoughPayments": _whole(SMALLEST_POOL, MAX_ENOUGH, default=ENOUGH_PAYMENTS),
             "explorePercent": _whole(0, MAX_EXPLORE_PERCENT, default=EXPLORE_PERCENT),
             "rules": _list(_RULE, MAX_RULES, 0),
             "default": {**_list(_text(), MAX_PROVIDERS, 0), "uniqueItems": True},

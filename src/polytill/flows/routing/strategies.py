@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from math import log
 
+from polytill.domain.money import PPM
 from polytill.domain.routing import Strategy, WhyFirst, WhyLater
 from polytill.flows.routing.conditions import KNOWN, NEW, WEEKDAYS, Case
 from polytill.flows.routing.eligibility import Candidate, Wanted
@@ -24,7 +25,6 @@ from polytill.flows.routing.health import availability
 from polytill.flows.routing.ordering import LAST, Ordering, Step, by_priority
 from polytill.flows.routing.success import conversion
 
-PPM = 1_000_000
 _SPREAD = 1 << 64
 NO_FEE = 1 << 63  # larger than every fee
 

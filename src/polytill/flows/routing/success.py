@@ -22,9 +22,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isqrt
 
+from polytill.domain.money import PPM
 from polytill.flows.routing.facts import Statistics, Traffic
 
-PPM = 1_000_000
 PULL = 20
 PRIOR_PPM = 900_000
 _THOUSAND = 1_000

@@ -41,7 +41,7 @@ ANSWER, NOT_MINE = "polytill-relay", "not-mine"
 
 
 class Tried(StrEnum):
-    """What came of one try."""
+    """The result of one try."""
 
     forwarded = "forwarded"
     not_theirs = "not_theirs"

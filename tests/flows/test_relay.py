@@ -14,7 +14,7 @@ import pytest_asyncio
 from polytill.domain.errors import Conflict, Invalid, NotFound, NotNow, TooMany, Unauthorized
 from polytill.domain.states import Environment, EventState, PaymentStatus, RelayState
 from polytill.flows.admin import webhook_relay
-from polytill.flows.webhooks import forward, receive, relay
+from polytill.flows.webhooks import forward, receive, relay, unsigned
 from polytill.providers.contract import PaymentFact, WebhookProof, WebhookResult
 from polytill.providers.http import ConnectionNotMade, to_json
 from polytill.providers.outcomes import Reason, Unknown
@@ -263,6 +263,23 @@ async def test_one_that_was_sent_away_is_still_applied_when_its_payment_becomes_
     await relaying.later(600)
     assert (await relaying.event(event.id)).state is S.applied
     assert (await scene.payment(taken.payment.id)).amount_captured == 1000
+
+
+async def test_an_unsigned_webhook_that_became_ours_keeps_no_later_one_of_its_payment_away(relaying: Relaying) -> None:
+    """Finished unsigned webhooks of a payment are deleted, also those that were relayed before it was known."""
+    scene = relaying.scene
+    scene.wire.says("create", Unknown(Reason.timeout))
+    taken = await scene.pay()
+    relayed, _ = await relaying.arrives(PaymentFact(paid(transaction="tx-u"), None, "tx-u"), must_fetch=True)
+    for call in ("lookup", "confirm"):
+        scene.wire.always(call, paid(transaction="tx-u"))
+    await relaying.later(600)
+    assert (await relaying.event(relayed.id)).state is S.applied
+    for _ in range(unsigned.KEPT + 2):
+        await relaying.arrives(PaymentFact(paid(transaction="tx-u"), taken.attempts[0].id, "tx-u"), must_fetch=True)
+        await relaying.later(unsigned.PAUSE_S)
+    assert await webhook_events.by_id(scene.db, relayed.id) is None
+    assert await webhook_relays.of_event(scene.db, relayed.id) is None
 
 
 async def test_a_webhook_that_was_relayed_once_is_not_relayed_again(relaying: Relaying) -> None:

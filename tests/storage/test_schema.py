@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from polytill import storage
 from polytill.domain.currencies import CURRENCIES
 from polytill.storage import migrating, schema
 from polytill.storage.api_keys import ApiKey
@@ -100,7 +101,14 @@ def seen_by_sqlite(path: Path) -> set[tuple[Any, ...]]:
             found |= {(table, "unique", u["name"], *u["column_names"]) for u in inspector.get_unique_constraints(table)}
             found |= {(table, "check", k["name"], k["sqltext"]) for k in inspector.get_check_constraints(table)}
             found |= {
-                (table, "fk", *f["constrained_columns"], f["referred_table"], *f["referred_columns"])
+                (
+                    table,
+                    "fk",
+                    *f["constrained_columns"],
+                    f["referred_table"],
+                    *f["referred_columns"],
+                    *f["options"].items(),
+                )
                 for f in inspector.get_foreign_keys(table)
             }
             found |= {
@@ -259,6 +267,25 @@ def test_a_row_has_the_columns_of_its_table(name: str) -> None:
     row, others = ROWS[name]
     table = {**schema.owner.tables, **schema.practice.tables}[name]
     assert {field.name for field in fields(row)} | others == set(table.columns.keys())
+
+
+# Rows that a statement deletes only while nothing refers to them: the reservation of a practice that was never made.
+NEVER_REFERRED_TO = {"practices"}
+
+
+def test_no_deleted_row_is_held_by_a_row_of_another_table() -> None:
+    """A foreign key without ``ON DELETE`` would let a DELETE fail as soon as somebody refers to the row."""
+    sources = [path.read_text("utf-8") for path in Path(storage.__file__).parent.rglob("*.py")]
+    deleted = {name for text in sources for name in re.findall(r"DELETE\s+FROM\s+(\w+)", text)} - NEVER_REFERRED_TO
+    assert "webhook_events" in deleted
+    held = [
+        f"{key.parent} keeps a row of {key.column.table.name}"
+        for metadata in TREES.values()
+        for table in metadata.tables.values()
+        for key in table.foreign_keys
+        if key.column.table.name in deleted and key.ondelete is None
+    ]
+    assert held == []
 
 
 def test_no_column_could_round_money() -> None:

@@ -43,6 +43,13 @@ def given_id(name: str = "id", kind: Any = sa.Text, of: str | None = None) -> Co
     return sa.Column(name, kind, *references, primary_key=True, autoincrement=False)
 
 
+def part_of(name: str, table: str) -> Column:
+    """The key of a table whose rows are parts of another table's rows: it has the same key, and is deleted with it."""
+    return sa.Column(
+        name, sa.Text, sa.ForeignKey(f"{table}.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+
+
 def only_row() -> tuple[Column, sa.CheckConstraint]:
     """The key of a table of one row."""
     return given_id(kind=sa.Integer), check("one_row", "id = 1")

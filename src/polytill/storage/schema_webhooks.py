@@ -20,6 +20,7 @@ from polytill.storage.schema_columns import (
     moment,
     of,
     one_of,
+    part_of,
     small,
     text,
     unique,
@@ -57,7 +58,7 @@ def add_webhook_tables(metadata: sa.MetaData) -> None:
     sa.Table(
         "webhook_relays",
         metadata,
-        given_id("event_id", of="webhook_events"),
+        part_of("event_id", "webhook_events"),
         *_of_account(),
         *text("state", "otherwise", "body_hash"),
         *maybe("sealed_request", "last_error"),

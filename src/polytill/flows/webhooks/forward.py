@@ -124,7 +124,8 @@ async def _forward(practice: Practice, relay: Relay) -> Tried | None:
     """Make one try. None if there was nothing to send."""
     context = practice.context
     event = await webhook_events.by_id(practice.db, relay.event_id)
-    assert event is not None
+    if event is None:  # it became ours meanwhile, and is deleted: it was one of many unsigned ones
+        return None
     unit = Unit()
     webhook_relays.claim(unit, relay, context.shared_after(context.settings.event_timeout_s + CLAIM_MARGIN_S))
     try:

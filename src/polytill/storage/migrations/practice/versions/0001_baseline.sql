@@ -516,7 +516,7 @@ CREATE TABLE webhook_relays (
     CONSTRAINT ck_webhook_relays_state CHECK (state IN ('waiting', 'forwarded', 'not_theirs', 'gave_up', 'ours', 'turned_off')),
     CONSTRAINT ck_webhook_relays_otherwise CHECK (otherwise IN ('parked', 'ignored')),
     CONSTRAINT ck_webhook_relays_sealed CHECK ((state = 'waiting') = (sealed_request IS NOT NULL)),
-    CONSTRAINT fk_webhook_relays_event_id FOREIGN KEY(event_id) REFERENCES webhook_events (id),
+    CONSTRAINT fk_webhook_relays_event_id FOREIGN KEY(event_id) REFERENCES webhook_events (id) ON DELETE CASCADE,
     CONSTRAINT fk_webhook_relays_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id),
     CONSTRAINT fk_webhook_relays_config_id FOREIGN KEY(config_id) REFERENCES practice_payment_providers (id)
 );

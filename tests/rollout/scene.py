@@ -14,7 +14,7 @@ from polytill.domain.rollout import RolloutPhase
 from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.flows.context import Context, Practice
 from polytill.flows.rollout import host, moves, sync
-from polytill.flows.rollout.host import HostRow
+from polytill.flows.rollout.host import FieldRow
 from polytill.storage import practice_rollouts
 from polytill.storage.practice_rollouts import Rollout
 
@@ -45,14 +45,14 @@ class Table:
     is_dropped: bool = False
     place: str = "practices.paymentProviders"
 
-    async def read(self, external_id: str) -> HostRow | None:
+    async def read(self, external_id: str) -> FieldRow | None:
         self._there()
-        found = HostRow(external_id, self.rows[external_id]) if external_id in self.rows else None
+        found = FieldRow(external_id, self.rows[external_id]) if external_id in self.rows else None
         if self.after_read is not None:
             self.after_read()
         return found
 
-    async def write(self, row: HostRow, value: Any) -> bool:
+    async def write(self, row: FieldRow, value: Any) -> bool:
         self._there()
         if self.before_write is not None:
             self.before_write()
@@ -65,9 +65,9 @@ class Table:
             await hook()
         return True
 
-    async def pages(self) -> AsyncIterator[list[HostRow]]:
+    async def pages(self) -> AsyncIterator[list[FieldRow]]:
         self._there()
-        yield [HostRow(name, value) for name, value in self.rows.items()]
+        yield [FieldRow(name, value) for name, value in self.rows.items()]
 
     async def drop_column(self) -> None:
         self._there()

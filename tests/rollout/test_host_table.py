@@ -19,13 +19,15 @@ from polytill.domain.errors import OperatorError
 from polytill.domain.rollout import FieldState, RolloutPhase
 from polytill.domain.secret import Secret
 from polytill.flows.admin import provider_configs as configuring
+from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.rollout import column, keeping, moves, sync
-from polytill.flows.rollout.host import HostField, HostTable
+from polytill.flows.rollout.host import FieldRow, HostField, HostTable
+from polytill.flows.rollout.moves import StepRefused
 from polytill.storage import practice_rollouts
 from polytill.storage.clusters import create_postgres_database, drop_postgres_database
 from polytill.storage.host_field import SqliteSource, Table, database_source
-from tests.rollout.scene import PAYSTACK, STRIPE, One, a_practice
+from tests.rollout.scene import PAYSTACK, STRIPE, One, a_field, a_practice
 from tests.rollout.scene import Table as Memory
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -71,34 +73,51 @@ class Rows:
         return None if text is None else json.loads(text)
 
 
+@pytest.fixture
+def postgres(shared: Polytill, request: pytest.FixtureRequest) -> str | None:
+    """The server of the host's database, which is on the same engine as the installation; None: SQLite."""
+    is_postgres = shared.context.owner.engine.dialect == "postgresql"
+    return str(request.getfixturevalue("postgres_url")) if is_postgres else None
+
+
 @asynccontextmanager
-async def a_host(postgres: str | None, folder: Path) -> AsyncIterator[Rows]:
+async def a_database(postgres: str | None, folder: Path) -> AsyncIterator[Rows]:
+    """An empty database of the host."""
     name = f"host_{secrets.token_hex(6)}"
     if postgres is not None:
         await create_postgres_database(postgres, name)
-    rows = Rows(f"sqlite:///{folder}/{name}.db" if postgres is None else f"{postgres}/{name}")
     try:
-        kind = "TEXT" if postgres is None else "jsonb"
-        await rows.run(f'CREATE TABLE clinics (id INTEGER PRIMARY KEY, "paymentProviders" {kind})')
-        for number in NUMBERS:
-            await rows.run("INSERT INTO clinics VALUES ($1, $2)", number, json.dumps(old_field(number)))
-        yield rows
+        yield Rows(f"sqlite:///{folder}/{name}.db" if postgres is None else f"{postgres}/{name}")
     finally:
         if postgres is not None:
             await drop_postgres_database(postgres, name)
 
 
+def use(shared: Polytill, rows: Rows) -> HostTable:
+    """Let the installation use the table ``clinics``."""
+    table = Table("clinics")
+    host = HostTable(shared.context, database_source(Secret(rows.address), table), table)
+    shared.context.host_field = HostField(host)
+    return host
+
+
+@asynccontextmanager
+async def a_host(postgres: str | None, folder: Path) -> AsyncIterator[Rows]:
+    async with a_database(postgres, folder) as rows:
+        kind = "TEXT" if postgres is None else "jsonb"
+        await rows.run(f'CREATE TABLE clinics (id INTEGER PRIMARY KEY, "paymentProviders" {kind})')
+        for number in NUMBERS:
+            await rows.run("INSERT INTO clinics VALUES ($1, $2)", number, json.dumps(old_field(number)))
+        yield rows
+
+
 async def test_a_rollout_over_a_table(
-    shared: Polytill, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    shared: Polytill, tmp_path: Path, postgres: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sync, "FEW", 3)  # beyond it, rows are read in pages
     context = shared.context
-    is_postgres = context.owner.engine.dialect == "postgresql"
-    url = str(request.getfixturevalue("postgres_url")) if is_postgres else None
-    async with a_host(url, tmp_path) as rows:
-        table = Table("clinics")
-        source = database_source(Secret(rows.address), table)
-        context.host_field = HostField(HostTable(context, source, table))
+    async with a_host(postgres, tmp_path) as rows:
+        use(shared, rows)
         made = {}
         for number in NUMBERS[:5]:
             one = await a_practice(shared, Memory())
@@ -184,3 +203,50 @@ async def test_a_write_of_a_killed_process_is_rolled_back(tmp_path: Path) -> Non
     assert len(await source.ids()) == 500
     [row] = [row async for row in source.rows(["c7"])]
     assert row.values["paymentProviders"] == "x" * 500
+
+
+async def test_a_practice_without_an_external_id_follows_no_row(
+    shared: Polytill, tmp_path: Path, postgres: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "FEW", 0)
+    context = shared.context
+    nameless, _ = await create_practice(context, NewPractice("No id", "NGN"), "test")
+    async with a_database(postgres, tmp_path) as rows:
+        await rows.run('CREATE TABLE clinics (id TEXT, "paymentProviders" TEXT)')
+        for unusable in ("", None, " "):
+            await rows.run("INSERT INTO clinics VALUES ($1, $2)", unusable, json.dumps(a_field()))
+        use(shared, rows)
+        with pytest.raises(StepRefused):
+            await moves.move(context, nameless.id, RolloutPhase.legacy, "test")
+        context.host_field = HostField()
+        await moves.move(context, nameless.id, RolloutPhase.legacy, "test")  # its fields come over the API
+        use(shared, rows)
+        everyone = await practice_rollouts.listed(context.owner, limit=999)
+        known = next(one for one in everyone if one.practice_id == nameless.id)
+        [done] = [one async for one in sync.sync_all(context, [known], "test")]
+        assert done.error is not None
+        assert not (await context.configured((await context.practice(nameless.id)).db)).live
+
+
+async def test_a_row_of_another_external_id_is_not_read(shared: Polytill, tmp_path: Path, postgres: str | None) -> None:
+    """The host's column takes ids for the same that differ in case."""
+    async with a_database(postgres, tmp_path) as rows:
+        kind = "TEXT COLLATE NOCASE"
+        if postgres is not None:
+            await rows.run("CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+            kind = "text COLLATE ci"
+        await rows.run(f'CREATE TABLE clinics (id {kind}, "paymentProviders" TEXT)')
+        for name, number in (("Ab", "1"), ("aB", "2"), ("c", "3")):
+            await rows.run("INSERT INTO clinics VALUES ($1, $2)", name, number)
+        host = use(shared, rows)
+        pages = {row.external_id: row async for page in host.pages() for row in page}
+        for name, number in (("Ab", "1"), ("aB", "2"), ("c", "3")):
+            row = await host.read(name)
+            assert row is not None
+            assert row.value == number == pages[name].value
+        assert not await host.write(FieldRow("Ab", "2"), "0")  # what only the other row holds
+        assert await host.write(pages["Ab"], "4")
+        await rows.run("UPDATE clinics SET id = 'C' WHERE id = 'c'")
+        assert await host.read("c") is None
+        assert not await host.write(pages["c"], "0")
+        assert sorted(await rows.run('SELECT "paymentProviders" FROM clinics')) == [("2",), ("3",), ("4",)]

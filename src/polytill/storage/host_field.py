@@ -248,11 +248,9 @@ class SqliteSource(_SqlSource):
         self._check_writable()
         await self._find_columns()
         column, own = quoted(self._columns["paymentProviders"]), self._id()
-        # Text compares with a column of integers, too; only a column without a type needs the number.
-        sql = (
-            f"UPDATE {self._from} SET {column} = ?1 WHERE ({own} = ?2 OR (typeof({own}) = 'integer' AND"  # noqa: S608
-            f" CAST({own} AS TEXT) = ?2)) AND {column} IS ?3"
-        )
+        # Compared as text, byte by byte: the column may take other ids for the same (NOCASE; '007' in an INTEGER).
+        same = f"typeof({own}) IN ('text', 'integer') AND CAST({own} AS TEXT) COLLATE BINARY = ?2"
+        sql = f"UPDATE {self._from} SET {column} = ?1 WHERE {same} AND {column} IS ?3"  # noqa: S608
 
         def write(connection: sqlite3.Connection, own_id: Any) -> bool:
             connection.execute("BEGIN IMMEDIATE")
@@ -383,7 +381,9 @@ class PostgresSource(_SqlSource):
         new = "$1::bytea" if is_bytes else f"CAST($1::text AS {kind})"
         sql = (
             f"UPDATE {self._from} SET {column} = {new}"  # noqa: S608
-            f" WHERE {self._id()} = CAST($2::text AS {self._id_type}) AND {old} RETURNING 1"
+            f" WHERE {self._id()} = CAST($2::text AS {self._id_type})"
+            # The type may take other ids for the same: citext, or a collation that ignores case.
+            f' AND {self._id()}::text COLLATE "C" = $2::text AND {old} RETURNING 1'
         )
         try:
             async with connection.transaction():

@@ -25,10 +25,11 @@ PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class HostRow:
-    """One practice's row in the host's table. ``value`` is the field as the database returns it."""
+class FieldRow:
+    """A row of the host's table. ``value`` is the field as the database returns it. ``external_id`` None: the row's
+    identifier cannot be one, so the row is no practice's."""
 
-    external_id: str
+    external_id: str | None
     value: Any = field(repr=False)  # it holds keys
 
 
@@ -40,21 +41,25 @@ class Host(Protocol):
         """The table and the column, for people."""
         ...
 
-    async def read(self, external_id: str) -> HostRow | None:
+    async def read(self, external_id: str) -> FieldRow | None:
         """One practice's row; None if the table has none."""
         ...
 
-    async def write(self, row: HostRow, value: Any) -> bool:
+    async def write(self, row: FieldRow, value: Any) -> bool:
         """Replace the field, only if it is still the one of ``row``. False if somebody else has changed it."""
         ...
 
-    def pages(self) -> AsyncIterator[list[HostRow]]:
+    def pages(self) -> AsyncIterator[list[FieldRow]]:
         """All rows, a page at a time."""
         ...
 
     async def drop_column(self) -> None:
         """Drop the column with the field."""
         ...
+
+
+def _two_rows(external_id: str) -> Conflict:
+    return Conflict(f"Two rows of the host's table have the external id {external_id!r}.", code="two_host_rows")
 
 
 class HostTable:
@@ -74,16 +79,21 @@ class HostTable:
         schema = f"{self._table.schema}." if self._table.schema else ""
         return f"{schema}{self._table.name}.{self._table.columns.get('paymentProviders', 'paymentProviders')}"
 
-    async def read(self, external_id: str) -> HostRow | None:
-        """See ``Host``. ``Conflict`` if two rows have the external id."""
+    async def read(self, external_id: str) -> FieldRow | None:
+        """See ``Host``. ``Conflict`` if two rows have the external id.
+
+        Only a row with exactly this external id counts: the host's column may take others for the same (``NOCASE``).
+        """
         if external_id not in self._ids and self._context.world.elapsed_s() - self._read_at_s > IDS_KEPT_S:
             await self._learn()
         if external_id in self._twice:
-            raise Conflict(f"Two rows of the host's table have the external id {external_id!r}.", code="two_host_rows")
+            raise _two_rows(external_id)
         if external_id not in self._ids:
             return None
-        found = [row async for row in self._source.rows([self._ids[external_id]])]
-        return HostRow(external_id, found[0].values["paymentProviders"]) if found else None
+        found = [row async for row in self._source.rows([self._ids[external_id]]) if row.external_id == external_id]
+        if len(found) > 1:  # the second one was added since the identifiers were read
+            raise _two_rows(external_id)
+        return FieldRow(external_id, found[0].values["paymentProviders"]) if found else None
 
     async def _learn(self) -> list[Any]:
         ids = await self._source.ids()
@@ -94,15 +104,17 @@ class HostTable:
         self._read_at_s = self._context.world.elapsed_s()
         return ids
 
-    async def write(self, row: HostRow, value: Any) -> bool:
+    async def write(self, row: FieldRow, value: Any) -> bool:
         """See ``Host``."""
+        if row.external_id is None:
+            return False
         return await self._source.write_field(row.external_id, row.value, value)
 
-    async def pages(self) -> AsyncIterator[list[HostRow]]:
-        """See ``Host``. A row without a usable external id has an empty one."""
+    async def pages(self) -> AsyncIterator[list[FieldRow]]:
+        """See ``Host``."""
         page = []
         async for row in self._source.rows(await self._learn()):
-            page.append(HostRow(row.external_id or "", row.values["paymentProviders"]))
+            page.append(FieldRow(row.external_id, row.values["paymentProviders"]))
             if len(page) == PAGE:
                 yield page
                 page = []

@@ -16,7 +16,7 @@ from polytill.flows.context import Context, Practice, log
 from polytill.flows.legacy.model import LegacyField, Unwritable
 from polytill.flows.rollout import host
 from polytill.flows.rollout.field import Reading, differences, hash_of, is_blank, ours, wanted
-from polytill.flows.rollout.host import HostRow
+from polytill.flows.rollout.host import FieldRow
 from polytill.storage import audit, practice_rollouts, provider_configs
 from polytill.storage.practice_rollouts import FieldFound, Rollout
 from polytill.storage.units import Unit
@@ -25,6 +25,7 @@ AT_ONCE = 20
 CLAIM_S = 30.0
 LONGEST_WAIT_S = 600.0
 MOST_SAID = 500
+NO_EXTERNAL_ID = "The practice has no external id, so its row in the host's table is not known. Set its external id."
 CONFLICT = (
     "Somebody changed the field while polytill decides. Keep one side: `polytill rollout resolve PRACTICE --keep field`"
     " or `--keep polytill`."
@@ -46,16 +47,13 @@ def has_field(known: Rollout) -> bool:
     return known.phase is not RolloutPhase.closed or known.field_state is not FieldState.in_step
 
 
-async def row_of(context: Context, known: Rollout) -> HostRow:
+async def row_of(context: Context, known: Rollout) -> FieldRow:
     """A practice's row in the host's table. ``Conflict`` if there is none, or the table cannot be reached from here."""
     table = host.of(context).host
     if table is None:
         raise Conflict("The host application's database is not configured.", code="no_host_database")
     if known.external_id is None:
-        raise Conflict(
-            "The practice has no external id, so its row in the host's table is not known. Set its external id.",
-            code="no_external_id",
-        )
+        raise Conflict(NO_EXTERNAL_ID, code="no_external_id")
     row = await table.read(known.external_id)
     if row is None:
         raise Conflict(f"The host's table has no row for the external id {known.external_id!r}.", code="no_host_row")
@@ -95,7 +93,7 @@ async def sides(context: Context, practice_id: int, value: Any) -> Sides:
 
 
 async def check(
-    context: Context, practice_id: int, actor: str, value: Any = ..., row: HostRow | None = None
+    context: Context, practice_id: int, actor: str, value: Any = ..., row: FieldRow | None = None
 ) -> FieldResult:
     """Compare the field with our configurations, in live and closed. Write our changes, if some are pending.
 
@@ -110,12 +108,12 @@ async def check(
     return await until_committed(decide, (Stale,), tries=4)
 
 
-async def _checked(context: Context, practice_id: int, actor: str, value: Any, row: HostRow | None) -> FieldResult:
+async def _checked(context: Context, practice_id: int, actor: str, value: Any, row: FieldRow | None) -> FieldResult:
     known = await practice_rollouts.of_practice(context.owner, practice_id)
     assert known is not None
     reported = value is not ...
     if reported:
-        row = HostRow(known.external_id or "", value)
+        row = FieldRow(known.external_id, value)
     elif row is None:
         row = await row_of(context, known)
     both = await sides(context, practice_id, row.value)
@@ -147,7 +145,7 @@ async def _found(
     return FieldResult(found.state, (), tuple(problems))
 
 
-async def _write(context: Context, known: Rollout, both: Sides, row: HostRow, actor: str) -> FieldResult:
+async def _write(context: Context, known: Rollout, both: Sides, row: FieldRow, actor: str) -> FieldResult:
     """Write our configurations into the field, or empty it, unless somebody else has just changed it."""
     setup = host.of(context)
     assert setup.host is not None

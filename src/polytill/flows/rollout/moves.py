@@ -17,7 +17,7 @@ from polytill.domain.rollout import BACK, FORWARD, FieldState, RolloutPhase, is_
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.rollout import host, keeping, steps
 from polytill.flows.rollout.field import ours
-from polytill.flows.rollout.keeping import Sides, row_of, sides
+from polytill.flows.rollout.keeping import NO_EXTERNAL_ID, Sides, row_of, sides
 from polytill.storage import audit, practice_profile, practice_rollouts, provider_configs
 from polytill.storage.databases import Tx
 from polytill.storage.host_field import HostError
@@ -56,6 +56,8 @@ async def move(context: Context, practice_id: int, to: RolloutPhase, actor: str)
         return Moved(known, changed=False)
     if (said := steps.why_not(known.phase, to)) is not None:
         raise StepRefused(said)
+    if known.phase is None and known.external_id is None and host.of(context).host is not None:
+        raise StepRefused(NO_EXTERNAL_ID)  # it would follow no row
     both = await _both(context, known, to)
     await _begin(context, known, to)
     try:

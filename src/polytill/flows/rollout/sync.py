@@ -17,7 +17,7 @@ from polytill.flows.context import Context, Practice, log
 from polytill.flows.legacy.model import LegacyField
 from polytill.flows.rollout import host, keeping
 from polytill.flows.rollout.field import Change, Kind, Reading, changes, differences, hash_of, ours
-from polytill.flows.rollout.host import HostRow
+from polytill.flows.rollout.host import FieldRow
 from polytill.flows.rollout.keeping import MOST_SAID, FieldResult
 from polytill.flows.rollout_phase import FieldDecides, Guard, OursDecide, announce_following
 from polytill.storage import audit, practice_rollouts, provider_configs
@@ -118,7 +118,7 @@ async def _record(context: Context, practice_id: int, found: FieldFound, changed
     await until_committed(once, (Stale,))
 
 
-async def sync(context: Context, practice_id: int, actor: str, row: HostRow | None = None) -> FieldResult:
+async def sync(context: Context, practice_id: int, actor: str, row: FieldRow | None = None) -> FieldResult:
     """Compare a practice's field in the host's database with our configurations, and follow it or write it, as its phase
     says. ``row``: the field as it was just read.
 
@@ -157,17 +157,18 @@ async def sync_all(context: Context, rollouts: list[Rollout], actor: str) -> Asy
     table = host.of(context).host
     if table is None:
         raise Conflict(NO_HOST, code="no_host_database")
-    rows: dict[str, HostRow | None] = {}
+    rows: dict[str, FieldRow | None] = {}
     if len(rollouts) > FEW:  # in pages, instead of a query for each
         async for page in table.pages():
             for row in page:  # None: two rows have this external id, which is an error of this practice
-                rows[row.external_id] = None if row.external_id in rows else row
+                if row.external_id is not None:
+                    rows[row.external_id] = None if row.external_id in rows else row
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(known: Rollout) -> Synced:
         async with gate:
             try:
-                row = rows.get(known.external_id or "")
+                row = None if known.external_id is None else rows.get(known.external_id)
                 found = await sync(context, known.practice_id, actor, row)
                 return Synced(known.practice_id, known.name, known.phase, found)
             except PolytillError as error:

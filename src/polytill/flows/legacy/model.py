@@ -43,6 +43,7 @@ class LegacySet:
 
     ``keys`` maps ``publicKey``, ``secretKey`` and ``webhookSecret``; ``config`` holds the provider's further settings by
     their API names, with each text as a ``Secret``. ``environment`` is None only together with a finding.
+    ``lacks_keys``: no key is written, and its provider needs some.
     """
 
     provider: str
@@ -54,6 +55,7 @@ class LegacySet:
     currencies: tuple[str, ...] | None = None
     priority: int | None = None
     pointer: str = ""
+    lacks_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True)

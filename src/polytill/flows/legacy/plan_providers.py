@@ -12,12 +12,13 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import CredentialState, Environment
 from polytill.flows.admin import key_tests
 from polytill.flows.admin.credentials import Keys, check_keys
-from polytill.flows.admin.provider_configs import NewConfiguration, Wish, check_new
+from polytill.flows.admin.provider_configs import NewConfiguration, check_new
 from polytill.flows.context import Context, Practice
 from polytill.flows.handlers import handler_or_reason
 from polytill.flows.legacy.mapping import Mapping
 from polytill.flows.legacy.model import Found, LegacyField, LegacySet
 from polytill.flows.legacy.planned import PlannedPractice
+from polytill.flows.legacy.wishes import configured, keys_of, wish_of
 from polytill.storage import provider_configs
 from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Account, Configuration, open_credentials, seal_credentials
@@ -32,30 +33,6 @@ _BY_REASON = {
     "not_this_key": LegacyFinding.key_not_valid,
     "unknown_provider": LegacyFinding.provider_unknown,
 }
-
-
-def keys_of(one: LegacySet) -> Keys:
-    """The keys of a set as the admin flows take them."""
-    public, config = one.keys.get("publicKey"), {}
-    for name, value in one.config.items():
-        config[name] = value.reveal() if isinstance(value, Secret) else value
-    return Keys(
-        public.reveal() if public else None, one.keys.get("secretKey"), one.keys.get("webhookSecret"), config or None
-    )
-
-
-def wish_of(one: LegacySet, mapping: Mapping) -> Wish:
-    """The configuration that a set asks for, with what the mapping says where the field says nothing."""
-    currencies = one.currencies if one.currencies is not None else mapping.currencies or None
-    return Wish(
-        one.provider,
-        one.environment,
-        keys_of(one),
-        bool(mapping.is_enabled if one.is_enabled is None else one.is_enabled),
-        bool(one.is_default),
-        None if currencies is None else list(currencies),
-        one.priority or 0,
-    )
 
 
 class ProviderPlans:
@@ -73,20 +50,20 @@ class ProviderPlans:
         at = {(one.provider, one.environment): _at(one) for one in found.sets}
         held: dict[str, Configuration] = {}
         defaults: dict[tuple[Environment, str], int] = {}
-        practice = None
+        practice, meant = None, configured(found)
         if planned.existing is not None:
             practice = await self._context.practice(planned.existing.id)
             held, defaults = await provider_configs.all_of(practice.db), await provider_configs.defaults(practice.db)
         for code in dict.fromkeys(one.provider for one in found.sets):
-            sets = [one for one in found.sets if one.provider == code]
+            sets = [one for one in (found if code in held else meant).sets if one.provider == code]
+            if not sets:
+                continue  # reported as no_keys
             active = next((one for one in sets if one.environment is found.active.get(code)), sets[0])
             other = next((one for one in sets if one is not active), None)
             if code in held and practice is not None:
                 planned.unchanged.append(code)
-                said += self._against(practice, held[code], active, other)
+                said += await self._against(practice, held[code], active, other)
                 continue
-            if self._needs_keys(code) and not any(one.keys or one.config for one in sets):
-                continue  # reported as no_keys
             new = await self._checked(active, other, said)
             if new is not None:
                 planned.new.append(new)
@@ -96,17 +73,14 @@ class ProviderPlans:
             said += await self._tested(planned, at)
         planned.findings += dict.fromkeys(said)
 
-    def _needs_keys(self, code: str) -> bool:
-        handler = self._mapping.handlers.get(code)
-        return handler is None or bool(handler.keys)
-
     # ── One provider ──
 
     async def _checked(self, active: LegacySet, other: LegacySet | None, said: list[Found]) -> NewConfiguration | None:
         """The configuration as it would be added; None, and findings, if it cannot be."""
         at = _at(active)
         try:
-            wish = await check_new(self._context, wish_of(active, self._mapping))
+            catalog = await self._context.catalog()
+            wish = await check_new(self._context, wish_of(active, self._mapping, catalog))
         except Invalid as wrong:
             said += [_refusal(at, error) for error in wrong.errors if not self._is_known(active, error, said)]
             return None
@@ -135,7 +109,7 @@ class ProviderPlans:
         if active.is_enabled is None and self._mapping.is_enabled is None:
             detail = "Nothing says whether it is switched on, so it is added switched off. See defaults.isEnabled."
             found.append(Found(LegacyFinding.enabled_missing, at, detail))
-        if new.wish.supported_currencies is None and self._mapping.currencies is None:
+        if active.currencies is None and self._mapping.currencies is None:
             detail = "Nothing says its currencies, so it is added for all that the provider supports."
             found.append(Found(LegacyFinding.currencies_missing, at, detail))
         if other is not None:
@@ -145,11 +119,11 @@ class ProviderPlans:
                 found.append(Found(LegacyFinding.settings_of_other_environment, _at(other), detail))
         return found
 
-    def _against(
+    async def _against(
         self, practice: Practice, held: Configuration, active: LegacySet, other: LegacySet | None
     ) -> list[Found]:
         """How a configuration that is here differs from the field. It stays as it is."""
-        wish = wish_of(active, self._mapping)
+        wish = wish_of(active, self._mapping, await self._context.catalog())
         differs = [
             held.removed_at is not None and "it was removed here",
             active.environment not in (None, held.environment) and "its environment",

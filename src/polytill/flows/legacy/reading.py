@@ -220,7 +220,7 @@ class _Reader:
         """A provider that is only a text (its secret key), or only a boolean."""
         what = "secretKey" if value.kind is Kind.string else "isEnabled"
         level = home.bare = Level(value, home.pointer)
-        if home.slot is not None:
+        if home.slot is not None and not self._is_needless(home, what, home.slot, home.pointer):
             level.add(Occurrence(what, home.slot, self._values.read(what, value, home.pointer)))
         self._place(home, Place(level, tops))
 
@@ -254,6 +254,8 @@ class _Reader:
             elif environment is not None and what is None:
                 self._environment_member(home, environment, slot, at, tops)
             elif what is not None and isinstance(what.what, str) and what.what:
+                if self._is_needless(home, what.what, slot, at):
+                    continue
                 own = self._prefixed(home, node, what.environment, tops) if what.environment else level
                 own.add(Occurrence(what.what, slot, self._checked(what.what, slot, at)))
             elif what is not None and value.kind is Kind.object and what.what in (Part.keys, Part.config):
@@ -295,11 +297,11 @@ class _Reader:
         elif slot.node.kind is Kind.boolean:
             what = "isTest" if environment is Environment.sandbox else "isLive"
             home.level.add(Occurrence(what, slot, self._values.read(what, slot.node, at)))
-        elif slot.node.kind is Kind.string:
+        elif slot.node.kind is not Kind.string:
+            self._say(LegacyFinding.value_unclear, at, "This is neither a set of keys nor yes or no.")
+        elif not self._is_needless(home, "secretKey", slot, at):
             level = self._prefixed(home, home.level.node, environment, tops)
             level.add(Occurrence("secretKey", slot, self._values.read("secretKey", slot.node, at)))
-        else:
-            self._say(LegacyFinding.value_unclear, at, "This is neither a set of keys nor yes or no.")
 
     def _prefixed(self, home: Home, node: Node, environment: Environment, tops: Tops) -> Level:
         """The level of the members of this object whose names have an environment in them."""
@@ -312,6 +314,17 @@ class _Reader:
         return level
 
     # ── Members ──
+
+    def _is_needless(self, home: Home, what: str, slot: Slot, at: str) -> bool:
+        """Whether this is a credential that the provider does not have. It stays in the field as it is written."""
+        handler = self._mapping.handlers.get(home.code)
+        if what not in KEY_NAMES or handler is None or what in handler.keys:
+            return False
+        if slot.node.is_blank:
+            self._say(LegacyFinding.member_empty, at, "This member is empty.")
+        else:
+            self._say(LegacyFinding.member_not_needed, at, f"{handler.name} has no such credential.")
+        return True
 
     def _members(self, node: Node, pointer: str) -> Iterator[tuple[Slot, str]]:
         """The members of an object with their pointers. Of two of one name the last counts, as in most programs."""

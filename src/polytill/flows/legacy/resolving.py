@@ -20,12 +20,12 @@ def resolve(located: Located, mapping: Mapping) -> LegacyField:
         for place in home.places:
             _contradictions(located, place.level)
             place.environment = _environment(located, home, place, mapping)
-            one = _set(home, place)
+            one = _set(home, place, lacks_keys=not _has_keys(home, place.level, mapping))
             if (one.provider, one.environment) in sets:
                 detail = f"The keys of {one.provider} for this environment are here twice."
                 located.say(LegacyFinding.provider_twice, place.level.pointer, detail)
             sets[one.provider, one.environment] = one
-            if not _has_keys(home, place.level, mapping):
+            if one.lacks_keys:
                 detail = f"There are no keys of {one.provider}."
                 located.say(LegacyFinding.no_keys, place.level.pointer, detail)
     active = _active(located, sets, mapping)
@@ -49,12 +49,12 @@ def shared_value(home: Home, place: Place, name: str) -> Any:
     return value == home.code if name == "isDefault" and isinstance(value, str) else value
 
 
-def _set(home: Home, place: Place) -> LegacySet:
+def _set(home: Home, place: Place, *, lacks_keys: bool) -> LegacySet:
     level = place.level
     keys = {name: level.value(name) for name in KEY_NAMES if level.value(name) is not None}
     config = {name[1:]: level.value(name) for name in level.found if name[:1] == "." and level.value(name) is not None}
     shared = {attribute: shared_value(home, place, name) for name, attribute in SHARED.items()}
-    return LegacySet(home.code, place.environment, keys, config, pointer=level.pointer, **shared)
+    return LegacySet(home.code, place.environment, keys, config, pointer=level.pointer, lacks_keys=lacks_keys, **shared)
 
 
 def _contradictions(located: Located, level: Level) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -18,6 +18,7 @@ from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.legacy.mapping import Mapping as FieldMapping
 from polytill.flows.legacy.model import Cipher, LegacyField, LegacySet
+from polytill.flows.legacy.wishes import configured, keys_of, plain, wish_of
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
 
@@ -103,26 +104,6 @@ def _our_set(key: DataKey, one: Configuration, kept: CredentialSet) -> LegacySet
 # ── What the field means ──
 
 
-def is_enabled(one: LegacySet, reading: Reading) -> bool:
-    """Whether a provider of the field takes payments."""
-    said = one.is_enabled if one.is_enabled is not None else reading.mapping.is_enabled
-    return bool(said)
-
-
-def currencies(one: LegacySet, reading: Reading) -> tuple[str, ...]:
-    """The currencies of a provider of the field; those of the catalog if it does not say them."""
-    said = one.currencies if one.currencies is not None else reading.mapping.currencies or None
-    entry = reading.catalog.get(one.provider)
-    supported = entry.supported_currencies if entry else []
-    if said is None:
-        return tuple(sorted(supported))
-    return tuple(sorted(set(said) & set(supported))) if entry else tuple(sorted(set(said)))
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()}
-
-
 def _same_keys(a: LegacySet | None, b: LegacySet | None) -> str | None:
     """The first key or setting that differs; None if all are the same."""
     mine, other = ({}, {}) if a is None or b is None else (dict(a.keys), dict(b.keys))
@@ -131,17 +112,18 @@ def _same_keys(a: LegacySet | None, b: LegacySet | None) -> str | None:
     for name in KEYS:
         if mine.get(name) != other.get(name):
             return name
-    return None if _plain(a.config) == _plain(b.config) else "config"
+    return None if plain(a.config) == plain(b.config) else "config"
 
 
 def _shared(theirs: LegacySet, mine: LegacySet, reading: Reading) -> Iterator[str]:
-    if is_enabled(theirs, reading) is not mine.is_enabled:
+    wish = wish_of(theirs, reading.mapping, reading.catalog)
+    if wish.is_enabled is not mine.is_enabled:
         yield "isEnabled"
-    if bool(theirs.is_default) is not bool(mine.is_default):
+    if wish.is_default is not bool(mine.is_default):
         yield "isDefault"
-    if currencies(theirs, reading) != tuple(sorted(mine.currencies or ())):
+    if wish.supported_currencies != sorted(mine.currencies or ()):
         yield "supportedCurrencies"
-    if (theirs.priority or 0) != (mine.priority or 0):
+    if wish.priority != (mine.priority or 0):
         yield "priority"
 
 
@@ -150,7 +132,7 @@ def differences(field: LegacyField, mine: LegacyField, reading: Reading, both_wa
 
     ``both_ways`` False leaves out prepared keys that the field does not have: nothing of the field would be lost.
     """
-    found = []
+    found, field = [], configured(field)
     for code in sorted(field.active.keys() | mine.active.keys()):
         environment = field.active.get(code)
         if environment is None:
@@ -199,6 +181,7 @@ class Change:
 def changes(field: LegacyField, mine: LegacyField, reading: Reading) -> list[Change]:
     """The changes that make our configurations equal to the field, in the order in which they are made: defaults last,
     because a new default takes the place of another one."""
+    field = configured(field)
     found = [Change(Kind.remove, Wish(code)) for code in sorted(mine.active.keys() - field.active.keys())]
     saved = []
     for code, environment in sorted(field.active.items()):
@@ -208,44 +191,36 @@ def changes(field: LegacyField, mine: LegacyField, reading: Reading) -> list[Cha
         own = mine.get(code, environment) if mine.active.get(code) is environment else None
         same_keys = own is not None and _same_keys(theirs, own) is None
         if own is None or not same_keys or any(_shared(theirs, own, reading)):
-            wish = _wish(theirs, environment, reading, with_keys=not same_keys)
+            wish = wish_of(theirs, reading.mapping, reading.catalog)
+            wish = replace(wish, environment=None, keys=Keys()) if same_keys else wish
             saved.append(Change(Kind.change if same_keys else Kind.save, wish))
         other = next(one for one in Environment if one is not environment)
         prepared = field.get(code, other)
         if prepared is not None and _same_keys(prepared, mine.get(code, other)) is not None:
-            found_keys = Wish(code, other, _keys(prepared))
+            found_keys = Wish(code, other, keys_of(prepared))
             saved.append(Change(Kind.prepare, found_keys))
     saved.sort(key=lambda change: (change.kind is Kind.prepare, change.wish.is_default is True))
     return found + saved
 
 
-def _keys(one: LegacySet) -> Keys:
-    config = _plain(one.config)
-    public = one.keys.get("publicKey")
-    return Keys(
-        public.reveal() if public else None, one.keys.get("secretKey"), one.keys.get("webhookSecret"), config or None
-    )
-
-
-def _wish(one: LegacySet, environment: Environment, reading: Reading, with_keys: bool) -> Wish:
-    return Wish(
-        one.provider,
-        environment if with_keys else None,
-        _keys(one) if with_keys else Keys(),
-        is_enabled(one, reading),
-        bool(one.is_default),
-        list(currencies(one, reading)),
-        one.priority or 0,
-    )
-
-
 # ── What makes the field equal to ours ──
+
+
+def _meaningless(field: LegacyField, mine: LegacyField) -> Iterator[LegacySet]:
+    with_keys = {one.provider for one in field.sets if not one.lacks_keys}
+    for one in field.sets:
+        if one.provider in mine.active:
+            stays = one.environment is not None and mine.get(one.provider, one.environment) is None
+        else:
+            stays = one.provider not in with_keys
+        if one.lacks_keys and stays:
+            yield one
 
 
 def wanted(field: LegacyField, mine: LegacyField, reading: Reading) -> LegacyField:
     """What a field has to hold to mean our configurations. What it means already stays as it is written; a key that we
-    do not have is an empty one, which removes it."""
-    sets = []
+    do not have is an empty one, which removes it. An entry without keys, which means nothing, stays."""
+    sets = [LegacySet(one.provider, one.environment) for one in _meaningless(field, mine)]
     for one in mine.sets:
         before = field.get(one.provider, one.environment)
         if before is None:

@@ -204,6 +204,31 @@ async def test_only_one_practice_is_written(host: Host) -> None:
         await host.source(Table(query="SELECT id, 1 AS providers FROM numbers")).write_field("7", "2", "3")
 
 
+async def test_identifiers_of_a_fixed_length(host: Host) -> None:
+    """PostgreSQL pads them with spaces, which belong to the column and not to the identifier."""
+    own = "0b0e7c3e-0000-4000-8000-000000000001"
+    table = await host.fill("fixed", [(own, "1"), ("short", "1")], "char(36)")
+    source = host.source(table)
+    assert {row.external_id for row in await everything(source)} == {own, "short"}
+    assert await source.write_field(own, "1", "2")
+    assert await source.write_field("short", "1", "2")
+    assert not await source.write_field("0", "1", "2")
+    query = host.source(Table(query="SELECT * FROM fixed", columns=COLUMNS))
+    assert {row.external_id for row in await everything(query)} == {own, "short"}
+
+
+async def test_a_value_that_the_column_rejects_is_no_changed_field(host: Host) -> None:
+    """False means that somebody else changed the field, and that reading it again helps."""
+    kind, value = (
+        ("text CHECK (\"payment Providers\" <> '{}')", "{}") if host.is_sqlite else ("jsonb", '{"a":"\\u0000"}')
+    )
+    source = host.source(await host.fill("strict", [(7, '{"a": 1}')], kind=kind))
+    with pytest.raises(HostError):
+        await source.write_field("7", '{"a": 1}', value)
+    assert not await source.write_field("x", '{"a": 1}', '{"a": 2}')  # no row has an id that is no number
+    assert await source.write_field("7", '{"a": 1}', '{"a": 2}')
+
+
 async def test_of_two_writers_one_wins(host: Host) -> None:
     source = host.source(await host.fill("numbers", [(1, "old")]))
     done = await asyncio.gather(*(source.write_field("1", "old", f"new {n}") for n in range(6)), return_exceptions=True)

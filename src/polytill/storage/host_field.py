@@ -303,6 +303,7 @@ class PostgresSource(_SqlSource):
         self._address = address
         self._id_type = "text"
         self._field_type = "text"
+        self._is_padded = False
 
     @asynccontextmanager
     async def _connected(self, is_read_only: bool = True) -> AsyncIterator[Any]:
@@ -325,20 +326,28 @@ class PostgresSource(_SqlSource):
         columns = chosen([one.name for one in statement.get_attributes()], self._table.columns, self._what)
         if self._table.query is None:
             types = await connection.fetch(
-                "SELECT attname, format_type(atttypid, NULL) AS type FROM pg_attribute"
+                # -1: without it, a column char(n) is `character`, which is one character.
+                "SELECT attname, format_type(atttypid, -1) AS type FROM pg_attribute"
                 " WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
                 self._from,
             )
             by_name = {row["attname"]: row["type"] for row in types}
             self._id_type = by_name.get(columns["externalId"], "text")
             self._field_type = by_name.get(columns["paymentProviders"], "text")
+        self._is_padded = any(
+            (one.name, one.type.name) == (columns["externalId"], "bpchar") for one in statement.get_attributes()
+        )
         self._columns = columns  # last: a concurrent call then has the types, too
 
     async def ids(self) -> list[Any]:
         async with self._connected() as connection:
             await self._find_columns(connection)
             rows = await connection.fetch(f"SELECT {self._id()} FROM {self._from}")  # noqa: S608
-            return [row[0] for row in rows]
+            return [self._own(row[0]) for row in rows]
+
+    def _own(self, value: Any) -> Any:
+        """An identifier without the spaces with which PostgreSQL fills a char(n)."""
+        return value.rstrip(" ") if self._is_padded and isinstance(value, str) else value
 
     async def rows(self, wanted: Sequence[Any]) -> AsyncIterator[HostRow]:
         for start in range(0, len(wanted), self._page):
@@ -360,6 +369,7 @@ class PostgresSource(_SqlSource):
                 *others, text, is_long = row
                 values = dict(zip(fields, others, strict=True))
                 values["paymentProviders"] = "x" * 1_000_001 if is_long else text  # is reported as too large
+                values["externalId"] = self._own(values["externalId"])
                 yield HostRow(f"{self._columns['externalId']} {values['externalId']!s}", values)
 
     async def write_field(self, external_id: str, before: Any, after: Any) -> bool:
@@ -385,14 +395,15 @@ class PostgresSource(_SqlSource):
             # The type may take other ids for the same: citext, or a collation that ignores case.
             f' AND {self._id()}::text COLLATE "C" = $2::text AND {old} RETURNING 1'
         )
-        try:
+        try:  # alone, because the column may reject the new value, too, and that is another matter
             async with connection.transaction():
-                rows = await connection.fetch(sql, _plain(after, is_bytes), external_id, _plain(before, is_bytes))
-                if len(rows) > 1:
-                    detail = f"{len(rows)} rows of the table have the external id {external_id!r}."
-                    raise HostError(f"{detail} Nothing was changed.")
+                await connection.execute(f"SELECT CAST($1::text AS {self._id_type})", external_id)
         except asyncpg.DataError:  # the external id is no number, so that no row can have it
             return False
+        rows = await connection.fetch(sql, _plain(after, is_bytes), external_id, _plain(before, is_bytes))
+        if len(rows) > 1:
+            detail = f"{len(rows)} rows of the table have the external id {external_id!r}."
+            raise HostError(f"{detail} Nothing was changed.")
         return len(rows) == 1
 
     async def drop_column(self) -> None:

@@ -250,16 +250,21 @@ async def test_one_that_may_be_about_a_payment_being_created_waits_and_is_applie
     assert (await scene.payment(taken.payment.id)).status is PaymentStatus.succeeded
 
 
-async def test_one_that_was_sent_away_is_still_applied_when_its_payment_becomes_known(relaying: Relaying) -> None:
-    scene = relaying.scene
+@pytest.mark.parametrize("newer", [0, 51])  # webhooks of the old code that arrived after it
+async def test_one_that_was_sent_away_is_still_applied_when_its_payment_becomes_known(
+    relaying: Relaying, newer: int
+) -> None:
+    scene, late = relaying.scene, f"tx-late-{newer}"
     scene.wire.says("create", Unknown(Reason.timeout))
     taken = await scene.pay()
-    event, _ = await relaying.arrives(PaymentFact(paid(transaction="tx-late"), None, "tx-late"))
+    event, _ = await relaying.arrives(PaymentFact(paid(transaction=late), None, late))
     assert event.state is S.relaying
     scene.wire.always("lookup", Unknown(Reason.timeout))
     await relaying.later(11)
     assert (await relaying.event(event.id)).state is S.relayed
-    scene.wire.always("lookup", paid(transaction="tx-late"))
+    for number in range(newer):
+        await relaying.arrives(stranger(f"old-{number}"))
+    scene.wire.always("lookup", paid(transaction=late))
     await relaying.later(600)
     assert (await relaying.event(event.id)).state is S.applied
     assert (await scene.payment(taken.payment.id)).amount_captured == 1000

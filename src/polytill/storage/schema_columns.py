@@ -43,11 +43,11 @@ def given_id(name: str = "id", kind: Any = sa.Text, of: str | None = None) -> Co
     return sa.Column(name, kind, *references, primary_key=True, autoincrement=False)
 
 
-def part_of(name: str, table: str) -> Column:
-    """The key of a table whose rows are parts of another table's rows: it has the same key, and is deleted with it."""
-    return sa.Column(
-        name, sa.Text, sa.ForeignKey(f"{table}.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
-    )
+def part_of(name: str, table: str, is_key: bool = True) -> Column:
+    """The row of another table that a row is a part of, and with which it is deleted. ``is_key``: it has only one such
+    part, which has its key."""
+    whole = sa.ForeignKey(f"{table}.id", ondelete="CASCADE")
+    return sa.Column(name, sa.Text, whole, primary_key=is_key, nullable=False, autoincrement=False)
 
 
 def only_row() -> tuple[Column, sa.CheckConstraint]:

@@ -53,6 +53,16 @@ def add_webhook_tables(metadata: sa.MetaData) -> None:
         index("state", "received_at"),
         index("payment_id"),
     )
+    # The provider's ids that webhooks without a known payment name, so that they are found when one becomes known.
+    sa.Table(
+        "webhook_names",
+        metadata,
+        part_of("event_id", "webhook_events", is_key=False),
+        of("config_id", "practice_payment_providers"),
+        *text("name"),
+        sa.PrimaryKeyConstraint("event_id", "name"),
+        index("config_id", "name"),
+    )
     # Webhooks on their way to the old address of their account. The request is sealed, with its exact bytes and its
     # headers, and deleted when the relay ends.
     sa.Table(

@@ -155,41 +155,57 @@ async def waiting(db: PracticeDb, came_before: Sequence[datetime], limit: int = 
     )
 
 
-# Webhooks that named no known payment when they arrived. Those that are not parked: only since a given time ($2),
-# because a webhook about an attempt cannot be older than the attempt, and there can be very many.
-_OF_NO_PAYMENT = (
-    f"reason IN ('{UNKNOWN_REFERENCE}', '{RELAY_GAVE_UP}') AND (state = 'parked'"
-    " OR (state IN ('relaying', 'relayed', 'dismissed') AND received_at >= $2))"
+def name(unit: Writes, event: WebhookEvent, names: Sequence[str]) -> None:
+    """Store by which names ``naming`` finds a webhook that names no known payment. Known names stay as they are."""
+    if not names:
+        return
+    rows = ", ".join(f"($1, $2, ${number})" for number in range(3, 3 + len(names)))
+    unit.add(
+        f"INSERT INTO webhook_names (event_id, config_id, name) VALUES {rows} ON CONFLICT DO NOTHING",  # noqa: S608
+        event.id,
+        event.config_id,
+        *names,
+    )
+
+
+# Webhooks that named no known payment when they arrived, and that name ($2) now, at a configuration ($1), except one
+# ($3). There can be very many without a payment, but few with one name.
+_NAMING = (
+    "FROM webhook_names JOIN webhook_events ON webhook_events.id = webhook_names.event_id"
+    " WHERE webhook_names.config_id = $1 AND webhook_names.name = $2 AND webhook_events.id <> $3"
+    f" AND webhook_events.reason IN ('{UNKNOWN_REFERENCE}', '{RELAY_GAVE_UP}')"
+    " AND webhook_events.state IN ('parked', 'relaying', 'relayed', 'dismissed')"
 )
 
 
-async def without_payment(db: PracticeDb, config_id: int, since: datetime) -> list[WebhookEvent]:
-    """Webhooks of a configuration that named no known payment when they arrived; those that are not parked only
-    since a given time."""
+async def naming(db: PracticeDb, config_id: int, name: str, but: str, unsigned: int = 50) -> list[str]:
+    """The ids of webhooks with a name that named no known payment when they arrived, oldest first. ``but``: the id of
+    one that does not count. ``unsigned``: the most of those that anybody may have sent; the newest of them."""
     rows = await db.fetch(
-        f"SELECT {_EVENTS.columns} FROM webhook_events WHERE config_id = $1 AND {_OF_NO_PAYMENT}"  # noqa: S608
-        " ORDER BY id DESC LIMIT 50",
+        f"SELECT webhook_events.id, webhook_events.must_fetch {_NAMING} ORDER BY webhook_events.id",
         config_id,
-        since,
+        name,
+        but,
     )
-    return readable(rows, _EVENTS.read)
+    of_anybody = [row["id"] for row in rows if row["must_fetch"]]
+    left_out = set(of_anybody[:-unsigned])
+    return [row["id"] for row in rows if row["id"] not in left_out]
 
 
 async def held_back(
-    db: PracticeDb, payment_id: str | None, config_id: int | None, since: datetime, but: str
+    db: PracticeDb, payment_id: str | None, config_id: int | None, name: str | None, but: str
 ) -> tuple[bool, bool]:
-    """Whether webhooks about a payment wait or are parked, and whether a configuration has some without a known
-    payment (``without_payment``). ``but``: the id of one that does not count. None: not asked."""
+    """Whether webhooks about a payment wait or are parked, and whether there are some for ``naming``. ``but``: the id
+    of one that does not count. None: not asked."""
     row: Any = await db.one(
-        "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE payment_id = $3 AND state IN ('received', 'parked')"  # noqa: S608
-        " AND id <> $4) AS of_payment, EXISTS (SELECT 1 FROM webhook_events WHERE config_id = $1"
-        f" AND {_OF_NO_PAYMENT}) AS of_configuration",
+        "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE payment_id = $4 AND state IN ('received', 'parked')"  # noqa: S608
+        f" AND id <> $3) AS of_payment, EXISTS (SELECT 1 {_NAMING}) AS by_name",
         config_id,
-        since,
-        payment_id,
+        name,
         but,
+        payment_id,
     )
-    return bool(row["of_payment"]), bool(row["of_configuration"])
+    return bool(row["of_payment"]), bool(row["by_name"])
 
 
 @dataclass(frozen=True, slots=True)

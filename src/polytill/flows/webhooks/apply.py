@@ -15,6 +15,7 @@ from polytill.flows.events import is_other_currency, open_currency_case, record_
 from polytill.flows.finding import AddSteps
 from polytill.flows.identifiers import attempt_of
 from polytill.flows.schedule import CLOCKS_APART_S
+from polytill.flows.webhooks.unsigned import short_key
 from polytill.providers.contract import DisputeFact, Fact, RefundFact, WebhookResult
 from polytill.storage import cases, webhook_events
 from polytill.storage.attempts import Attempt
@@ -32,6 +33,16 @@ MAX_TRIES = len(TAKEN_UP_AT_S)
 CLOCKS_DIFFER = timedelta(seconds=CLOCKS_APART_S)
 # A refund or a lost dispute waits for this reason: the payment's own money is not booked yet.
 NOT_CAPTURED = "payment_not_captured"
+# A webhook in one of these states names nothing known here; it stays what it is until that changes.
+_ENDED_ELSEWHERE = frozenset({EventState.relaying, EventState.relayed, EventState.dismissed})
+# Names of one webhook that are remembered; a webhook of a provider has a few.
+MOST_NAMES = 100
+
+
+def names_in(facts: Sequence[Fact]) -> list[str]:
+    """The provider's ids of payments that facts name, as they are stored and found (``webhook_events.naming``)."""
+    told = [one for fact in facts for one in (fact.provider_transaction_id, getattr(fact, "provider_charge_id", None))]
+    return list(dict.fromkeys(short_key(one) for one in told if one))[:MOST_NAMES]
 
 
 async def finish(
@@ -83,8 +94,21 @@ def record_parked(practice: Practice, unit: Unit, event: WebhookEvent, reason: s
 async def park(practice: Practice, event: WebhookEvent, reason: str | None) -> None:
     """Park a webhook that cannot be applied to anything here. One that is or was relayed, or that staff dismissed, stays
     what it is."""
-    if event.state not in (EventState.relaying, EventState.relayed, EventState.dismissed):
+    if event.state not in _ENDED_ELSEWHERE:
         await finish(practice, event, EventState.parked, reason)
+
+
+async def park_unknown(practice: Practice, event: WebhookEvent, facts: Sequence[Fact]) -> None:
+    """Park a webhook whose facts name no known payment. It is applied as soon as one of its names is known."""
+    if event.state in _ENDED_ELSEWHERE:
+        return
+    await finish(
+        practice,
+        event,
+        EventState.parked,
+        webhook_events.UNKNOWN_REFERENCE,
+        also=lambda unit: webhook_events.name(unit, event, names_in(facts)),
+    )
 
 
 async def wait(practice: Practice, event: WebhookEvent, payment_id: str | None, reason: str) -> None:

@@ -29,7 +29,6 @@ from polytill.flows.refunds.disputes import DisputeFinding, apply_dispute_fact, 
 from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
 from polytill.flows.webhooks import relay, unsigned
 from polytill.flows.webhooks.apply import (
-    CLOCKS_DIFFER,
     NOT_CAPTURED,
     attempt_of_unsigned,
     finish,
@@ -39,6 +38,7 @@ from polytill.flows.webhooks.apply import (
     may_continue,
     notice,
     park,
+    park_unknown,
     wait,
 )
 from polytill.flows.webhooks.read import event_of, facts_of, naming, sent_again, why_unreadable
@@ -200,7 +200,7 @@ async def _apply(practice: Practice, configuration: Configuration, event: Webhoo
     for fact in result.facts:
         found = await named_by_fact(practice.db, configuration.id, event.environment, fact)
         if found is None:
-            await park(practice, event, webhook_events.UNKNOWN_REFERENCE)
+            await park_unknown(practice, event, result.facts)
             return
         attempt, payment = found.attempt, found.payment
         if attempt.config_id != configuration.id or (
@@ -373,17 +373,17 @@ async def apply_after(practice: Practice, before: Attempt, after: Attempt, but: 
     learnt = after.provider_transaction_id if after.provider_transaction_id != before.provider_transaction_id else None
     if not is_paid and learnt is None:
         return
-    of_payment, of_configuration = await webhook_events.held_back(
-        practice.db,
-        after.payment_id if is_paid else None,
-        after.config_id if learnt else None,
-        after.created_at - CLOCKS_DIFFER,
-        but.id if but else "",
+    name, this = unsigned.short_key(learnt) if learnt else None, but.id if but else ""
+    of_payment, by_name = await webhook_events.held_back(
+        practice.db, after.payment_id if is_paid else None, after.config_id if learnt else None, name, this
     )
     if of_payment:
         await _apply_waiting(practice, after.payment_id, but)
-    if of_configuration and learnt is not None:
-        await _apply_parked(practice, after, learnt)
+    if by_name and name is not None:
+        # Those that name only the provider's id of the attempt, which is known now.
+        for event_id in await webhook_events.naming(practice.db, after.config_id, name, this):
+            if (waiting := await webhook_events.by_id(practice.db, event_id)) is not None:
+                await apply_stored(practice, waiting)
 
 
 async def _apply_waiting(practice: Practice, payment_id: str, but: WebhookEvent | None) -> None:
@@ -393,12 +393,3 @@ async def _apply_waiting(practice: Practice, payment_id: str, but: WebhookEvent 
             for_want_of_it = state is EventState.received or waiting.reason == NOT_CAPTURED
             if for_want_of_it and (but is None or waiting.id != but.id):
                 await apply_stored(practice, waiting)
-
-
-async def _apply_parked(practice: Practice, attempt: Attempt, learnt: str) -> None:
-    """Apply the webhooks that name only the provider's id of an attempt, now that the id is known: those that are
-    parked, and those that were relayed or dismissed since it was created."""
-    since = attempt.created_at - CLOCKS_DIFFER
-    for parked in await webhook_events.without_payment(practice.db, attempt.config_id, since):
-        if learnt in str(parked.body):
-            await apply_stored(practice, parked)

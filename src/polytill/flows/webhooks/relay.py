@@ -27,6 +27,7 @@ from polytill.domain.states import Environment, EventState, RelayState
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Practice
 from polytill.flows.identifiers import named_by_fact
+from polytill.flows.webhooks.apply import names_in
 from polytill.flows.webhooks.unsigned import AN_HOUR, short_key
 from polytill.flows.webhooks.verify import Verified
 from polytill.providers.contract import Fact, PaymentFact, RefundFact, WebhookResult
@@ -163,6 +164,8 @@ async def _stored(
     unit = Unit()
     provider_configs.unchanged(unit, proof.revision)
     webhook_events.insert(unit, event)
+    if event.reason == UNKNOWN_REFERENCE:
+        webhook_events.name(unit, event, names_in(result.facts))
     webhook_relays.insert(unit, relay)
     await practice.db.commit(unit)
     return event

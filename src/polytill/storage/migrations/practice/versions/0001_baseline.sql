@@ -495,6 +495,16 @@ CREATE TABLE webhook_events (
 CREATE INDEX ix_webhook_events_payment_id ON webhook_events (payment_id);
 CREATE INDEX ix_webhook_events_state_received_at ON webhook_events (state, received_at);
 
+CREATE TABLE webhook_names (
+    event_id TEXT NOT NULL,
+    config_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    CONSTRAINT pk_webhook_names PRIMARY KEY (event_id, name),
+    CONSTRAINT fk_webhook_names_event_id FOREIGN KEY(event_id) REFERENCES webhook_events (id) ON DELETE CASCADE,
+    CONSTRAINT fk_webhook_names_config_id FOREIGN KEY(config_id) REFERENCES practice_payment_providers (id)
+);
+CREATE INDEX ix_webhook_names_config_id_name ON webhook_names (config_id, name);
+
 CREATE TABLE webhook_relays (
     event_id TEXT NOT NULL,
     practice_id INTEGER NOT NULL,

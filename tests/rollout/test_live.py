@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,12 +16,14 @@ from polytill.domain.states import Environment
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
+from polytill.flows.context import Practice
 from polytill.flows.rollout import column, conflicts, decisions, hand_over, keeping, moves, readers, sync
 from polytill.flows.rollout.column import ColumnNeeded
 from polytill.flows.rollout.conflicts import Keep
 from polytill.flows.rollout.decisions import Asked
 from polytill.flows.rollout.hand_over import FieldChanged
 from polytill.flows.rollout.moves import StepRefused
+from polytill.flows.rollout_phase import Guard, announce_change
 from polytill.storage import events, rollout_differences
 from polytill.storage.field_readers import MOST_CALLERS, OTHERS
 from tests.rollout.scene import One, Table, a_field, a_practice, connect
@@ -160,6 +163,47 @@ async def test_a_change_during_a_write_is_written_next(shared: Polytill, table: 
     await sync.sync(one.context, one.id, "test")
     assert {code: value["isEnabled"] for code, value in one.field().items()} == {"stripe": False, "paystack": False}
     assert (await one.rollout()).field_state is FieldState.in_step
+
+
+def between(one: One, work: Callable[[], Awaitable[Any]]) -> Guard:
+    """A guard that does something between the announcement of a change and the change."""
+
+    async def guard(practice: Practice) -> RolloutPhase | None:
+        phase = await announce_change(practice)
+        await work()
+        return phase
+
+    return guard
+
+
+async def test_a_comparison_between_the_announcement_and_the_change(shared: Polytill, table: Table) -> None:
+    """It finds both equal, which does not count once the change is made."""
+    one = await live(shared, table)
+    off = Wish("paystack", is_enabled=False)
+    await configuring.configure(
+        one.context, one.id, off, "test", True, between(one, lambda: keeping.check(one.context, one.id, "test"))
+    )
+    assert (await one.rollout()).field_state is FieldState.in_step
+    row = await table.read(one.external_id)
+    assert (await sync.sync(one.context, one.id, "worker", row)).state is FieldState.in_step
+    assert one.field()["paystack"]["isEnabled"] is False
+
+
+async def test_of_two_writers_the_later_one_is_recorded(shared: Polytill, table: Table) -> None:
+    """A writer's record comes after another one has replaced what it wrote: no conflict, whatever is changed next."""
+    one = await live(shared, table)
+    await switch_off(one)
+
+    async def meanwhile() -> None:
+        await switch_off(one, "stripe")
+        await sync.sync(one.context, one.id, "test")
+
+    table.after_write = meanwhile
+    assert (await keeping.check(one.context, one.id, "test")).state is FieldState.in_step
+    assert {code: value["isEnabled"] for code, value in one.field().items()} == {"stripe": False, "paystack": False}
+    await configuring.configure(one.context, one.id, Wish("stripe", is_enabled=True), "test", patch=True)
+    assert await keeping.turn(one.context) == 1
+    assert one.field()["stripe"]["isEnabled"] is True
 
 
 @pytest.mark.parametrize("blank", [None, "{}"])

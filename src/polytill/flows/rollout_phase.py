@@ -2,7 +2,8 @@
 
 A copy of the phase is in the practice's own database. Each change of a configuration locks that copy in its own
 transaction, and so does each step of a rollout: a change is either before a step, and part of what the step compares,
-or after it, and judged by the new phase. The owner database is needed only to note that the field has to follow.
+or after it, and judged by the new phase. The owner database is needed only to note that the field has to follow. That
+is noted before the change, so a comparison may come in between: it counts the changes that it has seen.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ async def announce_change(practice: Practice) -> RolloutPhase | None:
     """Before a change of a configuration: return the phase. ``FieldDecides`` if only the field may change it.
 
     In ``live``, this records in the owner database that the field has to follow, so that a crash right after the change
-    loses nothing: the worker compares both, whether the change was made or not.
+    loses nothing: the worker compares both, whether the change was made or not. A comparison that comes before the change
+    is made does not count afterwards, because the change is counted (``hold``).
     """
     phase = await practice_profile.rollout_phase(practice.db)
     if phase in FIELD_DECIDES:
@@ -71,12 +73,12 @@ async def announce_change(practice: Practice) -> RolloutPhase | None:
 
 
 async def hold(practice: Practice, tx: Tx, announced: RolloutPhase | None) -> None:
-    """In the transaction of the change: no step of the rollout is made until it ends. In ``live``, the host application
-    gets an event if the field cannot be written from here.
+    """In the transaction of the change: it is counted, and no step of the rollout is made until it ends. In ``live``, the
+    host application gets an event if the field cannot be written from here.
 
     ``StepMade`` if a step was made since the change was announced.
     """
-    if await practice_profile.lock_rollout_phase(tx, practice.id) is not announced:
+    if await practice_profile.change_providers(tx, practice.id) is not announced:
         raise StepMade
     if announced is RolloutPhase.live and getattr(practice.context.host_field, "host", None) is None:
         # Nothing here can write the field, so the host application is told to do it.

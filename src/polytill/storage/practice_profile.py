@@ -34,6 +34,17 @@ async def lock_rollout_phase(tx: Tx, practice_id: int) -> RolloutPhase | None:
     return _phase(await tx.value(lock, practice_id))
 
 
+async def change_providers(tx: Tx, practice_id: int) -> RolloutPhase | None:
+    """Count a change of the provider configurations, and do what ``lock_rollout_phase`` does."""
+    count = "UPDATE practices SET provider_changes = provider_changes + 1 WHERE id = $1 RETURNING rollout_phase"
+    return _phase(await tx.value(count, practice_id))
+
+
+async def provider_changes(db: PracticeDb | Tx, practice_id: int) -> int:
+    """How often the provider configurations were changed."""
+    return int(await db.value("SELECT provider_changes FROM practices WHERE id = $1", practice_id))
+
+
 def set_rollout_phase(unit: Writes, practice_id: int, phase: RolloutPhase | None) -> None:
     """Set the copy of the phase in the practice's own database."""
     unit.add("UPDATE practices SET rollout_phase = $2 WHERE id = $1", practice_id, phase, expect=1)

@@ -25,6 +25,7 @@ class Rollout:
     field_hash: str | None
     writing_hash: str | None
     field_detail: str | None
+    compared_with: str | None
     field_due: int
     tries: int
     next_try_at: datetime | None
@@ -35,7 +36,7 @@ class Rollout:
 
 _OF_PRACTICE = (
     "SELECT p.id AS practice_id, p.name, p.external_id, r.phase, r.moving_to, r.moving_since,"
-    " COALESCE(r.field_state, 'unknown') AS field_state, r.field_hash, r.writing_hash, r.field_detail,"
+    " COALESCE(r.field_state, 'unknown') AS field_state, r.field_hash, r.writing_hash, r.field_detail, r.compared_with,"
     " COALESCE(r.field_due, 0) AS field_due, COALESCE(r.tries, 0) AS tries, r.next_try_at, r.checked_at,"
     " COALESCE(r.agreements, 0) AS agreements, r.moved_at"
 )
@@ -220,9 +221,11 @@ def claim_write(unit: Writes, known: Rollout, until: datetime) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FieldFound:
-    """What a comparison of the field with our configurations found. ``hash`` None leaves the known one."""
+    """What a comparison of the field with our configurations found. ``hash`` None leaves the known one.
+    ``compared_with``: what they were when they were compared."""
 
     state: FieldState
+    compared_with: str
     hash: str | None = None
     detail: str | None = None
     next_try_at: datetime | None = None
@@ -233,7 +236,8 @@ def field_found(unit: Writes, known: Rollout, found: FieldFound, now: datetime) 
     recorded another one."""
     unit.add(
         "UPDATE practice_rollouts SET field_state = $4, field_hash = COALESCE($5, field_hash), field_detail = $6,"
-        " next_try_at = $7, checked_at = $8 WHERE practice_id = $1 AND field_due = $2 AND field_state = $3",
+        " next_try_at = $7, checked_at = $8, compared_with = $9"
+        " WHERE practice_id = $1 AND field_due = $2 AND field_state = $3 AND COALESCE(compared_with, '') = $10",
         known.practice_id,
         known.field_due,
         known.field_state,
@@ -242,31 +246,50 @@ def field_found(unit: Writes, known: Rollout, found: FieldFound, now: datetime) 
         found.detail,
         found.next_try_at,
         now,
+        found.compared_with,
+        known.compared_with or "",
         expect=1,
     )
 
 
-def writing(unit: Writes, known: Rollout, hashed: str) -> None:
-    """Record what is about to be written into the field. ``Stale`` if our configurations have changed since."""
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A write of the field: keyed hashes of what it replaces and of what it writes, and what our configurations were."""
+
+    before: str
+    after: str
+    compared_with: str
+
+
+def writing(unit: Writes, known: Rollout, write: Writing) -> None:
+    """Record what is about to be written into the field, in place of what. ``Stale`` if our configurations have changed
+    since."""
     unit.add(
-        "UPDATE practice_rollouts SET writing_hash = $3 WHERE practice_id = $1 AND field_due = $2",
+        "UPDATE practice_rollouts SET field_hash = $3, writing_hash = $4 WHERE practice_id = $1 AND field_due = $2",
         known.practice_id,
         known.field_due,
-        hashed,
+        write.before,
+        write.after,
         expect=1,
     )
 
 
-def written(unit: Writes, known: Rollout, hashed: str, now: datetime) -> None:
-    """Record that the field holds what was written. It is in step, unless our configurations have changed since."""
+def written(unit: Writes, known: Rollout, write: Writing, now: datetime) -> None:
+    """Record that the field holds what was written. It is in step, unless our configurations have changed since.
+    ``Stale`` if another writer has replaced it meanwhile."""
     unit.add(
-        "UPDATE practice_rollouts SET field_hash = $3, writing_hash = NULL, checked_at = $4, field_detail = NULL,"
+        "UPDATE practice_rollouts SET field_hash = $4, checked_at = $5, field_detail = NULL,"
+        " writing_hash = CASE WHEN writing_hash = $4 THEN NULL ELSE writing_hash END,"
+        " compared_with = CASE WHEN field_due = $2 THEN $6 ELSE compared_with END,"
         " field_state = CASE WHEN field_due = $2 THEN 'in_step' ELSE field_state END,"
-        " next_try_at = CASE WHEN field_due = $2 THEN NULL ELSE next_try_at END WHERE practice_id = $1",
+        " next_try_at = CASE WHEN field_due = $2 THEN NULL ELSE next_try_at END"
+        " WHERE practice_id = $1 AND field_hash = $3",
         known.practice_id,
         known.field_due,
-        hashed,
+        write.before,
+        write.after,
         now,
+        write.compared_with,
         expect=1,
     )
 

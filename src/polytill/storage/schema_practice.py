@@ -86,6 +86,9 @@ _table(
     *maybe("checkout_color"),  # #rrggbb
     *locality(),
     *maybe("rollout_phase"),  # of the owner database; a change of a configuration locks this copy
+    # Counts changes of the provider configurations, in their transactions: a comparison of them with the host
+    # application's field counts only while this is what it was.
+    *small("provider_changes", default=0),
     one_of("rollout_phase", rollout.RolloutPhase),
 )
 

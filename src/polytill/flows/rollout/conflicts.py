@@ -43,7 +43,7 @@ async def resolve(context: Context, practice_id: int, keep: Keep, actor: str) ->
         known = await practice_rollouts.of_practice(context.owner, practice_id) or known
     now, unit = context.world.now(), Unit()
     # The field as the person has seen it counts as known: from here on, only our own changes are missing in it.
-    found = FieldFound(FieldState.pending, both.hash, None, context.shared_after(0))
+    found = FieldFound(FieldState.pending, both.basis, both.hash, None, context.shared_after(0))
     practice_rollouts.field_found(unit, known, found, now)
     about = {"kept": keep.value}
     audit.append(unit, now, actor, AuditAction.rollout_conflict_resolved, f"practice:{practice_id}", about)

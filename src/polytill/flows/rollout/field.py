@@ -32,6 +32,7 @@ class Reading:
     mapping: FieldMapping
     catalog: Mapping[str, ProviderEntry]
     cipher: Cipher | None = None  # the host's encryption of its keys
+    digest: str = ""  # of the mapping and the catalog: another one may mean another thing by the same field
 
 
 # ── Whether it has changed ──

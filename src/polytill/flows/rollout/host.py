@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from polytill.flows.legacy.model import LegacyField
 from polytill.flows.legacy.plan import handlers_of
 from polytill.flows.rollout.field import Reading
 from polytill.settings import Settings
+from polytill.storage.catalog import ProviderEntry
 from polytill.storage.host_field import HostSource, SqliteSource, Table, database_source, external_id_of
 
 IDS_KEPT_S = 10.0
@@ -140,8 +142,16 @@ class HostField:
         catalog = await context.catalog()
         if self._reading is None or self._reading.catalog is not catalog:
             setup = read_mapping(self.content, await handlers_of(context))
-            self._reading = Reading(setup.mapping, catalog, cipher_of(setup, context.settings.decrypt_hooks))
+            cipher = cipher_of(setup, context.settings.decrypt_hooks)
+            self._reading = Reading(setup.mapping, catalog, cipher, self._digest(catalog))
         return self._reading
+
+    def _digest(self, catalog: Mapping[str, ProviderEntry]) -> str:
+        digest = hashlib.sha256(self.content)
+        for code, entry in sorted(catalog.items()):
+            needed = (entry.requires_public_key, entry.requires_secret_key, entry.requires_webhook_secret)
+            digest.update(repr((code, sorted(entry.supported_currencies), needed, entry.config_schema)).encode())
+        return digest.hexdigest()[:16]
 
 
 async def connect(context: Context) -> None:

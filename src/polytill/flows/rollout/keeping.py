@@ -15,10 +15,11 @@ from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.legacy.model import LegacyField, Unwritable
 from polytill.flows.rollout import host
+from polytill.flows.rollout.basis import basis_of
 from polytill.flows.rollout.field import Reading, differences, hash_of, is_blank, ours, wanted
 from polytill.flows.rollout.host import FieldRow
 from polytill.storage import audit, practice_rollouts, provider_configs
-from polytill.storage.practice_rollouts import FieldFound, Rollout
+from polytill.storage.practice_rollouts import FieldFound, Rollout, Writing
 from polytill.storage.units import Unit
 
 AT_ONCE = 20
@@ -69,6 +70,7 @@ class Sides:
     field: LegacyField
     mine: LegacyField
     reading: Reading
+    basis: str
 
     @property
     def hash(self) -> str:
@@ -88,8 +90,9 @@ async def sides(context: Context, practice_id: int, value: Any) -> Sides:
     """Read our configurations and a value of the field."""
     practice = await context.practice(practice_id)
     reading = await host.reading_of(context)
+    basis = await basis_of(practice.db, practice_id, reading)
     mine = ours(practice.db.data_key, await provider_configs.all_of(practice.db))
-    return Sides(practice, value, await host.read_field(value, reading), mine, reading)
+    return Sides(practice, value, await host.read_field(value, reading), mine, reading, basis)
 
 
 async def check(
@@ -120,20 +123,16 @@ async def _checked(context: Context, practice_id: int, actor: str, value: Any, r
     is_closed = known.phase is RolloutPhase.closed
     differ = ([] if is_blank(row.value) else ["the field is not empty"]) if is_closed else both.differ()
     if not differ:
-        return await _found(context, known, FieldFound(FieldState.in_step, both.hash), ())
+        return await _found(context, known, FieldFound(FieldState.in_step, both.basis, both.hash), ())
     # What is in the field is what was there when both were equal, or what we have written: only our changes are missing.
     if both.hash in (known.field_hash, known.writing_hash):
         if reported:
-            return await _found(
-                context,
-                known,
-                FieldFound(FieldState.pending, None, known.field_detail, context.shared_after(0)),
-                differ,
-            )
+            at = context.shared_after(0)
+            pending = FieldFound(FieldState.pending, both.basis, None, known.field_detail, at)
+            return await _found(context, known, pending, differ)
         return await _write(context, known, both, row, actor)
-    return await _found(
-        context, known, FieldFound(FieldState.conflict, None, "; ".join(differ)[:500]), (CONFLICT, *differ)
-    )
+    found = FieldFound(FieldState.conflict, both.basis, None, "; ".join(differ)[:MOST_SAID])
+    return await _found(context, known, found, (CONFLICT, *differ))
 
 
 async def _found(
@@ -156,15 +155,15 @@ async def _write(context: Context, known: Rollout, both: Sides, row: FieldRow, a
         else:
             value = await host.written_field(row.value, wanted(both.field, both.mine, both.reading), both.reading)
     except Unwritable as error:
-        found = FieldFound(FieldState.blocked, None, str(error)[:MOST_SAID])
+        found = FieldFound(FieldState.blocked, both.basis, None, str(error)[:MOST_SAID])
         return await _found(context, known, found, (str(error),))
-    hashed, before = hash_of(both.practice.db.data_key, value), Unit()
-    practice_rollouts.writing(before, known, hashed)
+    write, before = Writing(both.hash, hash_of(both.practice.db.data_key, value), both.basis), Unit()
+    practice_rollouts.writing(before, known, write)
     await context.owner.commit(before)
     if not await setup.host.write(row, value):
         raise Stale  # read both again
     now, unit = context.world.now(), Unit()
-    practice_rollouts.written(unit, known, hashed, now)
+    practice_rollouts.written(unit, known, write, now)
     action = AuditAction.rollout_field_blanked if is_closed else AuditAction.rollout_field_written
     audit.append(unit, now, actor, action, f"practice:{known.practice_id}")
     await context.owner.commit(unit)

@@ -196,7 +196,9 @@ async def _after(context: Context, known: Rollout, to: RolloutPhase, both: Sides
         elif both is not None:
             unit = Unit()
             now = await _read(context, known.practice_id)
-            practice_rollouts.field_found(unit, now, FieldFound(FieldState.in_step, both.hash), context.world.now())
+            practice_rollouts.field_found(
+                unit, now, FieldFound(FieldState.in_step, both.basis, both.hash), context.world.now()
+            )
             await context.owner.commit(unit)
     except PolytillError as error:
         log.warning("rollout_field_waits", practice=known.practice_id, error=type(error).__name__)

@@ -16,6 +16,7 @@ from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.legacy.model import LegacyField
 from polytill.flows.rollout import host, keeping
+from polytill.flows.rollout.basis import basis_of, counts
 from polytill.flows.rollout.field import Change, Kind, Reading, changes, differences, hash_of, ours
 from polytill.flows.rollout.host import FieldRow
 from polytill.flows.rollout.keeping import MOST_SAID, FieldResult
@@ -39,19 +40,22 @@ async def follow(context: Context, practice_id: int, value: Any, actor: str) -> 
     known = await rollout_of(context, practice_id)
     await announce_following(practice)
     hashed = hash_of(practice.db.data_key, value)
-    if known.field_state is FieldState.in_step and known.field_hash == hashed:
-        return FieldResult(FieldState.in_step)
     reading = await host.reading_of(context)
+    basis = await basis_of(practice.db, practice_id, reading)
+    if known.field_hash == hashed and counts(known, basis):
+        return FieldResult(FieldState.in_step)
     field = await host.read_field(value, reading)
     changed: tuple[str, ...] = ()
     problems = [f"{one.pointer or 'the field'}: {one.detail}" for one in field.findings if one.severity != "note"]
     if not problems:
         changed, problems = await make_equal(practice, field, reading, actor)
         if not problems:
+            basis = await basis_of(practice.db, practice_id, reading)
             problems = differences(field, await own(practice), reading, both_ways=False)
     state = FieldState.blocked if problems else FieldState.in_step
     detail = "; ".join(problems)[:MOST_SAID] or None
-    await _record(context, practice_id, FieldFound(state, hashed if not problems else None, detail), changed, actor)
+    found = FieldFound(state, basis, hashed if not problems else None, detail)
+    await _record(context, practice_id, found, changed, actor)
     return FieldResult(state, changed, tuple(problems))
 
 
@@ -118,6 +122,13 @@ async def _record(context: Context, practice_id: int, found: FieldFound, changed
     await until_committed(once, (Stale,))
 
 
+async def _still_in_step(context: Context, known: Rollout, value: Any) -> bool:
+    """Whether a comparison found both equal, and nothing has changed since on either side."""
+    practice = await context.practice(known.practice_id)
+    basis = await basis_of(practice.db, practice.id, await host.reading_of(context))
+    return counts(known, basis) and known.field_hash == hash_of(practice.db.data_key, value)
+
+
 async def sync(context: Context, practice_id: int, actor: str, row: FieldRow | None = None) -> FieldResult:
     """Compare a practice's field in the host's database with our configurations, and follow it or write it, as its phase
     says. ``row``: the field as it was just read.
@@ -125,10 +136,8 @@ async def sync(context: Context, practice_id: int, actor: str, row: FieldRow | N
     What was followed is read again afterwards: a write that came through meanwhile is newer than what was read before.
     """
     known = await rollout_of(context, practice_id)
-    if row is not None and known.field_state is FieldState.in_step and known.field_hash is not None:
-        practice = await context.practice(practice_id)
-        if known.field_hash == hash_of(practice.db.data_key, row.value):
-            return FieldResult(FieldState.in_step)  # most practices, each minute
+    if row is not None and await _still_in_step(context, known, row.value):
+        return FieldResult(FieldState.in_step)  # most practices, each minute
     if known.phase not in FIELD_DECIDES:
         return await keeping.check(context, practice_id, actor, row=row)
     row = row or await keeping.row_of(context, known)

@@ -316,6 +316,7 @@ CREATE TABLE practice_rollouts (
     field_hash TEXT,
     writing_hash TEXT,
     field_detail TEXT,
+    compared_with TEXT,
     moving_since {moment},
     next_try_at {moment},
     checked_at {moment},

@@ -89,6 +89,7 @@ CREATE TABLE practices (
     country TEXT,
     time_zone TEXT DEFAULT 'UTC' NOT NULL,
     rollout_phase TEXT,
+    provider_changes INTEGER DEFAULT 0 NOT NULL,
     CONSTRAINT pk_practices PRIMARY KEY (id),
     CONSTRAINT ck_practices_rollout_phase CHECK (rollout_phase IN ('legacy', 'shadow', 'live', 'closed')),
     CONSTRAINT fk_practices_default_currency_id FOREIGN KEY(default_currency_id) REFERENCES currencies (id)

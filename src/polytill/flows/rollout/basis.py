@@ -1,0 +1,25 @@
+"""What a comparison of the field with our configurations was made with, and whether it still counts.
+
+Both sides may change without the other: somebody writes the field, a configuration is changed here, the mapping is
+corrected, or the catalog gets a currency. "In step" is therefore recorded together with the field's hash, the number of
+changes of the configurations, and a digest of mapping and catalog. It counts only while all of them are what they were.
+"""
+
+from __future__ import annotations
+
+from polytill.domain.rollout import FieldState
+from polytill.flows.rollout.field import Reading
+from polytill.storage import practice_profile
+from polytill.storage.databases import PracticeDb, Tx
+from polytill.storage.practice_rollouts import Rollout
+
+
+async def basis_of(db: PracticeDb | Tx, practice_id: int, reading: Reading) -> str:
+    """What a comparison is made with. Read it before the configurations: a change that comes in between then only makes
+    the comparison not count."""
+    return f"{await practice_profile.provider_changes(db, practice_id)}:{reading.digest}"
+
+
+def counts(known: Rollout, basis: str) -> bool:
+    """Whether a comparison found both equal, and still counts."""
+    return known.field_state is FieldState.in_step and known.compared_with == basis

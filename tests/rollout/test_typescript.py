@@ -258,6 +258,58 @@ async def test_a_key_store_or_fetch_that_hangs_does_not_delay_a_payment(compiled
     assert took_ms < 500
 
 
+SERVER_OF_READS = """
+const { Rollout } = await import(process.argv[1]);
+const sent = [];
+let status = 204;
+const wellFormed = (one) => !/[\\p{Cc}\\p{Cs}]/u.test(one.caller) && [...one.caller].length <= 100 && one.caller !== "";
+const fetch = async (url, { body }) => {
+  const { reads } = JSON.parse(body);
+  const valid = reads.length <= 200 && reads.every((one) => wellFormed(one) && one.count <= 1e9);
+  const said = status === 204 && !valid ? 422 : status;
+  sent.push([said, reads.length, reads.reduce((sum, one) => sum + one.count, 0)]);
+  await new Promise((done) => setTimeout(done, 20));
+  return new Response(null, { status: said });
+};
+const rollout = new Rollout({ url: "http://x", practiceKey: () => "k", ownerKey: "k", reportEveryMs: 0, fetch });
+const flush = async (next) => { status = next; await rollout.flush(); };
+"""
+
+
+async def reads_sent(compiled: Path, script: str) -> list[list[int]]:
+    """What a server that accepts only valid reports of reads gets: status, callers and reads of each report."""
+    node = compiler.find_node()
+    assert node is not None
+    whole = f"{SERVER_OF_READS}{script}console.log(JSON.stringify(sent));"
+    process = await asyncio.create_subprocess_exec(
+        *(node, "--input-type=module", "-e", whole, (compiled / "rollout.js").as_uri()), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 20)
+    return list(json.loads(out))
+
+
+async def test_a_report_of_reads_that_failed_does_not_grow_beyond_what_is_accepted(compiled: Path) -> None:
+    script = (
+        "for (let i = 0; i < 300; i++) rollout.countRead(`a${i}`);"
+        "const first = flush(503);"
+        "for (let i = 0; i < 300; i++) rollout.countRead(`b${i}`);"
+        "await first; await flush(204); await flush(204);"
+    )
+    assert await reads_sent(compiled, script) == [[503, 200, 300], [204, 200, 600], [204, 0, 0]]
+
+
+async def test_no_name_of_a_caller_stops_the_reports(compiled: Path) -> None:
+    odd = ["a\tb", "\x00", "", "\ud800", "x" * 99 + "\U0001f600" * 50, "a\ud83d", 7, None]
+    script = f"for (const name of {json.dumps(odd)}) rollout.countRead(name); await flush(204);"
+    [[status, _, reads]] = await reads_sent(compiled, script)
+    assert (status, reads) == (204, len(odd))
+
+
+async def test_what_the_server_rejects_is_reported_without_names(compiled: Path) -> None:
+    script = "rollout.countRead('a'); rollout.countRead('b'); await flush(422); await flush(204); await flush(204);"
+    assert await reads_sent(compiled, script) == [[422, 2, 2], [204, 1, 2], [204, 0, 0]]
+
+
 # ── What people read ──
 
 

@@ -60,6 +60,7 @@ type Answer = { status: number; body: unknown };
 
 const MOST_REPORTS = 100; // decisions on their way at once; further ones are left out
 const MOST_CALLERS = 199; // and one more for all others
+const MOST_READS = 1_000_000_000;
 const OTHERS = "(others)";
 const LONGEST_ANSWER = 100_000; // characters
 
@@ -133,9 +134,13 @@ export class Rollout {
 
   /** Count that a part of your code has read the field. `caller` is a name in your code, such as "invoices". */
   countRead(caller: string): void {
-    const name = caller.slice(0, 100) || OTHERS;
+    this.#count(nameOf(caller), 1);
+  }
+
+  /** What is kept is always a report that polytill accepts. */
+  #count(name: string, reads: number): void {
     const key = this.#reads.has(name) || this.#reads.size < MOST_CALLERS ? name : OTHERS;
-    this.#reads.set(key, (this.#reads.get(key) ?? 0) + 1);
+    this.#reads.set(key, Math.min((this.#reads.get(key) ?? 0) + reads, MOST_READS));
   }
 
   /** Report the counted reads, and wait for decisions that are on their way. What was not taken is reported next time. */
@@ -148,7 +153,8 @@ export class Rollout {
       const path = "/api/owner/rollout/field-reads"; // an empty report says that nobody has read it
       const answer = await this.#call("field-reads", "POST", path, () => ownerKey, { reads }, callMs);
       if (answer?.status !== 204) {
-        for (const [caller, count] of counted) this.#reads.set(caller, (this.#reads.get(caller) ?? 0) + count);
+        // 422: the names are not accepted. Without them, the number is not lost, and the reports go on.
+        for (const [caller, count] of counted) this.#count(answer?.status === 422 ? OTHERS : caller, count);
       }
     }
     await Promise.all(this.#reports);
@@ -221,6 +227,13 @@ export class Rollout {
     const text = await limited(response, LONGEST_ANSWER, signal);
     return { status: response.status, body: parsed(text) };
   }
+}
+
+/** A caller's name as polytill accepts it: at most 100 characters, whole ones, and none that controls anything. */
+function nameOf(caller: unknown): string {
+  const text = typeof caller === "string" ? caller.slice(0, 200) : "";
+  const clean = text.replace(/[\p{Cc}\p{Cs}]+/gu, " ").trim();
+  return Array.from(clean).slice(0, 100).join("") || OTHERS;
 }
 
 /** JSON, or null for anything else: the parser's own message would quote the answer. */

@@ -29,8 +29,8 @@ from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
 from polytill.storage import audit, routing_health
 from polytill.storage.databases import OwnerDb
 from polytill.storage.routing_health import Stored
-from polytill.storage.routing_pool import OutcomeKey
-from polytill.storage.units import Unit
+from polytill.storage.routing_pool import SCALE, OutcomeKey
+from polytill.storage.units import MOST_STEPS, Unit
 from tests.flows.scenes import REFUSED, Scene, paid
 
 DOWN = NotSent(Reason.unreachable, "connect", "No connection.")
@@ -100,6 +100,32 @@ async def test_each_attempt_is_counted_once_and_faded(scene: Scene) -> None:
         assert found.traffic["scripted", "NGN", "card"].paid == 40_000
         assert found.traffic["scripted", "NGN", "card"].declined == 15_000
     assert pool.statistics(Environment.production, "NGN", 1000, now_s).traffic == {}
+
+
+async def test_any_number_of_keys_is_exchanged_and_a_failure_loses_none(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, keys = scene.context.pool, [KEY._replace(method=f"m{number}") for number in range(MOST_STEPS + 2)]
+    for key in keys:
+        pool.count(key, True)
+    pool.charge(KEY, 1000, 20)
+    commit, done = OwnerDb.commit, count()
+
+    async def fails(db: OwnerDb, unit: Unit) -> list[int]:
+        if next(done) == 3:
+            raise NotNow
+        return await commit(db, unit)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OwnerDb, "commit", fails)
+        with pytest.raises(NotNow):
+            await exchange(scene.context)
+    await exchange(scene.context)
+    assert pool.counted == {}
+    stored = await scene.context.owner.fetch("SELECT DISTINCT paid FROM routing_outcomes")
+    assert [row["paid"] for row in stored] == [SCALE], "each once"
+    assert len(await scene.context.owner.fetch("SELECT 1 FROM routing_outcomes")) == len(keys)
+    assert len(await scene.context.owner.fetch("SELECT 1 FROM routing_fees")) == 1
 
 
 async def test_a_small_pool_is_not_used(scene: Scene) -> None:

@@ -15,7 +15,18 @@ import pytest
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.storage.databases import Database
 from polytill.storage.sqlite import SqliteEngine, thread_hop
-from polytill.storage.units import Unit, as_one_statement, json_text, json_value, moment, moment_text, work_is_open
+from polytill.storage.units import (
+    MOST_ARGUMENTS,
+    MOST_STEPS,
+    Unit,
+    UnitTooLargeError,
+    as_one_statement,
+    json_text,
+    json_value,
+    moment,
+    moment_text,
+    work_is_open,
+)
 from tests.storage.making import Fails, empty, plain, run
 
 TABLES = (
@@ -52,6 +63,19 @@ async def test_counts_of_every_step(db: Database) -> None:
     assert await db.commit(unit(("UPDATE things SET amount = 0",), ("DELETE FROM lines WHERE id = $1", 9))) == [2, 0]
     assert await db.commit(Unit()) == []
     assert await things(db) == [(1, "a", 0), (2, "b", 0)]
+
+
+async def test_a_unit_of_the_most_steps_runs_and_one_more_is_refused_on_every_engine(db: Database) -> None:
+    made = unit(*((INSERT, number, str(number), 0) for number in range(MOST_STEPS)))
+    with pytest.raises(UnitTooLargeError):
+        made.add(INSERT, -1, "one more", 0)
+    assert sum(await db.commit(made)) == MOST_STEPS
+    made.add(INSERT, -1, "in the next one", 0)  # it is empty again
+    assert await db.commit(made) == [1]
+    made.add(INSERT, *[0] * MOST_ARGUMENTS)
+    with pytest.raises(UnitTooLargeError):
+        made.add(INSERT, -2, "one argument too many", 0)
+    made.take()
 
 
 async def test_stale_leaves_nothing(db: Database) -> None:

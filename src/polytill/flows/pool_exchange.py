@@ -20,6 +20,8 @@ from polytill.storage.units import Unit
 EXCHANGED_EVERY_S = 5.0
 # A process whose last exchange was so long ago acts as if it were alone.
 ALONE_AFTER_S = 3 * EXCHANGED_EVERY_S
+# Keys whose counts are stored in one commit.
+STORED_AT_ONCE = 100
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(ProviderHealth).decode
@@ -28,8 +30,9 @@ _decode = msgspec.json.Decoder(ProviderHealth).decode
 async def exchange(context: Context) -> None:
     """Add the results of this process, and read those of all. ``NotNow`` if the owner database is unavailable: nothing is
     lost."""
-    await _store_counts(context)
     await _merge_health(context)
+    while await _store_counts(context):
+        pass
     context.pool.learn(await routing_pool.outcomes(context.owner), await routing_pool.fees(context.owner))
     context.pool.exchanged_at_s = context.world.elapsed_s()
 
@@ -41,9 +44,10 @@ def permit_if_alone(context: Context) -> None:
         health.permit_alone(_token(context), context.shared_after(0))
 
 
-async def _store_counts(context: Context) -> None:
+async def _store_counts(context: Context) -> bool:
+    """Store some of what was counted. Return whether there was anything."""
     now_s = context.shared_after(0).timestamp()
-    counted, charged = context.pool.take()
+    counted, charged = context.pool.take(STORED_AT_ONCE)
     unit = Unit()
     # In one order, so that two processes never wait for each other in a circle.
     for outcome, (paid, declined) in sorted(counted.items()):
@@ -55,6 +59,7 @@ async def _store_counts(context: Context) -> None:
     except BaseException:
         context.pool.put_back(counted, charged)
         raise
+    return bool(counted or charged)
 
 
 async def _merge_health(context: Context) -> None:

@@ -8,6 +8,7 @@ is unavailable. No practice, no payment and no amount of one payment is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from polytill.domain.money import PPM
@@ -66,11 +67,14 @@ class ProviderPool:
 
     # ── Exchange ──
 
-    def take(self) -> tuple[dict[OutcomeKey, tuple[int, int]], dict[FeeKey, tuple[int, int]]]:
-        """What was counted since the last call; the caller stores it, or calls ``put_back``."""
-        taken = self.counted, self.charged
-        self.counted, self.charged = {}, {}
-        return taken
+    def take(
+        self, most: int = 2 * MOST_KEYS
+    ) -> tuple[dict[OutcomeKey, tuple[int, int]], dict[FeeKey, tuple[int, int]]]:
+        """At most so many keys of what was counted, the longest known first; the caller stores them, or calls
+        ``put_back``."""
+        outcomes = list(islice(self.counted, most))
+        fees = list(islice(self.charged, most - len(outcomes)))
+        return {key: self.counted.pop(key) for key in outcomes}, {key: self.charged.pop(key) for key in fees}
 
     def put_back(
         self, counted: Mapping[OutcomeKey, tuple[int, int]], charged: Mapping[FeeKey, tuple[int, int]]

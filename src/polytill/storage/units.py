@@ -3,7 +3,8 @@
 A ``Unit`` is passed to storage functions, which add steps, and then committed: one thread hop on SQLite (the steps in
 order between BEGIN IMMEDIATE and COMMIT), one statement on PostgreSQL (the steps as data-modifying CTEs). PostgreSQL
 runs all steps on one snapshot, so no step may read or write a row that an earlier step writes: ``Unit.add`` rejects
-such a step with ``StepsOverlapError``, on both engines (``row_writes``). Every value is therefore computed beforehand,
+such a step with ``StepsOverlapError``, on both engines (``row_writes``), and more steps than PostgreSQL can run with
+``UnitTooLargeError``. Every value is therefore computed beforehand,
 and ``expect=1`` (compare-and-set) makes a stale value harmless. The steps of an interactive transaction (``SqliteTx``,
 ``PostgresTx``) run one after the other on both engines, so they need no such check.
 """
@@ -71,26 +72,40 @@ class Steps:
         return steps
 
 
+# PostgreSQL cannot run a statement with more than 1,664 counts or 32,767 arguments. SQLite could, so a unit that grows
+# with its input would fail only in production.
+MOST_STEPS, MOST_ARGUMENTS = 1_000, 30_000
+
+
+class UnitTooLargeError(RuntimeError):
+    """A unit has too many steps or arguments for one statement: a mistake of the caller, which must commit in parts."""
+
+
 class Unit(Steps):
     """Steps that are committed together. ``storage`` functions fill it, a flow commits it."""
 
-    __slots__ = ("_written",)
+    __slots__ = ("_arguments", "_written")
 
     def __init__(self) -> None:
         super().__init__()
         self._written = Written()
+        self._arguments = 0
 
     def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
         """Add a statement. With ``expect=1`` it must affect exactly one row.
 
-        ``StepsOverlapError`` if it may write or read a row that an earlier step writes: a mistake of the caller.
+        ``StepsOverlapError`` if it may write or read a row that an earlier step writes, ``UnitTooLargeError`` if there
+        are too many: mistakes of the caller.
         """
+        self._arguments += len(args)
+        if len(self.steps) >= MOST_STEPS or self._arguments > MOST_ARGUMENTS:
+            raise UnitTooLargeError(f"A unit may have {MOST_STEPS} steps and {MOST_ARGUMENTS} arguments.")
         self._written.add(sql, args)
         super().add(sql, *args, expect=expect)
 
     def take(self) -> list[Step]:
         """Return the steps for an engine to run; the unit is empty and can be filled again afterwards."""
-        self._written = Written()
+        self._written, self._arguments = Written(), 0
         return super().take()
 
 

@@ -11,10 +11,13 @@ from typing import Any
 from polytill.app import Polytill
 from polytill.domain.errors import DatabaseUnavailable
 from polytill.domain.rollout import RolloutPhase
+from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.practices import NewPractice, create_practice
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.context import Context, Practice
 from polytill.flows.rollout import host, moves, sync
 from polytill.flows.rollout.host import FieldRow
+from polytill.flows.rollout_phase import Guard, announce_change
 from polytill.storage import practice_rollouts
 from polytill.storage.practice_rollouts import Rollout
 
@@ -141,3 +144,26 @@ async def a_practice(till: Polytill, table: Table, value: Any = None) -> One:
 def connect(till: Polytill, table: Table | None, blank: str | None = None) -> None:
     """Let the installation use the table."""
     till.context.host_field = host.HostField(table, blank)
+
+
+async def live(shared: Polytill, table: Table, value: Any = None) -> One:
+    """A practice in live."""
+    one = await a_practice(shared, table, value)
+    await one.move(RolloutPhase.legacy, RolloutPhase.shadow, RolloutPhase.live)
+    return one
+
+
+async def switch_off(one: One, code: str = "paystack") -> None:
+    """Switch a provider off here."""
+    await configuring.configure(one.context, one.id, Wish(code, is_enabled=False), "test", patch=True)
+
+
+def between(one: One, work: Callable[[], Awaitable[Any]]) -> Guard:
+    """A guard that does something between the announcement of a change and the change."""
+
+    async def guard(practice: Practice) -> RolloutPhase | None:
+        phase = await announce_change(practice)
+        await work()
+        return phase
+
+    return guard

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -16,32 +15,19 @@ from polytill.domain.states import Environment
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.context import Practice
-from polytill.flows.rollout import column, conflicts, decisions, hand_over, keeping, moves, readers, sync
+from polytill.flows.rollout import column, conflicts, decisions, keeping, moves, readers, sync
 from polytill.flows.rollout.column import ColumnNeeded
 from polytill.flows.rollout.conflicts import Keep
 from polytill.flows.rollout.decisions import Asked
-from polytill.flows.rollout.hand_over import FieldChanged
 from polytill.flows.rollout.moves import StepRefused
-from polytill.flows.rollout_phase import Guard, announce_change
-from polytill.storage import events, rollout_differences
+from polytill.storage import rollout_differences
 from polytill.storage.field_readers import MOST_CALLERS, OTHERS
-from tests.rollout.scene import One, Table, a_field, a_practice, connect
+from tests.rollout.scene import Table, a_field, a_practice, between, connect, live, switch_off
 from tests.web.support import Clock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LEGACY, SHADOW, LIVE, CLOSED = RolloutPhase
 REPORTED_EVERY_S = 50 * 60.0
-
-
-async def live(shared: Polytill, table: Table, value: Any = None) -> One:
-    one = await a_practice(shared, table, value)
-    await one.move(LEGACY, SHADOW, LIVE)
-    return one
-
-
-async def switch_off(one: One, code: str = "paystack") -> None:
-    await configuring.configure(one.context, one.id, Wish(code, is_enabled=False), "test", patch=True)
 
 
 async def test_each_change_is_written_into_the_field(shared: Polytill, table: Table) -> None:
@@ -165,17 +151,6 @@ async def test_a_change_during_a_write_is_written_next(shared: Polytill, table: 
     assert (await one.rollout()).field_state is FieldState.in_step
 
 
-def between(one: One, work: Callable[[], Awaitable[Any]]) -> Guard:
-    """A guard that does something between the announcement of a change and the change."""
-
-    async def guard(practice: Practice) -> RolloutPhase | None:
-        phase = await announce_change(practice)
-        await work()
-        return phase
-
-    return guard
-
-
 async def test_a_comparison_between_the_announcement_and_the_change(shared: Polytill, table: Table) -> None:
     """It finds both equal, which does not count once the change is made."""
     one = await live(shared, table)
@@ -269,38 +244,6 @@ async def test_somebody_fills_the_field_before_it_is_emptied(shared: Polytill, t
         await conflicts.resolve(one.context, one.id, Keep.field, "test")
     await conflicts.resolve(one.context, one.id, Keep.polytill, "test")
     assert table.rows[one.external_id] is None
-
-
-# ── Without the host's database ──
-
-
-async def test_the_host_writes_the_field_itself(shared: Polytill, table: Table) -> None:
-    one = await live(shared, table)
-    connect(shared, None)
-    await switch_off(one)
-    told = [event.type for event in await events.unforwarded((await one.practice()).db)]
-    assert told == ["rollout.field_due"]
-    assert (await hand_over.written(one.context, one.id, one.field(), "test")).state is FieldState.pending
-    with pytest.raises(StepRefused):
-        await moves.move(one.context, one.id, SHADOW, "test")
-    value, state = await hand_over.field_to_write(one.context, one.id, one.field(), "test")
-    assert state is FieldState.pending
-    assert value == {**one.field(), "paystack": {**one.field()["paystack"], "isEnabled": False}}
-    text, _ = await hand_over.field_to_write(one.context, one.id, json.dumps(one.field()), "test")
-    assert json.loads(text) == value
-    fresh, _ = await hand_over.field_to_write(one.context, one.id, ..., "test")
-    assert set(fresh) == {"paystack", "stripe"}
-    one.put(value)
-    assert (await hand_over.written(one.context, one.id, value, "test")).state is FieldState.in_step
-    theirs = {**value, "stripe": {**value["stripe"], "isEnabled": False}}
-    with pytest.raises(FieldChanged):
-        await hand_over.written(one.context, one.id, theirs, "test")
-    with pytest.raises(FieldChanged):
-        await hand_over.field_to_write(one.context, one.id, theirs, "test")
-    await hand_over.written(one.context, one.id, value, "test")
-    await moves.move(one.context, one.id, CLOSED, "test")
-    assert await hand_over.field_to_write(one.context, one.id, ..., "test") == (None, FieldState.pending)
-    assert (await hand_over.written(one.context, one.id, None, "test")).state is FieldState.in_step
 
 
 # ── Comparison ──

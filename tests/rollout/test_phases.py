@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -13,12 +16,13 @@ from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.context import Practice
-from polytill.flows.rollout import moves, sync
+from polytill.flows.rollout import hand_over, moves, sync
+from polytill.flows.rollout.hand_over import FieldChanged
 from polytill.flows.rollout.moves import Selection, StepRefused, StepUnderWay
 from polytill.flows.rollout_phase import FieldDecides, OursDecide, announce_change
-from polytill.storage import audit, practice_profile, practice_rollouts
+from polytill.storage import audit, events, practice_profile, practice_rollouts
 from polytill.storage.units import Unit
-from tests.rollout.scene import PAYSTACK, Table, a_field, a_practice, connect
+from tests.rollout.scene import PAYSTACK, Table, a_field, a_practice, between, connect, live, switch_off
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LEGACY, SHADOW, LIVE, CLOSED = RolloutPhase
@@ -263,6 +267,105 @@ async def test_a_host_whose_database_cannot_be_reached_sends_its_field(shared: P
     await moves.move(one.context, one.id, SHADOW, "test")
     await moves.move(one.context, one.id, LIVE, "test")
     assert set(await one.codes()) == {"stripe", "paystack"}
+
+
+async def test_the_host_writes_the_field_itself(shared: Polytill, table: Table) -> None:
+    one = await live(shared, table)
+    connect(shared, None)
+    await switch_off(one)
+    told = [event.type for event in await events.unforwarded((await one.practice()).db)]
+    assert told == ["rollout.field_due"]
+    assert (await hand_over.written(one.context, one.id, one.field(), "test")).state is FieldState.pending
+    with pytest.raises(StepRefused):
+        await moves.move(one.context, one.id, SHADOW, "test")
+    value, state = await hand_over.field_to_write(one.context, one.id, one.field(), "test")
+    assert state is FieldState.pending
+    assert value == {**one.field(), "paystack": {**one.field()["paystack"], "isEnabled": False}}
+    text, _ = await hand_over.field_to_write(one.context, one.id, json.dumps(one.field()), "test")
+    assert json.loads(text) == value
+    fresh, _ = await hand_over.field_to_write(one.context, one.id, ..., "test")
+    assert set(fresh) == {"paystack", "stripe"}
+    one.put(value)
+    assert (await hand_over.written(one.context, one.id, value, "test")).state is FieldState.in_step
+    theirs = {**value, "stripe": {**value["stripe"], "isEnabled": False}}
+    with pytest.raises(FieldChanged):
+        await hand_over.written(one.context, one.id, theirs, "test")
+    with pytest.raises(FieldChanged):
+        await hand_over.field_to_write(one.context, one.id, theirs, "test")
+    await hand_over.written(one.context, one.id, value, "test")
+    await moves.move(one.context, one.id, CLOSED, "test")
+    assert await hand_over.field_to_write(one.context, one.id, ..., "test") == (None, FieldState.pending)
+    assert (await hand_over.written(one.context, one.id, None, "test")).state is FieldState.in_step
+
+
+@pytest.mark.parametrize("to", [SHADOW, CLOSED])
+@pytest.mark.parametrize("reported", [False, True])
+async def test_a_change_just_before_a_step_is_not_lost(
+    shared: Polytill, table: Table, monkeypatch: pytest.MonkeyPatch, to: RolloutPhase, reported: bool
+) -> None:
+    """The host's report from before the change does not count, whenever it comes."""
+    one = await live(shared, table)
+    connect(shared, None)
+    begin, off = moves._begin, Wish("paystack", is_enabled=False)
+
+    async def report() -> None:
+        if reported:
+            await hand_over.written(one.context, one.id, one.field(), "test")
+
+    async def late(*args: Any) -> None:
+        await configuring.configure(one.context, one.id, off, "test", True, between(one, report))
+        await begin(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moves, "_begin", late)
+        with pytest.raises(StepRefused):
+            await moves.move(one.context, one.id, to, "test")
+    rollout = await one.rollout()
+    assert (rollout.phase, rollout.moving_to) == (LIVE, None)
+    assert not (await one.codes())["paystack"][0]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_what_somebody_writes_during_the_last_step_is_not_emptied(
+    shared: Polytill, table: Table, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    one = await live(shared, table)
+    connect(shared, None)
+    theirs = a_field()
+    theirs["stripe"]["secretKey"] = "sk_test_51Hperson0000"
+
+    def reporting(step: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def late(*args: Any) -> None:
+            with pytest.raises(FieldChanged):
+                await hand_over.written(one.context, one.id, theirs, "test")
+            await step(*args)
+
+        return late
+
+    step = "_begin" if when == "before" else "_end"
+    with monkeypatch.context() as patch:
+        patch.setattr(moves, step, reporting(getattr(moves, step)))
+        if when == "before":
+            with pytest.raises(StepRefused):
+                await moves.move(one.context, one.id, CLOSED, "test")
+            return
+        await moves.move(one.context, one.id, CLOSED, "test")
+    assert (await one.rollout()).field_state is FieldState.conflict
+    for value in (theirs, ...):
+        with pytest.raises(FieldChanged):
+            await hand_over.field_to_write(one.context, one.id, value, "test")
+    assert (await hand_over.field_to_write(one.context, one.id, a_field(), "test"))[0] is None  # what both had
+
+
+async def test_a_shape_of_our_own_does_not_replace_what_somebody_wrote(shared: Polytill, table: Table) -> None:
+    one = await live(shared, table)
+    connect(shared, None)
+    theirs = a_field()
+    theirs["stripe"]["isEnabled"] = False
+    with pytest.raises(FieldChanged):
+        await hand_over.written(one.context, one.id, theirs, "test")
+    with pytest.raises(FieldChanged):
+        await hand_over.field_to_write(one.context, one.id, ..., "test")
 
 
 async def test_practices_are_selected(shared: Polytill, table: Table) -> None:

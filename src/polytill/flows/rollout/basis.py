@@ -7,7 +7,7 @@ changes of the configurations, and a digest of mapping and catalog. It counts on
 
 from __future__ import annotations
 
-from polytill.domain.rollout import FieldState
+from polytill.domain.rollout import FieldState, RolloutPhase
 from polytill.flows.rollout.field import Reading
 from polytill.storage import practice_profile
 from polytill.storage.databases import PracticeDb, Tx
@@ -23,3 +23,10 @@ async def basis_of(db: PracticeDb | Tx, practice_id: int, reading: Reading) -> s
 def counts(known: Rollout, basis: str) -> bool:
     """Whether a comparison found both equal, and still counts."""
     return known.field_state is FieldState.in_step and known.compared_with == basis
+
+
+def state_now(known: Rollout, basis: str) -> FieldState:
+    """The recorded state of a field, unless it says "in step" and that does not count any more."""
+    if known.field_state is not FieldState.in_step or counts(known, basis):
+        return known.field_state
+    return FieldState.pending if known.phase is RolloutPhase.live else FieldState.unknown

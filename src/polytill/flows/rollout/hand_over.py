@@ -11,11 +11,12 @@ from polytill.domain.rollout import FIELD_DECIDES, FieldState, RolloutPhase
 from polytill.flows.context import Context
 from polytill.flows.legacy.model import Unwritable
 from polytill.flows.rollout import host, keeping, sync
-from polytill.flows.rollout.field import is_blank, wanted
+from polytill.flows.rollout.field import hash_of, is_blank, wanted
 from polytill.flows.rollout.keeping import CONFLICT, FieldResult, sides
 from polytill.flows.rollout.sync import rollout_of
 from polytill.flows.rollout_phase import FieldDecides
 from polytill.storage import audit
+from polytill.storage.practice_rollouts import Rollout
 from polytill.storage.units import Unit
 
 
@@ -39,14 +40,25 @@ async def written(context: Context, practice_id: int, value: Any, actor: str) ->
     return found
 
 
+async def _is_ours(context: Context, known: Rollout, value: Any) -> bool:
+    """Whether a field holds nothing, or what it held when both were equal."""
+    practice = await context.practice(known.practice_id)
+    return is_blank(value) or hash_of(practice.db.data_key, value) in (known.field_hash, known.writing_hash)
+
+
 async def field_to_write(context: Context, practice_id: int, value: Any, actor: str) -> tuple[Any, FieldState]:
     """The field that the host has to write: our configurations in the shape of ``value``, which is the field as it is
-    now (``...``: in a shape of our own). ``FieldDecides`` while the field decides; ``FieldChanged`` if it was changed.
+    now (``...``: in a shape of our own); in closed, an empty one. ``FieldDecides`` while the field decides;
+    ``FieldChanged`` if somebody else has changed it.
     """
     known = await rollout_of(context, practice_id)
     if known.phase is not None and known.phase in FIELD_DECIDES:
         raise FieldDecides(known.phase)
+    if value is ... and known.field_state is FieldState.conflict:
+        raise FieldChanged(CONFLICT)  # in a shape of our own, it would replace what somebody has written
     if known.phase is RolloutPhase.closed:
+        if value is not ... and not await _is_ours(context, known, value):
+            raise FieldChanged(CONFLICT)  # emptying it would lose what somebody has written
         blank = host.of(context).blank
         return None if blank is None else json.loads(blank), known.field_state
     both = await sides(context, practice_id, None if value is ... else value)

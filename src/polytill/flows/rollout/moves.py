@@ -16,6 +16,7 @@ from polytill.domain.errors import CallerError, Conflict, Duplicate, NotFound, P
 from polytill.domain.rollout import BACK, FORWARD, FieldState, RolloutPhase, is_within
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.rollout import host, keeping, steps
+from polytill.flows.rollout.basis import basis_of, state_now
 from polytill.flows.rollout.field import ours
 from polytill.flows.rollout.keeping import NO_EXTERNAL_ID, Sides, row_of, sides
 from polytill.storage import audit, practice_profile, practice_rollouts, provider_configs
@@ -125,7 +126,10 @@ async def _why_not_equal(
     practice: Practice, tx: Tx, known: Rollout, to: RolloutPhase, both: Sides | None
 ) -> str | None:
     if both is None:
-        return steps.why_not_known(to, known.field_state)
+        # What the host has reported, read under the lock: a change or a report may have come since the step was asked for.
+        now_known = await _read(practice.context, practice.id)
+        basis = await basis_of(tx, practice.id, await host.reading_of(practice.context))
+        return steps.why_not_known(to, state_now(now_known, basis))
     now = replace(both, mine=ours(practice.db.data_key, await provider_configs.all_of(tx)))
     return steps.why_not_equal(to, now.differ(both_ways=known.phase is RolloutPhase.live))
 

@@ -10,10 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polytill.domain.clock import World
-from polytill.domain.ids import address, new_id, read_address
+from polytill.domain.ids import address, made_at, new_id, read_address
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 ID = re.compile(r"[a-z0-9-]{20,36}")
+
+
+@given(st.integers(0, 250_000_000_000))  # the year 9892
+def test_an_id_tells_when_it_was_made(at_s: int) -> None:
+    assert made_at(new_id(World(time_s=lambda: float(at_s)))).timestamp() == at_s
 
 
 def test_ids_fit_every_provider() -> None:

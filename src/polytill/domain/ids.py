@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hmac
 import re
+from datetime import UTC, datetime
 
 from polytill.domain.clock import World
 
@@ -24,6 +25,14 @@ def new_id(world: World) -> str:
     """A new id of a payment, attempt, refund or event."""
     value = (int(world.time_s() * 1000) << 80) | int.from_bytes(world.random_bytes(10), "big")
     return "".join([_PAIRS[value >> shift & 1023] for shift in _ID_SHIFTS])
+
+
+def made_at(one: str) -> datetime:
+    """When an id was made, by the clock of whoever made it."""
+    value = 0
+    for character in one[:10]:
+        value = value << 5 | _ALPHABET.index(character)
+    return datetime.fromtimestamp(value / 1000, UTC)
 
 
 # ── Addresses ── A payload and a keyed tag over it. A made-up token is rejected before any database is opened.

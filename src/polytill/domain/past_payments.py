@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+# Who made the rows of a past payment.
+TAKEN_OVER_BY = "backfill"
+
 
 class Certainty(StrEnum):
     """How sure a past payment is. ``verified``: its provider confirmed it. ``recorded``: complete and consistent, its

@@ -44,6 +44,7 @@ class RefundFact:
     provider_charge_id: str | None = None
     provider_dispute_id: str | None = None  # The dispute that this refund paid, if the provider reports it (Paystack).
     is_reversal: bool = False  # The provider itself took the money, for a dispute or a bank (PayPal).
+    made_at: str | None = None  # When it was made, ISO 8601. It tells it apart from those before polytill.
 
     @property
     def named(self) -> bool:

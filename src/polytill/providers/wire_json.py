@@ -90,6 +90,17 @@ def filled(fields: Mapping[str, Any]) -> JsonObject:
     return {name: value for name, value in fields.items() if value}
 
 
+def moment_in(data: JsonObject, *names: str) -> str | None:
+    """The time under the first of some names that has one, as ISO 8601; a whole number is seconds since the epoch."""
+    for name in names:
+        value = data.get(name)
+        if isinstance(value, str) and value:
+            return value
+        if type(value) is int and 0 < value < 10**11:
+            return moment_text(value)
+    return None
+
+
 def moment_text(seconds: int) -> str:
     """Seconds since the epoch as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.identifiers import identifier_key
+from polytill.domain.past_payments import TAKEN_OVER_BY
 from polytill.domain.states import REFUND_VOID, Environment, RefundOrigin, RefundState
 from polytill.storage import reading
 from polytill.storage.columns import Table
@@ -55,6 +56,12 @@ class Refund:
         return self.state in REFUND_VOID and self.raw_code == DISPUTE_WON
 
     @property
+    def is_past_sum(self) -> bool:
+        """Whether it stands for all earlier refunds of a past payment that its host could not name, by their sum."""
+        is_past = self.origin is RefundOrigin.provider and self.created_by == TAKEN_OVER_BY
+        return is_past and self.provider_refund_id is None and self.state is RefundState.succeeded
+
+    @property
     def returns_duplicate(self) -> bool:
         """Whether it refunds a duplicate payment, which does not change what the payment itself captured."""
         return self.idempotency_key.startswith(_DUPLICATE)
@@ -98,6 +105,14 @@ def change(unit: Writes, before: RefundState, refund: Refund) -> None:
     """Change a refund that still has the state that was read. ``Stale`` otherwise."""
     unchanged = "id = $1 AND state = $2"
     _REFUNDS.update(unit, refund, _CHANGED, unchanged, refund.id, before, search_key=_search_key(refund))
+
+
+def resize(unit: Writes, before: Refund, refund: Refund) -> None:
+    """Change the amount of the sum of earlier refunds, or name it. ``Stale`` if it is no longer as it was read."""
+    unchanged = "id = $1 AND state = $2 AND amount = $3 AND provider_refund_id IS NULL"
+    columns = "amount, booked, booked_duplicate, provider_refund_id, is_reversal, created_at, updated_at"
+    args = (before.id, before.state, before.amount)
+    _REFUNDS.update(unit, refund, columns, unchanged, *args, search_key=_search_key(refund))
 
 
 def _search_key(refund: Refund) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Duplicate, NotFound, Stale
-from polytill.domain.past_payments import BackfillAction, Certainty, Doubt, Rejection
+from polytill.domain.past_payments import TAKEN_OVER_BY, BackfillAction, Certainty, Doubt, Rejection
 from polytill.domain.states import Environment
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, Snapshot
@@ -21,7 +21,7 @@ from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.legacy.past_check import Checker
 from polytill.flows.legacy.past_ids import PastIds, ids_of
 from polytill.flows.legacy.past_rows import PastPayment, Row, RowReader, RowRejected
-from polytill.flows.legacy.past_writing import CREATED_BY, New, placeholder, rows_of, write, write_learned
+from polytill.flows.legacy.past_writing import New, placeholder, rows_of, write, write_learned
 from polytill.providers.contract import Handler
 from polytill.storage import audit, past_payments, payments, practices
 from polytill.storage.catalog import ProviderEntry
@@ -157,7 +157,7 @@ class Backfill:
             for known, what, payment in learned:
                 _learn(practice, tx, batch, payment, (known, what))
             detail = {"created": len(new), "changed": len(learned)}
-            audit.append(tx, practice.now(), self.actor, AuditAction.payments_backfilled, CREATED_BY, detail)
+            audit.append(tx, practice.now(), self.actor, AuditAction.payments_backfilled, TAKEN_OVER_BY, detail)
         if batch.made_configuration:
             self.context.forget(practice.id)
 

@@ -312,6 +312,9 @@ class RowReader:
             found = [PastRefund(minor, None, made_at)] if minor else []
         if any(refund.amount <= 0 for refund in found) or (not found and status in _REFUNDED):
             _reject(Rejection.refunds_unreadable, "refunded")  # it says that something was refunded, and not how much
+        named = [refund.provider_refund_id for refund in found if refund.provider_refund_id is not None]
+        if len(set(named)) < len(named):
+            _reject(Rejection.refunds_unreadable, "refunds")
         if sum(refund.amount for refund in found) > amount:
             _reject(Rejection.refunded_too_much, "refunded")
         return tuple(found)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from polytill.domain.identifiers import MOST_DIGITS, IdentifierKind, new_number
 from polytill.domain.ids import new_id
 from polytill.domain.ledger import LedgerAccount, LedgerFact, provider_account
-from polytill.domain.past_payments import Certainty, Doubt
+from polytill.domain.past_payments import TAKEN_OVER_BY, Certainty, Doubt
 from polytill.domain.states import (
     AttemptState,
     CaptureMode,
@@ -21,7 +22,7 @@ from polytill.domain.states import (
 from polytill.flows.context import Practice
 from polytill.flows.handler_guard import declared
 from polytill.flows.legacy.past_ids import PastIds
-from polytill.flows.legacy.past_rows import PastPayment
+from polytill.flows.legacy.past_rows import PastPayment, PastRefund
 from polytill.flows.webhooks.receive import new_hook_token
 from polytill.providers.contract import Handler, redact
 from polytill.storage import ledger, past_payments, payment_identifiers, payment_search, provider_configs
@@ -33,8 +34,6 @@ from polytill.storage.past_payments import Known, Learned
 from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Account, Configuration, CredentialSet
 from polytill.storage.refunds import Refund
-
-CREATED_BY = "backfill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ def rows_of(practice: Practice, new: New, config_id: int) -> tuple[Payment, Atte
         pinned_provider=True,
         idempotency_key=new.key,
         fingerprint="",
-        created_by=CREATED_BY,
+        created_by=TAKEN_OVER_BY,
         expires_at=None,
         created_at=past.paid_at,
         updated_at=now,
@@ -131,11 +130,23 @@ def rows_of(practice: Practice, new: New, config_id: int) -> tuple[Payment, Atte
         updated_at=now,
         provider_transaction_id=new.ids.transaction_id,
     )
-    return payment, attempt, [_refund(practice, new, payment, attempt, number) for number in range(len(past.refunds))]
+    made = enumerate(_told_apart(past.refunds))
+    return payment, attempt, [_refund(practice, new, payment, attempt, one) for one in made]
 
 
-def _refund(practice: Practice, new: New, payment: Payment, attempt: Attempt, number: int) -> Refund:
-    made = new.past.refunds[number]
+def _told_apart(made: Sequence[PastRefund]) -> list[PastRefund]:
+    """Earlier refunds, those without an id as one: nothing tells which of them the provider will name."""
+    unnamed = [one for one in made if one.provider_refund_id is None]
+    found = [one for one in made if one.provider_refund_id is not None]
+    if unnamed:
+        found.append(PastRefund(sum(one.amount for one in unnamed), None, max(one.made_at for one in unnamed)))
+    return found
+
+
+def _refund(
+    practice: Practice, new: New, payment: Payment, attempt: Attempt, numbered: tuple[int, PastRefund]
+) -> Refund:
+    number, made = numbered
     return Refund(
         id=new_id(practice.context.world),
         payment_id=payment.id,
@@ -149,7 +160,7 @@ def _refund(practice: Practice, new: New, payment: Payment, attempt: Attempt, nu
         origin=RefundOrigin.provider,
         idempotency_key=f"{new.key} refund {number}",
         fingerprint="",
-        created_by=CREATED_BY,
+        created_by=TAKEN_OVER_BY,
         created_at=made.made_at,
         updated_at=practice.now(),
         provider_refund_id=made.provider_refund_id,
@@ -172,9 +183,11 @@ def write(practice: Practice, tx: Tx, new: New, rows: tuple[Payment, Attempt, li
     entry = Entry(LedgerFact.opening_payment, provider, LedgerAccount.payments, payment.amount, payment.currency)
     ledger.book(tx, new_id(practice.context.world), payment, entry, payment.created_at)
     _book_fee(practice, tx, payment, provider)
-    for refund in made:
-        entry = Entry(LedgerFact.opening_refund, LedgerAccount.refunds, provider, refund.amount, refund.currency)
-        ledger.book(tx, new_id(practice.context.world), payment, entry, refund.created_at, refund.id)
+    its = {refund.provider_refund_id: refund for refund in made}
+    for one in new.past.refunds:  # each by its own date
+        entry = Entry(LedgerFact.opening_refund, LedgerAccount.refunds, provider, one.amount, payment.currency)
+        row_id = its[one.provider_refund_id].id
+        ledger.book(tx, new_id(practice.context.world), payment, entry, one.made_at, row_id)
 
 
 def _book_fee(practice: Practice, tx: Tx, payment: Payment, provider: str) -> None:

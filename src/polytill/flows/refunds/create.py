@@ -204,6 +204,8 @@ async def look_up(
     assert attempt is not None
     assert payment is not None
     handler, refund_id = await handler_for(practice.context, attempt), refund.provider_refund_id or called
+    if refund.is_past_sum:
+        return refund, Unknown(Reason.conflict, "sum", "It stands for earlier refunds, by their sum.")
     if refund.state is RefundState.not_sent and refund_id is None:
         return refund, Unknown(Reason.conflict, "not_sent", "To ask about it might be to send it.")
     others = [r for r in await refunds.of_payment(practice.db, refund.payment_id) if r.id != refund.id]

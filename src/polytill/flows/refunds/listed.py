@@ -20,7 +20,7 @@ from polytill.flows.payments import contradictions
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import fetched
 from polytill.flows.refunds import create as refunding
-from polytill.flows.refunds.settle import apply_refund_fact, learn_dispute, settle_refund
+from polytill.flows.refunds.settle import apply_refund_fact, learn_dispute, settle_refund, undecided
 from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Succeeded, Unknown
 from polytill.storage import payments, refunds
@@ -126,7 +126,8 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: RefundFac
         raise _UnderWay  # it may be the listed refund
     for refund in recorded:
         # It may be the listed refund: its answer was lost, or its end was reported without an id.
-        if refund is the_one or (refund.provider_refund_id is None and refund.state not in REFUND_VOID):
+        is_unnamed = refund.provider_refund_id is None and refund.state not in REFUND_VOID and not refund.is_past_sum
+        if refund is the_one or is_unnamed:
             await refunding.refresh(practice, refund)
     recorded = await refunds.of_payment(practice.db, attempt.payment_id)
     if any(refund.provider_refund_id == fact.provider_refund_id for refund in recorded):
@@ -157,7 +158,12 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: RefundFac
         refund, outcome = await refunding.look_up(practice, refund, Source.lookup, called)
         await settle_refund(practice, refund, Finding(outcome, Source.lookup))
     recorded = await refunds.of_payment(practice.db, payment.id)
-    return reported.amount.currency != payment.currency or any(_agrees(refund, reported) for refund in recorded)
+    if reported.amount.currency != payment.currency or undecided(recorded, attempt, reported) is not None:
+        return True  # a person decides
+    its = next((refund for refund in recorded if refund.provider_refund_id == fact.provider_refund_id), None)
+    if its is not None and fact.provider_dispute_id is not None and its.provider_dispute_id is None:
+        await learn_dispute(practice, its, fact.provider_dispute_id)
+    return any(_agrees(refund, reported) for refund in recorded)
 
 
 def _agrees(refund: Refund, reported: RefundFact) -> bool:

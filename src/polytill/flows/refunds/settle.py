@@ -8,6 +8,7 @@ returned than captured.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from polytill.domain.audit_actions import AuditAction
@@ -24,7 +25,7 @@ from polytill.domain.states import (
     RefundOrigin,
     RefundState,
 )
-from polytill.flows.commits import TRIES
+from polytill.flows.commits import ANOTHER_WAS_FIRST, TRIES
 from polytill.flows.context import Practice, log
 from polytill.flows.events import is_other_currency, open_case, open_currency_case
 from polytill.flows.finding import NO_STEPS, AddSteps, ExtraSteps, Finding
@@ -33,6 +34,7 @@ from polytill.flows.payments.create import current_attempt
 from polytill.flows.payments.returned_amounts import News
 from polytill.flows.provider_calls import OTHER_ACCOUNT
 from polytill.flows.provider_messages import messages_of
+from polytill.flows.refunds.past import Made, leave_to_staff, name_part, past_sum, when_made
 from polytill.flows.refunds.write import OUTCOME_OPEN, Move, as_answered, decide_refund, keep_state, move
 from polytill.flows.schedule import next_lookup
 from polytill.flows.unresolved import Observed, is_unclear, noted_refund
@@ -44,6 +46,9 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.refunds import DISPUTE_WON, Refund, duplicate_key
 from polytill.storage.units import Unit
+
+# States of a fact in which the money is with the customer, or on its way.
+_RETURNS_MONEY = frozenset({"succeeded", "pending", "requires_action"})
 
 
 async def settle_refund(practice: Practice, refund: Refund, finding: Finding, steps: ExtraSteps = NO_STEPS) -> Refund:
@@ -184,15 +189,35 @@ async def learn_dispute(practice: Practice, refund: Refund, provider_dispute_id:
 # ── Facts from a webhook ──
 
 
+def undecided(known: list[Refund], attempt: Attempt, fact: RefundFact) -> Refund | None:
+    """The sum of earlier refunds of a past payment that a fact may be part of, if nothing tells whether it is. Pure."""
+    past = past_sum(known, attempt)
+    if past is None or fact.amount is None or any(_names(fact, r) for r in known):
+        return None
+    made = when_made(fact, past)
+    # One that failed was counted by the host only if it failed later.
+    if made is Made.since or (made is Made.before and fact.state in _RETURNS_MONEY):
+        return None
+    return None if _matching(known, attempt, fact) else past
+
+
+def _sum_with(known: list[Refund], attempt: Attempt, fact: RefundFact) -> Refund | None:
+    """The sum of earlier refunds that a fact is certainly part of, and not named in yet. Pure."""
+    past = past_sum(known, attempt)
+    if past is None or fact.state not in _RETURNS_MONEY or any(_names(fact, r) for r in known):
+        return None
+    return past if when_made(fact, past) is Made.before else None
+
+
 def _matching(known: list[Refund], attempt: Attempt, fact: RefundFact) -> list[Refund]:
     """Our refunds that a fact about an attempt may be about: by our reference, by the provider's id, else those of the
-    attempt by amount and state."""
+    attempt by amount and state. The sum of earlier refunds is never one of them."""
     if exact := [r for r in known if _names(fact, r)]:
         return exact
     if fact.is_reversal:  # the provider made it, so it was not requested here
         return []
     assert fact.amount is not None
-    same = [r for r in known if r.attempt_id == attempt.id and r.amount == fact.amount.minor]
+    same = [r for r in known if r.attempt_id == attempt.id and r.amount == fact.amount.minor and not r.is_past_sum]
     waiting = [r for r in same if r.state in REFUND_RESERVES]
     done = [r for r in same if r.state in REFUND_DONE]
     if fact.provider_refund_id is None:
@@ -266,6 +291,13 @@ async def apply_refund_fact(
         elif amount.minor == 0:
             await _nothing_new(practice.db, also)
             return []
+        elif (unclear := undecided(known, attempt, fact)) is not None:
+            await leave_to_staff(practice, fresh, fact, unclear, also)
+            return []
+        elif (part_of := _sum_with(known, attempt, fact)) is not None:
+            with suppress(*ANOTHER_WAS_FIRST):
+                await name_part(practice, fresh, attempt, part_of, fact)
+            continue  # it is known now, by its name
         else:
             matching = _matching(known, attempt, fact)
         if _needs_lookup(matching, fact):

@@ -15,7 +15,8 @@ from polytill.flows.listing import EntryReader
 from polytill.flows.provider_calls import configuration_of
 from polytill.flows.refunds import create as refunding
 from polytill.flows.refunds.listed import lists_refunds, reconcile_refunds
-from polytill.flows.refunds.settle import apply_refund_fact, apply_to_the_end, settle_refund
+from polytill.flows.refunds.past import past_sum, taken_over_at
+from polytill.flows.refunds.settle import apply_refund_fact, apply_to_the_end, settle_refund, undecided
 from polytill.flows.unresolved import is_unclear
 from polytill.flows.webhooks.apply import CLOCKS_DIFFER, finish, in_other_currency, mark_applied, wait
 from polytill.providers.contract import RefundFact, WebhookResult
@@ -48,23 +49,29 @@ async def apply_refund(
         if await in_other_currency(practice, event, payment, told):
             return
         fact = told
-    if fact.amount is None and await lists_refunds(practice.context, attempt):
-        await _apply_total(practice, event, fact, payment, attempt)
+    known = await refunds.of_payment(practice.db, payment.id)
+    is_unnamed = fact.amount is None or undecided(known, attempt, fact) is not None
+    if is_unnamed and await lists_refunds(practice.context, attempt):
+        await _apply_listed(practice, event, fact, payment, attempt)
         return
     several = await apply_refund_fact(practice, payment, attempt, fact, Source.webhook, also)
     if several and await _look_up(practice, event, payment.id, several, fact):
         await _apply_other_refund(practice, event, fact, payment, attempt, also)
 
 
-async def _apply_total(
+async def _apply_listed(
     practice: Practice, event: WebhookEvent, fact: RefundFact, payment: Payment, attempt: Attempt
 ) -> None:
-    """Apply a total of refunds at some time, which does not tell the refunds in it. The provider's list names each."""
-    known = [r for r in await refunds.of_payment(practice.db, payment.id) if r.attempt_id == attempt.id]
-    sure = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
-    if fact.total is not None and fact.total.minor > sure:
+    """Apply a fact that does not tell which refunds it is about: a total of refunds at some time, or a refund without
+    a name beside the sum of earlier ones. The provider's list names each with its time."""
+    past = past_sum(await refunds.of_payment(practice.db, payment.id), attempt)
+    # What was refunded before the payment was taken over is in that sum, unless the total says otherwise.
+    starts = [attempt.created_at] if past is None else [taken_over_at(past), attempt.created_at]
+    for number, start in enumerate(starts):
+        if not await _is_more(practice, payment, attempt, fact, is_first=number == 0):
+            break
         configuration = await configuration_of(practice, attempt.config_id)
-        since, until = attempt.created_at - CLOCKS_DIFFER, practice.now() + CLOCKS_DIFFER
+        since, until = start - CLOCKS_DIFFER, practice.now() + CLOCKS_DIFFER
         looks = EntryReader()
         account = configuration.account(attempt.environment) if configuration else None
         looked = await reconcile_refunds(practice, account, since, until, looks) if account else None
@@ -72,6 +79,15 @@ async def _apply_total(
             await wait(practice, event, payment.id, "not_borne_out")
             return
     await finish(practice, event, EventState.applied, "looked_up", payment.id)
+
+
+async def _is_more(practice: Practice, payment: Payment, attempt: Attempt, fact: RefundFact, is_first: bool) -> bool:
+    """Whether a fact may say more than is known: a total does if it is higher, an unnamed refund until it is listed."""
+    if fact.total is None:
+        return fact.amount is not None and is_first
+    known = [r for r in await refunds.of_payment(practice.db, payment.id) if r.attempt_id == attempt.id]
+    sure = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
+    return fact.total.minor > sure
 
 
 async def _refunds_about(practice: Practice, payment: Payment, fact: RefundFact) -> list[Refund]:

@@ -37,6 +37,7 @@ from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.wire_amounts import decimal_text, fee_from_wire, money_or_none
 from polytill.providers.wire_json import (
     id_in,
+    moment_in,
     noted_reference,
     object_in,
     objects_in,
@@ -262,7 +263,10 @@ def refund_fact(data: JsonObject) -> RefundFact | None:
     if refund_id is None or number is None:
         return None
     ours, state = noted_reference(data.get("comments")), _refund_state(data) or "unknown"
-    return RefundFact(state, ours, refund_id, provider_transaction_id=number, response=redact(data, REDACTED))
+    made_at = moment_in(data, "created_at", "createdAt")
+    return RefundFact(
+        state, ours, refund_id, provider_transaction_id=number, response=redact(data, REDACTED), made_at=made_at
+    )
 
 
 def _read_v3_charge(kind: str, data: JsonObject) -> tuple[str, str, tuple[Fact, ...], str]:
@@ -283,7 +287,8 @@ def read_v4(kind: str, data: JsonObject) -> tuple[Fact, ...]:
         return ()
     amount = money_in(refunded_in(data), text_in(data, "currency"))
     kept = redact(data, REDACTED)
-    return (RefundFact(state, None, id_in(data), None, charge, amount, response=kept),)
+    made_at = moment_in(data, "created_datetime")
+    return (RefundFact(state, None, id_in(data), None, charge, amount, response=kept, made_at=made_at),)
 
 
 def payment_fact(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> PaymentFact:

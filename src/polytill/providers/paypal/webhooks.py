@@ -27,7 +27,7 @@ from polytill.providers.outcomes import Declined, JsonObject, NeedsAction, Pendi
 from polytill.providers.paypal import reading
 from polytill.providers.paypal.disputes import dispute_in
 from polytill.providers.signing import header
-from polytill.providers.wire_json import object_in, objects_in, string_in, text_in
+from polytill.providers.wire_json import moment_in, object_in, objects_in, string_in, text_in
 
 ALGORITHM = "SHA256withRSA"
 API_HOSTS = frozenset({"api.paypal.com", "api-m.paypal.com", "api.sandbox.paypal.com", "api-m.sandbox.paypal.com"})
@@ -169,4 +169,5 @@ def _refund_in(resource: JsonObject) -> RefundFact:
         reading.money_in(resource.get("amount")),
         response=redact(resource, reading.REDACTED),
         provider_charge_id=up.rpartition("/")[2] if up else None,
+        made_at=moment_in(resource, "create_time"),
     )

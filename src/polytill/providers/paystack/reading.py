@@ -35,6 +35,7 @@ from polytill.providers.paystack.key_test import PROBE
 from polytill.providers.wire_amounts import fee_from_wire, from_wire, money_or_none, to_wire
 from polytill.providers.wire_json import (
     id_in,
+    moment_in,
     noted_reference,
     object_in,
     objects_in,
@@ -319,7 +320,13 @@ def listed_refund(data: JsonObject) -> RefundFact | None:
     if number is None or id_in(data) is None:
         return None
     return RefundFact(
-        state, ours, id_in(data), provider_transaction_id=number, response=kept, provider_dispute_id=dispute_of(data)
+        state,
+        ours,
+        id_in(data),
+        provider_transaction_id=number,
+        response=kept,
+        provider_dispute_id=dispute_of(data),
+        made_at=moment_in(data, "createdAt", "created_at"),
     )
 
 

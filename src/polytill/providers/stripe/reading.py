@@ -30,7 +30,7 @@ from polytill.providers.stripe.disputes import dispute_fact
 from polytill.providers.stripe.saved_methods import saved_method
 from polytill.providers.stripe.terms import amount_in, money_of, wire_exponent
 from polytill.providers.wire_amounts import fee_from_wire
-from polytill.providers.wire_json import expandable_id, object_in, objects_in, text_in, token_in
+from polytill.providers.wire_json import expandable_id, moment_in, object_in, objects_in, text_in, token_in
 
 # ── Facts ──
 
@@ -279,6 +279,7 @@ def _refund_fact(data: JsonObject) -> RefundFact:
         provider_transaction_id=expandable_id(data, "payment_intent"),
         amount=money_of(data.get("amount"), data.get("currency")),
         response=redact(data, REDACTED),
+        made_at=moment_in(data, "created"),
     )
 
 

@@ -1,0 +1,142 @@
+"""Refunds of before a past payment was taken over, that its host knows as a sum: named later, and never booked twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from polytill.domain.money import Money
+from polytill.domain.states import Environment
+from polytill.flows.legacy.backfill import Backfill, NumberedRow
+from polytill.flows.legacy.past_rows import PastMapping, RowReader
+from polytill.providers.contract import RefundFact
+from polytill.storage import refunds
+from tests.flows import scenes
+from tests.flows.scenes import Scene
+from tests.storage.making import plain, run
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+BEFORE, SINCE, NEAR = timedelta(days=-40), timedelta(days=2), timedelta(seconds=5)
+WORDS = {"scripted": "scripted"}
+_numbers = count(1)
+
+
+@pytest_asyncio.fixture(
+    loop_scope="module", scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+)
+async def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    url = None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+    async with scenes.scene(tmp_path_factory.mktemp("past"), url) as made:
+        await made.configure()
+        yield made
+
+
+class Past:
+    """A past payment of 1,000 that was refunded before, and what its provider says of that later."""
+
+    def __init__(self, scene: Scene, payment_id: str, name: str) -> None:
+        self.scene, self.payment_id, self.name = scene, payment_id, name
+        self.at = scene.context.world.now()
+
+    @classmethod
+    async def taken_over(cls, scene: Scene, **row: Any) -> Past:
+        await run(scene.db, "DELETE FROM operator_cases")
+        name = f"past-{next(_numbers)}"
+        now = scene.context.world.now()
+        reader = RowReader(PastMapping(amounts="minor", environment=Environment.sandbox, providers=WORDS), now)
+        given = {"id": name, "provider": "scripted", "providerTransactionId": name, "amount": 1000, "currency": "NGN"}
+        rows = [NumberedRow(1, {**given, "paidAt": "2025-03-04T10:00:00Z", **row})]
+        [verdict] = await Backfill(scene.context, reader, "test", scene.practice_id).rows(rows)
+        assert verdict.payment_id is not None, verdict
+        return cls(scene, verdict.payment_id, name)
+
+    def fact(self, amount: int, when: timedelta | None, state: str = "succeeded", named: str | None = "") -> RefundFact:
+        number = f"{self.name}-r{amount}" if named == "" else named
+        at = None if when is None else (self.at + when).astimezone(UTC).isoformat()
+        return RefundFact(
+            state, None, number, provider_transaction_id=self.name, amount=Money(amount, "NGN"), made_at=at
+        )
+
+    async def told(self, *facts: RefundFact) -> int:
+        """The provider's webhooks arrive, each twice. Returns what is refunded afterwards."""
+        configuration = await self.scene.configure()
+        for fact in [*facts, *facts]:
+            await self.scene.delivery(configuration, fact)
+        return await self.refunded()
+
+    async def refunded(self) -> int:
+        return (await self.scene.payment(self.payment_id)).amount_refunded
+
+    async def rows(self) -> list[tuple[int, str]]:
+        found = await refunds.of_payment(self.scene.db, self.payment_id)
+        return sorted((r.amount, (r.provider_refund_id or "sum").split("-")[-1]) for r in found)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+async def test_named_parts_of_the_sum_are_booked_once_in_any_order(shared: Scene, order: tuple[int, ...]) -> None:
+    past = await Past.taken_over(shared, refunded=800)
+    facts = [past.fact(500, BEFORE), past.fact(300, BEFORE), past.fact(100, SINCE)]
+    assert await past.told(*(facts[at] for at in order)) == 900
+    assert await past.rows() == [(100, "r100"), (300, "r300"), (500, "r500")]
+    assert await shared.cases() == []
+
+
+async def test_a_refund_of_the_same_amount_that_was_made_since_is_another(shared: Scene) -> None:
+    past = await Past.taken_over(shared, refunded=300)
+    assert await past.told(past.fact(300, SINCE)) == 600
+    assert await past.told(past.fact(300, BEFORE, named="old-r1")) == 600
+
+
+async def test_what_was_refunded_beyond_the_sum_is_booked_and_shown_to_staff(shared: Scene) -> None:
+    past = await Past.taken_over(shared, refunds=[{"amount": 150}, {"amount": 50}, {"id": "known", "amount": 100}])
+    assert await past.rows() == [(100, "known"), (200, "sum")]
+    assert await past.told(past.fact(120, BEFORE), past.fact(180, BEFORE)) == 400
+    assert await past.rows() == [(100, "known"), (120, "r120"), (180, "r180")]
+    assert await shared.cases() == ["refund_unclear"]
+
+
+@pytest.mark.parametrize("when", [None, NEAR, -NEAR])
+async def test_if_nothing_tells_when_it_was_made_staff_decide(shared: Scene, when: timedelta | None) -> None:
+    past = await Past.taken_over(shared, refunded=800)
+    assert await past.told(past.fact(500, when)) == 800
+    assert await shared.cases() == ["refund_unclear"]
+    assert await past.rows() == [(800, "sum")]
+
+
+async def test_an_unnamed_refund_and_one_that_failed_are_not_taken_for_the_sum(shared: Scene) -> None:
+    past = await Past.taken_over(shared, refunded=500)
+    assert await past.told(past.fact(500, BEFORE, named=None)) == 500
+    assert await past.told(past.fact(400, BEFORE, "failed")) == 500
+    assert await shared.cases() == ["refund_unclear", "refund_unclear"]
+
+
+async def test_a_part_that_comes_back_is_released(shared: Scene) -> None:
+    past = await Past.taken_over(shared, refunded=800)
+    await past.told(past.fact(500, BEFORE))
+    assert await past.told(past.fact(500, BEFORE, "failed")) == 300
+    assert await shared.cases() == ["refund_failed"]
+
+
+async def test_two_processes_name_parts_at_once(shared: Scene) -> None:
+    past = await Past.taken_over(shared, refunded=800)
+    facts = [past.fact(amount, BEFORE) for amount in (100, 200, 300)]
+    await asyncio.gather(*(past.told(fact) for fact in facts))
+    assert await past.refunded() == 800
+    assert await past.rows() == [(100, "r100"), (200, "r200"), (200, "sum"), (300, "r300")]
+
+
+async def test_each_earlier_refund_is_booked_by_its_own_date(shared: Scene) -> None:
+    listed = [{"amount": 150, "createdAt": "2025-05-01"}, {"amount": 50, "createdAt": "2025-06-01"}]
+    past = await Past.taken_over(shared, refunds=listed)
+    booked = await plain(
+        shared.db,
+        "SELECT created_at, amount FROM ledger_lines WHERE account = 'refunds' AND fact = 'opening_refund'"
+        f" AND payment_id = '{past.payment_id}'",
+    )
+    assert sorted((str(at)[:7], amount) for at, amount in booked) == [("2025-05", 150), ("2025-06", 50)]

@@ -1,5 +1,5 @@
 // Runs calls of the compiled example in Node, as old code would, and prints what each did and how long it took.
-// Arguments: the folder with the compiled files, and a JSON list of scenes: {url, keys, calls: [[name, ...arguments]]}.
+// Arguments: the folder with the compiled files, and a JSON list of scenes: {url, keys, reporter, calls: [[name, ...arguments]]}.
 import { pathToFileURL } from "node:url";
 
 const [folder, scenes] = process.argv.slice(2);
@@ -7,12 +7,12 @@ const { Rollout } = await import(pathToFileURL(`${folder}/rollout.js`).href);
 const { pay, saveProviders } = await import(pathToFileURL(`${folder}/checkout.js`).href);
 
 const done = await Promise.all(
-  JSON.parse(scenes).map(async ({ url, keys, options, calls }) => {
+  JSON.parse(scenes).map(async ({ url, keys, reporter, options, calls }) => {
     const problems = [];
     const rollout = new Rollout({
       url,
       practiceKey: (id) => keys[id] ?? "pt_practice_none",
-      ownerKey: keys.owner,
+      reportReadsAs: reporter,
       choiceMs: 200,
       callMs: 600,
       reportEveryMs: 0,

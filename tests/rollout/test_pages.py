@@ -94,6 +94,32 @@ async def test_the_api_moves_practices(house: Installation, one: One) -> None:
         assert (await ask("POST", path))[0] == 404
 
 
+async def test_plain_keys_are_not_given_where_polytill_writes_the_field_itself(house: Installation, one: One) -> None:
+    path = f"/api/owner/rollout/practices/{one.id}/field"
+    body = {"paymentProviders": one.field()}
+    asked: list[tuple[Any, ...]] = [("GET", path, house.owner_key), ("POST", path, house.owner_key, body)]
+    for given in asked:
+        found = await house.call(*given)
+        assert (found.status, found.body["code"]) == (409, "host_database"), given[0]
+    connect(house.till, None)
+    for given in asked:
+        found = await house.call(*given)
+        assert found.status == 200, found.body
+        assert found.body["paymentProviders"]["stripe"]["secretKey"]
+
+
+async def test_the_old_code_reports_reads_with_a_practice_key(house: Installation, one: One) -> None:
+    path = f"/api/practices/{one.id}/rollout/field-reads"
+    reads = {"reads": [{"caller": "nightly batch", "count": 2}]}
+    before = (await readers.readers(house.till.context)).reports
+    for key, expected in ((house.owner_key, 403), (one.key, 204)):
+        assert (await house.call("POST", path, key, reads)).status == expected
+    found = await readers.readers(house.till.context)
+    assert {reader.caller: reader.reads for reader in found.callers}["nightly batch"] == 2
+    assert found.reports is not None
+    assert before is None or found.reports.last_at > before.last_at
+
+
 async def test_metrics_have_every_phase(house: Installation, one: One) -> None:
     await read_overview(house.till.context)
     registry = house.app.state.metrics.registry

@@ -63,7 +63,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory, compiled: Path) -> Asy
 async def test_old_code_takes_part_in_a_rollout(house: Installation, compiled: Path) -> None:
     practice_id, key = await house.practice("Clinic", "NGN")
     context = house.till.context
-    scene = {"url": house.url, "keys": {practice_id: key, "owner": house.owner_key}}
+    scene = {"url": house.url, "keys": {practice_id: key}, "reporter": practice_id}
 
     async def told(*calls: list[Any]) -> list[Json]:
         [found] = await drive(compiled, {**scene, "calls": calls})
@@ -218,9 +218,7 @@ async def test_nothing_that_polytill_does_stops_the_old_code(compiled: Path) -> 
     async with contextlib.AsyncExitStack() as stack:
         urls = {name: await stack.enter_async_context(serving(one)) for name, one in BEHAVIORS.items()}
         urls["dead"] = nobody
-        scenes = [
-            {"url": url, "keys": {"7": "pt_practice_x", "owner": "pt_owner_x"}, "calls": calls} for url in urls.values()
-        ]
+        scenes = [{"url": url, "keys": {"7": "pt_practice_x"}, "reporter": 7, "calls": calls} for url in urls.values()]
         found = await drive(compiled, *scenes)
     for name, one in zip(urls, found, strict=True):
         choose, pay, report, write, _, flush = one["results"]
@@ -271,7 +269,7 @@ const fetch = async (url, { body }) => {
   await new Promise((done) => setTimeout(done, 20));
   return new Response(null, { status: said });
 };
-const rollout = new Rollout({ url: "http://x", practiceKey: () => "k", ownerKey: "k", reportEveryMs: 0, fetch });
+const rollout = new Rollout({ url: "http://x", practiceKey: () => "k", reportReadsAs: 7, reportEveryMs: 0, fetch });
 const flush = async (next) => { status = next; await rollout.flush(); };
 """
 

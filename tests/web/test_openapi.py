@@ -263,7 +263,7 @@ async def _rollout(house: Installation, ask: Callable[..., Awaitable[Any]]) -> N
     await ask("GET", f"{own}/practices/{{practiceId}}/field", **one)
     await ask("POST", f"{own}/practices/{{practiceId}}/field", {"paymentProviders": old}, **one)
     await ask("POST", f"{own}/practices/{{practiceId}}/back", **one)
-    await ask("POST", f"{own}/field-reads", {"reads": [{"caller": "invoices", "count": 2}]})
+    await ask("POST", f"{p}/field-reads", {"reads": [{"caller": "invoices", "count": 2}]}, **theirs)
     for name in ("", "/practices", "/differences"):
         await ask("GET", f"{own}{name}")
 

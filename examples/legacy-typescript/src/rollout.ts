@@ -42,8 +42,8 @@ export interface Options {
   url: string;
   /** The key of a practice, with the scopes payments and configure. */
   practiceKey: (practiceId: number) => string | Promise<string>;
-  /** An owner key, to report who reads the field. Without it, reads are not reported. */
-  ownerKey?: string;
+  /** The practice with whose key the reads of all practices are reported. Without it, reads are not reported. */
+  reportReadsAs?: number;
   /** How long a payment may wait for polytill, in milliseconds. */
   choiceMs?: number;
   /** How long anything else may take. */
@@ -69,7 +69,7 @@ const isObject = (value: unknown): value is Json =>
 const textOf = (value: unknown): string => (typeof value === "string" ? value.slice(0, 500) : "");
 
 export class Rollout {
-  readonly #options: Required<Omit<Options, "ownerKey">> & { ownerKey: string | undefined };
+  readonly #options: Required<Omit<Options, "reportReadsAs">> & { reportReadsAs: number | undefined };
   readonly #reads = new Map<string, number>();
   readonly #reports = new Set<Promise<void>>();
   readonly #timer: ReturnType<typeof setInterval> | undefined;
@@ -78,7 +78,7 @@ export class Rollout {
     this.#options = {
       ...options,
       url: options.url.replace(/\/+$/, ""),
-      ownerKey: options.ownerKey,
+      reportReadsAs: options.reportReadsAs,
       choiceMs: options.choiceMs ?? 300,
       callMs: options.callMs ?? 5_000,
       reportEveryMs: options.reportEveryMs ?? 60_000,
@@ -145,13 +145,13 @@ export class Rollout {
 
   /** Report the counted reads, and wait for decisions that are on their way. What was not taken is reported next time. */
   async flush(): Promise<void> {
-    const { ownerKey, callMs } = this.#options;
-    if (ownerKey !== undefined) {
+    const { reportReadsAs, callMs } = this.#options;
+    if (reportReadsAs !== undefined) {
       const counted = [...this.#reads];
       this.#reads.clear();
       const reads = counted.map(([caller, count]) => ({ caller, count }));
-      const path = "/api/owner/rollout/field-reads"; // an empty report says that nobody has read it
-      const answer = await this.#call("field-reads", "POST", path, () => ownerKey, { reads }, callMs);
+      // An empty report says that nobody has read it.
+      const answer = await this.#practice("field-reads", "POST", reportReadsAs, { reads }, callMs);
       if (answer?.status !== 204) {
         // 422: the names are not accepted. Without them, the number is not lost, and the reports go on.
         for (const [caller, count] of counted) this.#count(answer?.status === 422 ? OTHERS : caller, count);

@@ -19,6 +19,11 @@ from polytill.storage import audit
 from polytill.storage.practice_rollouts import Rollout
 from polytill.storage.units import Unit
 
+HAS_HOST = (
+    "POLYTILL_HOST_DATABASE_URL is set, so polytill writes the field itself: `polytill rollout sync`. Its keys are not"
+    " given out."
+)
+
 
 class FieldChanged(Conflict):
     """The field was changed while polytill decides. Write the field of `POST …/rollout/practices/{id}/field`."""
@@ -49,8 +54,11 @@ async def _is_ours(context: Context, known: Rollout, value: Any) -> bool:
 async def field_to_write(context: Context, practice_id: int, value: Any, actor: str) -> tuple[Any, FieldState]:
     """The field that the host has to write: our configurations in the shape of ``value``, which is the field as it is
     now (``...``: in a shape of our own); in closed, an empty one. ``FieldDecides`` while the field decides;
-    ``FieldChanged`` if somebody else has changed it.
+    ``FieldChanged`` if somebody else has changed it. ``Conflict`` if polytill can write it itself: then
+    nobody needs these keys in plain text.
     """
+    if host.of(context).host is not None:
+        raise Conflict(HAS_HOST, code="host_database")
     known = await rollout_of(context, practice_id)
     if known.phase is not None and known.phase in FIELD_DECIDES:
         raise FieldDecides(known.phase)

@@ -147,8 +147,9 @@ async def resolve_field_conflict(caller: Owner, practice_id: PracticeId, body: R
 async def get_practice_field(caller: Owner, practice_id: PracticeId) -> Response:
     """Get a practice's configurations as a field.
 
-    For a host application whose database polytill cannot reach. The response contains keys in plain text, and each call
-    is in the audit log. Only in the phase live, and in closed, where the field is empty.
+    For a host application whose database polytill cannot reach: 409 if POLYTILL_HOST_DATABASE_URL is set. The response
+    contains keys in plain text, and each call is in the audit log. Only in the phase live, and in closed, where the
+    field is empty.
     """
     return respond(await _field(caller, practice_id, None))
 
@@ -158,7 +159,8 @@ async def convert_practice_field(caller: Owner, practice_id: PracticeId, body: O
     """Write a practice's configurations into its field.
 
     Send the field as it is now: the response has the same field in its own shape, with our changes. Contains keys in
-    plain text, as for the call without a body. 409 if somebody else has changed the field.
+    plain text, as for the call without a body. 409 if somebody else has changed the field, or if polytill writes it
+    itself.
     """
     return respond(await _field(caller, practice_id, body))
 
@@ -180,19 +182,6 @@ async def list_rollout_differences(
     """List differences between the old code and polytill, newest first."""
     found = await rollout_differences.listed(caller.context.owner, practice_id, reason, before, limit)
     return respond([RolloutDifference.from_record(one) for one in found])
-
-
-@router.post(f"{OWNER}/field-reads", status_code=204)
-async def report_field_reads(caller: Owner, body: ReportFieldReads) -> Response:
-    """Report reads of the field by caller.
-
-    Send it every minute, also with an empty list: only reported silence shows that nobody reads the field.
-    """
-    counts: Counter[str] = Counter()
-    for one in body.reads:
-        counts[one.caller] += one.count
-    await readers.count(caller.context, counts)
-    return Response(status_code=204)
 
 
 # ── The old code ──
@@ -226,3 +215,17 @@ async def write_field_through(caller: Configures, practice_id: PracticeId, body:
     """
     found = await hand_over.written(caller.context, practice_id, body.payment_providers, caller.actor)
     return respond(FieldInStep.from_record(found))
+
+
+@router.post(f"{PRACTICE}/field-reads", status_code=204)
+async def report_field_reads(caller: Pays, practice_id: PracticeId, body: ReportFieldReads) -> Response:
+    """Report reads of the field by caller.
+
+    The reads of all practices, with the key of any one of them, so that the old code needs no owner key. Send it every
+    minute, also with an empty list: only reported silence shows that nobody reads the field.
+    """
+    counts: Counter[str] = Counter()
+    for one in body.reads:
+        counts[one.caller] += one.count
+    await readers.count(caller.context, counts)
+    return Response(status_code=204)

@@ -160,7 +160,7 @@ async def test_a_comparison_between_the_announcement_and_the_change(shared: Poly
     )
     assert (await one.rollout()).field_state is FieldState.in_step
     row = await table.read(one.external_id)
-    assert (await sync.sync(one.context, one.id, "worker", row)).state is FieldState.in_step
+    assert (await sync.sync(one.context, one.id, "worker", row, trusts=True)).state is FieldState.in_step
     assert one.field()["paystack"]["isEnabled"] is False
 
 

@@ -1,4 +1,4 @@
-"""Phases: our configurations follow the field in legacy and shadow, and each step checks what it needs."""
+"""Phases: each step checks what it needs, and is made once, whatever happens at the same time."""
 
 from __future__ import annotations
 
@@ -26,49 +26,6 @@ from tests.rollout.scene import PAYSTACK, Table, a_field, a_practice, between, c
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LEGACY, SHADOW, LIVE, CLOSED = RolloutPhase
-
-
-async def test_configurations_follow_the_field(shared: Polytill, table: Table) -> None:
-    one = await a_practice(shared, table)
-    await one.move(LEGACY)
-    found = await sync.sync(one.context, one.id, "test")
-    assert (found.state, set(found.changed)) == (FieldState.in_step, {"stripe", "paystack"})
-    assert await one.codes() == {"stripe": (True, False, "sandbox"), "paystack": (True, True, "sandbox")}
-    assert (await sync.sync(one.context, one.id, "test")).changed == ()
-
-    value = a_field()
-    del value["stripe"]
-    value["paystack"] |= {"isEnabled": False}
-    one.put(value)
-    assert set((await sync.sync(one.context, one.id, "test")).changed) == {"stripe", "paystack"}
-    assert await one.codes() == {"paystack": (False, True, "sandbox")}
-
-    one.put(a_field())
-    await sync.sync(one.context, one.id, "test")
-    assert await one.codes() == {"stripe": (True, False, "sandbox"), "paystack": (True, True, "sandbox")}
-    assert (await one.rollout()).field_state is FieldState.in_step
-
-
-async def test_a_field_that_cannot_be_understood_changes_nothing(shared: Polytill, table: Table) -> None:
-    one = await a_practice(shared, table)
-    await one.move(LEGACY)
-    await sync.sync(one.context, one.id, "test")
-    before = await one.codes()
-    table.rows[one.external_id] = "{not json"
-    found = await sync.sync(one.context, one.id, "test")
-    assert found.state is FieldState.blocked
-    assert found.problems
-    assert await one.codes() == before
-    with pytest.raises(StepRefused):
-        await moves.move(one.context, one.id, SHADOW, "test")
-
-    value = a_field()
-    value["paystack"]["secretKey"] = "sk_live_0123456789abcdef0123456789abcdef01234567"
-    one.put(value)
-    found = await sync.sync(one.context, one.id, "test")
-    assert found.state is FieldState.blocked
-    assert "sk_live" not in repr(found)
-    assert "sk_live" not in ((await one.rollout()).field_detail or "")
 
 
 async def test_no_key_is_stored_beside_the_sealed_ones(shared: Polytill, table: Table) -> None:
@@ -222,22 +179,6 @@ async def test_a_step_that_may_still_run_is_not_ended(shared: Polytill, table: T
     await one.context.owner.commit(unit)
     with pytest.raises(StepUnderWay):
         await moves.move(one.context, one.id, SHADOW, "test")
-
-
-async def test_a_newer_field_is_followed_last(shared: Polytill, table: Table) -> None:
-    """The old code writes through while a sync applies what it read before."""
-    one = await a_practice(shared, table)
-    await one.move(LEGACY)
-    newer = a_field()
-    newer["paystack"]["isEnabled"] = False
-
-    def old_code_writes() -> None:
-        table.after_read = None
-        one.put(newer)
-
-    table.after_read = old_code_writes
-    await sync.sync(one.context, one.id, "test")
-    assert (await one.codes())["paystack"][0] is False
 
 
 async def test_the_hosts_database_is_away(shared: Polytill, table: Table) -> None:

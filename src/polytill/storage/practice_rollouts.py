@@ -232,12 +232,13 @@ class FieldFound:
 
 
 def field_found(unit: Writes, known: Rollout, found: FieldFound, now: datetime) -> None:
-    """Record a comparison. ``Stale`` if our configurations have changed since ``known`` was read, or somebody else has
-    recorded another one."""
+    """Record a comparison. ``Stale`` if our configurations have changed since ``known`` was read, somebody else has
+    recorded another one, or a step was made."""
     unit.add(
         "UPDATE practice_rollouts SET field_state = $4, field_hash = COALESCE($5, field_hash), field_detail = $6,"
         " next_try_at = $7, checked_at = $8, compared_with = $9"
-        " WHERE practice_id = $1 AND field_due = $2 AND field_state = $3 AND COALESCE(compared_with, '') = $10",
+        " WHERE practice_id = $1 AND field_due = $2 AND field_state = $3 AND COALESCE(compared_with, '') = $10"
+        " AND phase = $11",
         known.practice_id,
         known.field_due,
         known.field_state,
@@ -248,6 +249,7 @@ def field_found(unit: Writes, known: Rollout, found: FieldFound, now: datetime) 
         now,
         found.compared_with,
         known.compared_with or "",
+        known.phase,
         expect=1,
     )
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from polytill.domain.audit_actions import AuditAction
@@ -29,34 +30,49 @@ AT_ONCE = 8
 # A field that changes while it is read: after these readings, the next run continues.
 READINGS = 3
 FEW = 20
+# How long the worker trusts that nothing has changed. Then it compares both again, whatever is recorded: what no record
+# knows of (a corrected hook, another version of polytill) is found within this time.
+TRUSTED_S = 3600.0
 
 
 async def follow(context: Context, practice_id: int, value: Any, actor: str) -> FieldResult:
     """Make a practice's configurations equal to a value of the field, and record how far they are.
 
-    ``OursDecide`` outside of the phases legacy and shadow. A field that cannot be understood changes nothing.
+    ``OursDecide`` outside of the phases legacy and shadow. A field that cannot be understood changes nothing. If another
+    comparison is recorded meanwhile, both are compared again: of two at once, the one that is recorded has seen both.
     """
+    changed: list[str] = []
+
+    async def decide() -> FieldResult:
+        return await _followed(context, practice_id, value, actor, changed)
+
+    return await until_committed(decide, (Stale,), tries=4)
+
+
+async def _followed(context: Context, practice_id: int, value: Any, actor: str, changed: list[str]) -> FieldResult:
     practice = await context.practice(practice_id)
     known = await rollout_of(context, practice_id)
     await announce_following(practice)
-    hashed = hash_of(practice.db.data_key, value)
     reading = await host.reading_of(context)
     basis = await basis_of(practice.db, practice_id, reading)
-    if known.field_hash == hashed and counts(known, basis):
-        return FieldResult(FieldState.in_step)
     field = await host.read_field(value, reading)
-    changed: tuple[str, ...] = ()
     problems = [f"{one.pointer or 'the field'}: {one.detail}" for one in field.findings if one.severity != "note"]
     if not problems:
-        changed, problems = await make_equal(practice, field, reading, actor)
+        made, problems = await make_equal(practice, field, reading, actor)
+        changed += [code for code in made if code not in changed]
         if not problems:
             basis = await basis_of(practice.db, practice_id, reading)
             problems = differences(field, await own(practice), reading, both_ways=False)
     state = FieldState.blocked if problems else FieldState.in_step
-    detail = "; ".join(problems)[:MOST_SAID] or None
-    found = FieldFound(state, basis, hashed if not problems else None, detail)
-    await _record(context, practice_id, found, changed, actor)
-    return FieldResult(state, changed, tuple(problems))
+    hashed = None if problems else hash_of(practice.db.data_key, value)
+    now, unit = context.world.now(), Unit()
+    found = FieldFound(state, basis, hashed, "; ".join(problems)[:MOST_SAID] or None)
+    practice_rollouts.field_found(unit, known, found, now)
+    if changed:
+        about = {"providers": list(changed)}
+        audit.append(unit, now, actor, AuditAction.rollout_field_followed, f"practice:{practice_id}", about)
+    await context.owner.commit(unit)
+    return FieldResult(state, tuple(changed), tuple(problems))
 
 
 async def own(practice: Practice) -> LegacyField:
@@ -106,37 +122,26 @@ async def _make(practice: Practice, change: Change, actor: str, guard: Guard) ->
             await configuring.configure(context, practice.id, wish, actor, is_patch, guard)
 
 
-async def _record(context: Context, practice_id: int, found: FieldFound, changed: tuple[str, ...], actor: str) -> None:
-    async def once() -> None:
-        known = await rollout_of(context, practice_id)
-        if known.phase not in FIELD_DECIDES:
-            return  # a step was made meanwhile, which has compared both itself
-        now, unit = context.world.now(), Unit()
-        practice_rollouts.field_found(unit, known, found, now)
-        if changed:
-            about = {"providers": list(changed)}
-            subject = f"practice:{practice_id}"
-            audit.append(unit, now, actor, AuditAction.rollout_field_followed, subject, about)
-        await context.owner.commit(unit)
-
-    await until_committed(once, (Stale,))
-
-
 async def _still_in_step(context: Context, known: Rollout, value: Any) -> bool:
-    """Whether a comparison found both equal, and nothing has changed since on either side."""
+    """Whether a comparison found both equal not long ago, and nothing has changed since on either side."""
+    if known.checked_at is None or known.checked_at < context.world.now() - timedelta(seconds=TRUSTED_S):
+        return False
     practice = await context.practice(known.practice_id)
     basis = await basis_of(practice.db, practice.id, await host.reading_of(context))
     return counts(known, basis) and known.field_hash == hash_of(practice.db.data_key, value)
 
 
-async def sync(context: Context, practice_id: int, actor: str, row: FieldRow | None = None) -> FieldResult:
+async def sync(
+    context: Context, practice_id: int, actor: str, row: FieldRow | None = None, trusts: bool = False
+) -> FieldResult:
     """Compare a practice's field in the host's database with our configurations, and follow it or write it, as its phase
-    says. ``row``: the field as it was just read.
+    says. ``row``: the field as it was just read. ``trusts``: what was found to be equal, and did not change since, is not
+    compared again.
 
     What was followed is read again afterwards: a write that came through meanwhile is newer than what was read before.
     """
     known = await rollout_of(context, practice_id)
-    if row is not None and await _still_in_step(context, known, row.value):
+    if trusts and row is not None and await _still_in_step(context, known, row.value):
         return FieldResult(FieldState.in_step)  # most practices, each minute
     if known.phase not in FIELD_DECIDES:
         return await keeping.check(context, practice_id, actor, row=row)
@@ -161,8 +166,10 @@ class Synced:
     error: str | None = None
 
 
-async def sync_all(context: Context, rollouts: list[Rollout], actor: str) -> AsyncIterator[Synced]:
-    """Sync practices, several at once. One that fails does not stop the others."""
+async def sync_all(
+    context: Context, rollouts: list[Rollout], actor: str, trusts: bool = False
+) -> AsyncIterator[Synced]:
+    """Sync practices, several at once. One that fails does not stop the others. ``trusts``: see ``sync``."""
     table = host.of(context).host
     if table is None:
         raise Conflict(NO_HOST, code="no_host_database")
@@ -178,7 +185,7 @@ async def sync_all(context: Context, rollouts: list[Rollout], actor: str) -> Asy
         async with gate:
             try:
                 row = None if known.external_id is None else rows.get(known.external_id)
-                found = await sync(context, known.practice_id, actor, row)
+                found = await sync(context, known.practice_id, actor, row, trusts)
                 return Synced(known.practice_id, known.name, known.phase, found)
             except PolytillError as error:
                 return Synced(known.practice_id, known.name, known.phase, None, error.detail)
@@ -199,7 +206,7 @@ async def sync_in_background(context: Context, limit: int = 100_000) -> Counter[
     if host.of(context).host is None:
         return counts
     everyone = await practice_rollouts.listed(context.owner, limit=limit)
-    async for done in sync_all(context, [one for one in everyone if keeping.has_field(one)], "worker"):
+    async for done in sync_all(context, [one for one in everyone if keeping.has_field(one)], "worker", trusts=True):
         state = done.result.state if done.result else "error"
         counts[state] += 1
         if state != FieldState.in_step and state != FieldState.pending:

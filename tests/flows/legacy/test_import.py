@@ -24,7 +24,6 @@ from polytill.flows.admin.practices import key_hash
 from polytill.flows.legacy import bring as bringing
 from polytill.flows.legacy.bring import Result
 from polytill.flows.legacy.files import FileSource
-from polytill.flows.legacy.key_file import KeyFile
 from polytill.flows.legacy.mapping_file import Setup
 from polytill.providers.facts import CredentialTest
 from polytill.storage import api_keys, practices, provider_configs
@@ -281,30 +280,6 @@ async def test_databases_that_are_away_end_the_import(
     monkeypatch.setattr(bringing, "create_practice", away)
     with pytest.raises(NotNow, match="continues where it stopped"):
         await bring(house, tmp_path, *[row({}) for _ in range(7)])
-
-
-async def test_the_key_file(tmp_path: Path) -> None:
-    path = tmp_path / "keys.jsonl"
-    with KeyFile(path) as keys:
-        keys.add("a", 1, Secret("pt_practice_a"))
-        with KeyFile(path) as other, pytest.raises(OperatorError, match="Another import"):
-            other.open()
-    with path.open("ab") as file:
-        file.write(b'{"externalId": "b", "pra')  # a run died here
-    with KeyFile(path) as keys:
-        keys.add("c", 3, Secret("pt_practice_c"))
-    assert [json.loads(line)["key"] for line in path.read_text().splitlines() if line.endswith("}")] == [
-        "pt_practice_a",
-        "pt_practice_c",
-    ]
-    path.chmod(0o640)
-    with KeyFile(path) as keys, pytest.raises(OperatorError, match="0600"):
-        keys.add("d", 4, Secret("pt_practice_d"))
-    (tmp_path / "link").symlink_to(path)
-    for place in (tmp_path / "link", tmp_path / "nowhere" / "keys", tmp_path):
-        with KeyFile(place) as keys, pytest.raises(OperatorError):
-            keys.open()
-    assert "pt_practice_d" not in path.read_text()
 
 
 def backwards(text: str) -> str:

@@ -7,6 +7,7 @@ activation, the next run makes the practice again, with another key, and adds an
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -29,6 +30,9 @@ class KeyFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -58,20 +62,37 @@ class KeyFile:
                 os.fsync(folder)  # the name of the file survives a power loss, too
             finally:
                 os.close(folder)
+        except OSError as error:
+            os.close(file)
+            raise self._not_written(error) from None
         except BaseException:
             os.close(file)
             raise
         self._file = file
 
+    def _not_written(self, error: OSError) -> OperatorError:
+        return OperatorError(f"The key file {self.path} cannot be written: {error.strerror}.")
+
     def add(self, external_id: str, practice_id: int, key: Secret) -> None:
         """Write a key to the disk. ``OperatorError`` if it is not certain to be there."""
         self.open()
         assert self._file is not None
-        line = json.dumps({"externalId": external_id, "practiceId": practice_id, "key": key.reveal()}) + "\n"
+        text = json.dumps({"externalId": external_id, "practiceId": practice_id, "key": key.reveal()}) + "\n"
+        line, size = text.encode(), os.fstat(self._file).st_size
         try:
-            if os.write(self._file, line.encode()) != len(line.encode()):
-                raise OperatorError(f"The key file {self.path} cannot be written: the disk is full.")
+            if os.write(self._file, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file)
         except OSError as error:
-            raise OperatorError(f"The key file {self.path} cannot be written: {error.strerror}.") from None
+            self._take_back(size)
+            raise self._not_written(error) from None
         self.count += 1
+
+    def _take_back(self, size: int) -> None:
+        """Remove what was written of a line, so that the next one is not in the middle of it."""
+        assert self._file is not None
+        try:
+            os.ftruncate(self._file, size)
+            os.fsync(self._file)
+        except OSError:
+            self._close()  # opening it again ends the line

@@ -24,6 +24,7 @@ from polytill.flows.payments.previews import Hypothetical
 from polytill.flows.pool_exchange import ALONE_AFTER_S, exchange
 from polytill.flows.provider_health import ProvidersHealth
 from polytill.flows.provider_pool import OUTCOMES_HALVED_S, SMALLEST_POOL
+from polytill.flows.recovery import checkout
 from polytill.flows.routing.health import FIRST_PAUSE, IN_A_ROW, PROBES, verdict
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
 from polytill.storage import audit, routing_health
@@ -176,6 +177,23 @@ async def test_a_failing_provider_is_skipped_and_comes_back_by_one_probe_of_all_
     assert (await scene.pay()).attempts[0].provider_code == "scripted"
 
 
+async def test_a_retry_that_goes_elsewhere_keeps_no_probe_from_others(scene: Scene) -> None:
+    """The payment was tried at the provider that waits for a probe, so its retry goes to another one."""
+    await scene.configure("scripted", priority=2)
+    scene.wire.says("create", REFUSED)
+    failed = await scene.pay()
+    await scene.configure("other", priority=1)
+    await fail(scene, IN_A_ROW)
+    await exchange(scene.context)
+    scene.clock.at_s += FIRST_PAUSE.total_seconds() + 1.0
+    assert await taken_by(scene.till, scene) == "other"  # asks for the permit
+    await exchange(scene.context)
+    scene.wire.says("create", paid(transaction="retried"))
+    found = await checkout.try_again(scene.context, scene.practice_id, failed.payment.id)
+    assert [one.provider_code for one in found.attempts] == ["scripted", "other"]
+    assert await taken_by(scene.till, scene) == "scripted"
+
+
 async def taken_by(till: Polytill, scene: Scene) -> str:
     """The provider of a payment that one of the processes makes."""
     here, scene.till = scene.till, till
@@ -210,13 +228,16 @@ def test_a_permit_is_for_one_payment() -> None:
     health.reserve(SCRIPTED, first)
     assert may_probe(first)  # of the same payment, decided again
     assert not may_probe(other)
-    health.release(first)
+    with health.holding(*first):
+        pass
     assert may_probe(other)
-    health.reserve(SCRIPTED, other)
-    health.call(SCRIPTED, other)
-    health.release(other)
+    with health.holding(*other):
+        health.reserve(SCRIPTED, other)
+        health.call(SCRIPTED, other)
     assert not may_probe(other)  # it is being made
     assert not may_probe(first)
+    health.unobserved(SCRIPTED, other)
+    assert may_probe(first)
     health.observe(SCRIPTED, first, False, later)  # late news of a call without the permit
     assert health.skipped == 1
 

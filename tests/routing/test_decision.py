@@ -78,7 +78,15 @@ statistics = st.builds(
         st.sampled_from(CODES), st.sampled_from([ProviderHealth(), sick(), sick(probed=True), down()]), max_size=5
     ),
 )
-facts = st.builds(RoutingFacts, st.just(NOON), st.integers(0, 2**64 - 1), policies, st.none(), statistics)
+facts = st.builds(
+    RoutingFacts,
+    st.just(NOON),
+    st.integers(0, 2**64 - 1),
+    policies,
+    st.none(),
+    statistics,
+    tried=st.frozensets(st.sampled_from(CODES), max_size=2),
+)
 wanteds = st.builds(
     Wanted,
     st.just("NGN"),
@@ -113,11 +121,11 @@ def test_health_moves_providers_back_and_removes_none(
     healthy = decide(given_candidates, wanted, replace(known, statistics=replace(known.statistics, health={})))
     failing = {one.code for one in found.ranked if one.verdict is Verdict.failing}
     usual = [one.code for one in healthy.ranked]
-    expected = [code for code in usual if code not in failing] + [code for code in usual if code in failing]
+    expected = sorted(usual, key=lambda code: (code in known.tried, code in failing))
     assert [one.code for one in found.ranked] == expected
 
 
-def says_the_truth(found: Decision, able: tuple[Candidate, ...], named: tuple[str, ...]) -> None:
+def says_the_truth(found: Decision, able: tuple[Candidate, ...], named: tuple[str, ...], tried: frozenset[str]) -> None:
     """Check each reason against the numbers beside it, and those against the candidates."""
     first = found.ranked[0]
     for later in found.ranked[1:]:
@@ -129,6 +137,7 @@ def says_the_truth(found: Decision, able: tuple[Candidate, ...], named: tuple[st
             WhyLater.not_recommended: rank(its)[2] < rank(mine)[2],
             WhyLater.lower_catalog_priority: mine.catalog_priority < its.catalog_priority,
             WhyLater.later_code: mine.code > its.code,
+            WhyLater.tried: later.code in tried and first.code not in tried,
             WhyLater.failing: later.verdict is Verdict.failing and first.verdict is not Verdict.failing,
             WhyLater.dearer: "fee" in about and "first_fee" in about and about["fee"].minor > about["first_fee"].minor,
             WhyLater.fee_unknown: "fee" not in about and "first_fee" in about,
@@ -149,6 +158,7 @@ def says_the_truth(found: Decision, able: tuple[Candidate, ...], named: tuple[st
         WhyFirst.recommended: not rank(first.candidate)[2],
         WhyFirst.catalog_priority: bool(others),
         WhyFirst.code: all(first.code < one.code for one in others if rank(one)[:-1] == rank(first.candidate)[:-1]),
+        WhyFirst.untried: first.code not in tried and any(one.code in tried for one in found.ranked[1:]),
         WhyFirst.healthy: any(one.verdict is Verdict.failing for one in found.ranked[1:]),
         WhyFirst.cheapest: "fee" in first.about,
         WhyFirst.fee_known: all("fee" not in one.about for one in found.ranked[1:]),
@@ -178,7 +188,7 @@ def test_the_explanation_agrees_with_the_decision(
     assert (said[0].reason, said[0].detail) == (found.why, found.reason)
     rules = known.policy.rules
     named = rules.match(case_of(wanted, known)).providers if rules else ()
-    says_the_truth(found, found.candidates, named)
+    says_the_truth(found, found.candidates, named, known.tried)
 
 
 @given(everyone, wanteds, facts, st.sampled_from(sorted(LANGUAGES)))

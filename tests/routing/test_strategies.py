@@ -137,7 +137,7 @@ def test_least_cost_never_costs_more_than_priority(
     facts = Statistics(charged={(code, "NGN", None): Charged(*sums) for code, sums in seen.items()})
     cheap = decided(everyone, wanted, policy=CHEAP, statistics=facts).candidates[0]
     usual = decided(everyone, wanted, statistics=facts).candidates[0]
-    by_cost, by_priority = (estimated_fee(each, wanted, facts, 20) for each in (cheap, usual))
+    by_cost, by_priority = (estimated_fee(each, wanted, facts, CHEAP.enough_payments) for each in (cheap, usual))
     if by_priority is not None:
         assert by_cost is not None
         assert by_cost.money.minor <= by_priority.money.minor

@@ -7,6 +7,8 @@ when a payment would need it. A process that cannot reach the owner database giv
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
@@ -116,11 +118,23 @@ class ProvidersHealth:
         if permit is not None and permit.holder == holder:
             permit.is_called = True
 
-    def release(self, holder: Holder) -> None:
-        """The payment is not made: another one may use its permit."""
-        for permit in self._permits.values():
-            if permit.holder == holder and not permit.is_called:
-                permit.holder = None
+    @contextmanager
+    def holding(self, practice_id: int, key: str) -> Iterator[Holder]:
+        """A payment that is decided and made now, so that it may hold permits. Another payment may use those that it
+        has not used in the end."""
+        holder = practice_id, key
+        try:
+            yield holder
+        finally:
+            for permit in self._permits.values():
+                if permit.holder == holder and not permit.is_called:
+                    permit.holder = None
+
+    def unobserved(self, key: Key, holder: Holder) -> None:
+        """The payment's call said nothing about the provider, so that another payment may probe it."""
+        permit = self._permits.get(key)
+        if permit is not None and permit.holder == holder:
+            permit.holder, permit.is_called = None, False
 
     # ── Results ──
 

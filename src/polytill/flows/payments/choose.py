@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from polytill.domain.contacts import stored_phone
@@ -23,29 +23,29 @@ from polytill.storage import payment_search
 from polytill.storage.payments import Payment
 
 
-async def choose(
-    context: Context,
-    snapshot: Snapshot,
-    wanted: Wanted,
-    draw: int = 0,
-    traits: Traits = NO_TRAITS,
-    holder: Holder | None = None,
-) -> Decision:
-    """Decide who takes a payment.
+@dataclass(frozen=True, slots=True)
+class ForPayment:
+    """What is known of the payment that is decided, besides what it requires.
 
-    Args:
-        context: This process.
-        snapshot: The practice's configurations and policies.
-        wanted: What the payment requires.
-        draw: ``draw_of`` the payment; 0 for a preview of no certain payment.
-        traits: What rules may ask.
-        holder: The payment, if it is made now: only then it may probe a provider that is failing.
+    ``draw``: ``draw_of`` the payment; 0 for a preview of no certain payment. ``traits``: what rules may ask. ``holder``: it
+    is made now (``ProvidersHealth.holding``); only then it may probe a provider that is failing. ``tried``: the providers
+    that come after the others, because the payment was tried there.
     """
+
+    draw: int = 0
+    traits: Traits = NO_TRAITS
+    holder: Holder | None = None
+    tried: frozenset[str] = frozenset()
+
+
+async def choose(context: Context, snapshot: Snapshot, wanted: Wanted, payment: ForPayment = ForPayment()) -> Decision:
+    """Decide who takes a payment, by the practice's configurations and policies."""
+    holder = payment.holder
     everyone = await candidates(context, snapshot, wanted.currency)
     if holder is not None:
         pool_exchange.permit_if_alone(context)
     facts = facts_of(context, snapshot, wanted, everyone, holder)
-    found = decide(everyone, wanted, replace(facts, draw=draw, traits=traits))
+    found = decide(everyone, wanted, replace(facts, draw=payment.draw, traits=payment.traits, tried=payment.tried))
     # Nothing has waited since the health was read, so no other payment of this process has the permit.
     if holder is not None and found.ranked and found.ranked[0].verdict is Verdict.probe:
         context.provider_health.reserve((found.ranked[0].code, environment_of(everyone, wanted).value), holder)

@@ -23,10 +23,11 @@ from polytill.flows.finding import ExtraSteps, Finding
 from polytill.flows.identifiers import named_by_outcome
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments import customers, decisions, saved_methods
-from polytill.flows.payments.choose import choose, traits_for
+from polytill.flows.payments.choose import ForPayment, choose, traits_for
 from polytill.flows.payments.request import PaymentRequest, meaning
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import build, call
+from polytill.flows.provider_health import Holder
 from polytill.flows.routing.decision import Decision
 from polytill.flows.routing.eligibility import Wanted
 from polytill.flows.routing.facts import draw_of
@@ -85,11 +86,9 @@ async def create_payment(
     """Create a payment. A repeat under the same key always returns the same payment; another request is a conflict."""
     # Of what was given, not of its normal form: the practice's country decides that one, and can change before a repeat.
     command = command.about("payment", meaning(request))
-    decide = partial(_create, context, practice_id, request, command, also)
-    try:
+    with context.provider_health.holding(practice_id, command.key) as holder:
+        decide = partial(_create, context, holder, request, command, also)
         return await until_committed(decide, (_NotWritten,), TRIES)
-    finally:
-        context.provider_health.release((practice_id, command.key))
 
 
 async def _of_saved_method(db: PracticeDb, request: PaymentRequest, key: str) -> PaymentRequest:
@@ -147,8 +146,9 @@ class _NotWritten(Exception):
 
 
 async def _create(
-    context: Context, practice_id: int, request: PaymentRequest, command: Command, also: Also | None
+    context: Context, holder: Holder, request: PaymentRequest, command: Command, also: Also | None
 ) -> PaymentDetails:
+    practice_id = holder[0]
     entry = await context.opening.entry(practice_id)
     practice = await context.practice(practice_id)
     snapshot = await context.configured(practice.db, CHECKED_TTL_S)
@@ -159,12 +159,13 @@ async def _create(
         if known is not None:  # a repeated request always gets the same answer
             return await _replayed(practice.db, known, command)
         raise
-    wanted, draw, holder = _wanted(request), draw_of(practice_id, command.key), (practice_id, command.key)
+    wanted = _wanted(request)
     traits = await traits_for(practice, snapshot, wanted, request.customer, request.metadata)
-    found = await choose(context, snapshot, wanted, draw, traits, holder)
+    this = ForPayment(draw_of(practice_id, command.key), traits, holder)
+    found = await choose(context, snapshot, wanted, this)
     if not found.ranked:
         snapshot = await context.configured(practice.db)  # no request is rejected because of an old snapshot
-        found = await choose(context, snapshot, wanted, draw, traits, holder)
+        found = await choose(context, snapshot, wanted, this)
     if not found.ranked or entry.state is not PracticeState.active:
         known = await payments.by_key(practice.db, command.key)
         if known is not None:
@@ -236,11 +237,16 @@ async def _observed(practice: Practice, payment: Payment, attempt: Attempt, call
     health, holder = practice.context.provider_health, (practice.id, payment.idempotency_key)
     key = attempt.provider_code, attempt.environment.value
     health.call(key, holder)
-    outcome = await call
-    failed = technical(outcome)
-    if failed is not None:
-        health.observe(key, holder, failed, practice.context.shared_after(0))
-    return outcome
+    failed = None
+    try:
+        outcome = await call
+        failed = technical(outcome)
+        return outcome
+    finally:
+        if failed is None:
+            health.unobserved(key, holder)
+        else:
+            health.observe(key, holder, failed, practice.context.shared_after(0))
 
 
 def _may_fail_over(outcome: Outcome) -> bool:

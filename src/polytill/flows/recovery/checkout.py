@@ -25,7 +25,7 @@ from polytill.flows.handlers import handler_or_reason
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers
-from polytill.flows.payments.choose import choose, traits_for, wanted_of
+from polytill.flows.payments.choose import ForPayment, choose, traits_for, wanted_of
 from polytill.flows.payments.create import (
     MAX_ATTEMPTS,
     TRIES,
@@ -40,6 +40,7 @@ from polytill.flows.payments.create import (
 from polytill.flows.payments.retries import may_try_again
 from polytill.flows.payments.settle import reopen
 from polytill.flows.provider_calls import build, public_config
+from polytill.flows.provider_health import Holder
 from polytill.flows.recovery import lookup
 from polytill.flows.routing.eligibility import ways_of
 from polytill.flows.routing.facts import draw_of
@@ -118,7 +119,9 @@ async def customer_returned(context: Context, found: PaymentDetails) -> PaymentD
 async def fields_to_correct(practice: Practice, payment: Payment) -> CustomerFields:
     """Return the fields of a failed payment that its customer may correct before a retry."""
     wanted = replace(wanted_of(payment), customer_fields=None, phone=None)
-    found = await choose(practice.context, await practice.context.configured(practice.db), wanted, _draw(payment))
+    found = await choose(
+        practice.context, await practice.context.configured(practice.db), wanted, ForPayment(_draw(payment))
+    )
     ways = ways_of(found.candidates, payment.payment_method, payment.method_details is not None)
     return ways[0].fields if ways else NOTHING
 
@@ -131,7 +134,7 @@ async def correct(context: Context, practice_id: int, payment_id: str, typed: Cu
         return await details_of(practice.db, payment)
     snapshot = await context.configured(practice.db)
     read = customers.read_customer(typed, customers.countries_of(snapshot.place, payment.currency))
-    found = await choose(context, snapshot, wanted_of(_as_corrected(payment, read)), _draw(payment))
+    found = await choose(context, snapshot, wanted_of(_as_corrected(payment, read)), ForPayment(_draw(payment)))
     if not found.ranked:
         raise refused(found, payment.currency)
     return await try_again(context, practice_id, payment_id, read)
@@ -146,12 +149,14 @@ async def try_again(
     if entry.state is not PracticeState.active:
         practice, payment = await find(context, practice_id, payment_id)
         return await details_of(practice.db, payment)
-    decide = partial(_reopened, context, practice_id, payment_id, corrected)
-    begun = await until_committed(decide, (Stale, Duplicate), TRIES)
-    if isinstance(begun, PaymentDetails):
-        return begun
-    in_turn = attempt_in_turn(begun.practice, entry.name, begun.payment, begun.attempt, begun.in_turn)
-    return await details_of(begun.practice.db, (await asyncio.shield(in_turn)).payment)
+    _, asked = await find(context, practice_id, payment_id)
+    with context.provider_health.holding(practice_id, asked.idempotency_key) as holder:
+        decide = partial(_reopened, context, holder, payment_id, corrected)
+        begun = await until_committed(decide, (Stale, Duplicate), TRIES)
+        if isinstance(begun, PaymentDetails):
+            return begun
+        in_turn = attempt_in_turn(begun.practice, entry.name, begun.payment, begun.attempt, begun.in_turn)
+        return await details_of(begun.practice.db, (await asyncio.shield(in_turn)).payment)
 
 
 class _Reopened(NamedTuple):
@@ -164,25 +169,25 @@ class _Reopened(NamedTuple):
 
 
 async def _reopened(
-    context: Context, practice_id: int, payment_id: str, corrected: Customer | None
+    context: Context, holder: Holder, payment_id: str, corrected: Customer | None
 ) -> _Reopened | PaymentDetails:
     """Store the next attempt at a failed payment. Return the payment as it is if it cannot safely be tried again."""
+    practice_id = holder[0]
     practice, payment = await find(context, practice_id, payment_id)
     found = await details_of(practice.db, payment)
     if not may_try_again(context, payment, found.attempts):
         return found
     snapshot = await context.configured(practice.db)
     right = _as_corrected(payment, corrected) if corrected else payment
-    holder = practice_id, payment.idempotency_key
     wanted = wanted_of(right)
     traits = await traits_for(practice, snapshot, wanted, _customer_of(right), payment.metadata)
-    ranked = (await choose(context, snapshot, wanted, _draw(payment), traits, holder)).ranked
+    tried = frozenset(attempt.provider_code for attempt in found.attempts)
+    if right != payment:
+        tried = frozenset()  # a provider that declined the old data may accept the new data
+    ranked = (await choose(context, snapshot, wanted, ForPayment(_draw(payment), traits, holder, tried))).ranked
     if not ranked:
         return found
-    tried = {attempt.provider_code for attempt in found.attempts}
-    if right != payment:
-        tried = set()  # a provider that declined the old data may accept the new data
-    in_turn = [snapshot.configurations[c.code] for c in sorted(ranked, key=lambda c: c.code in tried)]
+    in_turn = [snapshot.configurations[one.code] for one in ranked]
     await ensure_lease(context, practice_id)
     attempt = new_attempt(context, payment, in_turn[0], found.attempts[-1].number + 1, context.world.now())
     try:

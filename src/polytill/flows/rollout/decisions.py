@@ -11,6 +11,7 @@ from polytill.domain.rollout import DifferenceReason, FieldState, RolloutPhase, 
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice
 from polytill.flows.legacy import names
+from polytill.flows.payments.choose import ForPayment
 from polytill.flows.payments.choose import choose as choose_provider
 from polytill.flows.rollout import host
 from polytill.flows.rollout.differences import Disagreement, disagreement
@@ -63,7 +64,7 @@ async def choose(context: Context, practice_id: int, asked: Asked, reference: st
     snapshot = await context.configured(practice.db)
     wanted = Wanted(asked.currency, asked.amount, asked.payment_method, environment=asked.environment)
     draw = draw_of(practice_id, reference) if reference else 0
-    found = await choose_provider(context, snapshot, wanted, draw)
+    found = await choose_provider(context, snapshot, wanted, ForPayment(draw))
     return Choice(snapshot.rollout, who_decides(snapshot.rollout), found)
 
 

@@ -23,9 +23,8 @@ class Ranked(NamedTuple):
     """A provider that can take the payment, why it has its place, and the numbers behind that.
 
     ``why`` is a ``WhyFirst`` for the first provider and a ``WhyLater`` for each other one. ``about``: values for the
-    sentence; amounts are ``Money``, shares are parts per million (``…_ppm``). Before a call at a provider with the
-    verdict ``probe``, the caller stores ``begin_probe``; if another payment has the probe, it goes on to the next
-    provider, unless there is none.
+    sentence; amounts are ``Money``, shares are parts per million (``…_ppm``). Only the payment that holds the permit
+    for it sees the verdict ``probe`` (``ProvidersHealth.seen``); for any other one that provider is ``failing``.
     """
 
     candidate: Candidate
@@ -76,8 +75,8 @@ class Decision:
 def decide(candidates: Iterable[Candidate], wanted: Wanted, facts: RoutingFacts) -> Decision:
     """Decide who takes a payment. Total and deterministic; the result does not depend on the order of the input.
 
-    Every provider that can take the payment is in ``ranked``, the failing ones after all others: nothing is refused
-    because of health alone.
+    Every provider that can take the payment is in ``ranked``, those that were tried after all others, and the failing
+    ones after those that work: nothing is refused because of health alone.
     """
     found = eligible(candidates, wanted)
     able = found.candidates
@@ -85,16 +84,18 @@ def decide(candidates: Iterable[Candidate], wanted: Wanted, facts: RoutingFacts)
     verdicts = [_verdict(candidate, facts) for candidate in able]
     by_key = sorted(range(len(able)), key=order.keys.__getitem__)
     in_order = by_key
-    if Verdict.failing in verdicts:
-        in_order = sorted(by_key, key=lambda at: verdicts[at] is Verdict.failing)
+    if facts.tried or Verdict.failing in verdicts:
+        in_order = sorted(by_key, key=lambda at: (able[at].code in facts.tried, verdicts[at] is Verdict.failing))
     ranked: list[Ranked] = []
     of_first: Numbers = {}
     for at in in_order:
         about = {"provider": able[at].name, "currency": wanted.currency, **order.numbers[at], **of_first}
         if ranked:
             why: WhyFirst | WhyLater = _why_later(order, at, in_order[0], verdicts)
+            if able[at].code in facts.tried and able[in_order[0]].code not in facts.tried:
+                why = WhyLater.tried
         else:
-            why, more = _why_first(able, order, at, by_key, wanted)
+            why, more = _why_first(able, order, at, by_key, wanted, facts.tried)
             about |= more
             of_first = {f"first_{name}": value for name, value in order.numbers[at].items()} | {"first": able[at].name}
         ranked.append(Ranked(able[at], verdicts[at], why, about))
@@ -115,11 +116,13 @@ def _step(order: Ordering, one: int, other: int) -> int:
 
 
 def _why_first(
-    able: Sequence[Candidate], order: Ordering, at: int, by_key: Sequence[int], wanted: Wanted
+    able: Sequence[Candidate], order: Ordering, at: int, by_key: Sequence[int], wanted: Wanted, tried: frozenset[str]
 ) -> tuple[WhyFirst, Numbers]:
     if wanted.provider_code is not None:
         return WhyFirst.requested, {}
     if by_key[0] != at:  # the strategy alone would have chosen another one
+        if able[by_key[0]].code in tried and able[at].code not in tried:
+            return WhyFirst.untried, {"tried": able[by_key[0]].name}
         return WhyFirst.healthy, {"failing": able[by_key[0]].name}
     is_by_priority = order.steps[0].first is WhyFirst.default
     if is_by_priority and able[at].is_default:

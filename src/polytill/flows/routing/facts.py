@@ -80,7 +80,8 @@ NO_TRAITS = Traits()
 
 @dataclass(frozen=True, slots=True)
 class RoutingFacts:
-    """The snapshot for one payment. ``draw`` is ``draw_of`` the payment; ``at`` is aware, in the practice's time zone."""
+    """The snapshot for one payment. ``draw`` is ``draw_of`` the payment; ``at`` is aware, in the practice's time zone.
+    ``tried``: the codes of providers that come after the others, because the payment was tried there."""
 
     at: datetime
     draw: int = 0
@@ -88,6 +89,7 @@ class RoutingFacts:
     version: int | None = None  # of the practice's policy; None: the default policy
     statistics: Statistics = NOTHING_KNOWN
     traits: Traits = NO_TRAITS
+    tried: frozenset[str] = frozenset()
 
 
 def draw_of(practice_id: int, key: str) -> int:

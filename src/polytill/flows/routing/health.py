@@ -84,7 +84,8 @@ def verdict(health: ProviderHealth, at: datetime) -> Verdict:
 
 def begin_probe(health: ProviderHealth, attempt: str, at: datetime) -> ProviderHealth | None:
     """The health with this attempt as its probe. None if no probe may begin: another one is running, or the state is
-    not ``half_open``. The caller stores it only if the stored health is still the given one, and only then calls."""
+    not ``half_open``. ``pool_exchange`` stores it only if the stored health is still the given one, and then lets one
+    payment of this process probe; a process that is cut off from the others gives itself the permit."""
     if verdict(health, at) is not Verdict.probe:
         return None
     return replace(health, state=HealthState.half_open, probe=attempt, probe_until=at + PROBE_TIMEOUT)

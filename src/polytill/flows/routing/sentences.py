@@ -19,6 +19,7 @@ _FIRST = {
     WhyFirst.recommended: "{provider} is recommended for {currency}.",
     WhyFirst.catalog_priority: "{provider} has the catalog's highest priority ({catalog_priority}).",
     WhyFirst.code: "{provider} comes first by code.",
+    WhyFirst.untried: "{provider} is the first provider that has not been tried; {tried} has.",
     WhyFirst.healthy: "{provider} is the first provider that works; {failing} has technical failures.",
     WhyFirst.cheapest: "{provider} has the lowest estimated fee ({fee}).",
     WhyFirst.fee_known: "{provider} is the only provider whose fee is known ({fee}).",
@@ -35,6 +36,7 @@ _LATER = {
     WhyLater.lower_catalog_priority: "{first} has a higher priority in the catalog ({first_catalog_priority}) than"
     " {provider} ({catalog_priority}).",
     WhyLater.later_code: "{first} comes before {provider} by code.",
+    WhyLater.tried: "{provider} has been tried for this payment.",
     WhyLater.failing: "{provider} has technical failures.",
     WhyLater.dearer: "{provider} has a higher estimated fee ({fee}) than {first} ({first_fee}).",
     WhyLater.fee_unknown: "The fee of {provider} is not known.",

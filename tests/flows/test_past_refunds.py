@@ -27,12 +27,9 @@ WORDS = {"scripted": "scripted"}
 _numbers = count(1)
 
 
-@pytest_asyncio.fixture(
-    loop_scope="module", scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
-)
-async def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
-    url = None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
-    async with scenes.scene(tmp_path_factory.mktemp("past"), url) as made:
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shared(file_engine_url: str | None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    async with scenes.scene(tmp_path_factory.mktemp("past"), file_engine_url) as made:
         await made.configure()
         yield made
 

@@ -87,6 +87,26 @@ class Named:
     owner: Attempt | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The configuration and environment from which a fact comes."""
+
+    config_id: int
+    environment: Environment
+
+    def may_name(self, attempt: Attempt, payment: Payment, transaction_id: str | None) -> bool:
+        """Whether a fact that has an attempt's reference is about it. Pure.
+
+        Ours are unique. That of a past payment was given by the host's own code, which may use it again: with another
+        provider, in another environment, or for another transaction.
+        """
+        if payment.certainty is None:
+            return True
+        known = attempt.provider_transaction_id
+        is_other = bool(known and transaction_id and known != transaction_id)
+        return (attempt.config_id, attempt.environment) == (self.config_id, self.environment) and not is_other
+
+
 async def named_by_fact(db: PracticeDb, config_id: int, environment: Environment, fact: Fact) -> Named | None:
     """The attempt that a fact is about, as ``attempt_of`` finds it, with its payment: one read for a payment's fact."""
     if not isinstance(fact, PaymentFact):
@@ -97,7 +117,9 @@ async def named_by_fact(db: PracticeDb, config_id: int, environment: Environment
     found = await attempts.named(db, reference, config_id, environment, transaction)
     owned = [one for one in found if transaction and one[0].provider_transaction_id == transaction]
     owned = [one for one in owned if (one[0].config_id, one[0].environment) == (config_id, environment)]
-    named = next((one for one in found if one[0].id == reference), owned[0] if owned else None)
+    about = Account(config_id, environment)
+    by_name = (one for one in found if one[0].id == reference and about.may_name(*one, transaction))
+    named = next(by_name, owned[0] if owned else None)
     return Named(*named, owned[0][0] if owned else None) if named else None
 
 
@@ -105,9 +127,9 @@ async def attempt_of(db: PracticeDb, config_id: int, environment: Environment, f
     """The attempt that a fact is about: by our reference, by that of a refund of it, or by the provider's ids."""
     reference = fact.reference if isinstance(fact, PaymentFact) else fact.payment_reference
     if reference:
-        found = await attempts.by_id(db, str(reference))
-        if found is not None:
-            return found
+        found = await attempts.by_reference(db, str(reference))
+        if found is not None and Account(config_id, environment).may_name(*found, fact.provider_transaction_id):
+            return found[0]
     if isinstance(fact, RefundFact) and fact.reference:
         refund = await refunds.by_id(db, fact.reference)
         if refund is not None:

@@ -107,6 +107,12 @@ async def named(
     return [(_ATTEMPTS.read(row), PAYMENTS.read(row, "p_")) for row in map(dict, rows)]
 
 
+async def by_reference(db: PracticeDb, reference: str) -> tuple[Attempt, Payment] | None:
+    """The attempt of a reference, with its payment."""
+    rows = await db.fetch(f"{_WITH_PAYMENT} WHERE a.id = $1", reference)
+    return next(((_ATTEMPTS.read(row), PAYMENTS.read(row, "p_")) for row in map(dict, rows)), None)
+
+
 async def by_provider_id(
     db: PracticeDb, config_id: int, environment: Environment, provider_transaction_id: str
 ) -> Attempt | None:

@@ -158,9 +158,9 @@ def test_a_contact_that_is_none_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("code", "row", "transaction", "reference", "doubt"),
     [
-        ("paystack", {"providerTransactionId": "77", "reference": "inv-1"}, "77", "inv-1", None),
+        ("paystack", {"providerTransactionId": "77", "reference": "inv-1"}, "77", None, None),
         ("paystack", {"providerTransactionId": "inv_1"}, None, "inv_1", Doubt.no_transaction_id),
-        ("paystack", {"providerTransactionId": "", "reference": "inv-1"}, None, "inv-1", Doubt.no_transaction_id),
+        ("paystack", {"providerTransactionId": "", "reference": "inv-1"}, None, None, Doubt.no_transaction_id),
         ("paystack", {"providerTransactionId": "", "response": {"data": {"id": 9, "reference": "r"}}}, "9", "r", None),
         ("flutterwave", {"providerTransactionId": "5", "response": '{"tx_ref": "t"}'}, "5", "t", None),
         ("stripe", {"providerTransactionId": "pi_1", "reference": "inv-1"}, "pi_1", None, None),

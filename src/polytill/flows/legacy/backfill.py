@@ -8,7 +8,7 @@ says more than before (a transaction id, keys that were entered since) ends a do
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Duplicate, NotFound, Stale
@@ -67,6 +67,7 @@ class _Planned:
     new: New | None = None
     known: Known | None = None
     learned: Learned | None = None
+    tried: str | None = None  # what may be its reference
 
 
 @dataclass(slots=True)
@@ -172,7 +173,7 @@ class Backfill:
         assert self.checker is not None
         if batch.account_of(known.provider_code, known.environment) is None:
             return
-        learned = await self.checker.check(practice, known)
+        learned = await self.checker.check(practice, known, one.tried)
         if learned is None:
             verdict.is_unanswered = True
             return
@@ -275,19 +276,23 @@ class _Batch:
         account = self.account_of(past.provider_code, past.environment)
         doubts = tuple(_doubts(past, ids, account is not None))
         if known is not None:
-            return _of_known(number, past, ids, known, doubts)
+            planned = _of_known(number, past, ids, known, doubts)
+            planned.tried = ids.tried
+            return planned
         key, *others = _keys(past, ids)
         if key in self._by_key:  # of another transaction with the same reference
             key = others[0]
         if ids.reference in self._by_attempt:
-            ids = PastIds(ids.transaction_id, None, ids.others, ids.doubt, False)
+            ids = replace(ids, reference=None)
         new = New(past, ids, handler, account, key, doubts)
         made = Known(
             "", ids.reference or "", 0, past.provider_code, past.environment, ids.transaction_id, past.amount,
             past.currency, past.reference, key, new.certainty, [doubt.value for doubt in doubts] or None,
         )  # fmt: skip
         self._remember(made)
-        return _Planned(Verdict(number, new.certainty, BackfillAction.created, reasons=doubts), new, made)
+        return _Planned(
+            Verdict(number, new.certainty, BackfillAction.created, reasons=doubts), new, made, tried=ids.tried
+        )
 
     def _find(self, past: PastPayment, ids: PastIds) -> tuple[Known | None, Rejection | None]:
         """The known payment that a row is about; or why it cannot be taken over beside what is known."""
@@ -295,7 +300,7 @@ class _Batch:
         if ids.transaction_id and (known := self._by_transaction.get((*account, ids.transaction_id))):
             return known, None
         for name, index, is_its_own in (
-            (ids.reference, self._by_attempt, ids.is_surely_its),
+            (ids.reference, self._by_attempt, True),
             (_keys(past, ids)[0], self._by_key, past.host_id is not None),
             (_keys(past, ids)[-1], self._by_key, True),
         ):
@@ -303,9 +308,11 @@ class _Batch:
             if known is None:
                 continue
             is_other = bool(ids.transaction_id and known.provider_transaction_id)  # and they differ
-            if (known.provider_code, known.environment) == account and not is_other:
+            is_here = (known.provider_code, known.environment) == account
+            if is_here and not is_other:
                 return known, None
-            if is_its_own:
+            # The same reference at another provider is of another payment, if a transaction id tells them apart.
+            if is_its_own and (is_here or not ids.transaction_id):
                 return None, Rejection.reference_taken
         return None, None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from polytill.domain.money import Money
 from polytill.domain.past_payments import Certainty, Doubt
@@ -23,8 +24,9 @@ class Checker:
         self._every_s, self._pause = 1 / per_second, pause
         self._next_s = float("-inf")
 
-    async def check(self, practice: Practice, known: Known) -> Learned | None:
-        """What the provider says of a past payment. None if it did not answer, or its answer proves nothing."""
+    async def check(self, practice: Practice, known: Known, tried: str | None = None) -> Learned | None:
+        """What the provider says of a past payment. None if it did not answer, or its answer proves nothing. ``tried``:
+        what may be its reference, if nothing names it for certain."""
         attempt = await attempts.by_id(practice.db, known.attempt_id)
         payment = await payments.by_id(practice.db, known.payment_id)
         assert attempt is not None
@@ -33,7 +35,8 @@ class Checker:
         if (wait_s := self._next_s - elapsed_s()) > 0:
             await self._pause(wait_s)
         self._next_s = max(self._next_s, elapsed_s()) + self._every_s
-        outcome = await fetched(practice, attempt, None)
+        is_named = attempt.provider_transaction_id is not None or tried is None
+        outcome = await fetched(practice, attempt if is_named else replace(attempt, id=tried or ""), None)
         doubt = _doubt_of(outcome, Money(attempt.amount, attempt.currency))
         if doubt is None:
             return None
@@ -41,11 +44,16 @@ class Checker:
         doubts = tuple([*doubt, *kept])
         if not isinstance(outcome, Succeeded):
             return Learned(Certainty.uncertain, doubts)
+        named = outcome.provider_transaction_id if attempt.provider_transaction_id is None else None
+        if named is not None:
+            owner = await attempts.by_provider_id(practice.db, attempt.config_id, attempt.environment, named)
+            if owner is not None and owner.id != attempt.id:  # another installment of the same invoice, perhaps
+                return Learned(Certainty.uncertain, (Doubt.no_transaction_id, *kept))
         fee = outcome.fee if payment.provider_fee is None else None
         return Learned(
             Certainty.uncertain if doubts else Certainty.verified,
             doubts,
-            outcome.provider_transaction_id if attempt.provider_transaction_id is None else None,
+            named,
             fee.minor if fee and not doubts else None,
             fee.currency if fee and not doubts else None,
             outcome.response if payment.provider_response is None else None,

@@ -20,14 +20,15 @@ _REFERENCES = {"paystack": ("reference",), "flutterwave": ("tx_ref", "txRef"), "
 
 @dataclass(frozen=True, slots=True)
 class PastIds:
-    """The provider's id of a past payment, the reference that it got, and further identifiers. ``doubt``: why there is
-    no id. ``is_surely_its``: the reference is certainly this payment's own."""
+    """The provider's id of a past payment, the reference that it certainly got, and further identifiers. ``doubt``: why
+    there is no id. ``tried``: what it was for, if only that may be its reference: many hosts give the provider the number
+    of the invoice, and take several payments of one."""
 
     transaction_id: str | None
     reference: str | None
     others: Identifiers
     doubt: Doubt | None
-    is_surely_its: bool
+    tried: str | None = None
 
 
 def ids_of(past: PastPayment, handler: type[Handler]) -> PastIds:
@@ -49,16 +50,13 @@ def ids_of(past: PastPayment, handler: type[Handler]) -> PastIds:
     doubt = None
     if transaction_id is None:
         doubt = Doubt.no_transaction_id if given is None or reference == given else Doubt.transaction_id_form
-    is_surely_its = reference is not None
     if handler.idempotency is Idempotency.key:
         reference = None  # such a provider finds a payment by its own id
-    elif reference is None and not _has_space(past.reference):
-        reference = past.reference
-    return PastIds(transaction_id, reference, others, doubt, is_surely_its)
-
-
-def _has_space(text: str | None) -> bool:
-    return text is None or " " in text or len(text) > MAX_ID
+        return PastIds(transaction_id, reference, others, doubt)
+    is_named = transaction_id is not None or reference is not None
+    name = past.reference
+    tried = None if is_named or name is None or " " in name or len(name) > MAX_ID else name
+    return PastIds(transaction_id, reference, others, doubt, tried)
 
 
 def _objects(response: Any) -> list[dict[str, Any]]:

@@ -31,8 +31,11 @@ from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
 
-def is_another(attempt: Attempt, fact: PaymentFact) -> bool:
-    """Whether a success is about another transaction than the one that paid this attempt."""
+def is_another(payment: Payment, attempt: Attempt, fact: PaymentFact) -> bool:
+    """Whether a success is about another transaction than the one that paid this attempt. Never of a past payment: its
+    host may have used the reference again."""
+    if payment.certainty is not None:
+        return False
     is_paid = attempt.state is AttemptState.succeeded and attempt.provider_transaction_id is not None
     other = fact.provider_transaction_id not in (None, attempt.provider_transaction_id)
     return is_paid and other and isinstance(fact.outcome, Succeeded)

@@ -183,7 +183,7 @@ async def _reconcile_entry(practice: Practice, account: Account, fact: PaymentFa
         return True
     payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
-    if second_transactions.is_another(attempt, fact):
+    if second_transactions.is_another(payment, attempt, fact):
         return await second_transactions.book(practice, payment, attempt, fact, Source.lookup) is None
     if is_unclear(fact.outcome):
         await _looked_up(practice, payment, attempt, fact)  # the provider's words are stored, and a case opens in time

@@ -281,7 +281,7 @@ async def _apply_payment_fact(
     payment: Payment,
     attempt: Attempt,
 ) -> None:
-    if second_transactions.is_another(attempt, fact):
+    if second_transactions.is_another(payment, attempt, fact):
         await _book_another(practice, event, payment, attempt, fact)
         return
     outcome: Outcome = fact.outcome
@@ -314,7 +314,7 @@ async def _apply_payment_fact(
         return  # another amount than requested
     if isinstance(outcome, Succeeded) and is_open:
         await finish(practice, event, EventState.parked, "amount_mismatch", payment.id)
-    elif second_transactions.is_another(settled, asked):  # another transaction has paid it during the lookup
+    elif second_transactions.is_another(payment, settled, asked):  # another transaction has paid it during the lookup
         told = replace(fact, provider_transaction_id=asked.provider_transaction_id)
         await _book_another(practice, event, payment, settled, told)
 

@@ -35,7 +35,7 @@ from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.rollout import decisions, moves, sync
+from polytill.flows.rollout import decisions, moves, settling, sync
 from polytill.flows.rollout.decisions import Asked
 from polytill.owner_setup import migrate_owner
 from polytill.settings import Settings
@@ -133,7 +133,7 @@ class HostRows:
 
 async def step(settings: Settings, name: str) -> None:
     """Do one step for all practices. It may be repeated."""
-    moves.ABANDONED_S = 0.5  # instead of 30, so that a repeated step does not wait for the one that was killed
+    settling.ABANDONED_S = 0.5  # instead of 30, so that a repeated step does not wait for the one that was killed
     async with Polytill.open(settings) as till:
         context = till.context
         if name == "change":

@@ -13,7 +13,7 @@ from polytill.domain.places import places
 from polytill.flows import lease, pool_exchange, presence
 from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
 from polytill.flows.context import Context, log
-from polytill.flows.rollout import keeping, moves
+from polytill.flows.rollout import keeping, settling
 from polytill.flows.rollout.overview import OVERVIEW_EVERY_S, read_overview
 from polytill.flows.webhooks import forward
 from polytill.flows.worker import claims, event_delivery
@@ -108,7 +108,7 @@ async def sweep_for_ever(context: Context) -> None:
 async def _rollout(context: Context) -> None:
     """Write our changes into the fields of live practices, and end steps whose processes are gone."""
     await keeping.turn(context)
-    await moves.settle_abandoned(context)
+    await settling.settle_abandoned(context)
 
 
 async def _repeat(

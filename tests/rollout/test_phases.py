@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from polytill.app import Polytill
 from polytill.domain.errors import Conflict, DatabaseUnavailable, Invalid, NotFound
-from polytill.domain.rollout import FieldState, RolloutPhase
+from polytill.domain.rollout import FORWARD, FieldState, RolloutPhase
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.context import Practice
-from polytill.flows.rollout import hand_over, moves, sync
+from polytill.flows.rollout import hand_over, moves, settling, sync
 from polytill.flows.rollout.hand_over import FieldChanged
-from polytill.flows.rollout.moves import Selection, StepRefused, StepUnderWay
+from polytill.flows.rollout.moves import Selection, StepRefused
+from polytill.flows.rollout.settling import StepUnderWay
 from polytill.flows.rollout_phase import FieldDecides, OursDecide, announce_change
 from polytill.storage import audit, events, practice_profile, practice_rollouts
 from polytill.storage.units import Unit
@@ -157,7 +159,7 @@ async def test_a_step_whose_process_died_is_ended(shared: Polytill, table: Table
         unit = Unit()
         practice_profile.set_rollout_phase(unit, one.id, SHADOW)
         await (await one.practice()).db.commit(unit)
-    assert await moves.settle_abandoned(one.context) == 1
+    assert await settling.settle_abandoned(one.context) == 1
     rollout = await one.rollout()
     assert (rollout.phase, rollout.moving_to) == (SHADOW if made else LEGACY, None)
 
@@ -169,6 +171,48 @@ async def test_an_entry_whose_process_died_is_no_entry(shared: Polytill, table: 
     await one.context.owner.commit(unit)
     assert (await moves.move(one.context, one.id, LEGACY, "test")).changed
     assert (await one.rollout()).moving_to is None
+
+
+@pytest.mark.parametrize("to", [LEGACY, LIVE])
+async def test_a_step_that_was_taken_for_dead_is_not_made(
+    shared: Polytill, table: Table, monkeypatch: pytest.MonkeyPatch, to: RolloutPhase
+) -> None:
+    """It was slow, and the worker ended it. So it is refused, and both databases have the same phase."""
+    one = await a_practice(shared, table)
+    if to is LIVE:
+        await one.move(LEGACY, SHADOW)
+    make = moves._make
+
+    async def slow(*args: Any) -> None:
+        await settling.settle(one.context, one.id)
+        await make(*args)
+
+    before = (await one.rollout()).phase
+    with monkeypatch.context() as patch:
+        patch.setattr(moves, "_make", slow)
+        with pytest.raises(StepRefused):
+            await moves.move(one.context, one.id, to, "test")
+    rollout, practice = await one.rollout(), await one.practice()
+    assert (rollout.phase, rollout.moving_to) == (before, None)
+    assert await practice_profile.rollout_phase(practice.db) is before
+    assert (await moves.move(one.context, one.id, to, "test")).changed
+
+
+@pytest.mark.parametrize("own", [None, LEGACY, LIVE])
+async def test_the_practices_own_database_is_right(shared: Polytill, table: Table, own: RolloutPhase | None) -> None:
+    """One of the databases was restored from a backup."""
+    one = await a_practice(shared, table)
+    if own is not LEGACY:
+        await one.move(LEGACY, SHADOW)
+    unit = Unit()
+    practice_profile.set_rollout_phase(unit, one.id, own)
+    await (await one.practice()).db.commit(unit)
+    with suppress(OursDecide):
+        await sync.sync(one.context, one.id, "test")
+    assert (await one.rollout()).phase is own
+    to = FORWARD[own]
+    await moves.move(one.context, one.id, to, "test")
+    assert (await one.rollout()).phase is to
 
 
 async def test_a_step_that_may_still_run_is_not_ended(shared: Polytill, table: Table) -> None:

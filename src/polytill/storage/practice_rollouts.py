@@ -175,13 +175,19 @@ def abandon(unit: Writes, practice_id: int, to: RolloutPhase) -> None:
 def settle(unit: Writes, practice_id: int, phase: RolloutPhase, now: datetime) -> None:
     """Record the phase that the practice's own database has, and end a step that somebody has begun."""
     unit.add(
-        "UPDATE practice_rollouts SET phase = $2, moving_to = NULL, moving_since = NULL, moved_at = $3,"
-        " field_state = CASE WHEN $2 = 'closed' AND field_state = 'in_step' THEN 'pending' ELSE field_state END"
-        " WHERE practice_id = $1",
+        "INSERT INTO practice_rollouts (practice_id, phase, moved_at) VALUES ($1, $2, $3)"
+        " ON CONFLICT (practice_id) DO UPDATE SET phase = $2, moving_to = NULL, moving_since = NULL, moved_at = $3,"
+        " field_state = CASE WHEN $2 = 'closed' AND practice_rollouts.field_state = 'in_step' THEN 'pending'"
+        " ELSE practice_rollouts.field_state END",
         practice_id,
         phase,
         now,
     )
+
+
+def leave(unit: Writes, practice_id: int) -> None:
+    """Record that a practice is in no rollout, as its own database says."""
+    unit.add("DELETE FROM practice_rollouts WHERE practice_id = $1", practice_id)
 
 
 def forget(unit: Writes, practice_id: int) -> None:

@@ -19,13 +19,13 @@ from polytill.flows.rollout import host, keeping, steps
 from polytill.flows.rollout.basis import basis_of, state_now
 from polytill.flows.rollout.field import ours
 from polytill.flows.rollout.keeping import NO_EXTERNAL_ID, Sides, row_of, sides
+from polytill.flows.rollout.settling import StepUnderWay, field_is_due, read, settle, settled
 from polytill.storage import audit, practice_profile, practice_rollouts, provider_configs
 from polytill.storage.databases import Tx
 from polytill.storage.host_field import HostError
 from polytill.storage.practice_rollouts import FieldFound, Rollout
 from polytill.storage.units import Unit
 
-ABANDONED_S = 30.0  # after this time, a step that has begun counts as abandoned
 AT_ONCE = 8
 
 
@@ -35,10 +35,11 @@ class StepRefused(Conflict):
     code = "step_refused"
 
 
-class StepUnderWay(Conflict):
-    """Another step of this practice is under way. Try again in a minute."""
+class _Overtaken(StepRefused):
+    """Somebody else has made a step, or has taken this one for dead."""
 
-    code = "step_under_way"
+    def __init__(self) -> None:
+        super().__init__("Another step was made at the same time. Look at the practice's phase, then try again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Moved:
 
 async def move(context: Context, practice_id: int, to: RolloutPhase, actor: str) -> Moved:
     """Make one step. ``StepRefused`` says in one sentence what has to be done first."""
-    known = await _settled(context, practice_id)
+    known = await settled(context, practice_id)
     if known.phase is to:
         return Moved(known, changed=False)
     if (said := steps.why_not(known.phase, to)) is not None:
@@ -63,31 +64,15 @@ async def move(context: Context, practice_id: int, to: RolloutPhase, actor: str)
     await _begin(context, known, to)
     try:
         await _make(context, known, to, both, actor)
+    except _Overtaken:
+        await settle(context, practice_id)
+        raise
     except (StepRefused, NotFound):
         await _abandon(context, known, to)
         raise
     await _end(context, known, to, actor)
     await _after(context, known, to, both, actor)
-    return Moved(await _read(context, practice_id), changed=True)
-
-
-async def _read(context: Context, practice_id: int) -> Rollout:
-    known = await practice_rollouts.of_practice(context.owner, practice_id)
-    if known is None:
-        raise NotFound("There is no such practice.")
-    return known
-
-
-async def _settled(context: Context, practice_id: int) -> Rollout:
-    """The practice's rollout without an unfinished step. ``StepUnderWay`` if somebody may still be making one."""
-    known = await _read(context, practice_id)
-    if known.moving_to is None:
-        return known
-    began = known.moving_since
-    if began is not None and began > context.shared_after(-ABANDONED_S):
-        raise StepUnderWay
-    await settle(context, practice_id)
-    return await _read(context, practice_id)
+    return Moved(await read(context, practice_id), changed=True)
 
 
 async def _both(context: Context, known: Rollout, to: RolloutPhase) -> Sides | None:
@@ -110,10 +95,14 @@ async def _begin(context: Context, known: Rollout, to: RolloutPhase) -> None:
 async def _make(context: Context, known: Rollout, to: RolloutPhase, both: Sides | None, actor: str) -> None:
     practice = await context.practice(known.practice_id)
     async with practice.db.transaction() as tx:
-        if await practice_profile.lock_rollout_phase(tx, practice.id) is not known.phase:
-            raise StepRefused("Another step was made at the same time. Look at the practice's phase, then try again.")
+        phase = await practice_profile.lock_rollout_phase(tx, practice.id)
+        # Under the lock: from here on, nobody takes this step for dead, and a change or a report that came since the
+        # step was asked for is known.
+        begun = await read(context, practice.id)
+        if phase is not known.phase or begun.moving_to is not to:
+            raise _Overtaken
         if steps.needs_equal(known.phase, to):
-            said = await _why_not_equal(practice, tx, known, to, both)
+            said = await _why_not_equal(practice, tx, begun, to, both)
             if said is not None:
                 raise StepRefused(said)
         practice_profile.set_rollout_phase(tx, practice.id, to)
@@ -126,10 +115,8 @@ async def _why_not_equal(
     practice: Practice, tx: Tx, known: Rollout, to: RolloutPhase, both: Sides | None
 ) -> str | None:
     if both is None:
-        # What the host has reported, read under the lock: a change or a report may have come since the step was asked for.
-        now_known = await _read(practice.context, practice.id)
         basis = await basis_of(tx, practice.id, await host.reading_of(practice.context))
-        return steps.why_not_known(to, state_now(now_known, basis))
+        return steps.why_not_known(to, state_now(known, basis))
     now = replace(both, mine=ours(practice.db.data_key, await provider_configs.all_of(tx)))
     return steps.why_not_equal(to, now.differ(both_ways=known.phase is RolloutPhase.live))
 
@@ -154,52 +141,18 @@ async def _end(context: Context, known: Rollout, to: RolloutPhase, actor: str) -
         await settle(context, known.practice_id)
 
 
-async def settle(context: Context, practice_id: int) -> None:
-    """End a step that somebody has begun: the practice's own database says whether it was made."""
-    practice = await context.practice(practice_id)
-    async with practice.db.transaction() as tx:  # nobody makes a step while this compares
-        phase = await practice_profile.lock_rollout_phase(tx, practice_id)
-        now, unit = context.world.now(), Unit()
-        if phase is None:
-            practice_rollouts.forget(unit, practice_id)
-        else:
-            practice_rollouts.settle(unit, practice_id, phase, now)
-            audit.append(unit, now, "rollout", AuditAction.rollout_moved, f"practice:{practice_id}", {"settled": phase})
-        await context.owner.commit(unit)
-    context.forget(practice_id)
-    if phase is RolloutPhase.closed:
-        await _field_is_due(context, practice_id)
-
-
-async def settle_abandoned(context: Context) -> int:
-    """End the steps whose processes are gone. Return their number. For the worker."""
-    found = await practice_rollouts.half_moved(context.owner, context.shared_after(-ABANDONED_S))
-    for known in found:
-        try:
-            await settle(context, known.practice_id)
-        except PolytillError as error:
-            log.warning("rollout_step_not_ended", practice=known.practice_id, error=type(error).__name__)
-    return len(found)
-
-
-async def _field_is_due(context: Context, practice_id: int) -> None:
-    unit = Unit()
-    practice_rollouts.field_is_due(unit, practice_id, context.shared_after(0))
-    await context.owner.commit(unit)
-
-
 async def _after(context: Context, known: Rollout, to: RolloutPhase, both: Sides | None, actor: str) -> None:
     """What follows a step, and may fail without undoing it: the worker repeats it."""
     try:
         if to is RolloutPhase.closed:
-            await _field_is_due(context, known.practice_id)
+            await field_is_due(context, known.practice_id)
             if host.of(context).host is not None:
                 await keeping.check(context, known.practice_id, actor)
         elif to is RolloutPhase.live and both is not None:
             await keeping.check(context, known.practice_id, actor)
         elif both is not None:
             unit = Unit()
-            now = await _read(context, known.practice_id)
+            now = await read(context, known.practice_id)
             practice_rollouts.field_found(
                 unit, now, FieldFound(FieldState.in_step, both.basis, both.hash), context.world.now()
             )

@@ -10,13 +10,13 @@ from datetime import timedelta
 from typing import Any
 
 from polytill.domain.audit_actions import AuditAction
-from polytill.domain.errors import CallerError, Conflict, Invalid, NotFound, PolytillError, Stale
+from polytill.domain.errors import CallerError, Conflict, Invalid, PolytillError, Stale
 from polytill.domain.rollout import FIELD_DECIDES, FieldState, RolloutPhase
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.legacy.model import LegacyField
-from polytill.flows.rollout import host, keeping
+from polytill.flows.rollout import host, keeping, settling
 from polytill.flows.rollout.basis import basis_of, counts
 from polytill.flows.rollout.field import Change, Kind, Reading, changes, differences, hash_of, ours
 from polytill.flows.rollout.host import FieldRow
@@ -82,9 +82,7 @@ async def own(practice: Practice) -> LegacyField:
 
 async def rollout_of(context: Context, practice_id: int) -> Rollout:
     """A practice's rollout. ``NotFound`` if there is no such practice; ``OursDecide`` if it is not in one."""
-    known = await practice_rollouts.of_practice(context.owner, practice_id)
-    if known is None:
-        raise NotFound("There is no such practice.")
+    known = await settling.agreed(context, practice_id)
     if known.phase is None:
         raise OursDecide(None)
     return known

@@ -19,6 +19,7 @@ from polytill.providers.contract import PaymentFact, WebhookProof, WebhookResult
 from polytill.providers.http import ConnectionNotMade, to_json
 from polytill.providers.outcomes import Reason, Unknown
 from polytill.storage import webhook_events, webhook_relays
+from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 from polytill.storage.webhook_relays import Relay
 from tests.flows import scenes
@@ -196,6 +197,45 @@ async def test_a_failing_old_address_is_tried_again_with_growing_pauses_until_it
     await relaying.later(11)
     assert [one[3] for one in relaying.old.got] == [body, body]
     assert (await relaying.event(event.id)).state is S.relayed
+
+
+@pytest.mark.parametrize("fault", ["applying", "opening"])
+async def test_a_webhook_that_cannot_be_processed_is_tried_like_any_other_and_given_up(
+    relaying: Relaying, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise ValueError("a bug")
+
+    module, name = (receive, "apply_stored") if fault == "applying" else (relay, "opened")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, fails)
+        event, _ = await relaying.arrives(stranger())
+        its = await relaying.relay(event.id)
+        assert (its.state, its.tries, its.last_error) == (RelayState.waiting, 1, "ValueError")
+        for pause in forward.RETRY_S:
+            await relaying.later(pause + 1)
+    event, its = await relaying.event(event.id), await relaying.relay(event.id)
+    assert (event.state, event.reason) == (S.parked, "relay_gave_up")
+    assert (its.state, its.sealed_request, relaying.old.got) == (RelayState.gave_up, None, [])
+
+
+async def test_a_try_that_fails_late_takes_no_later_try_from_another_process(relaying: Relaying) -> None:
+    """Its claim had ended, and another process is sending the webhook."""
+    scene = relaying.scene
+    until = scene.context.shared_after(300)
+
+    async def claimed_by_another() -> None:
+        unit = Unit()
+        [sent] = await webhook_relays.due(scene.db, scene.context.shared_after(1000), 1)
+        webhook_relays.claim(unit, sent, until)
+        await scene.db.commit(unit)
+        raise ConnectionNotMade("down")
+
+    relaying.old.answer = claimed_by_another
+    event, _ = await relaying.arrives(stranger())
+    its = await relaying.relay(event.id)
+    assert (its.state, its.tries, its.next_try_at) == (RelayState.waiting, 2, until)
+    assert scene.wire.problems == []
 
 
 async def test_a_webhook_that_was_stored_before_a_crash_is_forwarded_by_the_worker(relaying: Relaying) -> None:

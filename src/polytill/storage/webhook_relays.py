@@ -42,7 +42,8 @@ class Backlog:
 
 
 _RELAYS = Table("webhook_relays", Relay)
-_OUTCOME = "state, sealed_request, tries, last_status, last_error, next_try_at, ended_at"
+_ANSWER = "last_status, last_error, next_try_at"
+_END = f"{_ANSWER}, state, sealed_request, ended_at"
 
 
 def insert(unit: Writes, relay: Relay) -> None:
@@ -62,9 +63,15 @@ def claim(unit: Writes, relay: Relay, until: datetime) -> None:
     )
 
 
-def change(unit: Writes, relay: Relay) -> None:
-    """Write the outcome of a try. ``Stale`` if the relay has ended meanwhile."""
-    _RELAYS.update(unit, relay, _OUTCOME, "event_id = $1 AND state = 'waiting'", relay.event_id)
+def try_later(unit: Writes, relay: Relay) -> None:
+    """Write the outcome of a try that failed. ``Stale`` if the relay has ended meanwhile, or was claimed again."""
+    still = "event_id = $1 AND state = 'waiting' AND tries = $2"
+    _RELAYS.update(unit, relay, _ANSWER, still, relay.event_id, relay.tries)
+
+
+def end(unit: Writes, relay: Relay) -> None:
+    """Write how a relay ended. ``Stale`` if it has ended meanwhile."""
+    _RELAYS.update(unit, relay, _END, "event_id = $1 AND state = 'waiting'", relay.event_id)
 
 
 def due_now(unit: Writes, config_id: int, environment: Environment, now: datetime) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -113,15 +114,26 @@ async def _run(practice: Practice) -> int:
 
 
 async def _tried(practice: Practice, relay: Relay) -> Tried | None:
+    """Make one try. None if there was nothing to send."""
     try:
-        return await _forward(practice, relay)
+        event = await _claimed(practice, relay)
+        if event is None:
+            return None
+        claimed = replace(relay)  # what the try changes in memory before it fails is not stored
+        try:
+            return await _forward(practice, relay, event)
+        except Exception as error:  # such as a fault in what reads the webhook: it counts, so that the tries end
+            log.error("relay_failed", practice=practice.id, webhook=relay.event_id, error=type(error).__name__)
+            practice.context.relays.results[Tried.failed] += 1
+            claimed.last_status, claimed.last_error = None, type(error).__name__
+            await _failed(practice, claimed, event)
     except Exception as error:  # a fault of one webhook must not stop the others; its claim ends
         log.error("relay_failed", practice=practice.id, webhook=relay.event_id, error=type(error).__name__)
-        return Tried.failed
+    return Tried.failed
 
 
-async def _forward(practice: Practice, relay: Relay) -> Tried | None:
-    """Make one try. None if there was nothing to send."""
+async def _claimed(practice: Practice, relay: Relay) -> WebhookEvent | None:
+    """Claim a relay for one try. Returns its webhook; None if there is nothing to do."""
     context = practice.context
     event = await webhook_events.by_id(practice.db, relay.event_id)
     if event is None:  # it became ours meanwhile, and is deleted: it was one of many unsigned ones
@@ -133,6 +145,12 @@ async def _forward(practice: Practice, relay: Relay) -> Tried | None:
     except Stale:  # another process is sending it
         return None
     relay.tries += 1
+    return event
+
+
+async def _forward(practice: Practice, relay: Relay, event: WebhookEvent) -> Tried | None:
+    """Send a claimed webhook. None if there was nothing to send."""
+    context = practice.context
     if event.state is not EventState.relaying or await _is_ours_by_now(practice, event):
         await _end(practice, relay, RelayState.ours)
         return None
@@ -184,8 +202,11 @@ async def _failed(practice: Practice, relay: Relay, event: WebhookEvent) -> None
         return
     relay.next_try_at = now + timedelta(seconds=RETRY_S[relay.tries - 1])
     unit = Unit()
-    webhook_relays.change(unit, relay)
-    await practice.db.commit(unit)
+    webhook_relays.try_later(unit, relay)
+    try:
+        await practice.db.commit(unit)
+    except Stale:  # it has ended, or the claim had, and another process is sending it now
+        return
 
 
 # The state and the reason of a webhook after its relay. None: the state that it has without a relay.
@@ -202,7 +223,7 @@ async def _end(practice: Practice, relay: Relay, state: RelayState, event: Webho
     relay.state, relay.sealed_request, relay.next_try_at = state, None, None
     relay.ended_at = practice.context.shared_after(0)
     unit = Unit()
-    webhook_relays.change(unit, relay)
+    webhook_relays.end(unit, relay)
     if event is not None:
         becomes, reason = _AFTER[state]
         becomes, reason = becomes or relay.otherwise, reason or event.reason

@@ -15,10 +15,11 @@ from polytill.domain.states import Environment
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.rollout import column, conflicts, decisions, keeping, moves, readers, sync
+from polytill.flows.rollout import column, conflicts, decisions, hand_over, keeping, moves, readers, sync
 from polytill.flows.rollout.column import ColumnNeeded
 from polytill.flows.rollout.conflicts import Keep
 from polytill.flows.rollout.decisions import Asked
+from polytill.flows.rollout.hand_over import FieldChanged
 from polytill.flows.rollout.moves import StepRefused
 from polytill.storage import rollout_differences
 from polytill.storage.field_readers import MOST_CALLERS, OTHERS
@@ -119,6 +120,34 @@ async def test_a_person_decides_a_conflict(shared: Polytill, table: Table, keep:
     assert found.state is FieldState.in_step
     on = {code: enabled for code, (enabled, *_) in (await one.codes()).items()}
     assert {code: value["isEnabled"] for code, value in one.field().items()} == on
+    assert on == ({"stripe": False, "paystack": True} if keep is Keep.field else {"stripe": True, "paystack": False})
+
+
+@pytest.mark.parametrize("keep", list(Keep))
+async def test_a_conflict_is_decided_without_the_hosts_database(shared: Polytill, table: Table, keep: Keep) -> None:
+    """The field comes with the decision."""
+    one = await live(shared, table)
+    theirs = a_field()
+    theirs["stripe"]["isEnabled"] = False
+    connect(shared, None)
+    await switch_off(one)
+    with pytest.raises(FieldChanged):
+        await hand_over.written(one.context, one.id, theirs, "test")
+    with pytest.raises(Conflict) as nothing_sent:
+        await conflicts.resolve(one.context, one.id, keep, "test")
+    connect(shared, table)
+    with pytest.raises(Conflict) as here:  # what is sent may not be what is in the table
+        await conflicts.resolve(one.context, one.id, keep, "test", theirs)
+    connect(shared, None)
+    assert (here.value.code, nothing_sent.value.code) == ("host_database", "field_needed")
+    found = await conflicts.resolve(one.context, one.id, keep, "test", theirs)
+    if keep is Keep.polytill:
+        assert found.state is FieldState.pending
+        theirs, _ = await hand_over.field_to_write(one.context, one.id, theirs, "test")
+        found = await hand_over.written(one.context, one.id, theirs, "test")
+    assert found.state is FieldState.in_step
+    on = {code: enabled for code, (enabled, *_) in (await one.codes()).items()}
+    assert {code: value["isEnabled"] for code, value in theirs.items()} == on
     assert on == ({"stripe": False, "paystack": True} if keep is Keep.field else {"stripe": True, "paystack": False})
 
 

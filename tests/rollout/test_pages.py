@@ -13,7 +13,8 @@ import pytest_asyncio
 
 from polytill.doctor import examine
 from polytill.domain.rollout import RolloutPhase
-from polytill.flows.rollout import readers, sync
+from polytill.flows.rollout import hand_over, readers, sync
+from polytill.flows.rollout.hand_over import FieldChanged
 from polytill.flows.rollout.overview import read_overview
 from polytill.settings import Settings
 from tests.cli.process import one_sentence, polytill
@@ -94,6 +95,18 @@ async def test_the_api_moves_practices(house: Installation, one: One) -> None:
         assert (await ask("POST", path))[0] == 404
 
 
+async def test_the_api_decides_a_conflict_without_the_hosts_database(house: Installation, one: One) -> None:
+    connect(house.till, None)
+    with pytest.raises(FieldChanged):
+        await hand_over.written(one.context, one.id, {}, "test")
+    path = f"/api/owner/rollout/practices/{one.id}/resolve"
+    found = await house.call("POST", path, house.owner_key, {"keep": "polytill"})
+    assert (found.status, found.body["code"]) == (409, "field_needed")
+    # A field that is null was sent, too.
+    found = await house.call("POST", path, house.owner_key, {"keep": "polytill", "paymentProviders": None})
+    assert (found.status, found.body["state"]) == (200, "pending")
+
+
 async def test_plain_keys_are_not_given_where_polytill_writes_the_field_itself(house: Installation, one: One) -> None:
     path = f"/api/owner/rollout/practices/{one.id}/field"
     body = {"paymentProviders": one.field()}
@@ -142,6 +155,13 @@ async def test_commands(house: Installation, one: One, tmp_path: Path) -> None:
         return json.loads(found.stdout) if found.stdout else one_sentence(found)
 
     practice = ("--practice", str(one.id))
+    connect(house.till, None)
+    with pytest.raises(FieldChanged):
+        await hand_over.written(one.context, one.id, {}, "test")
+    (tmp_path / "field.json").write_text(json.dumps(one.field()))
+    assert "--field" in await run("resolve", str(one.id), "--keep", "field", expect=1)
+    found = await run("resolve", str(one.id), "--keep", "field", "--field", str(tmp_path / "field.json"))
+    assert found["state"] == "in_step"
     [back] = await run("back", *practice)
     assert (back["phase"], back["changed"]) == ("shadow", True)
     [refused] = await run("move", "closed", *practice, expect=1)

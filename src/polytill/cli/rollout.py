@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -130,14 +132,27 @@ async def _synced(context: Context, wanted: Sequence[int], shows: bool) -> list[
 def rollout_resolve(
     practice: PracticeId,
     keep: Annotated[Keep, typer.Option(help="The side that stays; the other one is overwritten")],
+    field: Annotated[
+        Path | None, typer.Option(help="The field as it is now, if polytill cannot read it; - is standard input")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Resolve a conflict: somebody changed the field while polytill decides."""
-    found = opened(lambda context: conflicts.resolve(context, practice, keep, "cli"))
+    value = ... if field is None else _field_in(field)
+    found = opened(lambda context: conflicts.resolve(context, practice, keep, "cli", value))
     if as_json:
         _print_json(asdict(found))
         return
     console.print(f"Practice {practice}: the field is {found.state}.")
+
+
+def _field_in(path: Path) -> str:
+    try:
+        return (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8").removesuffix("\n")
+    except OSError as error:
+        fail(f"The file {path} cannot be read: {error.strerror}.")
+    except UnicodeDecodeError:
+        fail(f"The file {path} is not UTF-8 text.")
 
 
 # ── Steps ──

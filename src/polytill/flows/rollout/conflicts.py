@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict, FieldError, Invalid
 from polytill.domain.rollout import FieldState, RolloutPhase
 from polytill.flows.context import Context
-from polytill.flows.rollout import keeping
+from polytill.flows.rollout import host, keeping
 from polytill.flows.rollout.keeping import FieldResult, row_of, sides
 from polytill.flows.rollout.sync import make_equal
 from polytill.flows.rollout_phase import announce_change
 from polytill.storage import audit, practice_rollouts
 from polytill.storage.practice_rollouts import FieldFound
 from polytill.storage.units import Unit
+
+FIELD_NEEDED = (
+    "The host application's database is not configured, so polytill cannot read the field. Send it with the decision:"
+    " `polytill rollout resolve PRACTICE --keep … --field FILE`, or `paymentProviders` over the API."
+)
+READ_HERE = "POLYTILL_HOST_DATABASE_URL is set, so polytill reads the field itself. Leave the field out."
 
 
 class Keep(StrEnum):
@@ -24,15 +31,21 @@ class Keep(StrEnum):
     polytill = "polytill"
 
 
-async def resolve(context: Context, practice_id: int, keep: Keep, actor: str) -> FieldResult:
+async def resolve(context: Context, practice_id: int, keep: Keep, actor: str, value: Any = ...) -> FieldResult:
     """Decide a conflict: write our configurations into the field, or take the field over. The other side is lost, so
-    only a person decides it. ``Conflict`` if there is no conflict."""
+    only a person decides it. ``Conflict`` if there is no conflict.
+
+    ``value``: the field as it is now, if the host's database cannot be reached from here. What the host then has to
+    write is `pending`.
+    """
     known = await practice_rollouts.of_practice(context.owner, practice_id)
     if known is None or known.field_state not in (FieldState.conflict, FieldState.blocked):
         raise Conflict("The field of this practice is in no conflict.", code="no_conflict")
     if known.phase is RolloutPhase.closed and keep is Keep.field:
         raise Conflict("The practice is closed, so its field cannot decide. Keep polytill.", code="ours_decide")
-    both = await sides(context, practice_id, (await row_of(context, known)).value)
+    if (host.of(context).host is None) is (value is ...):
+        raise Conflict(FIELD_NEEDED, code="field_needed") if value is ... else Conflict(READ_HERE, code="host_database")
+    both = await sides(context, practice_id, (await row_of(context, known)).value if value is ... else value)
     if keep is Keep.field:
         wrong = [one for one in both.field.findings if one.severity != "note"]
         if wrong:
@@ -48,4 +61,4 @@ async def resolve(context: Context, practice_id: int, keep: Keep, actor: str) ->
     about = {"kept": keep.value}
     audit.append(unit, now, actor, AuditAction.rollout_conflict_resolved, f"practice:{practice_id}", about)
     await context.owner.commit(unit)
-    return await keeping.check(context, practice_id, actor)
+    return await keeping.check(context, practice_id, actor, value)

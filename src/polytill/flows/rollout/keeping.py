@@ -29,7 +29,7 @@ MOST_SAID = 500
 NO_EXTERNAL_ID = "The practice has no external id, so its row in the host's table is not known. Set its external id."
 CONFLICT = (
     "Somebody changed the field while polytill decides. Keep one side: `polytill rollout resolve PRACTICE --keep field`"
-    " or `--keep polytill`."
+    " or `--keep polytill`; without POLYTILL_HOST_DATABASE_URL, with `--field FILE`."
 )
 
 

@@ -137,10 +137,11 @@ async def resolve_field_conflict(caller: Owner, practice_id: PracticeId, body: R
     """Resolve a conflict of a field.
 
     Somebody changed the field while polytill decides. `keep` says which side stays; the other one is overwritten.
+    409 `field_needed`: polytill cannot read the field, so send it in `paymentProviders`. With `keep: polytill` it is
+    `pending` then, until you have written our configurations into it.
     """
-    return respond(
-        FieldInStep.from_record(await conflicts.resolve(caller.context, practice_id, body.keep, caller.actor))
-    )
+    found = await conflicts.resolve(caller.context, practice_id, body.keep, caller.actor, body.field())
+    return respond(FieldInStep.from_record(found))
 
 
 @router.get(f"{OWNER}/practices/{{practiceId}}/field", response_model=FieldToWrite)

@@ -39,9 +39,17 @@ class MovePractices(RequestBody):
 
 
 class ResolveConflict(RequestBody):
-    """Which side of a conflict stays. The other side is overwritten."""
+    """Which side of a conflict stays. The other side is overwritten.
+
+    `paymentProviders`: the field as it is now, only if polytill cannot read it in the host application's database.
+    """
 
     keep: Keep
+    payment_providers: FieldValue = None
+
+    def field(self) -> Any:
+        """The field; ``...`` if none was sent. It may be null."""
+        return self.payment_providers if "payment_providers" in self.model_fields_set else ...
 
 
 class OldField(RequestBody):

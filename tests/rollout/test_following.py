@@ -6,11 +6,15 @@ import pytest
 
 from polytill.app import Polytill
 from polytill.domain.rollout import FieldState, RolloutPhase
+from polytill.domain.states import Environment
 from polytill.flows.admin import catalog
+from polytill.flows.admin import provider_configs as configuring
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.rollout import hand_over, moves, sync
 from polytill.flows.rollout.host import HostField
 from polytill.flows.rollout.keeping import FieldResult
 from polytill.flows.rollout.moves import StepRefused
+from polytill.flows.rollout_phase import FieldDecides, announce_following
 from polytill.storage.units import Unit
 from tests.rollout.scene import One, Table, a_field, a_practice
 from tests.web.support import Clock
@@ -60,6 +64,17 @@ async def test_a_field_that_cannot_be_understood_changes_nothing(shared: Polytil
     assert found.state is FieldState.blocked
     assert "sk_live" not in repr(found)
     assert "sk_live" not in ((await one.rollout()).field_detail or "")
+
+
+async def test_each_way_to_change_a_configuration_has_the_guard_of_its_caller(shared: Polytill, table: Table) -> None:
+    one = await a_practice(shared, table)
+    await one.move(LEGACY)
+    await sync.sync(one.context, one.id, "test")
+    wish = Wish("paystack", Environment.sandbox, is_enabled=False)
+    with pytest.raises(FieldDecides):
+        await configuring.configure(one.context, one.id, wish, "test", patch=True)
+    await configuring.configure(one.context, one.id, wish, "test", True, announce_following)
+    assert (await one.codes())["paystack"][0] is False
 
 
 async def test_a_newer_field_is_followed_last(shared: Polytill, table: Table) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -77,18 +76,6 @@ async def due(owner: OwnerDb, now: datetime, limit: int) -> list[Rollout]:
         " ORDER BY r.next_try_at, r.practice_id LIMIT $2",
         now,
         limit,
-    )
-
-
-async def unchecked(owner: OwnerDb, phases: Sequence[RolloutPhase], before: datetime, limit: int) -> list[Rollout]:
-    """The practices in these phases whose field was not compared since ``before``, the longest ago first."""
-    where = Condition(before)
-    places = ", ".join(where.add(phase) for phase in phases)
-    return await _IN_ROLLOUT.all(
-        owner,
-        f"WHERE r.phase IN ({places}) AND (r.checked_at IS NULL OR r.checked_at < $1)"
-        f" ORDER BY r.checked_at, r.practice_id LIMIT {where.add(limit)}",
-        *where.args,
     )
 
 

@@ -41,11 +41,6 @@ def record(unit: Writes, difference: Difference) -> None:
     _DIFFERENCES.insert(unit, difference, _NEW, " ON CONFLICT (practice_id, reference) DO NOTHING")
 
 
-async def known(owner: OwnerDb, practice_id: int, reference: str) -> Difference | None:
-    """The difference with a reference."""
-    return await _DIFFERENCES.one(owner, "WHERE practice_id = $1 AND reference = $2", practice_id, reference)
-
-
 async def listed(
     owner: OwnerDb,
     practice_id: int | None = None,

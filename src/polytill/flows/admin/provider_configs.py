@@ -125,7 +125,7 @@ async def configure(
     """
     practice = await context.practice(practice_id)
     if patch and wish.environment is not None and not wish.keys.given():
-        await activate(context, practice_id, wish.provider_code, wish.environment, actor)
+        await activate(context, practice_id, wish.provider_code, wish.environment, actor, guard)
         wish = replace(wish, environment=None)
 
     async def decide() -> tuple[ProviderEntry, bool]:
@@ -337,14 +337,14 @@ async def prepare(
 
 
 async def activate(
-    context: Context, practice_id: int, code: str, environment: Environment, actor: str
+    context: Context, practice_id: int, code: str, environment: Environment, actor: str, guard: Guard = announce_change
 ) -> Configuration:
     """Do what ``switch`` does, without the test's result."""
-    return (await switch(context, practice_id, code, environment, actor))[0]
+    return (await switch(context, practice_id, code, environment, actor, guard))[0]
 
 
 async def switch(
-    context: Context, practice_id: int, code: str, environment: Environment, actor: str
+    context: Context, practice_id: int, code: str, environment: Environment, actor: str, guard: Guard = announce_change
 ) -> tuple[Configuration, CredentialTest | None]:
     """Switch to the environment whose keys were prepared; the current keys are kept for the way back.
 
@@ -352,7 +352,7 @@ async def switch(
     the switch; the returned test reports it. None: nothing was tested.
     """
     practice, existing = await existing_configuration(context, practice_id, code)
-    await announce_change(practice)  # before a provider is asked
+    await guard(practice)  # before a provider is asked
     if environment is existing.environment:
         return existing, None
     prepared, result = _prepared(existing, environment), None
@@ -363,7 +363,7 @@ async def switch(
             async with practice.db.transaction() as tx:
                 key_tests.note(tx, context.world.now(), actor, code, environment, result)
             raise LiveKeysRefused(result)
-    now, phase = context.world.now(), await announce_change(practice)
+    now, phase = context.world.now(), await guard(practice)
     async with practice.db.transaction() as tx:
         existing = await _locked(practice, tx, code, phase)
         if environment is existing.environment:

@@ -16,8 +16,10 @@ from benchmarks.wire import Answering, Served
 
 
 def listening() -> socket.socket:
-    """A free port of this machine."""
-    return socket.create_server(("127.0.0.1", 0), backlog=256)
+    """A free port of this machine. Without ``TCP_NODELAY`` each response takes 40 ms longer."""
+    found = socket.create_server(("127.0.0.1", 0), backlog=256)
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return found
 
 
 def ready(sock: socket.socket) -> None:

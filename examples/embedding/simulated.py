@@ -36,6 +36,7 @@ def settings_for(folder: Path, port: int, simulator_url: str) -> Settings:
 async def play(make_host: Callable[[Settings], Any], clinic_of: Callable[[Any], Clinic | None]) -> int:
     """Serve the host, bill an invoice, pay it, and print what happened. Return an exit status."""
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     port = listening.getsockname()[1]
     simulator = await start("127.0.0.1", 0)
     try:

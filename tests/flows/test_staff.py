@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import argon2
 import pytest
 
 from polytill.app import Polytill
@@ -13,7 +14,7 @@ from polytill.flows.admin import staff
 from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.storage import staff as rows
 from polytill.storage.staff import StaffDb
-from tests.installation import fresh_settings, opened
+from tests.installation import PRODUCT_HASHER, fresh_settings, opened
 from tests.web.support import Clock
 
 PASSWORD = "four unrelated words"
@@ -158,3 +159,9 @@ async def test_bad_passwords_use_no_link_up(till: Polytill) -> None:
     await staff.choose_password(till.context, owner, token, PASSWORD)
     with pytest.raises(Conflict):
         await staff.invite(till.context, owner, "LONG-enough@example.com", "", "viewer", "test")
+
+
+def test_the_hash_of_a_password() -> None:
+    """Argon2id with three passes over 64 MiB, as RFC 9106 recommends where memory is limited."""
+    found = argon2.extract_parameters(PRODUCT_HASHER.hash(PASSWORD))
+    assert found == argon2.Parameters(argon2.Type.ID, 19, 16, 32, time_cost=3, memory_cost=64 * 1024, parallelism=4)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import socket
 from asyncio import create_task, sleep
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -31,7 +30,7 @@ from polytill.web.app import make_app
 from polytill.web.console.overview import read_month
 from tests.flows import histories
 from tests.flows.scenes import Scene
-from tests.installation import Installation
+from tests.installation import Installation, loopback
 from tests.web.browsing import Browser, person
 
 ZONES = ("Asia/Kolkata", "Africa/Cairo", "America/Havana", "Africa/Nairobi", "Pacific/Chatham")
@@ -95,7 +94,7 @@ def minor(text: str, currency: str) -> int:
 @asynccontextmanager
 async def served(scene: Scene) -> AsyncIterator[Installation]:
     """The scene's installation on a loopback port."""
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = loopback()
     app = make_app(scene.till, sweeping=False)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", access_log=False))
     serving = create_task(server.serve(sockets=[listening]))

@@ -29,6 +29,7 @@ def sockets_at(bind: str, option: str) -> Iterator[list[socket.socket]]:
             one = socket.socket(family, kind, protocol)
             taken.append(one)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a response may wait 40 ms for an ACK
             if family == socket.AF_INET6:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             one.bind(address)

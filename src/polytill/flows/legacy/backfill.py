@@ -18,7 +18,7 @@ from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, Snapshot
 from polytill.flows.handlers import handler_or_reason
 from polytill.flows.lease import ensure as ensure_lease
-from polytill.flows.legacy.past_check import Checker
+from polytill.flows.legacy.past_check import Checker, learned_from
 from polytill.flows.legacy.past_ids import PastIds, ids_of
 from polytill.flows.legacy.past_rows import PastPayment, Row, RowReader, RowRejected
 from polytill.flows.legacy.past_writing import New, placeholder, rows_of, write, write_learned
@@ -99,8 +99,7 @@ class Backfill:
                 by_practice.setdefault(practice_id, []).append(row)
         for practice_id, its in by_practice.items():
             practice = await self.context.practice(practice_id)
-            done = await until_committed(lambda p=practice, r=its: self._batch(p, r), (Duplicate, Stale))  # type: ignore[misc]
-            verdicts += done
+            verdicts += await self._rows_of(practice, its)
         return sorted(verdicts, key=lambda verdict: verdict.number)
 
     async def _practice_of(self, external_id: str | None) -> int | None:
@@ -114,7 +113,20 @@ class Backfill:
             self._practices[external_id] = found.id if found else None
         return self._practices[external_id]
 
-    async def _batch(self, practice: Practice, rows: Sequence[NumberedRow]) -> list[Verdict]:
+    async def _rows_of(self, practice: Practice, rows: Sequence[NumberedRow]) -> list[Verdict]:
+        """Take over rows of one practice, and then ask its providers, each about one payment after the other."""
+        batch, planned = await until_committed(lambda: self._taken_over(practice, rows), (Duplicate, Stale))
+        if self.checker is not None and not self.is_dry:
+            for one in planned:
+                await self._check(practice, self.checker, batch, one)
+        for one, row in zip(planned, rows, strict=True):
+            one.verdict.practice = self.reader.practice(row.values or {})
+            if one.known is not None and one.verdict.certainty is not Certainty.rejected:
+                one.verdict.payment_id = one.known.payment_id or None
+        return [one.verdict for one in planned]
+
+    async def _taken_over(self, practice: Practice, rows: Sequence[NumberedRow]) -> tuple[_Batch, list[_Planned]]:
+        """Decide what to do with each row, and write it in one transaction."""
         snapshot = await self.context.configured(practice.db)
         batch = _Batch(practice, snapshot)
         read: list[tuple[NumberedRow, PastPayment] | Verdict] = []
@@ -130,14 +142,7 @@ class Backfill:
         planned = [_Planned(one) if isinstance(one, Verdict) else batch.plan(one[0].number, one[1]) for one in read]
         if not self.is_dry:
             await self._write(practice, batch, planned)
-            if self.checker is not None:
-                for one in planned:
-                    await self._check(practice, batch, one)
-        for one, row in zip(planned, rows, strict=True):
-            one.verdict.practice = self.reader.practice(row.values or {})
-            if one.known is not None and one.verdict.certainty is not Certainty.rejected:
-                one.verdict.payment_id = one.known.payment_id or None
-        return [one.verdict for one in planned]
+        return batch, planned
 
     async def _write(self, practice: Practice, batch: _Batch, planned: list[_Planned]) -> None:
         new = [(one.new, one.known) for one in planned if one.new is not None and one.known is not None]
@@ -162,7 +167,7 @@ class Backfill:
         if batch.made_configuration:
             self.context.forget(practice.id)
 
-    async def _check(self, practice: Practice, batch: _Batch, one: _Planned) -> None:
+    async def _check(self, practice: Practice, checker: Checker, batch: _Batch, one: _Planned) -> None:
         """Ask the provider about a past payment that is not verified yet."""
         known, verdict = one.known, one.verdict
         if known is None or known.certainty is None or verdict.certainty is Certainty.rejected:
@@ -170,21 +175,30 @@ class Backfill:
         if known.certainty is Certainty.verified:  # perhaps by an earlier row of the same payment
             verdict.certainty, verdict.reasons = Certainty.verified, ()
             return
-        assert self.checker is not None
         if batch.account_of(known.provider_code, known.environment) is None:
             return
-        learned = await self.checker.check(practice, known, one.tried)
-        if learned is None:
+        outcome = await checker.ask(practice, known, one.tried)
+
+        async def write() -> tuple[Learned, bool] | None:
+            payment = await _payment_of(practice, known)
+            learned = await learned_from(practice, known, payment, outcome)
+            if learned is None:
+                return None
+            is_news = (learned.certainty, list(learned.doubts)) != (payment.certainty, payment.doubts or [])
+            if is_news:
+                async with practice.db.transaction() as tx:
+                    _learn(practice, tx, batch, payment, (known, learned))
+            return learned, is_news
+
+        written = await until_committed(write, (Duplicate, Stale))
+        if written is None:
             verdict.is_unanswered = True
             return
-        if (learned.certainty, list(learned.doubts)) != (verdict.certainty, list(verdict.reasons)):
-            if verdict.action is BackfillAction.unchanged:
-                verdict.action = BackfillAction.changed
-            payment = await _payment_of(practice, known)
-            async with practice.db.transaction() as tx:
-                _learn(practice, tx, batch, payment, (known, learned))
+        learned, is_news = written
+        if is_news and verdict.action is BackfillAction.unchanged:
+            verdict.action = BackfillAction.changed
         verdict.certainty, verdict.reasons = learned.certainty, learned.doubts
-        known.certainty, known.doubts = learned.certainty, [doubt.value for doubt in learned.doubts] or None
+        batch.learn(known, learned)
 
 
 async def _payment_of(practice: Practice, known: Known) -> Payment:
@@ -216,6 +230,7 @@ class _Batch:
         self._by_key: dict[str, Known] = {}
         self._ids: dict[int, PastIds] = {}
         self._catalog: dict[str, ProviderEntry] = {}
+        self._pending: dict[str, _Planned] = {}  # payments that this batch makes, by their key
         self.made_configuration = False
 
     async def load(self, pasts: Iterable[PastPayment]) -> None:
@@ -278,6 +293,9 @@ class _Batch:
         if known is not None:
             planned = _of_known(number, past, ids, known, doubts)
             planned.tried = ids.tried
+            if planned.learned is not None:
+                self.learn(known, planned.learned)
+                self._merge(planned)
             return planned
         key, *others = _keys(past, ids)
         if key in self._by_key:  # of another transaction with the same reference
@@ -290,9 +308,25 @@ class _Batch:
             past.currency, past.reference, key, new.certainty, [doubt.value for doubt in doubts] or None,
         )  # fmt: skip
         self._remember(made)
-        return _Planned(
-            Verdict(number, new.certainty, BackfillAction.created, reasons=doubts), new, made, tried=ids.tried
-        )
+        verdict = Verdict(number, new.certainty, BackfillAction.created, reasons=doubts)
+        planned = self._pending[key] = _Planned(verdict, new, made, tried=ids.tried)
+        return planned
+
+    def learn(self, known: Known, learned: Learned) -> None:
+        """Remember what was learned of a payment for the rest of the batch."""
+        known.certainty, known.doubts = learned.certainty, [doubt.value for doubt in learned.doubts] or None
+        known.provider_transaction_id = known.provider_transaction_id or learned.transaction_id
+        self._remember(known)
+
+    def _merge(self, planned: _Planned) -> None:
+        """Add what a row says more to a payment that an earlier row of the batch makes: it is not stored yet."""
+        learned, made = planned.learned, self._pending.get(planned.known.idempotency_key) if planned.known else None
+        if made is None or made.new is None or learned is None:
+            return
+        ids = made.new.ids
+        ids = replace(ids, transaction_id=ids.transaction_id or learned.transaction_id)
+        made.new = replace(made.new, ids=ids, doubts=learned.doubts)
+        planned.learned = None
 
     def _find(self, past: PastPayment, ids: PastIds) -> tuple[Known | None, Rejection | None]:
         """The known payment that a row is about; or why it cannot be taken over beside what is known."""
@@ -352,7 +386,6 @@ def _of_known(number: int, past: PastPayment, ids: PastIds, known: Known, doubts
         return _Planned(verdict, known=known)
     verdict.action = BackfillAction.changed
     learned = Learned(certainty, left, ids.transaction_id if known.provider_transaction_id is None else None)
-    known.certainty, known.doubts = certainty, [doubt.value for doubt in left] or None
     return _Planned(verdict, known=known, learned=learned)
 
 

@@ -13,11 +13,13 @@ from polytill.domain.states import EventState, RefundState
 from polytill.flows.context import Practice
 from polytill.flows.refunds import create as refunding
 from polytill.flows.webhooks import receive
+from polytill.flows.webhooks.dismiss import dismiss
 from polytill.providers.contained import ProcessStopped
 from polytill.providers.contract import DisputeFact, Fact, Idempotency, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.storage import disputes, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
+from polytill.storage.webhook_events import Which
 from tests import calls
 from tests.flows.scenes import LINK, Scene, paid
 from tests.flows.scripted import Scripted
@@ -368,7 +370,10 @@ async def test_an_answer_that_names_anothers_refund_is_put_before_a_person(scene
     assert "refund_mismatch" in await scene.cases()
 
 
-async def test_news_that_came_long_before_their_payment_are_applied_when_it_is_known(scene: Scene) -> None:
+@pytest.mark.parametrize("is_dismissed", [False, True])
+async def test_news_that_came_long_before_their_payment_are_applied_when_it_is_known(
+    scene: Scene, is_dismissed: bool
+) -> None:
     configuration = await scene.configure()
     scene.wire.says("create", LINK)
     taken = await scene.pay()
@@ -386,6 +391,8 @@ async def test_news_that_came_long_before_their_payment_are_applied_when_it_is_k
     stored = await webhook_events.by_id(scene.db, event.id)
     assert stored is not None
     assert (stored.state, stored.reason) == (EventState.parked, "payment_not_captured")
+    if is_dismissed:  # together with what nobody needs
+        assert await dismiss(scene.context, scene.practice_id, Which(), "Old code", "staff:1") == 1
     scene.wire.always("confirm", paid())
     await scene.later(3600)
     assert (await scene.payment(taken.payment.id)).amount_refunded == 300

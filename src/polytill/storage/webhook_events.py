@@ -43,6 +43,8 @@ HAS_MORE = "has_more"
 # The reasons of webhooks that name nothing known here. They are applied as soon as their payment becomes known.
 UNKNOWN_REFERENCE = "unknown_reference"
 RELAY_GAVE_UP = "relay_gave_up"
+# A refund or a lost dispute waits for this reason: the payment's own money is not booked yet.
+NOT_CAPTURED = "payment_not_captured"
 # The start of the keys of unsigned webhooks that name something of a payment besides the payment itself.
 NAMED = "named:"
 
@@ -192,14 +194,29 @@ async def naming(db: PracticeDb, config_id: int, name: str, but: str, unsigned: 
     return [row["id"] for row in rows if row["id"] not in left_out]
 
 
+def _for_payment(payment: str, but: str) -> str:
+    """SQL: webhooks about a payment, except one, that are applied when its money is booked. One that staff dismissed is
+    among them, because they cannot know that it will be needed."""
+    return (
+        f"FROM webhook_events WHERE payment_id = {payment} AND id <> {but} AND (state = 'received'"
+        f" OR (state IN ('parked', 'dismissed') AND reason = '{NOT_CAPTURED}'))"
+    )
+
+
+async def for_payment(db: PracticeDb, payment_id: str, but: str) -> list[str]:
+    """The ids of webhooks that are to be applied when a payment's money is booked, oldest first. ``but``: the id of one
+    that does not count."""
+    rows = await db.fetch(f"SELECT id {_for_payment('$1', '$2')} ORDER BY id", payment_id, but)
+    return [row["id"] for row in rows]
+
+
 async def held_back(
     db: PracticeDb, payment_id: str | None, config_id: int | None, name: str | None, but: str
 ) -> tuple[bool, bool]:
-    """Whether webhooks about a payment wait or are parked, and whether there are some for ``naming``. ``but``: the id
-    of one that does not count. None: not asked."""
+    """Whether there are webhooks for ``for_payment``, and whether for ``naming``. ``but``: the id of one that does not
+    count. None: not asked."""
     row: Any = await db.one(
-        "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE payment_id = $4 AND state IN ('received', 'parked')"  # noqa: S608
-        f" AND id <> $3) AS of_payment, EXISTS (SELECT 1 {_NAMING}) AS by_name",
+        f"SELECT EXISTS (SELECT 1 {_for_payment('$4', '$3')}) AS of_payment, EXISTS (SELECT 1 {_NAMING}) AS by_name",
         config_id,
         name,
         but,

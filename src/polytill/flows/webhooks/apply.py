@@ -31,8 +31,6 @@ TAKEN_UP_AT_S = (5, 10, 20, 40, 70, 120, 300, 600, 1_200, 2_400, 4_800, 9_600)
 MAX_TRIES = len(TAKEN_UP_AT_S)
 # Margin of a period, because another clock may differ from ours.
 CLOCKS_DIFFER = timedelta(seconds=CLOCKS_APART_S)
-# A refund or a lost dispute waits for this reason: the payment's own money is not booked yet.
-NOT_CAPTURED = "payment_not_captured"
 # A webhook in one of these states names nothing known here; it stays what it is until that changes.
 _ENDED_ELSEWHERE = frozenset({EventState.relaying, EventState.relayed, EventState.dismissed})
 # Names of one webhook that are remembered; a webhook of a provider has a few.

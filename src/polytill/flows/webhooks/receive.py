@@ -7,7 +7,7 @@ replayed. If a provider does not sign, the webhook only triggers a lookup, and o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Stale
@@ -29,7 +29,6 @@ from polytill.flows.refunds.disputes import DisputeFinding, apply_dispute_fact, 
 from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
 from polytill.flows.webhooks import relay, unsigned
 from polytill.flows.webhooks.apply import (
-    NOT_CAPTURED,
     attempt_of_unsigned,
     finish,
     in_other_currency,
@@ -54,7 +53,7 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.units import Unit
-from polytill.storage.webhook_events import WebhookEvent
+from polytill.storage.webhook_events import NOT_CAPTURED, WebhookEvent
 
 MAX_BODY_BYTES = 1024 * 1024
 HOOK = b"hook"
@@ -378,18 +377,14 @@ async def apply_after(practice: Practice, before: Attempt, after: Attempt, but: 
         practice.db, after.payment_id if is_paid else None, after.config_id if learnt else None, name, this
     )
     if of_payment:
-        await _apply_waiting(practice, after.payment_id, but)
+        # Those that waited, were parked or were dismissed because the payment's money was not booked yet.
+        await _apply_each(practice, await webhook_events.for_payment(practice.db, after.payment_id, this))
     if by_name and name is not None:
         # Those that name only the provider's id of the attempt, which is known now.
-        for event_id in await webhook_events.naming(practice.db, after.config_id, name, this):
-            if (waiting := await webhook_events.by_id(practice.db, event_id)) is not None:
-                await apply_stored(practice, waiting)
+        await _apply_each(practice, await webhook_events.naming(practice.db, after.config_id, name, this))
 
 
-async def _apply_waiting(practice: Practice, payment_id: str, but: WebhookEvent | None) -> None:
-    """Apply the webhooks that waited, or were parked, because the payment's money was not booked yet."""
-    for state in (EventState.received, EventState.parked):
-        for waiting in await webhook_events.listed(practice.db, state.value, payment_id):
-            for_want_of_it = state is EventState.received or waiting.reason == NOT_CAPTURED
-            if for_want_of_it and (but is None or waiting.id != but.id):
-                await apply_stored(practice, waiting)
+async def _apply_each(practice: Practice, event_ids: Sequence[str]) -> None:
+    for event_id in event_ids:
+        if (waiting := await webhook_events.by_id(practice.db, event_id)) is not None:
+            await apply_stored(practice, waiting)

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     field_quiet_days: int = Field(
         30, ge=1, le=3650, description="Days without reads of the old field before its column may be dropped"
     )
+    difference_days: int = Field(
+        90, ge=1, le=3650, description="Days for which differences between the old code and polytill are kept"
+    )
     sweep_interval_s: float = Field(2.0, gt=0, description="Seconds between two sweeps of a practice with open work")
     worker_sweeps: int = Field(16, ge=1, le=500, description="Maximum practices that one worker sweeps at once")
 

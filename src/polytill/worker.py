@@ -23,6 +23,7 @@ from polytill.app import Polytill
 from polytill.background import beside, renew_for_ever, sweep, sweep_for_ever
 from polytill.flows.context import log
 from polytill.flows.reconciliation.payments import reconcile
+from polytill.flows.rollout.decisions import forget_old
 from polytill.flows.rollout.sync import sync_in_background
 from polytill.flows.worker import claims
 from polytill.storage import durable, leases, practices
@@ -137,6 +138,7 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
 
     @DBOS.workflow(name="clean_up")
     def clean_up(at: Any, _: Any) -> None:
+        do(forget_old(context))
         # Outside of the workflow's own context, or DBOS would record the list as a step of it.
         Context().run(_clean_up, _moment(at))
 

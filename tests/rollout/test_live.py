@@ -289,6 +289,9 @@ async def test_a_difference_is_recorded_once(shared: Polytill, table: Table) -> 
         found = await decisions.compare(one.context, one.id, asked, "stripe", "r-2")
         assert (found.agrees, found.reason) == (False, DifferenceReason.currency_missing)
     await decisions.compare(one.context, one.id, asked, None, "r-3")
+    assert (await decisions.compare(one.context, one.id, asked, "paystack", "r-1")).agrees is True  # repeated
+    assert (await decisions.compare(one.context, one.id, asked, "stripe", "r-1")).agrees is False
+    assert (await decisions.compare(one.context, one.id, asked, "paystack", "r-3")).agrees is True
     listed = await rollout_differences.listed(one.context.owner, one.id)
     assert [(d.reference, d.legacy_provider, d.our_provider) for d in listed] == [
         ("r-3", None, "paystack"),
@@ -303,6 +306,21 @@ async def test_a_difference_is_recorded_once(shared: Polytill, table: Table) -> 
     await sync.sync(one.context, one.id, "test")
     found = await decisions.compare(one.context, one.id, asked, "stripe", "r-4")
     assert found.reason is DifferenceReason.not_in_step
+
+
+async def test_old_differences_are_deleted(shared: Polytill, table: Table, clock: Clock) -> None:
+    one = await a_practice(shared, table)
+    await one.move(LEGACY, SHADOW)
+    asked, context = Asked("NGN", 500_000), one.context
+    await decisions.compare(context, one.id, asked, "stripe", "r-1")
+    await decisions.forget_old(context)
+    assert len(await rollout_differences.listed(context.owner, one.id)) == 1
+    clock.advance(context.settings.difference_days * 24 * 3600 + 60)
+    await decisions.compare(context, one.id, asked, None, "r-2")
+    await decisions.forget_old(context)
+    assert [one.reference for one in await rollout_differences.listed(context.owner, one.id)] == ["r-2"]
+    await decisions.compare(context, one.id, asked, "paystack", "r-1")  # so long ago that it counts as another payment
+    assert (await one.rollout()).agreements == 1
 
 
 async def test_whose_choice_counts(shared: Polytill, table: Table) -> None:

@@ -36,6 +36,18 @@ _NEW = (
 )
 
 
+def compared(unit: Writes, practice_id: int, reference: str, now: datetime) -> None:
+    """Record that the decision about a payment was compared. ``Duplicate`` if it was already."""
+    new = "INSERT INTO rollout_decisions (practice_id, reference, at) VALUES ($1, $2, $3)"
+    unit.add(new, practice_id, reference, now)
+
+
+def forget_before(unit: Writes, before: datetime) -> None:
+    """Delete differences, and what was compared, from before a time."""
+    unit.add("DELETE FROM rollout_decisions WHERE at < $1", before)
+    unit.add("DELETE FROM rollout_differences WHERE at < $1", before)
+
+
 def record(unit: Writes, difference: Difference) -> None:
     """Record a difference, unless one with this reference is recorded."""
     _DIFFERENCES.insert(unit, difference, _NEW, " ON CONFLICT (practice_id, reference) DO NOTHING")

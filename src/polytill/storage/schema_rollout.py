@@ -52,7 +52,16 @@ def add_rollout_tables(metadata: sa.MetaData) -> None:
         one_of("moving_to", RolloutPhase),
         one_of("field_state", FieldState),
     )
-    # A payment for which the old code and polytill chose differently. ``reference`` is the old code's own.
+    # The payments whose decision of the old code was compared, so that one that is reported again does not count again.
+    # ``reference`` is the old code's own.
+    table(
+        "rollout_decisions",
+        given_id("practice_id", sa.Integer, "practices"),
+        given_id("reference"),
+        *moment("at"),
+        index("at"),
+    )
+    # A payment for which the old code and polytill chose differently.
     table(
         "rollout_differences",
         serial_id(),
@@ -63,6 +72,7 @@ def add_rollout_tables(metadata: sa.MetaData) -> None:
         *moment("at"),
         unique("practice_id", "reference"),
         index("reason"),
+        index("at"),
         one_of("reason", DifferenceReason),
         one_of("environment", Environment),
     )

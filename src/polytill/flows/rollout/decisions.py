@@ -5,15 +5,19 @@ The old code asks outside of its own payment: nothing here creates a payment or 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
-from polytill.domain.rollout import DifferenceReason, FieldState, RolloutPhase, WhoDecides, who_decides
+from polytill.domain.errors import Duplicate
+from polytill.domain.rollout import DifferenceReason, RolloutPhase, WhoDecides, who_decides
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice
 from polytill.flows.legacy import names
 from polytill.flows.payments.choose import ForPayment
 from polytill.flows.payments.choose import choose as choose_provider
 from polytill.flows.rollout import host
+from polytill.flows.rollout.basis import basis_of, counts
 from polytill.flows.rollout.differences import Disagreement, disagreement
 from polytill.flows.routing.decision import Decision
 from polytill.flows.routing.eligibility import Wanted
@@ -69,7 +73,8 @@ async def choose(context: Context, practice_id: int, asked: Asked, reference: st
 
 
 async def compare(context: Context, practice_id: int, asked: Asked, provider: str | None, reference: str) -> Compared:
-    """Compare the old code's choice with ours, and record a difference once for its reference.
+    """Compare the old code's choice with ours, and count an agreement or record a difference, once for each reference: of
+    a decision that is reported again, the first report counts.
 
     ``provider`` is the old code's own spelling; None: it chose none. Only ``shadow`` compares.
     """
@@ -77,18 +82,28 @@ async def compare(context: Context, practice_id: int, asked: Asked, provider: st
     if choice.phase is not RolloutPhase.shadow:
         return Compared(choice, None)
     known = await practice_rollouts.of_practice(context.owner, practice_id)
-    in_step = known is not None and known.field_state is FieldState.in_step
+    practice = await context.practice(practice_id)
+    basis = await basis_of(practice.db, practice_id, await host.reading_of(context))
+    in_step = known is not None and counts(known, basis)
     theirs = None if provider is None else await provider_of(context, provider)
     found = disagreement(theirs, choice.decision, in_step)
     unit = Unit()
+    rollout_differences.compared(unit, practice_id, reference, practice.now())
     if found is None:
         practice_rollouts.agreed(unit, practice_id)
+    else:
+        rollout_differences.record(unit, _difference(practice, asked, choice, found, (theirs, reference)))
+    with suppress(Duplicate):
         await context.owner.commit(unit)
-        return Compared(choice, True)
-    practice = await context.practice(practice_id)
-    rollout_differences.record(unit, _difference(practice, asked, choice, found, (theirs, reference)))
+    return Compared(choice, True) if found is None else Compared(choice, False, found.reason, found.detail)
+
+
+async def forget_old(context: Context) -> None:
+    """Delete differences that are older than ``POLYTILL_DIFFERENCE_DAYS``. For the worker."""
+    unit = Unit()
+    kept = timedelta(days=context.settings.difference_days)
+    rollout_differences.forget_before(unit, context.world.now() - kept)
     await context.owner.commit(unit)
-    return Compared(choice, False, found.reason, found.detail)
 
 
 async def provider_of(context: Context, written: str) -> str:

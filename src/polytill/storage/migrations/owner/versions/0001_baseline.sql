@@ -334,6 +334,15 @@ CREATE TABLE practice_rollouts (
 CREATE INDEX ix_practice_rollouts_next_try_at ON practice_rollouts (next_try_at);
 CREATE INDEX ix_practice_rollouts_phase ON practice_rollouts (phase);
 
+CREATE TABLE rollout_decisions (
+    practice_id INTEGER NOT NULL,
+    reference TEXT NOT NULL,
+    at {moment} NOT NULL,
+    CONSTRAINT pk_rollout_decisions PRIMARY KEY (practice_id, reference),
+    CONSTRAINT fk_rollout_decisions_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id)
+);
+CREATE INDEX ix_rollout_decisions_at ON rollout_decisions (at);
+
 CREATE TABLE rollout_differences (
     id {bigserial} NOT NULL,
     practice_id INTEGER NOT NULL,
@@ -353,6 +362,7 @@ CREATE TABLE rollout_differences (
     CONSTRAINT ck_rollout_differences_environment CHECK (environment IN ('sandbox', 'production')),
     CONSTRAINT fk_rollout_differences_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id)
 );
+CREATE INDEX ix_rollout_differences_at ON rollout_differences (at);
 CREATE INDEX ix_rollout_differences_reason ON rollout_differences (reason);
 
 CREATE TABLE field_readers (

@@ -17,6 +17,8 @@ from polytill.flows.rollout import hand_over, readers, sync
 from polytill.flows.rollout.hand_over import FieldChanged
 from polytill.flows.rollout.overview import read_overview
 from polytill.settings import Settings
+from polytill.web.api import rollout as api
+from polytill.web.console import rollout as console
 from tests.cli.process import one_sentence, polytill
 from tests.installation import Installation, running
 from tests.rollout.scene import One, Table, a_practice, connect
@@ -93,6 +95,36 @@ async def test_the_api_moves_practices(house: Installation, one: One) -> None:
     assert refused.status == 409
     for path in ("/practices/999999/back", "/practices/999999/sync"):
         assert (await ask("POST", path))[0] == 404
+
+
+async def test_practices_that_are_refused_are_not_in_the_way_of_others(
+    house: Installation, one: One, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "MOVED_AT_ONCE", 1)
+    monkeypatch.setattr(console, "MOVED_AT_ONCE", 1)
+    good, *wrong = sorted([await a_practice(house.till, one.table) for _ in range(3)], key=lambda each: -each.id)
+    await person(house, house.till.context.owner, "parts@example.com", name="Olu")
+    for each in (good, *wrong):
+        await each.move(LEGACY)
+    await sync.sync(good.context, good.id, "test")
+    for each in wrong:
+        each.put("{")
+    path, names = "/api/owner/rollout/moves", [each.external_id for each in (good, *wrong)]
+    asked, tried = {"to": "shadow", "externalIds": names}, []
+    for _ in wrong:
+        found = (await house.call("POST", path, house.owner_key, asked)).body
+        tried += [refused["practiceId"] for refused in found["refused"]]
+        asked = {**asked, "after": found["next"]}
+    assert (tried, found["left"]) == (sorted(each.id for each in wrong), 1)
+    async with Browser(house) as browser:
+        await browser.sign_in("/owner", "parts@example.com")
+        given = {"to": "shadow", "externalIds": " ".join(names)}
+        page = await browser.send("/owner/rollout", "/owner/rollout", **given)
+        for left in (2, 1):
+            assert f'data-left="{left}"' in page.html
+            after = page.html.partition('name="after" value="')[2].partition('"')[0]
+            page = await browser.send("/owner/rollout", "/owner/rollout", **given, after=after)
+    assert (await good.rollout()).phase is SHADOW
 
 
 async def test_the_api_decides_a_conflict_without_the_hosts_database(house: Installation, one: One) -> None:

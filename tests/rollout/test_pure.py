@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import pytest
@@ -24,10 +24,12 @@ from polytill.domain.rollout import (
 from polytill.domain.routing import Strategy, WhyExcluded, WhyLater
 from polytill.domain.states import CaptureMode, Environment
 from polytill.flows.rollout import steps
+from polytill.flows.rollout.batches import batch_of
 from polytill.flows.rollout.differences import REASONS, disagreement
 from polytill.flows.routing.eligibility import Candidate, Wanted
 from polytill.providers.contract import CustomerFields
 from polytill.storage.catalog import CurrencySupport
+from polytill.storage.practice_rollouts import Rollout
 from tests.routing.making import decided
 
 PHASES = (None, *RolloutPhase)
@@ -90,7 +92,32 @@ def test_a_percentage_takes_about_its_share() -> None:
     assert bucket_of(1, "a") == bucket_of(2, "a")  # the host's own id counts, in every installation
 
 
+# ── Many practices ──
+
+
+def test_a_move_in_parts_tries_every_practice_once() -> None:
+    """Also if every one of them is refused, and so remains in its phase."""
+    live = RolloutPhase.live
+    chosen = [a_rollout(number, live if number % 5 == 0 else RolloutPhase.shadow) for number in range(1, 25)]
+    tried, unchanged, after = [], [], 0
+    while True:
+        batch = batch_of([*reversed(chosen)], live, after, 7)
+        tried += [one.practice_id for one in batch.now]
+        unchanged += [one.practice_id for one in batch.unchanged]
+        assert batch.left == 20 - len(tried)
+        if batch.next_after is None:
+            break
+        after = batch.next_after
+    assert tried == [number for number in range(1, 25) if number % 5]
+    assert unchanged == [5, 10, 15, 20]
+
+
 # ── Differences ──
+
+
+def a_rollout(practice_id: int, phase: RolloutPhase) -> Rollout:
+    values: dict[str, object] = {one.name: None for one in fields(Rollout)}
+    return Rollout(**(values | {"practice_id": practice_id, "phase": phase}))  # type: ignore[arg-type]
 
 
 def candidate(code: str, **more: object) -> Candidate:

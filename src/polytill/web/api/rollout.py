@@ -12,6 +12,7 @@ from polytill.domain.errors import NotFound
 from polytill.domain.rollout import DifferenceReason, FieldState, RolloutPhase
 from polytill.flows.context import Context
 from polytill.flows.rollout import conflicts, decisions, hand_over, moves, overview, readers, sync
+from polytill.flows.rollout.batches import batch_of
 from polytill.storage import practice_rollouts, rollout_differences
 from polytill.storage.practice_rollouts import Rollout
 from polytill.web.api.auth import Configures, Owner, Pays, PracticeId
@@ -93,19 +94,19 @@ async def _shown(context: Context, found: list[Rollout]) -> list[PracticeRollout
 async def move_practices(caller: Owner, body: MovePractices) -> Response:
     """Move practices one step.
 
-    Practices are checked and moved one by one. At most 100 are moved by one request: `left` counts the others.
+    Practices are checked and moved one by one. At most 100 are tried by one request, by their ids: `left` counts the
+    others. If `next` is not null, send the same request with it as `after`, to continue after those that were refused.
     """
     chosen = await moves.chosen(caller.context, body.selection(), body.to)
-    waiting = [one for one in chosen if one.phase is not body.to]
-    unchanged = [one.practice_id for one in chosen if one.phase is body.to]
-    now, moved, refused = waiting[:MOVED_AT_ONCE], list[int](), list[RefusedMove]()
-    async for one in moves.move_all(caller.context, now, body.to, caller.actor):
+    batch = batch_of(chosen, body.to, body.after, MOVED_AT_ONCE)
+    unchanged, moved, refused = [one.practice_id for one in batch.unchanged], list[int](), list[RefusedMove]()
+    async for one in moves.move_all(caller.context, batch.now, body.to, caller.actor):
         if one.refused is not None:
             refused.append(RefusedMove.of(one))
         else:
             (moved if one.changed else unchanged).append(one.rollout.practice_id)
     refused.sort(key=lambda one: one.practice_id)
-    return respond(MovedPractices(sorted(moved), sorted(unchanged), refused, len(waiting) - len(now)))
+    return respond(MovedPractices(sorted(moved), sorted(unchanged), refused, batch.left, batch.next_after))
 
 
 @router.post(f"{OWNER}/practices/{{practiceId}}/back", response_model=PracticeRollout)

@@ -9,6 +9,7 @@ from fastapi import Query, Response
 from polytill.domain.errors import invalid
 from polytill.domain.rollout import BACK, FORWARD, DifferenceReason, FieldState, RolloutPhase
 from polytill.flows.rollout import conflicts, moves, overview, sync
+from polytill.flows.rollout.batches import batch_of
 from polytill.flows.rollout.conflicts import Keep
 from polytill.flows.rollout.moves import Moved, Selection
 from polytill.storage import practice_rollouts, rollout_differences
@@ -49,7 +50,7 @@ async def _page(visitor: OwnerViewer, phase: RolloutPhase | None = None, after: 
         back_to=BACK,
         tones=TONES,
         phase_tones=PHASE_TONES,
-        **{"given": {}, "refused": [], **more},
+        **{"given": {}, "refused": [], "batch": None, **more},
     )
 
 
@@ -73,11 +74,13 @@ async def move_practices(visitor: OwnerAdmin) -> Response:
         chosen = await moves.chosen(visitor.context, selection, to)
     except EXPECTED as error:
         return await _page(visitor, error=error, given=given)
-    waiting = [one for one in chosen if one.phase is not to][:MOVED_AT_ONCE]
-    done: list[Moved] = [one async for one in moves.move_all(visitor.context, waiting, to, visitor.actor)]
+    after = form.text("after")
+    start = int(after) if after.isdecimal() and len(after) < 11 else 0
+    batch = batch_of(chosen, to, start, MOVED_AT_ONCE)
+    done: list[Moved] = [one async for one in moves.move_all(visitor.context, batch.now, to, visitor.actor)]
     refused = [one for one in done if one.refused is not None]
-    if refused:
-        return await _page(visitor, refused=refused, given=given)
+    if refused or batch.left:
+        return await _page(visitor, refused=refused, given=given, batch=batch)
     return visitor.see("/rollout", Done.rollout_moved if done else Done.nothing_to_change)
 
 

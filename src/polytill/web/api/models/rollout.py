@@ -26,12 +26,16 @@ FieldValue = Annotated[Any, Field(description="The field as the host application
 
 
 class MovePractices(RequestBody):
-    """Practices to move one step: by our ids, by yours, or a percentage of all, chosen by a stable hash."""
+    """Practices to move one step: by our ids, by yours, or a percentage of all, chosen by a stable hash.
+
+    `after`: only those with a larger id, to continue with `next` of the response before.
+    """
 
     to: RolloutPhase
     practice_ids: list[PracticeNumber] = Field(default_factory=list, max_length=MOST_AT_ONCE)
     external_ids: list[ExternalId] = Field(default_factory=list, max_length=MOST_AT_ONCE)
     percent: Annotated[StrictInt, Field(ge=1, le=100)] | None = None
+    after: Annotated[StrictInt, Field(ge=0, le=2**31 - 1)] = 0
 
     def selection(self) -> Selection:
         """The practices in the form that the flow takes."""
@@ -143,13 +147,15 @@ class RefusedMove(ResponseBody):
 class MovedPractices(ResponseBody):
     """The practices that were moved, those that were in the phase already, and those that could not be moved.
 
-    `left`: selected practices that this request did not reach. Send it again.
+    `left`: selected practices that this request did not reach. `next`: the `after` with which the next request
+    continues; null if none is left.
     """
 
     moved: list[int]
     unchanged: list[int]
     refused: list[RefusedMove]
     left: int
+    next: int | None
 
 
 class FieldReader(ResponseBody):

@@ -34,6 +34,7 @@ async def test_a_file_is_taken_over_and_every_row_is_told(tmp_path: Path) -> Non
     one_sentence(polytill(tmp_path, *command, **place))  # the unit of amounts is missing
     (tmp_path / "mapping.json").write_text('{"amounts": "major", "fileds": {}}')
     one_sentence(polytill(tmp_path, *command, "--mapping", "mapping.json", **place))
+    one_sentence(polytill(tmp_path, *command, "--amounts", "major", "--dry-run", "--check", "5", **place))
     dry = polytill(tmp_path, *command, "--amounts", "major", "--dry-run", "--json", **place)
     done = polytill(tmp_path, *command, "--amounts", "major", "--json", **place)
     for run, is_dry in ((dry, True), (done, False)):

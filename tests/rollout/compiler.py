@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "legacy-typescript"
-MISSING = "Node 20 or newer and npm are missing, so the TypeScript example is not tested; install nodejs and npm."
+MISSING = "Node 18 or newer and npm are missing, so the TypeScript example cannot be tested; install nodejs and npm."
 
 
 def find_node() -> str | None:

@@ -31,7 +31,7 @@ CHOICE_MS, CALL_MS, MARGIN_MS = 200, 600, 400
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     why_not = compiler.install_compiler()
     if why_not is not None:
-        pytest.skip(why_not)
+        pytest.fail(why_not, pytrace=False)
     folder = tmp_path_factory.mktemp("typescript")
     compiler.compile_example(folder)
     return folder

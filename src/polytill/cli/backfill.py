@@ -1,4 +1,4 @@
-"""Past payments on the command line: taken over from a host application's file, row by row, each with its verdict."""
+"""Past payments on the command line: take them over from a host application, and report each row."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from polytill.storage.host_field import Table as HostTable
 from polytill.storage.host_rows import SqliteRows, database_rows
 
 SHOWN = 20
+_COLUMNS = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"))
 
 
 def legacy_backfill(
@@ -49,31 +50,32 @@ def legacy_backfill(
         str | None,
         typer.Option(help="The unit of amounts: major (150.00) or minor (15000), unless the mapping says it"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be done, and write nothing")] = False,
     check: Annotated[
         float | None,
-        typer.Option("--check", help="Look each payment up at its provider, this many in a second", min=0.01, max=100),
+        typer.Option(help="Look up each payment at its provider, at most this many in a second", min=0.01, max=100),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each row, and the sums")] = False,
 ) -> None:
     """Take over payments that were made before polytill.
 
-    Each row becomes a payment with its attempt, or is told why not: verified (the provider confirmed it), recorded
-    (complete, not asked), uncertain or rejected. May be repeated, and continues a run that was killed. Exits with 1 if a
-    row was rejected.
+    Each row becomes a payment with an attempt, or is rejected with a reason. The report has its certainty: verified (the
+    provider confirmed it), recorded (complete, not checked), uncertain or rejected. It can be repeated, and a repeated
+    run continues one that was killed. Exits with 1 if a row was rejected.
     """
     if (practice is not None) == every:
         fail("Give either --practice ID or --all.")
+    if dry_run and check is not None:
+        fail("--check writes what the provider answers, so it cannot be used with --dry-run.")
     found = _mapping(mapping, amounts)
     report = _Report(as_json, dry_run)
 
     async def work(context: Context) -> None:
         reader = RowReader(found, context.world.now())
-        checker = Checker(check, asyncio.sleep) if check is not None and not dry_run else None
+        checker = Checker(check, asyncio.sleep) if check is not None else None
         backfill = Backfill(context, reader, "cli", practice, dry_run, checker)
         rows = _rows(source, found)
-        columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"))
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        with Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("Rows", total=None)
 
             async def told(verdicts: list[Verdict]) -> None:

@@ -91,7 +91,7 @@ def rollout_status(
 
 @rollout_app.command("sync")
 def rollout_sync(practice: Practices = None, as_json: AsJson = False) -> None:
-    """Compare fields with our configurations now, of all practices or of some.
+    """Synchronize fields and provider configurations now, of all practices or of some.
 
     In legacy and shadow, the configurations follow the field. In live, pending changes are written into the field.
     Exits with 1 if a field and the configurations are not equal afterwards.

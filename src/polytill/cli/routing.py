@@ -31,7 +31,7 @@ from polytill.web.words import words_for
 routing_app = typer.Typer(
     no_args_is_help=True, help="Routing policies: which provider takes a payment, and in which order the others follow."
 )
-Where = Annotated[Environment, typer.Option("--environment", help="Whose policy")]
+Where = Annotated[Environment, typer.Option("--environment", help="The environment of the policy")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 VersionNumber = Annotated[int, typer.Argument(help="The version's number")]
 InsteadOf = Annotated[int | None, typer.Option(help="Fail if another version than this one is active by now")]
@@ -49,8 +49,8 @@ def _print(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _told(error: Invalid) -> None:
-    """Print every error with its place, and exit."""
+def _fail_with_errors(error: Invalid) -> None:
+    """Fail with every error and its JSON Pointer."""
     fail("The policy is not valid:\n" + "\n".join(f"  {one.pointer or '/'}  {one.detail}" for one in error.errors))
 
 
@@ -102,7 +102,7 @@ def draft(
     practice: PracticeId,
     file: Annotated[Path, typer.Argument(help="The policy as JSON; - reads standard input")],
     environment: Where = Environment.production,
-    note: Annotated[str, typer.Option(help="Why the policy is made")] = "",
+    note: Annotated[str, typer.Option(help="Why the policy is changed")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Create a draft. It routes no payments until it is published."""
@@ -115,7 +115,7 @@ def draft(
     try:
         number = opened(create)
     except Invalid as error:
-        _told(error)
+        _fail_with_errors(error)
     if as_json:
         _print({"environment": environment, "version": number})
     else:
@@ -138,7 +138,7 @@ def publish(
     try:
         found = opened(work)
     except Invalid as error:
-        _told(error)
+        _fail_with_errors(error)
     _activated(found, environment, as_json)
 
 
@@ -150,7 +150,7 @@ def rollback(
     instead_of: InsteadOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Return to a version that was published before."""
+    """Make a version active again that was published before."""
 
     async def work(context: Context) -> Published:
         return await routing_policies.roll_back(context, practice, environment, version, instead_of, ACTOR)
@@ -175,8 +175,10 @@ def simulate(
     practice: PracticeId,
     policy: Annotated[str, typer.Argument(help="A version's number, or a file with a policy as JSON")],
     environment: Where = Environment.production,
-    days: Annotated[int, typer.Option(min=1, max=3650, help="The payments of the last days")] = 30,
-    limit: Annotated[int, typer.Option(min=1, max=MOST_PAYMENTS, help="At most so many, the newest first")] = 1000,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Replay the payments of this many days")] = 30,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_PAYMENTS, help="Replay at most this many, the newest first")
+    ] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Replay past payments under a policy. Nothing is changed."""
@@ -189,7 +191,7 @@ def simulate(
     try:
         found = opened(work)
     except Invalid as error:
-        _told(error)
+        _fail_with_errors(error)
     codes = sorted({*found.took, *found.before, *found.after})
     if as_json:
         _print(
@@ -205,7 +207,7 @@ def simulate(
         return
     more = "" if found.is_complete else " There are more payments in this period."
     console.print(f"{found.payments} payments; {found.changed} would go to another provider.{more}")
-    table = Table("provider", "really took", "active policy", "this policy")
+    table = Table("provider", "actual", "active policy", "this policy")
     for one in codes:
         table.add_row(one, *(str(counts[one]) for counts in (found.took, found.before, found.after)))
     if codes:
@@ -234,7 +236,7 @@ def decide(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide who would take a payment, and why. Nothing is created."""
+    """Decide which provider would take a payment, and why. Nothing is created."""
     given = dict(part.partition("=")[::2] for part in more or ())
     metadata = {name.removeprefix("metadata."): given.pop(name) for name in [*given] if name.startswith("metadata.")}
     if wrong := given.keys() - {"method", "environment", "capture", "email", "phone", "provider"}:

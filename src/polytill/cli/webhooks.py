@@ -26,7 +26,7 @@ webhooks_app = typer.Typer(no_args_is_help=True, help="Webhooks from providers: 
 def webhooks_list(
     practice: PracticeId,
     status: Annotated[EventState, typer.Option(help="Only webhooks in this state")] = EventState.parked,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="The newest so many")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="At most this many, the newest first")] = 50,
 ) -> None:
     """List webhooks of a practice, newest first, with the state of their relay."""
 

@@ -13,7 +13,7 @@ nothing about the provider.
   on where it was. So a provider that fails half of the time costs few payments.
 
 While it is not closed, only results of probes count: those of calls that began before it opened are late news.
-Nothing is remembered of calls that are older than ``REMEMBERED``.
+Calls that are older than ``REMEMBERED`` are forgotten.
 
 The states and the doubling pause are those of M. Nygard, "Release It!", 2nd edition (2018), chapter 5, "Circuit Breaker".
 """

@@ -25,7 +25,7 @@ _SENTENCES = {
     PolicyError.unreadable_at: "This is not valid JSON; see line {line}, column {column}.",
     PolicyError.not_object: "Give an object.",
     PolicyError.not_list: "Give a list.",
-    PolicyError.not_text: "Give a text.",
+    PolicyError.not_text: "Give a string.",
     PolicyError.not_integer: "Give a whole number.",
     PolicyError.unknown_field: "There is no field {field!r}. Use one of {allowed}.",
     PolicyError.unused_field: "The strategy {strategy} does not use {field!r}.",
@@ -39,7 +39,7 @@ _SENTENCES = {
     PolicyError.not_writable: "This contains control characters.",
     PolicyError.no_weight: "Give at least one provider a weight above 0.",
     PolicyError.too_deep: "Conditions are nested more than {most} deep.",
-    PolicyError.repeated: "{value!r} is here twice.",
+    PolicyError.repeated: "{value!r} is given twice.",
     PolicyError.unreachable: "This rule never applies, because the rule {rule!r} before it always applies first.",
     PolicyError.never_true: "This condition is never true.",
     PolicyError.amount_without_currency: "Give the amount with its currency: an object with currency, atLeast and below,"

@@ -4,8 +4,8 @@ The expected success is the product of two shares:
 
 * the **conversion**: of the attempts that the provider answered, those that were paid. It changes slowly, so attempts
   count for days, each of them less as it gets older (``flows/provider_pool.py``).
-* the **availability**: of the last calls, those without a technical failure (``health.py``). It changes fast, so only the
-  last twenty calls of the last ten minutes count.
+* the **availability**: of the last twenty calls, those without a technical failure. It changes fast: it is forgotten ten
+  minutes after the last call (``health.py``).
 
 With few attempts, the share of a currency and method is pulled to the provider's own share, and that one to the share of
 all providers, as if ``PULL`` attempts with that share had been seen: the mean of a beta distribution whose prior is the

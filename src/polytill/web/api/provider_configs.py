@@ -235,6 +235,9 @@ async def set_webhook_relay(
 async def remove_webhook_relay(
     caller: Configures, practice_id: PracticeId, code: ProviderCode, environment: Environment
 ) -> Response:
-    """Remove the relay address of an environment. What waits for it is parked."""
+    """Remove the relay address of an environment.
+
+    Webhooks that still wait are handled as without a relay: parked or ignored.
+    """
     await webhook_relay.set_relay(caller.context, practice_id, code, environment, None, caller.actor)
     return await _answered(caller, practice_id, code)

@@ -71,7 +71,7 @@ async def show(
 
 @router.post("")
 async def dismiss(visitor: PracticeAdmin) -> Response:
-    """Dismiss the parked webhooks that the page has shown, with a reason. None that has arrived since."""
+    """Dismiss, with a reason, the parked webhooks that match the filter and had arrived when the page was opened."""
     form = visitor.form
     which = _which(form.text("provider"), form.text("type"), form.text("reason"), form.text("upTo") or None)
     if which.up_to is None or not form.has("sure"):

@@ -5,7 +5,11 @@ A plain text, and what is encrypted, appears in no error and no log: the errors 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from importlib import import_module
 
@@ -15,6 +19,7 @@ from polytill.flows.legacy.mapping_file import Hook, Setup
 from polytill.flows.legacy.model import Cipher
 
 _LONGEST = 1_000_000  # characters of a key or a field
+_MOST_BYTES = 4 * _LONGEST  # of UTF-8
 
 
 class HookCipher:
@@ -81,18 +86,67 @@ def _function(hook: Hook, allowed: frozenset[str]) -> Callable[[str], str]:
 
 def _run(hook: Hook, text: str) -> str:
     try:
-        done = subprocess.run(  # noqa: S603  the operator wrote the command into the mapping; no shell reads it
-            hook.command, input=text.encode("utf-8"), capture_output=True, timeout=hook.timeout_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise _HookFault(f"the command did not end within {hook.timeout_s} seconds") from None
+        process = _Command(hook, text.encode("utf-8"))
     except OSError as error:
         raise _HookFault(f"the command cannot be run ({error.strerror})") from None
     except UnicodeEncodeError:
         raise _HookFault("the value is not text") from None
-    if done.returncode != 0:
-        raise _HookFault(f"the command ended with exit code {done.returncode}")
+    written = process.answer(hook.timeout_s)
+    if written is None:
+        raise _HookFault(f"the command did not end within {hook.timeout_s} seconds")
+    if len(written) > _MOST_BYTES:
+        raise _HookFault("the command wrote too much")
+    if process.exit_code != 0:
+        raise _HookFault(f"the command ended with exit code {process.exit_code}")
     try:
-        return done.stdout.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        return written.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise _HookFault("the command wrote no UTF-8 text") from None
+
+
+class _Command:
+    """A command that runs. Two threads speak with it, so that it may write before it has read everything, and neither
+    can keep this one."""
+
+    def __init__(self, hook: Hook, text: bytes) -> None:
+        # The operator wrote the command into the mapping, and no shell reads it. It has a session of its own, so that it
+        # can be ended together with what it starts. What it says about itself may quote the value, and nobody reads it.
+        self._process = subprocess.Popen(  # noqa: S603
+            hook.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._written: bytes | None = None
+        threading.Thread(target=self._tell, args=(text,), daemon=True).start()
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the command ended."""
+        return self._process.returncode
+
+    def _tell(self, text: bytes) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError), self._process.stdin as pipe:  # it need not read its input
+            pipe.write(text)
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as pipe:
+            written = pipe.read(_MOST_BYTES + 1)
+        if len(written) <= _MOST_BYTES:
+            self._process.wait()
+        self._written = written
+
+    def answer(self, timeout_s: float) -> bytes | None:
+        """What the command has written, at most one byte more than is allowed. None if it did not end in time."""
+        self._listening.join(timeout_s)
+        written = self._written
+        if written is None or len(written) > _MOST_BYTES:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        return written

@@ -10,7 +10,8 @@ from polytill.domain.states import Environment
 from polytill.flows.admin import catalog
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.provider_configs import Wish
-from polytill.flows.rollout import hand_over, moves, sync
+from polytill.flows.rollout import conflicts, hand_over, moves, sync
+from polytill.flows.rollout.conflicts import Keep
 from polytill.flows.rollout.host import HostField
 from polytill.flows.rollout.keeping import FieldResult
 from polytill.flows.rollout.moves import StepRefused
@@ -64,6 +65,24 @@ async def test_a_field_that_cannot_be_understood_changes_nothing(shared: Polytil
     assert found.state is FieldState.blocked
     assert "sk_live" not in repr(found)
     assert "sk_live" not in ((await one.rollout()).field_detail or "")
+
+
+@pytest.mark.parametrize("keep", list(Keep))
+async def test_there_is_no_conflict_to_decide_while_the_field_decides(
+    shared: Polytill, table: Table, keep: Keep
+) -> None:
+    """A field that cannot be followed is corrected by the host application, and never overwritten from here."""
+    one = await a_practice(shared, table)
+    await one.move(LEGACY, SHADOW)
+    value = a_field()
+    value["paystack"]["isDefault"] = False
+    value["stripe"]["secretKey"] = "sk_live_0123456789abcdef0123456789abcdef01234567"
+    one.put(value)
+    assert (await sync.sync(one.context, one.id, "test")).state is FieldState.blocked
+    before = await one.codes()
+    with pytest.raises(FieldDecides):
+        await conflicts.resolve(one.context, one.id, keep, "test")
+    assert (one.field(), await one.codes()) == (value, before)
 
 
 async def test_each_way_to_change_a_configuration_has_the_guard_of_its_caller(shared: Polytill, table: Table) -> None:

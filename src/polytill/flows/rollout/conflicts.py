@@ -7,12 +7,12 @@ from typing import Any
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict, FieldError, Invalid
-from polytill.domain.rollout import FieldState, RolloutPhase
+from polytill.domain.rollout import FIELD_DECIDES, FieldState, RolloutPhase
 from polytill.flows.context import Context
 from polytill.flows.rollout import host, keeping
 from polytill.flows.rollout.keeping import FieldResult, row_of, sides
-from polytill.flows.rollout.sync import make_equal
-from polytill.flows.rollout_phase import announce_change
+from polytill.flows.rollout.sync import make_equal, rollout_of
+from polytill.flows.rollout_phase import FieldDecides, announce_change
 from polytill.storage import audit, practice_rollouts
 from polytill.storage.practice_rollouts import FieldFound
 from polytill.storage.units import Unit
@@ -33,13 +33,16 @@ class Keep(StrEnum):
 
 async def resolve(context: Context, practice_id: int, keep: Keep, actor: str, value: Any = ...) -> FieldResult:
     """Decide a conflict: write our configurations into the field, or take the field over. The other side is lost, so
-    only a person decides it. ``Conflict`` if there is no conflict.
+    only a person decides it. ``Conflict`` if there is no conflict; ``FieldDecides`` in the phases in which the field
+    decides, and nothing of it is ever overwritten.
 
     ``value``: the field as it is now, if the host's database cannot be reached from here. What the host then has to
     write is `pending`.
     """
-    known = await practice_rollouts.of_practice(context.owner, practice_id)
-    if known is None or known.field_state not in (FieldState.conflict, FieldState.blocked):
+    known = await rollout_of(context, practice_id)
+    if known.phase is not None and known.phase in FIELD_DECIDES:
+        raise FieldDecides(known.phase)
+    if known.field_state not in (FieldState.conflict, FieldState.blocked):
         raise Conflict("The field of this practice is in no conflict.", code="no_conflict")
     if known.phase is RolloutPhase.closed and keep is Keep.field:
         raise Conflict("The practice is closed, so its field cannot decide. Keep polytill.", code="ours_decide")

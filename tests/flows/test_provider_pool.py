@@ -161,6 +161,13 @@ async def test_a_failing_provider_is_skipped_and_comes_back_by_one_probe_of_all_
         await exchange(there.context)
         tills = scene.till, there
         assert known(there) is HealthState.open
+        assert await taken_by(there, scene) == "scripted", "only the network of the other process may be broken"
+        scene.till = there
+        await fail(scene, IN_A_ROW)
+        scene.till = tills[0]
+        for till in (there, scene.till):
+            await exchange(till.context)
+            assert await taken_by(till, scene) == "other"
         scene.clock.at_s += FIRST_PAUSE.total_seconds() + 1.0
         for till in tills:  # each would probe it now, and has to ask
             assert await taken_by(till, scene) == "other"

@@ -13,8 +13,10 @@ from polytill.domain.routing import HealthState, Verdict
 from polytill.flows.routing import health as rules
 from polytill.flows.routing.health import (
     ProviderHealth,
+    Witness,
     availability,
     begin_probe,
+    concerns,
     observe,
     state_at,
     technical,
@@ -54,6 +56,48 @@ def test_when_it_opens(calls: str, opens: bool) -> None:
     assert verdict(found, NOON + len(calls) * SECOND) == (Verdict.failing if opens else Verdict.healthy)
 
 
+def who(letters: str, health: ProviderHealth | None = None) -> ProviderHealth:
+    """The health after failed calls, two letters each: the process and the practice. A "." before them: it worked."""
+    found = health or ProviderHealth()
+    for number, one in enumerate(letters.split()):
+        found = observe(found, "." not in one, NOON + number * SECOND, witness=Witness(one[-2], one[-1]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("calls", "skips"),
+    [
+        ("1a " * 5, "1a"),
+        ("1a 1b " * 3, "1a 1b"),  # one process, such as one whose network is broken
+        ("1a 2a " * 3, "1a 2a"),  # one practice, such as one that provokes errors
+        ("1a 2b " * 3, "1a 1b 2a 2b"),
+        ("2b .2b " + "1a " * 5, "1a"),  # what opened it was seen by one
+        ("2b .2b " * 5 + "1a .1a " * 5, "1a 1b 2a 2b"),  # half of the last 20
+        ("1a " * 5 + "2b " * 4, "1a"),
+        ("1a " * 5 + "2b " * 4 + ".2b 2b", "1a"),
+        ("1a " * 5 + "2b " * 5, "1a 1b 2a 2b"),
+        ("1a " * 5 + "1b " * 5, "1a 1b"),
+        ("1a " * 5 + "1b " * 5 + "2a " * 5, "1a 1b 2a 2b"),
+    ],
+)
+def test_failures_that_one_process_or_one_practice_saw_say_nothing_to_the_others(calls: str, skips: str) -> None:
+    found = who(calls)
+    assert found.state is HealthState.open
+    assert [one for one in ("1a", "1b", "2a", "2b") if concerns(found, Witness(*one))] == skips.split()
+
+
+def test_who_saw_it_is_kept_while_it_fails_and_forgotten_with_its_calls() -> None:
+    opened = who("1a " * 5)
+    assert opened.until is not None
+    probed = begin_probe(opened, "probe", opened.until)
+    assert probed is not None
+    again = observe(probed, True, opened.until, "probe", Witness("1", "a"))
+    assert (again.only_process, again.only_practice, again.opened) == ("1", "a", 2)
+    later = NOON + rules.REMEMBERED + 9 * SECOND
+    assert observe(who("1a " * 4), True, later, witness=Witness("2", "b")).failed_by == (Witness("2", "b"),)
+    assert len(who("1a .1a " * 9 + "2b").failed_by) == 10
+
+
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [
@@ -91,7 +135,7 @@ def test_it_comes_back_by_itself_with_one_probe_at_a_time() -> None:
     again = begin_probe(once, "b", due + SECOND)
     assert again is not None
     closed = observe(again, False, due + 2 * SECOND, "b")
-    assert closed == ProviderHealth(recent="1111100", seen_at=due + 2 * SECOND, opened=1)
+    assert closed == ProviderHealth(recent="1111100", seen_at=due + 2 * SECOND, opened=1, failed_by=(rules.NOBODY,) * 5)
     assert verdict(closed, due + 2 * SECOND) is Verdict.healthy
 
 

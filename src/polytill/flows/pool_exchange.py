@@ -5,13 +5,15 @@ It runs beside requests. If the owner database is unavailable, results stay in m
 
 from __future__ import annotations
 
+import hmac
+
 import msgspec
 
 from polytill.domain.errors import Duplicate, Stale
 from polytill.flows.context import Context, log
 from polytill.flows.provider_health import HEALTHY, Key, after, has_failures
 from polytill.flows.provider_pool import fees_period, outcomes_period
-from polytill.flows.routing.health import PROBE_TIMEOUT, ProviderHealth, begin_probe
+from polytill.flows.routing.health import PROBE_TIMEOUT, ProviderHealth, Witness, begin_probe
 from polytill.storage import routing_health, routing_pool
 from polytill.storage.routing_health import Stored
 from polytill.storage.units import Unit
@@ -25,6 +27,15 @@ STORED_AT_ONCE = 100
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(ProviderHealth).decode
+
+
+def witness_of(context: Context, practice_id: int) -> Witness:
+    """Who makes the calls of a practice in this process. The tags are random and keyed: the owner database does not say
+    which practice had failures."""
+    known = context.provider_health
+    known.process = known.process or _token(context)
+    key = context.ring.derived("provider_health")[0]
+    return Witness(known.process, hmac.digest(key, str(practice_id).encode(), "sha256")[:8].hex())
 
 
 async def exchange(context: Context) -> None:

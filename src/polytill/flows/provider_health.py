@@ -14,7 +14,17 @@ from datetime import datetime
 from typing import NamedTuple
 
 from polytill.domain.routing import HealthState, Verdict
-from polytill.flows.routing.health import PROBE_TIMEOUT, ProviderHealth, begin_probe, failures, observe, verdict
+from polytill.flows.routing.health import (
+    NOBODY,
+    PROBE_TIMEOUT,
+    ProviderHealth,
+    Witness,
+    begin_probe,
+    concerns,
+    failures,
+    observe,
+    verdict,
+)
 
 HEALTHY = ProviderHealth()
 MOST_RESULTS = 100  # results of one provider that wait for the exchange
@@ -30,6 +40,7 @@ class Result(NamedTuple):
     failed: bool
     at: datetime
     permit: str | None
+    witness: Witness = NOBODY
 
 
 @dataclass(slots=True)
@@ -46,7 +57,7 @@ class _Permit:
 def after(health: ProviderHealth, results: list[Result]) -> ProviderHealth:
     """A health after some results, in their order."""
     for one in results:
-        health = observe(health, one.failed, one.at, one.permit)
+        health = observe(health, one.failed, one.at, one.permit, one.witness)
     return health
 
 
@@ -62,17 +73,22 @@ class ProvidersHealth:
         self.results: dict[Key, list[Result]] = {}  # that are not part of the shared state yet
         self.wanted: set[Key] = set()  # payments could have probed them, if this process had had a permit
         self.any_failures = False
+        self.process = ""  # the tag of this process
         self._known: dict[Key, ProviderHealth] = {}
         self._permits: dict[Key, _Permit] = {}
 
     # ── Deciding ──
 
-    def seen(self, key: Key, at: datetime, holder: Holder | None = None) -> ProviderHealth:
+    def seen(
+        self, key: Key, at: datetime, holder: Holder | None = None, witness: Witness | None = None
+    ) -> ProviderHealth:
         """The health to decide by. It allows a probe only if this process has a permit that ``holder`` may use, which is
-        the payment that is made now; None: nothing is made."""
+        the payment that is made now; None: nothing is made. ``witness``: who asks; None: anybody."""
         known = self._known.get(key, HEALTHY)
         if known.state is HealthState.closed:
             return known
+        if witness is not None and not concerns(known, witness):
+            return replace(known, state=HealthState.closed)
         permit = self._permits.get(key)
         if permit is not None and permit.is_free_for(holder, at):
             return replace(known, state=HealthState.half_open, probe=None, probe_until=None)
@@ -88,8 +104,11 @@ class ProvidersHealth:
 
     @property
     def skipped(self) -> int:
-        """How many providers are not healthy now."""
-        return sum(one.state is not HealthState.closed for one in self._known.values())
+        """How many providers this process skips now, for at least one practice."""
+        return sum(
+            one.state is not HealthState.closed and one.only_process in (None, self.process)
+            for one in self._known.values()
+        )
 
     # ── Probes ──
 
@@ -138,16 +157,16 @@ class ProvidersHealth:
 
     # ── Results ──
 
-    def observe(self, key: Key, holder: Holder, failed: bool, at: datetime) -> None:
+    def observe(self, key: Key, holder: Holder, failed: bool, at: datetime, witness: Witness = NOBODY) -> None:
         """The result of a payment's call."""
         permit, token = self._permits.get(key), None
         if permit is not None and permit.is_called and permit.holder == holder:
             token = permit.token
             del self._permits[key]
         waiting = self.results.setdefault(key, [])
-        waiting.append(Result(failed, at, token))
+        waiting.append(Result(failed, at, token, witness))
         del waiting[:-MOST_RESULTS]
-        self._know(key, observe(self._known.get(key, HEALTHY), failed, at, token))
+        self._know(key, observe(self._known.get(key, HEALTHY), failed, at, token, witness))
 
     # ── Exchange ──
 

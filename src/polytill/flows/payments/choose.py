@@ -8,7 +8,6 @@ from datetime import datetime
 
 from polytill.domain.contacts import stored_phone
 from polytill.domain.routing import Verdict
-from polytill.domain.states import Environment
 from polytill.flows import pool_exchange
 from polytill.flows.context import Context, Practice, Snapshot
 from polytill.flows.payments import customers
@@ -60,7 +59,7 @@ def facts_of(
     at = context.shared_after(0).astimezone(snapshot.place.zone)
     statistics = context.pool.statistics(environment, wanted.currency, wanted.amount, at.timestamp())
     if context.provider_health.any_failures:
-        health = _health(context, everyone, environment, at, holder)
+        health = _health(context, snapshot, everyone, at, holder)
         statistics = Statistics(statistics.traffic, statistics.charged, health)
     active = snapshot.policies.get(environment)
     if active is None:
@@ -69,10 +68,13 @@ def facts_of(
 
 
 def _health(
-    context: Context, everyone: Iterable[Candidate], environment: Environment, at: datetime, holder: Holder | None
+    context: Context, snapshot: Snapshot, everyone: Iterable[Candidate], at: datetime, holder: Holder | None
 ) -> dict[str, ProviderHealth]:
-    known = context.provider_health
-    return {one.code: known.seen((one.code, environment.value), at, holder) for one in everyone}
+    found = {}
+    for one in everyone:
+        witness = pool_exchange.witness_of(context, snapshot.configurations[one.code].practice_id)
+        found[one.code] = context.provider_health.seen((one.code, one.environment.value), at, holder, witness)
+    return found
 
 
 def traits_of(snapshot: Snapshot, currency: str, customer: Customer, metadata: Mapping[str, str] | None) -> Traits:

@@ -16,6 +16,7 @@ from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
 from polytill.domain.sources import Source
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, CaptureMode, Environment, PaymentStatus, PracticeState
+from polytill.flows import pool_exchange
 from polytill.flows.command import Command
 from polytill.flows.commits import until_committed
 from polytill.flows.context import CHECKED_TTL_S, Context, Practice, Snapshot
@@ -246,7 +247,8 @@ async def _observed(practice: Practice, payment: Payment, attempt: Attempt, call
         if failed is None:
             health.unobserved(key, holder)
         else:
-            health.observe(key, holder, failed, practice.context.shared_after(0))
+            by = pool_exchange.witness_of(practice.context, practice.id)
+            health.observe(key, holder, failed, practice.context.shared_after(0), by)
 
 
 def _may_fail_over(outcome: Outcome) -> bool:

@@ -11,7 +11,7 @@ from polytill.domain.errors import Invalid, NotFound
 from polytill.domain.metadata import read_metadata
 from polytill.domain.routing import Verdict
 from polytill.domain.states import CaptureMode, Environment
-from polytill.flows import active_policies
+from polytill.flows import active_policies, pool_exchange
 from polytill.flows.context import Context, Practice, Snapshot
 from polytill.flows.payments import customers
 from polytill.flows.payments.candidates import candidates
@@ -131,4 +131,5 @@ def health_of(context: Context, configuration: Configuration) -> Verdict:
     """Whether the provider of a configuration works now, as far as this process knows."""
     at = context.shared_after(0)
     key = configuration.provider_code, configuration.environment.value
-    return verdict(context.provider_health.seen(key, at), at)
+    witness = pool_exchange.witness_of(context, configuration.practice_id)
+    return verdict(context.provider_health.seen(key, at, witness=witness), at)

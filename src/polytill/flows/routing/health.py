@@ -12,7 +12,11 @@ nothing about the provider.
 * Closing it forgets nothing: while the last calls still have technical failures, a few more open it again, and the pause goes
   on where it was. So a provider that fails half of the time costs few payments.
 
+A verdict counts only for those who saw it (``concerns``): failures that only one process or only one practice saw say
+nothing to the others, whose own calls may work. As soon as two of each saw them, it counts for everybody.
+
 While it is not closed, only results of probes count: those of calls that began before it opened are late news.
+Calls of those whom it does not concern are counted apart.
 Calls that are older than ``REMEMBERED`` are forgotten.
 
 The states and the doubling pause are those of M. Nygard, "Release It!", 2nd edition (2018), chapter 5, "Circuit Breaker".
@@ -20,8 +24,10 @@ The states and the doubling pause are those of M. Nygard, "Release It!", 2nd edi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from polytill.domain.money import PPM
 from polytill.domain.routing import HealthState, Verdict
@@ -41,6 +47,16 @@ _WORKED, _FAILED = "0", "1"
 _TECHNICAL = frozenset({Reason.provider_unavailable, Reason.unreachable, Reason.timeout, Reason.unreadable})
 
 
+class Witness(NamedTuple):
+    """Who made a call: a process and a practice, by tags that say nothing else about them."""
+
+    process: str
+    practice: str
+
+
+NOBODY = Witness("", "")  # all calls are alike
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderHealth:
     """What is known of one provider's calls. Times are aware. Changed only by ``observe`` and ``begin_probe``."""
@@ -54,6 +70,11 @@ class ProviderHealth:
     probe: str | None = None  # the attempt that probes it
     probe_until: datetime | None = None
     probes_worked: int = 0  # in a row
+    failed_by: tuple[Witness, ...] = ()  # who made each of the failed calls in ``recent``
+    # While it is not closed: the only process and the only practice that saw it. None: several did.
+    only_process: str | None = None
+    only_practice: str | None = None
+    elsewhere: str = ""  # and the last calls of those whom it does not concern, from the first that failed
 
 
 def technical(outcome: Outcome) -> bool | None:
@@ -82,6 +103,11 @@ def verdict(health: ProviderHealth, at: datetime) -> Verdict:
     return Verdict.probe
 
 
+def concerns(health: ProviderHealth, witness: Witness) -> bool:
+    """Whether the verdict counts for the calls of a process and a practice."""
+    return health.only_process in (None, witness.process) and health.only_practice in (None, witness.practice)
+
+
 def begin_probe(health: ProviderHealth, attempt: str, at: datetime) -> ProviderHealth | None:
     """The health with this attempt as its probe. None if no probe may begin: another one is running, or the state is
     not ``half_open``. ``pool_exchange`` stores it only if the stored health is still the given one, and then lets one
@@ -91,17 +117,22 @@ def begin_probe(health: ProviderHealth, attempt: str, at: datetime) -> ProviderH
     return replace(health, state=HealthState.half_open, probe=attempt, probe_until=at + PROBE_TIMEOUT)
 
 
-def observe(health: ProviderHealth, failed: bool, at: datetime, attempt: str | None = None) -> ProviderHealth:
+def observe(
+    health: ProviderHealth, failed: bool, at: datetime, attempt: str | None = None, witness: Witness = NOBODY
+) -> ProviderHealth:
     """The health after the result of a call. ``failed``: as ``technical`` says; ``attempt``: to know the probe."""
     if health.state is HealthState.closed:
-        return _observed_closed(health, failed, at)
+        return _observed_closed(health, failed, at, witness)
+    if not concerns(health, witness):
+        return _observed_elsewhere(health, failed, witness)
     if health.state is not HealthState.half_open or attempt is None or attempt != health.probe:
         return health
     if failed:
         return _opened(health, at)
     recent = (_remembered(health, at) + _WORKED)[-WINDOW:]
     if health.probes_worked + 1 >= PROBES:
-        return ProviderHealth(recent=recent, seen_at=at, opened=health.opened if _FAILED in recent else 0)
+        opened = health.opened if _FAILED in recent else 0
+        return ProviderHealth(recent=recent, seen_at=at, opened=opened, failed_by=_newest(health.failed_by, recent))
     return replace(
         health, recent=recent, probe=None, probe_until=None, probes_worked=health.probes_worked + 1, seen_at=at
     )
@@ -118,21 +149,57 @@ def failures(health: ProviderHealth) -> tuple[int, int]:
     return health.recent.count(_FAILED), len(health.recent)
 
 
-def _observed_closed(health: ProviderHealth, failed: bool, at: datetime) -> ProviderHealth:
+def _observed_closed(health: ProviderHealth, failed: bool, at: datetime, witness: Witness) -> ProviderHealth:
     before = _remembered(health, at)
     recent = (before + (_FAILED if failed else _WORKED))[-WINDOW:]
-    health = replace(health, recent=recent, seen_at=at, opened=health.opened if _FAILED in before else 0)
-    half = recent.count(_FAILED) * 2 >= WINDOW
-    if failed and (half or recent.endswith(_FAILED * IN_A_ROW)):
-        return _opened(health, at)
-    return health
+    failed_by = _newest((*health.failed_by, witness) if failed else health.failed_by, recent)
+    opened = health.opened if _FAILED in before else 0
+    health = replace(health, recent=recent, seen_at=at, opened=opened, failed_by=failed_by)
+    if not failed or not _opens(recent):
+        return health
+    saw = failed_by if _is_half(recent) else failed_by[-IN_A_ROW:]
+    return _opened(replace(health, only_process=_only(saw, 0), only_practice=_only(saw, 1)), at)
+
+
+def _observed_elsewhere(health: ProviderHealth, failed: bool, witness: Witness) -> ProviderHealth:
+    elsewhere = (health.elsewhere + (_FAILED if failed else _WORKED))[-WINDOW:].lstrip(_WORKED)
+    if not failed or not _opens(elsewhere):
+        return replace(health, elsewhere=elsewhere)
+    process = health.only_process if health.only_process == witness.process else None
+    practice = health.only_practice if health.only_practice == witness.practice else None
+    return replace(health, only_process=process, only_practice=practice, elsewhere="")
+
+
+def _opens(recent: str) -> bool:
+    return recent.endswith(_FAILED * IN_A_ROW) or _is_half(recent)
+
+
+def _is_half(recent: str) -> bool:
+    return recent.count(_FAILED) * 2 >= WINDOW
+
+
+def _only(saw: Sequence[Witness], part: int) -> str | None:
+    return saw[0][part] if len({one[part] for one in saw}) == 1 else None
+
+
+def _newest(failed_by: tuple[Witness, ...], recent: str) -> tuple[Witness, ...]:
+    """Those of the failures that are still remembered."""
+    return failed_by[len(failed_by) - min(recent.count(_FAILED), len(failed_by)) :]
 
 
 def _opened(health: ProviderHealth, at: datetime) -> ProviderHealth:
     # Doubling a few times reaches the longest pause; without the limit, the number of a long outage would overflow.
     pause = min(FIRST_PAUSE * 2 ** min(health.opened, 10), LONGEST_PAUSE)
-    return ProviderHealth(
-        HealthState.open, health.recent, at, health.opened + 1, health.opened_at or at, until=at + pause
+    return replace(
+        health,
+        state=HealthState.open,
+        seen_at=at,
+        opened=health.opened + 1,
+        opened_at=health.opened_at or at,
+        until=at + pause,
+        probe=None,
+        probe_until=None,
+        probes_worked=0,
     )
 
 

@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from polytill.domain.past_payments import Certainty, Doubt, Rejection
+from polytill.domain.money import Money
+from polytill.domain.past_payments import BackfillAction, Certainty, Doubt, Rejection
 from polytill.domain.states import Environment, EventState
 from polytill.flows.admin import webhook_relay
+from polytill.flows.legacy import backfill
 from polytill.flows.legacy.backfill import Backfill, NumberedRow, Verdict
 from polytill.flows.legacy.past_check import Checker
 from polytill.flows.legacy.past_rows import PastMapping, RowReader
 from polytill.flows.listing import attempt_listed
 from polytill.flows.provider_calls import configuration_of
+from polytill.flows.webhooks import dismiss
 from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact
+from polytill.storage import webhook_events
 from tests.flows import scenes
 from tests.flows.scenes import Scene, paid
 from tests.flows.scripted import HANDLERS
@@ -55,11 +59,11 @@ async def taken_over(scene: Scene, *rows: Any, check: bool = False) -> list[Verd
     async def at_once(_: float) -> None:
         return None
 
-    backfill = Backfill(
+    run_once = Backfill(
         scene.context, reader, "test", scene.practice_id, False, Checker(1000, at_once) if check else None
     )
     given = [NumberedRow(number, {**plain, "id": fresh("host-"), **row}) for number, row in enumerate(rows, 1)]
-    return await backfill.rows(given)
+    return await run_once.rows(given)
 
 
 async def test_a_reference_of_a_past_payment_elsewhere_is_the_old_codes(relaying: Relaying) -> None:
@@ -140,3 +144,50 @@ async def test_an_invoice_is_tried_as_the_reference_and_names_one_transaction(re
     [again] = await taken_over(scene, {"id": "x", "providerTransactionId": found})
     assert again.payment_id == first.payment_id
     assert event.state is S.relayed
+
+
+async def test_webhooks_that_came_before_their_payment_was_taken_over_are_applied_then(relaying: Relaying) -> None:
+    """One was relayed, one parked, one dismissed; one names the same reference and is about another payment."""
+    scene, reference, own, other = relaying.scene, fresh("ORD-"), fresh("t-"), fresh("t-")
+    refund = RefundFact("succeeded", None, fresh("r-"), reference, None, Money(300, "NGN"))
+    relayed, _ = await relaying.arrives(refund)
+    strangers, _ = await relaying.arrives(PaymentFact(paid(transaction=other), reference, other))
+    relaying.old.answer = 404
+    parked, _ = await relaying.arrives(PaymentFact(paid(transaction=own), None, own), must_fetch=True)
+    disputed = DisputeFact("open", "open", fresh("d-"), None, own, amount=Money(1000, "NGN"))
+    dismissed, _ = await relaying.arrives(disputed)
+    which = webhook_events.Which(ids=(dismissed.id,))
+    await dismiss.dismiss(scene.context, scene.practice_id, which, "not ours", "test")
+    states = [(await relaying.event(one.id)).state for one in (relayed, strangers, parked, dismissed)]
+    assert states == [S.relayed, S.relayed, S.parked, S.dismissed]
+
+    row = {"id": fresh("host-"), "providerReference": reference, "providerTransactionId": own}
+    scene.wire.says("confirm", paid(transaction=own))
+    [verdict] = await taken_over(scene, row)
+    states = [(await relaying.event(one.id)).state for one in (relayed, strangers, parked, dismissed)]
+    assert states == [S.applied, S.relayed, S.applied, S.applied]
+    payment = await scene.payment(str(verdict.payment_id))
+    assert (payment.amount_captured, payment.amount_refunded, payment.amount_disputed) == (1000, 300, 1000)
+    await taken_over(scene, row)
+    assert (await scene.payment(payment.id)).amount_refunded == 300
+
+
+async def test_a_run_that_was_killed_before_it_applied_them_does_so_when_it_is_repeated(
+    relaying: Relaying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, own = relaying.scene, fresh("t-")
+    fact = RefundFact("succeeded", None, fresh("r-"), None, own, Money(300, "NGN"))
+    relayed, _ = await relaying.arrives(fact)
+    row = {"id": fresh("host-"), "providerTransactionId": own}
+
+    async def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backfill, "apply_earlier", killed)
+    with pytest.raises(KeyboardInterrupt):
+        await taken_over(scene, row)
+    monkeypatch.undo()
+    [verdict] = await taken_over(scene, row)
+    assert verdict.action is BackfillAction.unchanged
+    assert (await relaying.event(relayed.id)).state is S.applied
+    assert (await scene.payment(str(verdict.payment_id))).amount_refunded == 300

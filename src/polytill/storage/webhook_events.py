@@ -9,7 +9,7 @@ from typing import Any
 
 from polytill.domain.clock import wire_time
 from polytill.domain.states import Environment, EventState
-from polytill.storage.columns import Condition, Table
+from polytill.storage.columns import Condition, Table, places
 from polytill.storage.databases import PracticeDb, Tx, Writes
 from polytill.storage.reading import read_past, readable
 
@@ -172,12 +172,14 @@ def name(unit: Writes, event: WebhookEvent, names: Sequence[str]) -> None:
 
 # Webhooks that named no known payment when they arrived, and that name ($2) now, at a configuration ($1), except one
 # ($3). There can be very many without a payment, but few with one name.
-_NAMING = (
-    "FROM webhook_names JOIN webhook_events ON webhook_events.id = webhook_names.event_id"
-    " WHERE webhook_names.config_id = $1 AND webhook_names.name = $2 AND webhook_events.id <> $3"
-    f" AND webhook_events.reason IN ('{UNKNOWN_REFERENCE}', '{RELAY_GAVE_UP}')"
+_NAMED = "FROM webhook_names JOIN webhook_events ON webhook_events.id = webhook_names.event_id"
+_OF_NONE = (
+    f"webhook_events.reason IN ('{UNKNOWN_REFERENCE}', '{RELAY_GAVE_UP}')"
     " AND webhook_events.state IN ('parked', 'relaying', 'relayed', 'dismissed')"
 )
+_NAMING = f"{_NAMED} WHERE webhook_names.config_id = $1 AND webhook_names.name = $2 AND webhook_events.id <> $3 AND {_OF_NONE}"
+# SQL parameters for a list of names, so that there are few statements of different texts.
+AT_ONCE = 100
 
 
 async def naming(db: PracticeDb, config_id: int, name: str, but: str, unsigned: int = 50) -> list[str]:
@@ -208,6 +210,26 @@ async def for_payment(db: PracticeDb, payment_id: str, but: str) -> list[str]:
     that does not count."""
     rows = await db.fetch(f"SELECT id {_for_payment('$1', '$2')} ORDER BY id", payment_id, but)
     return [row["id"] for row in rows]
+
+
+async def naming_any(db: PracticeDb, config_id: int, names: Sequence[str], unsigned: int = 50) -> list[str]:
+    """As ``naming``, for many names. ``unsigned``: the most of each name."""
+    found: dict[str, list[str]] = {}
+    signed: set[str] = set()
+    for at in range(0, len(names), AT_ONCE):
+        part = list(names[at : at + AT_ONCE])
+        part += [part[0]] * (AT_ONCE - len(part))
+        sql = (
+            f"SELECT webhook_events.id, webhook_events.must_fetch, webhook_names.name {_NAMED}"
+            f" WHERE webhook_names.config_id = $1 AND webhook_names.name IN ({places(AT_ONCE, 2)}) AND {_OF_NONE}"
+            " ORDER BY webhook_events.id"
+        )
+        for row in await db.fetch(sql, config_id, *part):
+            if row["must_fetch"]:
+                found.setdefault(row["name"], []).append(row["id"])
+            else:
+                signed.add(row["id"])
+    return sorted(signed | {one for ids in found.values() for one in ids[-unsigned:]})
 
 
 async def held_back(

@@ -21,6 +21,7 @@ from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.legacy.past_check import Checker, learned_from
 from polytill.flows.legacy.past_ids import PastIds, ids_of
 from polytill.flows.legacy.past_rows import PastPayment, Row, RowReader, RowRejected
+from polytill.flows.legacy.past_webhooks import apply_earlier
 from polytill.flows.legacy.past_writing import New, placeholder, rows_of, write, write_learned
 from polytill.providers.contract import Handler
 from polytill.storage import audit, past_payments, payments, practices
@@ -119,6 +120,10 @@ class Backfill:
         if self.checker is not None and not self.is_dry:
             for one in planned:
                 await self._check(practice, self.checker, batch, one)
+        if not self.is_dry:
+            # Also of payments that are known: a run that was killed has stored them, and not applied these.
+            are_past = [one.known for one in planned if one.known is not None and one.known.certainty is not None]
+            await apply_earlier(practice, [known for known in are_past if known.payment_id])
         for one, row in zip(planned, rows, strict=True):
             one.verdict.practice = self.reader.practice(row.values or {})
             if one.known is not None and one.verdict.certainty is not Certainty.rejected:

@@ -176,9 +176,11 @@ def _fee_learnt_later(payment: Payment, attempt: Attempt, outcome: Succeeded) ->
         return Verdict(_with(attempt, attempt.state, outcome), *more)
     if outcome.fee is None or payment.provider_fee is not None or not is_the_one:
         return Verdict()
-    # Only the fee is new, and ends the lookups.
+    # Only the fee is new, and ends the lookups; of a past payment perhaps the transaction, too.
+    changed = _with(attempt, attempt.state, outcome)
     change = Change(
         payment.status,
+        provider_transaction_id=changed.provider_transaction_id,
         provider_response=outcome.response,
         provider_fee=outcome.fee.minor,
         provider_fee_currency=outcome.fee.currency,
@@ -190,7 +192,7 @@ def _fee_learnt_later(payment: Payment, attempt: Attempt, outcome: Succeeded) ->
         outcome.fee.minor,
         outcome.fee.currency,
     )
-    return Verdict(_with(attempt, attempt.state, outcome), change, [entry] if outcome.fee.minor > 0 else [])
+    return Verdict(changed, change, [entry] if outcome.fee.minor > 0 else [])
 
 
 def _authorized(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdict:

@@ -16,7 +16,7 @@ from polytill.flows.finding import AddSteps
 from polytill.flows.identifiers import attempt_of
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.webhooks.unsigned import short_key
-from polytill.providers.contract import DisputeFact, Fact, RefundFact, WebhookResult
+from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact, WebhookResult
 from polytill.storage import cases, webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
@@ -38,8 +38,17 @@ MOST_NAMES = 100
 
 
 def names_in(facts: Sequence[Fact]) -> list[str]:
-    """The provider's ids of payments that facts name, as they are stored and found (``webhook_events.naming``)."""
-    told = [one for fact in facts for one in (fact.provider_transaction_id, getattr(fact, "provider_charge_id", None))]
+    """What facts name payments by: the provider's ids, and the reference, which a past payment may have. As they are
+    stored and found (``webhook_events.naming``)."""
+    told = [
+        one
+        for fact in facts
+        for one in (
+            fact.provider_transaction_id,
+            getattr(fact, "provider_charge_id", None),
+            fact.reference if isinstance(fact, PaymentFact) else fact.payment_reference,
+        )
+    ]
     return list(dict.fromkeys(short_key(one) for one in told if one))[:MOST_NAMES]
 
 

@@ -1,6 +1,6 @@
-"""A rollout of many practices, killed at random, and a shadow run with planted differences.
+"""An import and a rollout of many practices, killed at random, and a shadow run with planted differences.
 
-    python -m benchmarks.rollout [--practices 1000] [--payments 10000] [--kills 10] [--seed 1] [--postgres URL]
+    python -m benchmarks.rollout [--practices 1000] [--payments 10000] [--kills 10] [--seed 1] [--engine postgresql]
 
 Each step runs in a process of its own, which is killed at random times and started again until it ends. After each
 step the judge compares three things for every practice: what it must be (the truth, kept here), the host's field, read
@@ -19,13 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 from tests.installation import TEST_KEYS, fresh_settings
+from tests.postgres.server import postgres_server
 
 from polytill.app import Polytill
 from polytill.domain.rollout import DifferenceReason, RolloutPhase
@@ -33,13 +34,12 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
-from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.rollout import decisions, moves, settling, sync
 from polytill.flows.rollout.decisions import Asked
 from polytill.owner_setup import migrate_owner
 from polytill.settings import Settings
-from polytill.storage import practice_rollouts, rollout_differences
+from polytill.storage import practice_rollouts, practices, rollout_differences
 from polytill.storage import provider_configs as stored
 from polytill.storage.clusters import create_postgres_database
 
@@ -196,14 +196,15 @@ class Judge:
         before = len(self.wrong)
         fields = await self.rows.fields()
         async with Polytill.open(self.settings) as till:
-            for one in await practice_rollouts.everyone(till.context.owner):
-                number = int(one.external_id or 0)
+            entries = {int(one.external_id or 0): one.id for one in await practices.listed(till.context.owner)}
+            self.wrong += [f"practice {number} is not there" for number in self.truth.keys() - entries.keys()]
+            for number, practice_id in entries.items():
                 truth = self.truth[number]
                 if field_holds == "truth" and unshaped(fields[number]) != truth:
                     self.wrong.append(f"the field of {number}")
                 if field_holds == "nothing" and fields[number] is not None:
                     self.wrong.append(f"the field of {number} is not empty")
-                if await self._tables(till, one.practice_id) != truth:
+                if await self._tables(till, practice_id) != truth:
                     self.wrong.append(f"the tables of {number}")
         return len(self.wrong) - before
 
@@ -235,10 +236,14 @@ async def until_done(settings: Settings, name: str, kills: int, chance: random.R
         "PYTHONPATH": ":".join(sys.path),
         "PATH": "/usr/bin:/bin",
     }
+    step_itself = ("benchmarks.rollout", "--step", name)
+    importing = ("polytill", "legacy", "import", "env:POLYTILL_HOST_DATABASE_URL")
     for turn in range(kills + 3):
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.rollout", "--step", name),
+            *(sys.executable, "-m", *(importing if name == "import" else step_itself)),
+            cwd=settings.keyring.parent,
             env=environment,
+            stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
         reading = asyncio.create_task(process.communicate())
@@ -315,9 +320,8 @@ async def shadow_run(settings: Settings, truth: dict[int, Truth], payments: int,
 # ── All of it ──
 
 
-async def made(arguments: argparse.Namespace, folder: Path) -> Judge:
-    """An installation and a host's table, with the practices imported."""
-    postgres = arguments.postgres
+async def made(arguments: argparse.Namespace, folder: Path, postgres: str | None) -> Judge:
+    """An installation without practices, and a host's table that has them all."""
     host = f"sqlite:///{folder}/host.db" if postgres is None else f"{postgres}/host_of_rollout"
     if postgres is not None:
         await create_postgres_database(postgres, "host_of_rollout")
@@ -326,33 +330,26 @@ async def made(arguments: argparse.Namespace, folder: Path) -> Judge:
     truth = {number: truth_of(number) for number in range(1, arguments.practices + 1)}
     rows = HostRows(host)
     await rows.run(
-        f'CREATE TABLE practices (id INTEGER PRIMARY KEY, "paymentProviders" {"jsonb" if postgres else "TEXT"})'
+        "CREATE TABLE practices (id INTEGER PRIMARY KEY, name TEXT, currency TEXT,"
+        f' "paymentProviders" {"jsonb" if postgres else "TEXT"})'
     )
-    insert = "INSERT INTO practices VALUES ($1, $2)" if postgres else "INSERT INTO practices VALUES (?, ?)"
-    await rows.run(insert, [(n, json.dumps(shaped(n, one))) for n, one in truth.items()])
+    insert = "INSERT INTO practices VALUES " + ("($1, $2, $3, $4)" if postgres else "(?, ?, ?, ?)")
+    await rows.run(insert, [(n, f"Clinic {n}", "NGN", json.dumps(shaped(n, one))) for n, one in truth.items()])
     async with Polytill.open(settings) as till:
         await catalog.seed(till.context, list(CODES))
-        gate = asyncio.Semaphore(8)
-
-        async def one(number: int) -> None:
-            async with gate:
-                new = NewPractice(f"Clinic {number}", "NGN", external_id=str(number))
-                await create_practice(till.context, new, "bench")
-
-        await asyncio.gather(*(one(number) for number in truth))
     return Judge(settings, rows, truth)
 
 
-STEPS = ("legacy", "shadow", "live", "change", "sync", "shadow", "sync", "live", "closed")
+STEPS = ("import", "legacy", "shadow", "live", "change", "sync", "shadow", "sync", "live", "closed")
 
 
 async def rollout(arguments: argparse.Namespace) -> int:
     """Run the whole rollout, and print a line for each step."""
     chance = random.Random(arguments.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.monotonic()
-        judge = await made(arguments, Path(folder))
-        print(f"{arguments.practices} practices in {time.monotonic() - began:.0f} s, 4 shapes of the field", flush=True)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        server = stack.enter_context(postgres_server()).url if arguments.engine == "postgresql" else None
+        judge = await made(arguments, Path(folder), server)
+        print(f"{arguments.practices} practices in the host's table, 4 shapes of the field", flush=True)
         killed = 0
         for place, name in enumerate(STEPS):
             began = time.monotonic()
@@ -364,7 +361,7 @@ async def rollout(arguments: argparse.Namespace) -> int:
             wrong = await judge.compare(holds)
             took = f"{time.monotonic() - began:.0f} s"
             print(f"{name}: {took}, killed {dead} times, {wrong} differences; the field holds {holds}", flush=True)
-            if name == "shadow" and place == 1:
+            if name == "shadow" and place == 2:
                 print(await shadow_run(judge.settings, judge.truth, arguments.payments, chance), flush=True)
         print(f"killed {killed} times; configurations lost: {len(judge.wrong)} {judge.wrong[:5]}")
         return 1 if judge.wrong else 0
@@ -377,7 +374,7 @@ def main() -> int:
     parser.add_argument("--payments", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--postgres", default=None)
+    parser.add_argument("--engine", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--step")
     arguments = parser.parse_args()
     if arguments.step:

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from polytill.domain.errors import Conflict, Invalid, NotFound, Stale
-from polytill.domain.routing import Strategy, WhyFirst
+from polytill.domain.routing import PolicyError, Strategy, WhyFirst
 from polytill.domain.routing_policies import PolicyState
 from polytill.domain.states import Environment
 from polytill.flows.admin import routing_policies
 from polytill.flows.admin.routing_policies import Draft
 from polytill.flows.context import SNAPSHOT_TTL_S
 from polytill.flows.payments import decisions, previews
-from polytill.flows.payments.previews import Hypothetical
+from polytill.flows.payments.previews import Hypothetical, Under
 from polytill.flows.routing.policy_reading import parse_policy
 from polytill.storage import audit
 from polytill.storage import routing_policies as stored
@@ -114,6 +114,28 @@ async def test_the_active_version_is_compared_and_set(scene: Scene) -> None:
         with contextlib.nullcontext() if is_first else pytest.raises(Stale):
             await scene.db.commit(unit)
     assert await stored.active_version(scene.db, SANDBOX) == 2
+
+
+async def test_a_draft_whose_tests_fail_is_kept_and_tried_and_not_published(scene: Scene) -> None:
+    await scene.configure("scripted")
+    await scene.configure("other")
+    rules = {"strategy": "rules", "rules": [], "default": ["other"]}
+    failing = {**rules, "tests": [{"given": {"currency": "NGN"}, "expect": "scripted"}]}
+    number = await create(scene, Draft(json.dumps(failing)))
+    context, practice = scene.context, scene.practice_id
+    draft, active = await routing_policies.version(context, practice, SANDBOX, number)
+    [failed] = await routing_policies.failed_tests(context, draft)
+    assert (failed.pointer, failed.reason, active) == ("/tests/0/expect", PolicyError.test_failed, 0)
+    for under in (Under(number), Under(document=failing)):
+        tried = await previews.preview(context, practice, NGN, under)
+        assert tried.decision.ranked[0].code == "other"
+    with pytest.raises(Invalid) as refused:
+        await publish(scene, number)
+    assert [one.pointer for one in refused.value.errors] == ["/policy/tests/0/expect"]
+    assert (await routing_policies.versions(context, practice, SANDBOX)).active == 0
+    # With a draft that passes, it becomes one that can be published.
+    await routing_policies.change_draft(context, practice, SANDBOX, number, Draft(json.dumps(rules)), "test")
+    assert (await publish(scene, number)).before == 0
 
 
 async def test_what_is_wrong_is_refused_and_changes_nothing(scene: Scene) -> None:

@@ -18,7 +18,7 @@ from polytill.flows.routing.conditions import Case
 from polytill.flows.routing.eligibility import Wanted
 from polytill.flows.routing.facts import Traits
 from polytill.flows.routing.policy import Policy
-from polytill.flows.routing.policy_reading import parse_policy, parse_policy_text
+from polytill.flows.routing.policy_reading import parse_draft_text, parse_policy
 from polytill.flows.routing.policy_schema import SCHEMA
 from polytill.flows.routing.reading import MAX_CHARACTERS, MAX_ERRORS
 from tests.routing.making import NOON, decided
@@ -373,7 +373,7 @@ def test_every_input_is_a_policy_or_errors_with_pointers(data: st.DataObject) ->
 
 @given(st.text(max_size=30) | st.binary(max_size=30) | junk.map(json.dumps))
 def test_every_text_is_a_policy_or_errors(text: str | bytes) -> None:
-    policy, errors = parse_policy_text(text, CODES)
+    policy, errors, _ = parse_draft_text(text, CODES)
     assert (policy is None) == bool(errors)
 
 
@@ -411,7 +411,7 @@ MOST_WORK = [
 )  # fmt: skip
 def test_hostile_texts_end_soon(text: str) -> None:
     began = time.perf_counter()
-    policy, errors = parse_policy_text(text, CODES)
+    policy, errors, _ = parse_draft_text(text, CODES)
     assert (policy is None) == bool(errors)
     assert sum(len(error.pointer) + len(error.detail) for error in errors) < 100_000
     assert time.perf_counter() - began < 5
@@ -429,7 +429,7 @@ def test_hostile_texts_end_soon(text: str) -> None:
     ],
 )
 def test_what_is_no_document_is_said_so(text: str | bytes, error: PolicyError) -> None:
-    policy, [only] = parse_policy_text(text, CODES)
+    policy, [only], _ = parse_draft_text(text, CODES)
     assert policy is None
     assert only.reason is error
     json.dumps([only.detail, only.pointer, only.about], ensure_ascii=False).encode()

@@ -169,7 +169,12 @@ async def test_the_pages_from_a_draft_to_the_way_back(signed: Signed) -> None:
     assert (wrong.status, 'data-wrong="' in wrong.html) == (422, True)
     assert "/rules/0" in wrong.html
     failing = json.dumps({**TO_FLUTTERWAVE, "tests": [{"given": {"currency": "NGN"}, "expect": "flutterwave"}]})
-    assert 'data-wrong="1"' in (await browser.send(here, here, policy=failing)).html
+    kept = await browser.send(here, here, policy=failing)
+    assert (kept.status, kept.done) == (303, "saved")
+    assert 'data-failed="1"' in (await browser.get(here)).html
+    assert (await browser.get(f"{here}/simulation?days=7")).status == 200
+    refused = await browser.send(here, f"{here}/publish")
+    assert (refused.status, 'data-wrong="1"' in refused.html) == (422, True)
     saved = await browser.send(here, here, policy=json.dumps(TO_FLUTTERWAVE), note="Gold customers")
     assert (saved.status, saved.done) == (303, "saved")
     again = await browser.post(here, {**(await browser.get(here)).forms[here], "edits": "0"})

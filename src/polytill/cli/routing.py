@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ import typer
 from rich.table import Table
 
 from polytill.cli.opened import PracticeId, console, fail, opened
-from polytill.domain.errors import Invalid
+from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.money import ppm_to_percent
 from polytill.domain.states import CaptureMode, Environment
 from polytill.flows.admin import routing_policies
@@ -51,7 +52,11 @@ def _print(value: Any) -> None:
 
 def _fail_with_errors(error: Invalid) -> None:
     """Fail with every error and its JSON Pointer."""
-    fail("The policy is not valid:\n" + "\n".join(f"  {one.pointer or '/'}  {one.detail}" for one in error.errors))
+    fail("The policy is not valid:\n" + _listed(error.errors))
+
+
+def _listed(errors: Iterable[FieldError]) -> str:
+    return "\n".join(f"  {one.pointer or '/'}  {one.detail}" for one in errors)
 
 
 @routing_app.command("show")
@@ -108,18 +113,21 @@ def draft(
     """Create a draft. It routes no payments until it is published."""
     text = _policy_text(file)
 
-    async def create(context: Context) -> int:
+    async def create(context: Context) -> tuple[int, tuple[FieldError, ...]]:
         made = await routing_policies.create_draft(context, practice, environment, Draft(text, note), ACTOR)
-        return made.version
+        return made.version, await routing_policies.failed_tests(context, made)
 
     try:
-        number = opened(create)
+        number, failed = opened(create)
     except Invalid as error:
         _fail_with_errors(error)
     if as_json:
-        _print({"environment": environment, "version": number})
-    else:
-        console.print(f"Version {number} is a draft. Simulate it, then publish it.")
+        told = [{"pointer": one.pointer, "detail": one.detail} for one in failed]
+        _print({"environment": environment, "version": number, "failedTests": told})
+        return
+    console.print(f"Version {number} is a draft. Simulate it, then publish it.")
+    if failed:
+        console.print("It cannot be published while these tests fail:\n" + _listed(failed), markup=False)
 
 
 @routing_app.command("publish")

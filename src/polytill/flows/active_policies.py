@@ -11,7 +11,7 @@ import structlog
 from polytill.domain.errors import FieldError
 from polytill.domain.states import Environment
 from polytill.flows.routing.policy import Policy
-from polytill.flows.routing.policy_reading import parse_policy
+from polytill.flows.routing.policy_reading import parse_draft
 from polytill.flows.routing.reading import loaded
 from polytill.storage import routing_policies
 from polytill.storage.databases import PracticeDb
@@ -46,12 +46,12 @@ async def active_policies(db: PracticeDb) -> dict[Environment, ActivePolicy]:
 
 
 def read_again(content: str) -> tuple[Policy | None, tuple[FieldError, ...]]:
-    """A policy that was valid when it was saved, whatever the catalog has now."""
+    """A policy that was valid when it was saved, whatever the catalog has now, and whether its tests pass or not."""
     try:
         document = loaded(content)
     except ValueError:
         return None, ()
-    return parse_policy(document, frozenset(_words(document)))
+    return parse_draft(document, frozenset(_words(document)))[:2]
 
 
 def words_in(content: str) -> frozenset[str]:

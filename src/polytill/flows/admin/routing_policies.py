@@ -6,6 +6,7 @@ can change in between.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,8 +16,7 @@ from polytill.domain.states import Environment
 from polytill.flows import active_policies
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, Snapshot
-from polytill.flows.routing.policy import Policy
-from polytill.flows.routing.policy_reading import parse_policy_text
+from polytill.flows.routing.policy_reading import parse_draft_text
 from polytill.storage import audit, provider_configs, routing_policies
 from polytill.storage.databases import Writes
 from polytill.storage.routing_policies import NO_POLICY, PolicyVersion, Switch
@@ -71,9 +71,10 @@ async def version(
 async def create_draft(
     context: Context, practice_id: int, environment: Environment, draft: Draft, actor: str
 ) -> PolicyVersion:
-    """A new draft. ``Invalid`` if its text is no policy; its own tests are run when it is published."""
+    """A new draft. ``Invalid`` if its text is no policy. Its own tests may still fail (``failed_tests``): only publishing
+    is refused then."""
     practice = await context.practice(practice_id)
-    await _check_draft(practice, draft)
+    await _check_draft(context, draft)
 
     async def insert() -> PolicyVersion:
         now = practice.now()
@@ -95,7 +96,7 @@ async def change_draft(
 ) -> PolicyVersion:
     """Change a draft. ``Conflict`` if it was published, or if somebody else changed it since it was read."""
     practice = await context.practice(practice_id)
-    await _check_draft(practice, draft)
+    await _check_draft(context, draft)
     known = await _found(practice, environment, number)
     if known.published_at is not None:
         raise Conflict("This version was published and does not change. Create a draft.", code="not_a_draft")
@@ -159,7 +160,7 @@ async def _activate(
         context.forget(practice.id)
         snapshot = await context.configured(practice.db)
         # A rollback is the way out of trouble, so nothing that may be wrong with the earlier version stops it.
-        warnings = () if is_way_back else (await check(context, snapshot, new.content)).warnings
+        warnings = () if is_way_back else await _warnings(context, snapshot, new.content)
         if await routing_policies.active_version(practice.db, environment) != before:
             raise Conflict(
                 "Another version became active at the same time. Nothing was changed.", code="policy_changed"
@@ -188,33 +189,40 @@ async def _activate(
     return Published(known or new, before, warnings)
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A policy's text as it was read, and what may be wrong with it."""
+async def _checked(context: Context, content: str) -> tuple[FieldError, ...]:
+    """Check a policy with the catalog. Returns its tests that fail; ``Invalid`` names everything that is wrong."""
+    found = parse_draft_text(content, frozenset(await context.catalog()))
+    if found.policy is None:
+        raise _invalid(found.errors)
+    return found.failed
 
-    policy: Policy
-    warnings: tuple[FieldError, ...]
+
+async def failed_tests(context: Context, draft: PolicyVersion) -> tuple[FieldError, ...]:
+    """The tests of a draft that fail now: it cannot be published."""
+    return parse_draft_text(draft.content, frozenset(await context.catalog())).failed
 
 
-async def check(context: Context, snapshot: Snapshot, content: str) -> Checked:
-    """Check a policy with the catalog and the practice's configurations. ``Invalid`` names everything that is wrong."""
-    codes = frozenset(await context.catalog())
-    policy, errors = parse_policy_text(content, codes)
-    if policy is None:
-        errors = tuple(replace(one, pointer=f"/policy{one.pointer}") for one in errors)
-        raise Invalid(list(errors), "The policy is not valid.", code="invalid_policy")
-    missing = sorted(active_policies.words_in(content) & codes - snapshot.live.keys())
-    warnings = [
+async def _warnings(context: Context, snapshot: Snapshot, content: str) -> tuple[FieldError, ...]:
+    """What may be wrong with a policy that is to be published. ``Invalid`` also names the tests that fail."""
+    failed = await _checked(context, content)
+    if failed:
+        raise _invalid(failed)
+    missing = active_policies.words_in(content) & set(await context.catalog()) - snapshot.live.keys()
+    return tuple(
         FieldError("/policy", f"{code} is not configured, so it takes no payments.", "not_configured", {"code": code})
-        for code in missing
-    ]
-    return Checked(policy, tuple(warnings))
+        for code in sorted(missing)
+    )
 
 
-async def _check_draft(practice: Practice, draft: Draft) -> None:
+async def _check_draft(context: Context, draft: Draft) -> None:
     if len(draft.note) > LONGEST_NOTE:
         raise invalid("/note", f"A note has at most {LONGEST_NOTE} characters.", reason="note_too_long")
-    await check(practice.context, await practice.context.configured(practice.db), draft.content)
+    await _checked(context, draft.content)
+
+
+def _invalid(errors: Iterable[FieldError]) -> Invalid:
+    placed = [replace(one, pointer=f"/policy{one.pointer}") for one in errors]
+    return Invalid(placed, "The policy is not valid.", code="invalid_policy")
 
 
 def _changed_meanwhile() -> Conflict:

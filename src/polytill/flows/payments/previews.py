@@ -22,7 +22,7 @@ from polytill.flows.routing.eligibility import Candidate, Wanted, environment_of
 from polytill.flows.routing.facts import RoutingFacts, draw_of
 from polytill.flows.routing.health import verdict
 from polytill.flows.routing.policy import DEFAULT, Policy
-from polytill.flows.routing.policy_reading import parse_policy
+from polytill.flows.routing.policy_reading import parse_draft
 from polytill.providers.contract import Customer
 from polytill.storage import routing_policies
 from polytill.storage.provider_configs import Configuration
@@ -107,10 +107,12 @@ async def facts_under(
 async def policy_under(practice: Practice, environment: Environment, under: Under) -> Policy:
     """A policy that is not the active one. ``Invalid`` if it is not valid, ``NotFound`` if it does not exist."""
     if under.document is not None:
-        policy, errors = parse_policy(under.document, frozenset(await practice.context.catalog()))
-        if policy is None:
-            raise Invalid([replace(one, pointer=f"/policy{one.pointer}") for one in errors], code="invalid_policy")
-        return policy
+        found = parse_draft(under.document, frozenset(await practice.context.catalog()))
+        if found.policy is None:
+            raise Invalid(
+                [replace(one, pointer=f"/policy{one.pointer}") for one in found.errors], code="invalid_policy"
+            )
+        return found.policy
     if under.version in (None, NO_POLICY):
         return DEFAULT
     stored = await routing_policies.version(practice.db, environment, under.version)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 from polytill.domain.errors import FieldError
 from polytill.domain.routing import PolicyError, Strategy
@@ -28,18 +28,33 @@ _PARAMETERS = {
 _FIELDS = ("strategy", "fallback", *(name for names in _PARAMETERS.values() for name in names))
 
 
-def parse_policy(document: Any, providers: Collection[str]) -> tuple[Policy | None, tuple[FieldError, ...]]:
-    """A policy from a JSON value, or all errors. ``providers``: the codes in the catalog."""
+class Parsed(NamedTuple):
+    """A policy that was read. ``policy``: None if there are ``errors``. ``failed``: its own tests that fail; it can be kept
+    and tried, and is not published."""
+
+    policy: Policy | None
+    errors: tuple[FieldError, ...]
+    failed: tuple[FieldError, ...] = ()
+
+
+def parse_draft(document: Any, providers: Collection[str]) -> Parsed:
+    """A policy from a JSON value, whether its tests pass or not. ``providers``: the codes in the catalog."""
     reading = Reading(providers)
     policy = _policy(reading, document)
-    return (None if reading.errors else policy), tuple(reading.errors)
+    return Parsed(None if reading.errors else policy, tuple(reading.errors), tuple(reading.failed))
 
 
-def parse_policy_text(text: str | bytes, providers: Collection[str]) -> tuple[Policy | None, tuple[FieldError, ...]]:
+def parse_draft_text(text: str | bytes, providers: Collection[str]) -> Parsed:
     """The same from the text of a JSON document."""
     reading = Reading(providers)
     document = load(reading, text)
-    return (None, tuple(reading.errors)) if reading.errors else parse_policy(document, providers)
+    return Parsed(None, tuple(reading.errors)) if reading.errors else parse_draft(document, providers)
+
+
+def parse_policy(document: Any, providers: Collection[str]) -> tuple[Policy | None, tuple[FieldError, ...]]:
+    """A policy from a JSON value, or all errors. A test that fails is an error."""
+    found = parse_draft(document, providers)
+    return None if found.failed else found.policy, found.errors + found.failed
 
 
 def _policy(reading: Reading, document: Any) -> Policy:

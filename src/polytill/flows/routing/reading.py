@@ -53,19 +53,20 @@ _SENTENCES = {
 
 
 class Reading:
-    """The errors of a document, in the order in which they were found, at most ``MAX_ERRORS``."""
+    """The errors of a document, in the order in which they were found, at most ``MAX_ERRORS``. ``failed``: its own tests
+    that fail, which are run if it has no errors."""
 
     def __init__(self, providers: Collection[str]) -> None:
         self.providers = frozenset(providers)
         self.errors: list[FieldError] = []
+        self.failed: list[FieldError] = []
 
     def wrong(self, pointer: str, error: PolicyError, **about: Any) -> None:
-        """Add an error."""
+        """Add an error, or a test that fails."""
         shown = {name: value if name == "allowed" else _short(value) for name, value in about.items()}
-        if len(self.errors) < MAX_ERRORS:
-            self.errors.append(
-                FieldError(_valid(pointer)[:MAX_POINTER], _SENTENCES[error].format(**shown), error, shown)
-            )
+        found = self.failed if error is PolicyError.test_failed else self.errors
+        if len(found) < MAX_ERRORS:
+            found.append(FieldError(_valid(pointer)[:MAX_POINTER], _SENTENCES[error].format(**shown), error, shown))
 
     def object(
         self, value: Any, pointer: str, allowed: Collection[str], needed: Collection[str] = ()

@@ -143,7 +143,7 @@ async def create_routing_policy(
 ) -> Response:
     """Create a draft of a routing policy.
 
-    A draft routes no payments until it is published.
+    A draft routes no payments until it is published. Its own tests may fail (`failedTests`).
     """
     made = await routing_policies.create_draft(caller.context, practice_id, environment, _draft(body), caller.actor)
     return await _version(caller, practice_id, environment, made.version, 201)
@@ -210,9 +210,11 @@ async def _version(
     caller: Caller, practice_id: int, environment: Environment, number: int, status: int = 200
 ) -> Response:
     found, active = await routing_policies.version(caller.context, practice_id, environment, number)
-    return respond(models.RoutingPolicyVersion.of(found, active), status)
+    is_draft = found.published_at is None
+    failed = await routing_policies.failed_tests(caller.context, found) if is_draft else None
+    return respond(models.RoutingPolicyVersion.of(found, active, failed), status)
 
 
 def _activated(environment: Environment, found: Published) -> Response:
-    warnings = [models.RoutingPolicyWarning(one.pointer, one.detail) for one in found.warnings]
+    warnings = models.RoutingPolicyWarning.all_of(found.warnings)
     return respond(models.RoutingPolicyActivated(environment, found.version.version, found.before, warnings))

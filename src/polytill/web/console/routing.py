@@ -10,7 +10,7 @@ from fastapi import Path, Query, Response
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import Conflict, FieldError, Invalid, invalid
-from polytill.domain.routing import Strategy
+from polytill.domain.routing import PolicyError, Strategy
 from polytill.domain.states import CaptureMode, Environment
 from polytill.flows.admin import routing_policies
 from polytill.flows.admin.routing_policies import Draft
@@ -126,6 +126,8 @@ async def show_version(visitor: PracticeViewer, environment: Environment, number
 async def _version(visitor: PracticeVisitor, environment: Environment, number: int, **more: Any) -> Response:
     found, active = await routing_policies.version(visitor.context, visitor.practice_id, environment, number)
     people = await visitor.colleagues()
+    is_draft = found.published_at is None
+    failed = await routing_policies.failed_tests(visitor.context, found) if is_draft else ()
     return visitor.page(
         "practice/routing_version.html",
         environment=environment,
@@ -134,6 +136,7 @@ async def _version(visitor: PracticeVisitor, environment: Environment, number: i
         active=active,
         by=_by(found.published_by or found.changed_by, people),
         periods=PERIODS,
+        failed=[(one.pointer, visitor.words.told(one)) for one in failed],
         **{"wrong": (), "given": {"policy": found.content, "note": found.note, "edits": str(found.edits)}, **more},
     )
 
@@ -165,7 +168,9 @@ async def _wrong(
     places = [(one.pointer.removeprefix("/policy") or "/", visitor.words.told(one)) for one in wrong]
     errors: dict[str, Any] = {"": error}
     if wrong and wrong[0].pointer.startswith("/policy"):
-        errors = {"policy": visitor.words("routing.wrong", n=len(wrong))}
+        only_tests = all(one.reason == PolicyError.test_failed for one in wrong)
+        said = "routing.tests_failed" if only_tests else "routing.wrong"
+        errors = {"policy": visitor.words(said, n=len(wrong))}
     elif wrong:
         errors = {"note": wrong[0]}
     return await _version(visitor, environment, number, error=error, errors=errors, given=given, wrong=places)

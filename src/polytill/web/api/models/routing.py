@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, Field, StrictBool, StrictInt, StrictStr, model_validator
 
+from polytill.domain.errors import FieldError
 from polytill.domain.metadata import MAX_ENTRIES, MAX_METADATA_VALUE
 from polytill.domain.money import ppm_to_percent
 from polytill.domain.routing import FeeSource, Strategy, Verdict
@@ -53,6 +55,18 @@ class RollBackRoutingPolicy(PublishRoutingPolicy):
     version: Version
 
 
+class RoutingPolicyWarning(ResponseBody):
+    """What may be wrong with a policy, although it is valid."""
+
+    pointer: str
+    detail: str
+
+    @classmethod
+    def all_of(cls, errors: Iterable[FieldError]) -> list[Self]:
+        """Build them from what was found."""
+        return [cls(one.pointer, one.detail) for one in errors]
+
+
 class RoutingPolicyVersion(ResponseBody):
     """One version of the routing policy of an environment."""
 
@@ -68,11 +82,20 @@ class RoutingPolicyVersion(ResponseBody):
     changed_at: Moment
     published_by: str | None
     published_at: Moment | None
+    failed_tests: Annotated[
+        list[RoutingPolicyWarning] | None,
+        Field(description="The tests of a draft that fail: it cannot be published. null: not run, as in the list"),
+    ]
 
     @classmethod
-    def of(cls, version: PolicyVersion, active: int) -> Self:
-        """Build it from its row."""
-        return cls.from_record(version, state=version.state(active), policy=loaded(version.content or "{}"))
+    def of(cls, version: PolicyVersion, active: int, failed: Iterable[FieldError] | None = None) -> Self:
+        """Build it from its row, with its tests that fail."""
+        return cls.from_record(
+            version,
+            state=version.state(active),
+            policy=loaded(version.content or "{}"),
+            failed_tests=None if failed is None else RoutingPolicyWarning.all_of(failed),
+        )
 
 
 class RoutingPolicies(ResponseBody):
@@ -81,13 +104,6 @@ class RoutingPolicies(ResponseBody):
     environment: Environment
     active: int
     versions: list[RoutingPolicyVersion]
-
-
-class RoutingPolicyWarning(ResponseBody):
-    """What may be wrong with a policy, although it is valid."""
-
-    pointer: str
-    detail: str
 
 
 class RoutingPolicyActivated(ResponseBody):

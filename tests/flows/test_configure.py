@@ -307,6 +307,25 @@ async def test_two_who_save_at_once(scene: Scene) -> None:
     }
 
 
+async def test_all_are_read_as_they_were_at_one_moment(scene: Scene) -> None:
+    class Meanwhile:
+        """Somebody saves a provider, and keys in place of its first ones, right after the first read."""
+
+        reads = 0
+
+        async def fetch(self, sql: str, *args: Any) -> Any:
+            rows = await scene.db.fetch(sql, *args)
+            self.reads += 1
+            if self.reads == 1:
+                await scene.configure()
+                await scene.configure(given=keys("2"), patch=True)
+            return rows
+
+    meanwhile: Any = Meanwhile()
+    assert await provider_configs.all_of(meanwhile) == {}
+    assert len((await stored(scene)).others) == 1
+
+
 async def test_a_wish_alone(scene: Scene) -> None:
     wish = Wish("scripted", keys=keys())
     saved, fresh = await configuring.configure(scene.context, scene.practice_id, wish, "test")

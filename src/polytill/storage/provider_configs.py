@@ -183,21 +183,27 @@ async def lock(tx: Tx, code: str) -> None:
 
 
 async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
-    """Every configuration of the practice by provider code, including removed ones, with all credential sets."""
+    """Every configuration of the practice by provider code, including removed ones, with all credential sets: as they were
+    at one moment, whatever is saved meanwhile."""
     rows = await db.fetch(
-        "SELECT id, practice_id, provider_code, provider_name, is_enabled, is_default, public_key, secret_key,"
-        " webhook_secret, environment, config, supported_currencies, priority, configured_by, last_tested_at,"
-        " last_used_at, created_at, updated_at, credential_version AS version, hook_token, removed_at, revision, relay_urls,"
-        " 'active' AS state, NULL AS superseded_at FROM practice_payment_providers ORDER BY id"
+        "SELECT p.id, p.practice_id, provider_code, provider_name, is_enabled, is_default, p.public_key, p.secret_key,"
+        " p.webhook_secret, p.environment, p.config, supported_currencies, priority, configured_by, last_tested_at,"
+        " last_used_at, p.created_at, p.updated_at, credential_version AS version, hook_token, removed_at, revision,"
+        " relay_urls, 'active' AS state, NULL AS superseded_at, k.environment AS kept_environment,"
+        " k.version AS kept_version, k.state AS kept_state, k.public_key AS kept_public_key,"
+        " k.secret_key AS kept_secret_key, k.webhook_secret AS kept_webhook_secret, k.config AS kept_config,"
+        " k.superseded_at AS kept_superseded_at, k.created_at AS kept_updated_at"
+        " FROM practice_payment_providers p LEFT JOIN provider_credentials k ON k.config_id = p.id"
+        " ORDER BY p.id, k.version"
     )
-    sets = await db.fetch(
-        "SELECT config_id, environment, version, state, public_key, secret_key, webhook_secret, config,"
-        " superseded_at, created_at AS updated_at FROM provider_credentials ORDER BY version"
-    )
-    found = {row["id"]: _CONFIGURATIONS.read(row, active=_SETS.read(row)) for row in rows}
-    for row in sets:
-        found[row["config_id"]].others.append(_SETS.read(row))
-    return {configuration.provider_code: configuration for configuration in found.values()}
+    found: dict[str, Configuration] = {}
+    for row in rows:
+        code = row["provider_code"]
+        if code not in found:
+            found[code] = _CONFIGURATIONS.read(row, active=_SETS.read(row))
+        if row["kept_version"] is not None:
+            found[code].others.append(_SETS.read(row, "kept_"))
+    return found
 
 
 async def insert(tx: Tx, c: Configuration, now: datetime) -> int:

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from polytill.domain.errors import Conflict
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
 from polytill.flows.legacy.backfill import Backfill, NumberedRow
 from polytill.flows.legacy.past_rows import PastMapping, RowReader
-from polytill.providers.contract import RefundFact
+from polytill.providers.contract import DisputeFact, Fact, RefundFact
+from polytill.providers.outcomes import Succeeded
 from polytill.storage import refunds
+from tests import calls
 from tests.flows import scenes
 from tests.flows.scenes import Scene
 from tests.storage.making import plain, run
@@ -53,6 +56,15 @@ class Past:
         assert verdict.payment_id is not None, verdict
         return cls(scene, verdict.payment_id, name)
 
+    def dispute(self, amount: int, state: str = "lost") -> DisputeFact:
+        """What the provider says of a dispute of it."""
+        said = Money(amount, "NGN")
+        return DisputeFact(state, state, f"{self.name}-d{amount}", provider_transaction_id=self.name, amount=said)
+
+    async def returned(self) -> tuple[int, int]:
+        payment = await self.scene.payment(self.payment_id)
+        return payment.amount_refunded, payment.amount_lost
+
     def fact(self, amount: int, when: timedelta | None, state: str = "succeeded", named: str | None = "") -> RefundFact:
         number = f"{self.name}-r{amount}" if named == "" else named
         at = None if when is None else (self.at + when).astimezone(UTC).isoformat()
@@ -60,7 +72,7 @@ class Past:
             state, None, number, provider_transaction_id=self.name, amount=Money(amount, "NGN"), made_at=at
         )
 
-    async def told(self, *facts: RefundFact) -> int:
+    async def told(self, *facts: Fact) -> int:
         """The provider's webhooks arrive, each twice. Returns what is refunded afterwards."""
         configuration = await self.scene.configure()
         for fact in [*facts, *facts]:
@@ -137,3 +149,46 @@ async def test_each_earlier_refund_is_booked_by_its_own_date(shared: Scene) -> N
         f" AND payment_id = '{past.payment_id}'",
     )
     assert sorted((str(at)[:7], amount) for at, amount in booked) == [("2025-05", 150), ("2025-06", 50)]
+
+
+@pytest.mark.parametrize(
+    ("row", "lost", "returned", "is_unclear"),
+    [
+        ({"status": "disputed", "refunded": 1000}, 1000, (1000, 0), False),
+        ({"status": "disputed", "refunded": 300}, 300, (300, 0), True),
+        ({"status": "disputed", "refunded": 300}, 500, (300, 200), True),
+        ({"status": "disputed"}, 1000, (0, 1000), False),
+        ({"refunded": 800}, 500, (800, 200), True),
+        ({"refunded": 300}, 300, (300, 300), False),
+        ({"refunds": [{"id": "known", "amount": 800}]}, 500, (800, 500), False),
+    ],
+)
+async def test_a_chargeback_that_the_host_recorded_as_refunded_is_counted_once(
+    shared: Scene, row: dict[str, Any], lost: int, returned: tuple[int, int], is_unclear: bool
+) -> None:
+    past = await Past.taken_over(shared, **row)
+    await past.told(past.dispute(lost))
+    assert await past.returned() == returned
+    assert ("refund_or_dispute" in await shared.cases()) is is_unclear
+
+
+@pytest.mark.parametrize(("named", "left"), [(300, 0), (100, 200)])
+async def test_a_refund_that_the_provider_names_was_not_the_chargeback(shared: Scene, named: int, left: int) -> None:
+    past = await Past.taken_over(shared, status="disputed", refunded=300)
+    await past.told(past.dispute(300))
+    assert await past.told(past.fact(named, BEFORE)) == 300
+    assert await past.returned() == (300, 300 - left)
+
+
+async def test_what_a_known_dispute_leaves_can_be_refunded(shared: Scene) -> None:
+    past = await Past.taken_over(shared, status="disputed")
+    with pytest.raises(Conflict) as refused:
+        await calls.refund(shared.till, shared.practice_id, past.payment_id, key=past.name, amount=100)
+    assert refused.value.code == "past_payment_uncertain"
+    await past.told(past.dispute(600))
+    with pytest.raises(Conflict) as refused:
+        await calls.refund(shared.till, shared.practice_id, past.payment_id, key=past.name, amount=500)
+    assert refused.value.code == "refund_exceeds_captured"
+    shared.wire.says("refund", Succeeded(Money(400, "NGN"), past.name))
+    await calls.refund(shared.till, shared.practice_id, past.payment_id, key=past.name, amount=400)
+    assert await past.returned() == (400, 600)

@@ -6,6 +6,7 @@ from polytill.domain.errors import Conflict
 from polytill.domain.past_payments import Certainty, Doubt
 from polytill.flows.context import Practice
 from polytill.flows.provider_calls import configuration_of
+from polytill.storage import disputes
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
 
@@ -26,6 +27,8 @@ async def check_refundable(practice: Practice, payment: Payment, attempt: Attemp
                 " first.",
                 code="past_payment_not_configured",
             )
+    if Doubt.disputed in doubts and await disputes.of_payment(practice.db, payment.id):
+        doubts.discard(Doubt.disputed)  # the dispute itself is known here, and says what can be refunded
     if doubts:
         raise Conflict(
             "This payment was taken before polytill, and its record is uncertain"

@@ -7,6 +7,8 @@ Refunds are booked as they are. Of a lost dispute, only the part that no refund 
    was not made here is that refund.
 3. Such a provider returns no more than it took. Any excess that refunds and disputes name is the same money.
 4. If staff decided that a dispute is separate from every refund, 2 and 3 do not apply to it.
+5. What a past payment's host has recorded as refunded, as a sum, may be what a dispute took: any excess is, at every
+   provider, as in 3; and whatever fits, if its host says that the payment was disputed, as in 2.
 
 At other providers a chargeback is separate money beside any refund. A conclusion from 2 without a total that proves it,
 or from 3, opens a review case with both facts, unless staff decided that it is the same money; so does a return of more
@@ -23,6 +25,7 @@ from typing import Any
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.ids import new_id
 from polytill.domain.ledger import LedgerAccount, LedgerFact, provider_account
+from polytill.domain.past_payments import Doubt
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.sources import Source
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeState, RefundOrigin
@@ -59,8 +62,12 @@ class Shares:
         self.unclear = self.unclear or (unproven and dispute.counted_as is None)
 
 
-def share(taken: int, refunded: Iterable[Refund], disputed: Iterable[Dispute], are_refunded: bool) -> Shares:
-    """The booked part of each dispute beside the refunds of the same attempt, of which ``taken`` was captured. Pure."""
+def share(
+    taken: int, refunded: Iterable[Refund], disputed: Iterable[Dispute], are_refunded: bool, was_disputed: bool = False
+) -> Shares:
+    """The booked part of each dispute beside the refunds of the same attempt, of which ``taken`` was captured. Pure.
+
+    ``was_disputed``: of a past payment, whether its host says so."""
     done = [r for r in refunded if r.state in REFUND_DONE]
     lost = sorted(
         (d for d in disputed if d.state is DisputeState.lost and d.amount), key=lambda d: d.provider_dispute_id
@@ -70,10 +77,18 @@ def share(taken: int, refunded: Iterable[Refund], disputed: Iterable[Dispute], a
     for dispute in lost:
         by_name = sum(r.amount for r in done if r.provider_dispute_id == dispute.provider_dispute_id)
         shares.booked[dispute.id] = max(0, (dispute.amount or 0) - by_name)
-    if not are_refunded:
-        return shares
     total = sum(r.amount for r in done)
     lost = [d for d in lost if d.counted_as is not CountedAs.separate]
+    past = sum(r.amount for r in free if r.is_past_sum)
+    for dispute in lost if was_disputed else ():
+        same = min(past, shares.booked[dispute.id])
+        if same:
+            shares.assume(dispute, total + sum(shares.booked.values()) <= taken)
+            shares.booked[dispute.id] -= same
+            past -= same
+    if not are_refunded:
+        _share_excess(shares, lost, total - taken, past)
+        return shares
     for dispute in lost:
         left = shares.booked[dispute.id]
         its = next((r for r in free if r.origin is RefundOrigin.provider and left and r.amount == left), None)
@@ -81,13 +96,20 @@ def share(taken: int, refunded: Iterable[Refund], disputed: Iterable[Dispute], a
             free.remove(its)
             shares.assume(dispute, total + sum(shares.booked.values()) <= taken)
             shares.booked[dispute.id] = 0
-    beyond = min(total + sum(shares.booked[d.id] for d in lost) - taken, sum(r.amount for r in free))
+    _share_excess(shares, lost, total - taken, past + sum(r.amount for r in free if not r.is_past_sum))
+    return shares
+
+
+def _share_excess(shares: Shares, lost: Iterable[Dispute], over: int, most: int) -> None:
+    """Count what refunds and disputes return beyond what was taken as the same money, up to ``most``. ``over``: what
+    the refunds alone return beyond it."""
+    lost = list(lost)
+    beyond = min(over + sum(shares.booked[d.id] for d in lost), most)
     for dispute in lost:
         same = max(0, min(beyond, shares.booked[dispute.id]))
         shares.booked[dispute.id] -= same
         shares.assume(dispute, same > 0)
         beyond -= same
-    return shares
 
 
 def undisputed(payment: Payment) -> int:
@@ -130,6 +152,7 @@ class News:
     by: str
     current: str  # the attempt whose money the payment itself has captured; any other success is a duplicate payment
     refund: Refund | None = None
+    left: Refund | None = None  # the sum of earlier refunds that it was part of
     dispute: Dispute | None = None
     captured: int = 0  # additional captured amount
     depends: bool = True  # on other facts of the attempt: only one of two concurrent units may be written
@@ -153,15 +176,17 @@ async def book(practice: Practice, unit: Unit, payment: Payment, attempt: Attemp
     now = practice.now()
     known = await refunds.of_payment(practice.db, payment.id)
     everything = await disputes.of_payment(practice.db, payment.id)
-    if news.refund is not None:
-        known = [*(r for r in known if r.id != news.refund.id), news.refund]
+    for changed in (news.refund, news.left):
+        if changed is not None:
+            known = [*(r for r in known if r.id != changed.id), changed]
     if news.dispute is not None:
         everything = [*(d for d in everything if d.id != news.dispute.id), news.dispute]
     refunded = [r for r in known if r.attempt_id == attempt.id]
     disputed = [d for d in everything if d.attempt_id == attempt.id]
     own = attempt.id == news.current
     taken = payment.amount_captured + news.captured if own else attempt.amount
-    shares = share(taken, refunded, disputed, await _are_refunded(practice.context, attempt))
+    was_disputed = Doubt.disputed in (payment.doubts or ())
+    shares = share(taken, refunded, disputed, await _are_refunded(practice.context, attempt), was_disputed)
     returned = Returned(taken, refunded, disputed, shares)
     news.depends = bool(disputed) or not own
     change = Change(payment.status, dispute_news=news.dispute is not None)

@@ -27,7 +27,7 @@ from polytill.providers.contract import RefundFact
 from polytill.storage import attempts, audit, ledger, payments, refunds
 from polytill.storage.attempts import Attempt
 from polytill.storage.ledger import Entry
-from polytill.storage.payments import Payment
+from polytill.storage.payments import Change, Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
@@ -70,42 +70,47 @@ def _moment(text: str | None) -> datetime | None:
 
 
 async def name_part(practice: Practice, payment: Payment, attempt: Attempt, past: Refund, fact: RefundFact) -> None:
-    """Give a named refund of before its own row, out of the sum. ``Stale`` if the sum is not as it was read."""
+    """Give a named refund of before its own row, out of the sum. ``Stale`` if the sum is not as it was read.
+
+    What is beyond the sum is booked. The sum may have been counted as what a dispute took, so that is decided again.
+    """
     assert fact.amount is not None
     amount, now, unit = fact.amount.minor, practice.now(), Unit()
     named = replace(
-        past, amount=amount, booked=amount, provider_refund_id=fact.provider_refund_id,
+        past, amount=amount, booked=min(amount, past.amount), provider_refund_id=fact.provider_refund_id,
         is_reversal=fact.is_reversal, created_at=_moment(fact.made_at) or past.created_at, updated_at=now,
     )  # fmt: skip
+    left = None
     if amount < past.amount:
+        rest = past.amount - amount
+        left = replace(past, amount=rest, booked=rest, updated_at=now)
         named.id = new_id(practice.context.world)
         named.idempotency_key = f"{past.idempotency_key} {named.id}"
-        left = past.amount - amount
-        refunds.resize(unit, past, replace(past, amount=left, booked=left, updated_at=now))
+    current = current_attempt(payment, await attempts.of_payment(practice.db, payment.id)).id
+    news = News("provider", current, named, left)
+    change = await returned_amounts.book(practice, unit, payment, attempt, news)
+    if amount > past.amount:
+        _book_beyond(practice, unit, payment, attempt, (past, named, change))
+    version = payment.version if news.depends or amount > past.amount else None
+    payments.change(unit, payment, change, now, version, payment.dispute_version)
+    refunds.resize(unit, past, left or named)
+    if left is not None:
         refunds.insert(unit, named)
-    elif amount == past.amount:
-        refunds.resize(unit, past, named)
-    else:
-        await _book_beyond(practice, unit, payment, attempt, (past, named))
     detail = {"refund": named.id, "amount": amount, "part_of": past.id}
     audit.append(unit, now, Source.provider, AuditAction.refund_adopted, payment.id, detail)
     await practice.db.commit(unit)
 
 
-async def _book_beyond(
-    practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, change: tuple[Refund, Refund]
+def _book_beyond(
+    practice: Practice, unit: Unit, payment: Payment, attempt: Attempt, changes: tuple[Refund, Refund, Change]
 ) -> None:
     """Book what the provider has refunded beyond the sum that the host knew."""
-    past, named = change
+    past, named, change = changes
     beyond = named.amount - past.amount
     available = max(0, payment.amount_captured - payment.amount_refunded - payment.refund_reserved)
-    named.booked = past.booked + min(beyond, available)
-    named.booked_duplicate = named.amount - named.booked
-    current = current_attempt(payment, await attempts.of_payment(practice.db, payment.id)).id
-    booked = await returned_amounts.book(practice, unit, payment, attempt, News("provider", current, named))
-    booked.add_refunded, booked.add_duplicate_refunded = named.booked - past.booked, named.booked_duplicate
-    payments.change(unit, payment, booked, named.updated_at, payment.version, payment.dispute_version)
-    refunds.resize(unit, past, named)
+    change.add_refunded = min(beyond, available)
+    change.add_duplicate_refunded = beyond - change.add_refunded
+    named.booked, named.booked_duplicate = past.booked + change.add_refunded, change.add_duplicate_refunded
     entry = Entry(
         LedgerFact.refund, LedgerAccount.refunds, provider_account(attempt.provider_code), beyond, named.currency
     )

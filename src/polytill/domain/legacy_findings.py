@@ -58,6 +58,7 @@ class LegacyFinding(StrEnum):
     key_not_text = "key_not_text"
     key_not_valid = "key_not_valid"
     key_refused = "key_refused"
+    key_limited = "key_limited"
     key_not_checked = "key_not_checked"
     configuration_refused = "configuration_refused"
     configuration_differs = "configuration_differs"
@@ -95,7 +96,13 @@ NOTES = frozenset(
     {
         *(_F.field_empty, _F.encoded_twice, _F.member_not_needed, _F.member_empty, _F.value_converted),
         *(_F.provider_empty, _F.provider_renamed, _F.default_elsewhere, _F.enabled_missing, _F.currencies_missing),
-        *(_F.settings_of_other_environment, _F.environment_from_key, _F.key_trimmed, _F.key_not_checked),
+        *(
+            _F.settings_of_other_environment,
+            _F.environment_from_key,
+            _F.key_trimmed,
+            _F.key_not_checked,
+            _F.key_limited,
+        ),
         *(_F.configuration_differs, _F.no_keys),
     }
 )

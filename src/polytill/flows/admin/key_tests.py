@@ -36,15 +36,20 @@ class LastTest:
 
 
 async def tested(practice: Practice, entry: ProviderEntry, account: Account) -> CredentialTest:
-    """Test the keys of an account at the provider. ``reached`` is false if it did not answer."""
+    """Test the keys of an account at the provider. ``reached`` is false if it was not asked, or did not answer."""
     handler = build(practice, entry, account)
     if isinstance(handler, NotSent):
-        return CredentialTest(False, handler.detail or "The provider cannot be called.")
+        return CredentialTest(False, handler.detail or "The provider cannot be called.", reached=False)
     result = await call_test(handler)
     if result.ok and result.environment is not None and result.environment is not account.environment:
         detail = f"The keys work, but for {result.environment.value}, not for {account.environment.value}."
         return CredentialTest(False, detail, result.environment, finding=KeyFinding.wrong_environment)
     return result
+
+
+def can_be_called(practice: Practice, entry: ProviderEntry, account: Account) -> bool:
+    """Whether polytill can ask the provider at all. If not, it cannot take a payment there either."""
+    return not isinstance(build(practice, entry, account), NotSent)
 
 
 def note(unit: Writes, now: datetime, actor: str, code: str, environment: Environment, result: CredentialTest) -> None:

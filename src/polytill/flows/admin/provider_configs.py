@@ -358,8 +358,9 @@ async def switch(
     prepared, result = _prepared(existing, environment), None
     if environment is Environment.production:
         entry, _ = await _provider(context, code, existing)
-        result = await key_tests.tested(practice, entry, Account(existing, prepared))
-        if not result.ok and result.reached:
+        account = Account(existing, prepared)
+        result = await key_tests.tested(practice, entry, account)
+        if not result.ok and (result.reached or not key_tests.can_be_called(practice, entry, account)):
             async with practice.db.transaction() as tx:
                 key_tests.note(tx, context.world.now(), actor, code, environment, result)
             raise LiveKeysRefused(result)

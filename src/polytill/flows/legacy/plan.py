@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -25,6 +25,7 @@ from polytill.storage import practices
 from polytill.storage.host_field import HostRow, HostSource, external_id_of
 
 _FIELD = "/paymentProviders"
+PLANNED_AT_ONCE = 16  # while keys are tested, because that is waiting for providers
 
 
 async def handlers_of(context: Context) -> dict[str, type[Handler]]:
@@ -47,6 +48,7 @@ class Plan:
         self._source = source
         self._setup = setup
         self._cipher = cipher
+        self._at_once = PLANNED_AT_ONCE if checks_keys else 1
         self._providers = ProviderPlans(context, setup.mapping, checks_keys)
         self._ids: list[Any] = []
         self._counts: Counter[str] = Counter()
@@ -61,9 +63,19 @@ class Plan:
     async def practices(self) -> AsyncIterator[PlannedPractice]:
         """The plan of each row, in the order of the source."""
         without = sum(one is None for one in self._ids)
-        async for row in self._source.rows(list(dict.fromkeys(self._ids))):
-            without -= row.values.get("externalId") is None
-            yield await self.practice(row)
+        waiting: deque[asyncio.Task[PlannedPractice]] = deque()
+        try:
+            async for row in self._source.rows(list(dict.fromkeys(self._ids))):
+                without -= row.values.get("externalId") is None
+                waiting.append(asyncio.create_task(self.practice(row)))
+                if len(waiting) >= self._at_once:
+                    yield await waiting.popleft()
+            while waiting:
+                yield await waiting.popleft()
+        finally:  # an error of one, or nobody wants the others any more
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
         if without:
             rest = PlannedPractice(f"{without} rows")
             rest.say(LegacyFinding.external_id_missing, "/externalId", f"{without} rows have no external id.")

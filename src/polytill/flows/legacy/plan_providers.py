@@ -7,25 +7,22 @@ from typing import Any
 
 from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.legacy_findings import LegacyFinding, Severity
-from polytill.domain.sealing import DataKey
 from polytill.domain.secret import Secret
-from polytill.domain.states import CredentialState, Environment
-from polytill.flows.admin import key_tests
-from polytill.flows.admin.credentials import Keys, check_keys
+from polytill.domain.states import Environment
+from polytill.flows.admin.credentials import check_keys
 from polytill.flows.admin.provider_configs import NewConfiguration, check_new
 from polytill.flows.context import Context, Practice
 from polytill.flows.handlers import handler_or_reason
+from polytill.flows.legacy.key_checks import KeyChecks
 from polytill.flows.legacy.mapping import Mapping
 from polytill.flows.legacy.model import Found, LegacyField, LegacySet
 from polytill.flows.legacy.planned import PlannedPractice
 from polytill.flows.legacy.wishes import configured, keys_of, wish_of
 from polytill.storage import provider_configs
-from polytill.storage.databases import PracticeDb
-from polytill.storage.provider_configs import Account, Configuration, open_credentials, seal_credentials
+from polytill.storage.provider_configs import Configuration, open_credentials
 
 Places = dict[tuple[str, Environment | None], str]  # the pointer of each set
 _FIELD = "/paymentProviders"
-CHECKS_AT_ONCE = 4  # of keys at providers, which limit requests
 _BY_REASON = {
     "live_key": LegacyFinding.key_of_other_environment,
     "test_key": LegacyFinding.key_of_other_environment,
@@ -42,7 +39,7 @@ class ProviderPlans:
         self._context = context
         self._mapping = mapping
         self._checks_keys = checks_keys
-        self._at_once = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._checks = KeyChecks(context)
 
     async def add(self, planned: PlannedPractice, found: LegacyField) -> None:
         """Add the providers of a field to the plan of a practice."""
@@ -182,29 +179,10 @@ class ProviderPlans:
         for new in planned.new:
             code, environment = new.wish.provider_code, new.wish.environment or Environment.sandbox
             other = Environment.production if environment is Environment.sandbox else Environment.sandbox
-            tests.append(self._test(at.get((code, environment), _FIELD), code, environment, new.wish.keys))
+            tests.append(self._checks.finding(at.get((code, environment), _FIELD), code, environment, new.wish.keys))
             if new.other is not None:
-                tests.append(self._test(at.get((code, other), _FIELD), code, other, new.other))
+                tests.append(self._checks.finding(at.get((code, other), _FIELD), code, other, new.other))
         return [one for one in await asyncio.gather(*tests) if one is not None]
-
-    async def _test(self, at: str, code: str, environment: Environment, keys: Keys) -> Found | None:
-        entry = (await self._context.catalog())[code]
-        handler, _ = handler_or_reason(self._context, entry)
-        if handler is None or not handler.keys:
-            return None
-        # Nothing of the practice exists yet: the keys are sealed with a data key that is forgotten after the test.
-        world = self._context.world
-        db = PracticeDb(self._context.owner.engine, 0, DataKey(0, world.random_bytes(32)))
-        opened = check_keys(handler, entry, environment, keys, None)
-        sealed = seal_credentials(db.data_key, code, opened, CredentialState.active, world)
-        configuration = Configuration(0, 0, code, entry.name, False, False, [], 0, "", sealed)
-        async with self._at_once:
-            result = await key_tests.tested(Practice(self._context, db), entry, Account(configuration, sealed))
-        if result.ok:
-            return None
-        if not result.reached:
-            return Found(LegacyFinding.key_not_checked, at, f"{entry.name} could not be asked: {result.detail}")
-        return Found(LegacyFinding.key_refused, at, f"{entry.name} rejects the keys: {result.detail}")
 
 
 def _at(one: LegacySet) -> str:

@@ -13,12 +13,15 @@ from typer.testing import CliRunner
 
 from polytill.app import Polytill
 from polytill.cli import app
-from polytill.domain.errors import Conflict
+from polytill.domain.errors import Conflict, NotFound
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
+from polytill.flows.payments.request import PaymentRequest
+from polytill.providers.manual import ManualProvider
 from tests import calls
 from tests.installation import TEST_KEYS, fresh_settings, opened
 
@@ -36,6 +39,15 @@ async def _configured(till: Polytill) -> None:
         await provider_configs.configure(till.context, made[0].id, wish, "test")
 
 
+async def _paid_by_hand(till: Polytill) -> str:
+    """A payment that calls no provider."""
+    keys = Keys(config={"instructions": "At the desk."})
+    wish = Wish(ManualProvider.code, Environment.sandbox, keys, True, supported_currencies=["NGN"])
+    await provider_configs.configure(till.context, 1, wish, "test")
+    request = PaymentRequest(Money(1000, "NGN"), provider_code=ManualProvider.code)
+    return (await calls.pay(till, 1, request, key="one")).payment.id
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Runs commands of the group on one installation, which stays open between them."""
@@ -51,6 +63,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             assert found.exit_code == code, (arguments, found.output, found.exception)
             return found.output
 
+        run.work = lambda work: loop.run(work(till))  # type: ignore[attr-defined]
         yield run
         loop.run(opening.__aexit__(None, None, None))
 
@@ -83,3 +96,12 @@ def test_a_policy_from_a_draft_to_the_way_back(run: Run, tmp_path: Path) -> None
     run("decide", "1", "NGN", "--with", "color=blue", code=1)
     run("draft", "1", str(tmp_path / "missing.json"), code=1)
     assert isinstance(CliRunner().invoke(app, ["routing", "publish", "1", "1", *IN_SANDBOX]).exception, Conflict)
+
+
+def test_a_payment_is_explained(run: Run) -> None:
+    payment_id = run.work(_paid_by_hand)  # type: ignore[attr-defined]
+    [told] = json.loads(run("explain", "1", payment_id, "--json"))["attempts"]
+    assert (told["number"], told["providerCode"], told["providers"][0]["reason"]) == (1, "manual", "requested")
+    assert {one["reason"] for one in told["providers"][1:]} == {"not_requested"}
+    assert "not Paystack" in run("explain", "1", payment_id)
+    assert isinstance(CliRunner().invoke(app, ["routing", "explain", "1", "nothing"]).exception, NotFound)

@@ -107,6 +107,28 @@ async def test_a_further_attempt_says_why(signed: Signed) -> None:
     assert f'data-attempt="{len(codes)}"' in page.html
 
 
+async def test_a_retry_of_the_customer_has_a_decision_of_its_own(signed: Signed) -> None:
+    practice = signed.practice
+    await practice.call("PATCH", "/payment-providers/flutterwave", {"isEnabled": False})
+    await practice.fault("create", "rate_limit")
+    made = (await practice.create()).body
+    await practice.call("PATCH", "/payment-providers/flutterwave", {"isEnabled": True})
+    await practice.house.call("POST", f"/pay/{made['clientToken']}/retry")
+    stored = (await practice.call("GET", f"/payments/{made['id']}/decision")).body
+    assert [one["code"] for one in stored["providers"] if one["place"]] == ["paystack"]
+    first, again = stored["attempts"]
+    assert (first["decision"], again["providerCode"], again["decision"]["chosen"]) == (
+        None,
+        "flutterwave",
+        "flutterwave",
+    )
+    reasons = [(one["code"], one["reason"]) for one in again["decision"]["providers"] if one["place"]]
+    assert reasons == [("flutterwave", "untried"), ("paystack", "tried")]
+    assert again["decision"]["providers"][0]["detail"] in again["detail"]
+    page = (await signed.browser.get(f"{signed.door}/payments/{made['id']}")).html
+    assert page.partition('data-attempt="2"')[2].count('data-other="paystack"') == 1
+
+
 async def test_a_hypothetical_payment_under_any_policy(signed: Signed) -> None:
     number = await signed.activate()
     gold: Json = {"metadata": {"plan": "gold"}}

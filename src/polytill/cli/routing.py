@@ -19,14 +19,15 @@ from polytill.domain.states import CaptureMode, Environment
 from polytill.flows.admin import routing_policies
 from polytill.flows.admin.routing_policies import Draft, Published, Versions
 from polytill.flows.context import Context
-from polytill.flows.payments import previews, replay
+from polytill.flows.payments import decisions, previews, replay
+from polytill.flows.payments.create import details_of, find
 from polytill.flows.payments.previews import Hypothetical, Preview, Under
 from polytill.flows.payments.replay import MOST_PAYMENTS, Replay
 from polytill.flows.routing.explain import explain
 from polytill.flows.routing.policy_schema import SCHEMA
 from polytill.flows.routing.reading import loaded
 from polytill.providers.contract import Customer
-from polytill.web.decision_sentences import Line, lines_of
+from polytill.web.decision_sentences import AttemptLine, Line, attempt_lines, lines_of
 from polytill.web.words import words_for
 
 routing_app = typer.Typer(
@@ -271,9 +272,7 @@ def decide(
             {
                 "environment": found.environment, "strategy": found.decision.strategy,
                 "policyVersion": found.decision.version,
-                "providers": [
-                    {"code": one.code, "place": one.place, "reason": one.reason, "detail": one.sentence} for one in lines
-                ],
+                "providers": _lines(lines),
             }
         )  # fmt: skip
         return
@@ -282,6 +281,48 @@ def decide(
         fee = one.estimate.fee if one.estimate else None
         table.add_row(str(one.place or "–"), one.name, one.sentence, str(fee.money) if fee else "")
     console.print(table)
+
+
+@routing_app.command("explain")
+def explain_payment(
+    practice: PracticeId, payment: Annotated[str, typer.Argument(help="The payment's id")], as_json: AsJson = False
+) -> None:
+    """Say why each attempt of a payment was made at its provider, and why not at the others."""
+
+    async def work(context: Context) -> tuple[list[Line], list[AttemptLine]] | None:
+        names = {code: entry.name for code, entry in (await context.catalog()).items()}
+        here, known = await find(context, practice, payment)
+        made = (await details_of(here.db, known)).attempts
+        found = await decisions.of_payment(here.db, known, made, names)
+        if found is None:
+            return None
+        words = words_for("en", "")
+        return lines_of(words, found.decision.explained, names), attempt_lines(words, found, names)
+
+    told = opened(work)
+    if told is None:
+        fail("No decision about this payment is stored.")
+    first, attempts = told
+    if as_json:
+        shown = [
+            {
+                "number": one.reason.attempt.number, "providerCode": one.reason.attempt.provider_code,
+                "detail": one.sentence, "providers": _lines(one.lines or (first if number == 0 else [])),
+            }
+            for number, one in enumerate(attempts)
+        ]  # fmt: skip
+        _print({"attempts": shown})
+        return
+    table = Table("", "provider", "why")
+    for number, one in enumerate(attempts):
+        table.add_row(str(one.reason.attempt.number), one.reason.attempt.provider_code, one.sentence)
+        for line in (one.lines or (first if number == 0 else []))[1:]:
+            table.add_row("", f"not {line.name}", line.sentence)
+    console.print(table)
+
+
+def _lines(lines: list[Line]) -> list[dict[str, Any]]:
+    return [{"code": one.code, "place": one.place, "reason": one.reason, "detail": one.sentence} for one in lines]
 
 
 def _under(policy: str) -> Under:

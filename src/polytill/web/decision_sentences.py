@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from polytill.domain.routing import Verdict
 from polytill.domain.routing_policies import WhyAttempt
-from polytill.flows.payments.decisions import AttemptReason
+from polytill.flows.payments.decisions import AttemptReason, PaymentDecision
 from polytill.flows.routing.comparison import Estimate
 from polytill.flows.routing.explain import Explained
 from polytill.web.words import Words
@@ -52,10 +52,30 @@ def lines_of(
     ]
 
 
-def sentence_of_attempt(words: Words, one: AttemptReason, first: str, names: Mapping[str, str]) -> str:
-    """Why an attempt was made. ``first``: the sentence about the first provider of the decision."""
+@dataclass(frozen=True, slots=True)
+class AttemptLine:
+    """Why an attempt was made. ``lines``: of its own decision, if the customer tried again."""
+
+    reason: AttemptReason
+    sentence: str
+    lines: list[Line]
+
+
+def attempt_lines(words: Words, found: PaymentDecision, names: Mapping[str, str]) -> list[AttemptLine]:
+    """One line for each attempt of a payment."""
+    first = sentence_of(words, found.decision.explained[0]) if found.decision.explained else ""
+    made = []
+    for one in found.attempts:
+        own = lines_of(words, one.decision.explained, names) if one.decision else []
+        made.append(AttemptLine(one, _sentence_of_attempt(words, one, own[0].sentence if own else first, names), own))
+    return made
+
+
+def _sentence_of_attempt(words: Words, one: AttemptReason, first: str, names: Mapping[str, str]) -> str:
+    """``first``: the sentence about the first provider of the decision that it follows."""
     if one.why is WhyAttempt.decided:
         return first
     provider = words.declared(names.get(one.attempt.provider_code, one.attempt.provider_code))
     after = words.declared(names.get(one.after or "", one.after or ""))
-    return words(f"why_attempt.{one.why}", provider=provider, after=after)
+    said = words(f"why_attempt.{one.why}", provider=provider, after=after)
+    return f"{said} {first}" if one.why is WhyAttempt.retried else said

@@ -85,11 +85,13 @@ def _read(detail: Mapping[str, Any], currency: str, names: Mapping[str, str]) ->
 
 @dataclass(frozen=True, slots=True)
 class AttemptReason:
-    """Why an attempt was made. ``after``: the provider of the attempt before it."""
+    """Why an attempt was made. ``after``: the provider of the attempt before it. ``decision``: of its own, if the customer
+    tried again; the attempts after it follow that one."""
 
     attempt: Attempt
     why: WhyAttempt
     after: str | None
+    decision: StoredDecision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +111,10 @@ async def of_payment(
     lines = await audit.details(db, payment.id, AuditAction.payment_created)
     if not lines or "why" not in lines[0]:
         return None
-    retried: set[str] = set()
+    retried: dict[str, Mapping[str, Any]] = {}
     if len(attempts) > 1:
         found = await audit.details(db, payment.id, AuditAction.payment_tried_again)
-        retried = {str(detail.get("attempt")) for detail in found}
+        retried = {str(detail.get("attempt")): detail for detail in found}
     reasons = []
     for before, attempt in zip((None, *attempts), attempts, strict=False):
         why = WhyAttempt.next
@@ -122,7 +124,8 @@ async def of_payment(
             why = WhyAttempt.retried
         elif attempt.provider_code == before.provider_code:
             why = WhyAttempt.renewed
-        reasons.append(AttemptReason(attempt, why, before.provider_code if before else None))
+        own = read(retried[attempt.id], payment.currency, names) if why is WhyAttempt.retried else None
+        reasons.append(AttemptReason(attempt, why, before.provider_code if before else None, own))
     decision = read(lines[0], payment.currency, names)
     return PaymentDecision(payment, decision, tuple(reasons)) if decision else None
 

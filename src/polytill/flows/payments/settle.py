@@ -7,8 +7,10 @@ rejected: one that does not fit is booked for what it is and opens a review case
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
@@ -168,15 +170,18 @@ class _Writing:
             log.info("attempt_settled", **told)
 
 
-async def reopen(practice: Practice, payment: Payment, attempt: Attempt, source: Source, also: AddSteps) -> Payment:
-    """Try a failed payment again: store its next attempt. ``Stale`` if it is no longer failed, ``Duplicate`` if another
-    task was first. The caller must know that every earlier attempt is closed for certain."""
+async def reopen(
+    practice: Practice, payment: Payment, attempt: Attempt, source: Source, decided: Mapping[str, Any], also: AddSteps
+) -> Payment:
+    """Try a failed payment again: store its next attempt, and the decision that chose it. ``Stale`` if it is no longer
+    failed, ``Duplicate`` if another task was first. The caller must know that every earlier attempt is closed for
+    certain."""
     now = practice.now()
     change = Change(PaymentStatus.processing, provider_code=attempt.provider_code, clear_reasons=True)
     unit = Unit()
     payments.change(unit, payment, change, now)
     attempts.insert(unit, attempt)
-    audit.append(unit, now, source, AuditAction.payment_tried_again, payment.id, {"attempt": attempt.id})
+    audit.append(unit, now, source, AuditAction.payment_tried_again, payment.id, {"attempt": attempt.id, **decided})
     also(unit)
     await practice.db.commit(unit)
     return payments.applied(payment, change, now)

@@ -24,7 +24,7 @@ from polytill.flows.handler_guard import declared
 from polytill.flows.handlers import handler_or_reason
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
-from polytill.flows.payments import customers
+from polytill.flows.payments import customers, decisions
 from polytill.flows.payments.choose import ForPayment, choose, traits_for, wanted_of
 from polytill.flows.payments.create import (
     MAX_ATTEMPTS,
@@ -184,16 +184,16 @@ async def _reopened(
     tried = frozenset(attempt.provider_code for attempt in found.attempts)
     if right != payment:
         tried = frozenset()  # a provider that declined the old data may accept the new data
-    ranked = (await choose(context, snapshot, wanted, ForPayment(_draw(payment), traits, holder, tried))).ranked
-    if not ranked:
+    decided = await choose(context, snapshot, wanted, ForPayment(_draw(payment), traits, holder, tried))
+    if not decided.ranked:
         return found
-    in_turn = [snapshot.configurations[one.code] for one in ranked]
+    in_turn = [snapshot.configurations[one.code] for one in decided.ranked]
     await ensure_lease(context, practice_id)
     attempt = new_attempt(context, payment, in_turn[0], found.attempts[-1].number + 1, context.world.now())
     try:
         await _write_corrected(practice, payment, right)
         same_routes = partial(provider_configs.unchanged, known=snapshot.revision)
-        payment = await reopen(practice, right, attempt, Source.customer, same_routes)
+        payment = await reopen(practice, right, attempt, Source.customer, decisions.stored(decided), same_routes)
     except (Stale, Duplicate):  # another request was first, or the configurations have changed
         context.forget(practice_id)
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Path, Query, Response
@@ -14,13 +15,15 @@ from polytill.flows.admin import routing_policies
 from polytill.flows.admin.routing_policies import Draft, Published
 from polytill.flows.payments import decisions, previews, replay
 from polytill.flows.payments.create import details_of, find
+from polytill.flows.payments.decisions import StoredDecision
 from polytill.flows.routing.explain import explain
+from polytill.storage.payments import Payment
 from polytill.web.api.auth import Caller, Configures, PracticeId, Reads
 from polytill.web.api.bodies import strict_router
 from polytill.web.api.models import routing as models
 from polytill.web.api.payments import PaymentId
 from polytill.web.api.responses import respond
-from polytill.web.decision_sentences import lines_of, sentence_of, sentence_of_attempt
+from polytill.web.decision_sentences import Line, attempt_lines, lines_of, sentence_of
 from polytill.web.i18n import LANGUAGES
 from polytill.web.words import words_for
 
@@ -94,35 +97,38 @@ async def get_payment_decision(
     """Get the decision of a payment.
 
     As it was made when the payment was created: why this provider, and why not each other one. Then why each further
-    attempt was made. 404 if nothing was decided, as for a payment that was taken over from another system.
+    attempt was made, with a decision of its own if the customer tried again. 404 if nothing was decided, as for a payment
+    that was taken over from another system.
     """
     practice, payment = await find(caller.context, practice_id, payment_id)
     names, words = await names_of(caller), words_for(language, "")
-    attempts = (await details_of(practice.db, payment)).attempts
-    found = await decisions.of_payment(practice.db, payment, attempts, names)
+    made = (await details_of(practice.db, payment)).attempts
+    found = await decisions.of_payment(practice.db, payment, made, names)
     if found is None:
         raise NotFound("No decision about this payment is stored.")
-    lines = lines_of(words, found.decision.explained, names)
-    first = lines[0].sentence if lines else ""
-    return respond(
-        models.PaymentDecision(
-            payment.environment,
-            payment.currency,
-            wire_time(payment.created_at) or "",
-            found.decision.strategy,
-            found.decision.version,
-            lines[0].code if lines and lines[0].place else None,
-            [models.DecidedProvider.of(line) for line in lines],
-            [
-                models.DecidedAttempt(
-                    one.attempt.number,
-                    one.attempt.provider_code,
-                    one.attempt.state,
-                    sentence_of_attempt(words, one, first, names),
-                )
-                for one in found.attempts
-            ],
+    attempts = [
+        models.DecidedAttempt(
+            one.reason.attempt.number,
+            one.reason.attempt.provider_code,
+            one.reason.attempt.state,
+            one.sentence,
+            _decision(payment, own, one.reason.attempt.created_at, one.lines) if (own := one.reason.decision) else None,
         )
+        for one in attempt_lines(words, found, names)
+    ]
+    decided = _decision(payment, found.decision, payment.created_at, lines_of(words, found.decision.explained, names))
+    return respond(models.PaymentDecision.of(decided, attempts))
+
+
+def _decision(payment: Payment, found: StoredDecision, at: datetime, lines: list[Line]) -> models.RoutingDecision:
+    return models.RoutingDecision(
+        payment.environment,
+        payment.currency,
+        wire_time(at) or "",
+        found.strategy,
+        found.version,
+        lines[0].code if lines and lines[0].place else None,
+        [models.DecidedProvider.of(line) for line in lines],
     )
 
 

@@ -43,7 +43,7 @@ from polytill.web.console.flashes import Done
 from polytill.web.console.pages import amount_of, first_of, out_of_date, page_router
 from polytill.web.console.sessions import PracticeAdmin, PracticeViewer, PracticeVisitor
 from polytill.web.console.timeline import story_of
-from polytill.web.decision_sentences import lines_of, sentence_of_attempt
+from polytill.web.decision_sentences import attempt_lines, lines_of
 from polytill.web.words import Words
 
 router = page_router("/practice/{practice_id}")
@@ -200,11 +200,7 @@ def _decision(words: Words, decided: PaymentDecision | None, names: dict[str, st
     if decided is None:
         return {"decided": None}
     lines = lines_of(words, decided.decision.explained, names)
-    first = lines[0].sentence if lines else ""
-    attempts = [
-        (one.attempt.number, one.attempt.provider_code, sentence_of_attempt(words, one, first, names))
-        for one in decided.attempts
-    ]
+    attempts = attempt_lines(words, decided, names)
     return {"decided": decided, "decided_lines": lines, "decided_attempts": attempts}
 
 

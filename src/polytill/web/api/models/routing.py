@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
+import msgspec
 from pydantic import AwareDatetime, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from polytill.domain.errors import FieldError
@@ -216,18 +217,25 @@ class RoutingDecision(ResponseBody):
 
 
 class DecidedAttempt(ResponseBody):
-    """One attempt of a payment, and why it was made at this provider."""
+    """One attempt of a payment, and why it was made at this provider. `decision`: its own, if the customer tried again;
+    the attempts after it follow that one."""
 
     number: int
     provider_code: str
     state: str
     detail: str
+    decision: RoutingDecision | None
 
 
 class PaymentDecision(RoutingDecision):
     """The decision as it was made when the payment was created, and why each attempt was made."""
 
     attempts: list[DecidedAttempt]
+
+    @classmethod
+    def of(cls, decided: RoutingDecision, attempts: list[DecidedAttempt]) -> Self:
+        """Build it from the decision and the attempts."""
+        return cls(**msgspec.structs.asdict(decided), attempts=attempts)
 
 
 # ── Replays ──

@@ -61,6 +61,19 @@ def test_plan_import_and_again(folder: Path) -> None:
         assert keys[0]["key"] not in one.stdout + one.stderr
 
 
+def test_keys_that_could_not_be_checked_are_counted_with_the_reason(folder: Path) -> None:
+    with sqlite3.connect(folder / "var" / "owner.db") as owner:  # an address that may not be sent keys: nobody is asked
+        owner.execute("UPDATE payment_providers SET api_base_url = 'https://127.0.0.1:1', sandbox_api_base_url = NULL")
+    rows = [{"id": one, "name": one, "currency": "NGN", "paymentProviders": GOOD} for one in ("f", "g")]
+    (folder / "checked.jsonl").write_text("\n".join(json.dumps(one) for one in rows))
+    asked = ("legacy", "import", "checked.jsonl", "--dry-run", "--check-keys")
+    first, _, summary = [json.loads(line) for line in polytill(folder, *asked, "--json").stdout.splitlines()]
+    [detail] = [one["detail"] for one in first["findings"] if one["type"] == "key_not_checked"]
+    assert summary["summary"]["findings"]["note: key_not_checked"] == 2
+    shown = " ".join(polytill(folder, *asked).stdout.split())
+    assert shown.count(detail) == 1
+
+
 def test_files_are_sources_too(folder: Path) -> None:
     (folder / "more.csv").write_text('id,name,currency,payment_providers\nd,D,NGN,"{}"\n', "utf-8-sig")
     (folder / "more.jsonl").write_text('{"id": "e", "name": "E", "currency": "NGN", "paymentProviders": {}}\n')

@@ -18,7 +18,7 @@ from rich.table import Table
 from polytill.cli.backfill import legacy_backfill
 from polytill.cli.opened import console, fail, opened
 from polytill.domain.errors import Invalid
-from polytill.domain.legacy_findings import ImportAction, Severity
+from polytill.domain.legacy_findings import ImportAction, LegacyFinding, Severity
 from polytill.domain.secret import Secret
 from polytill.flows.context import Context
 from polytill.flows.legacy.bring import Result, bring_all, planned_only
@@ -32,6 +32,7 @@ from polytill.storage.host_field import HostSource, SqliteSource, database_sourc
 legacy_app = typer.Typer(no_args_is_help=True, help="Coming from a host application: its practices and its payments.")
 legacy_app.command("backfill")(legacy_backfill)
 
+MOST_REASONS = 20
 MOST_SHOWN = 1000  # practices in the table; beyond it, only those that are held up or failed
 _FILES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 _SQLITE = b"SQLite format 3\x00"
@@ -151,12 +152,15 @@ class _Output:
         self._shown: list[Result] = []
         self.counts: Counter[ImportAction] = Counter()
         self._notes: Counter[str] = Counter()
+        self._tests: Counter[str] = Counter()  # what tests of keys found, which is the same for many practices
 
     def add(self, result: Result) -> None:
         """Take one result."""
         self.counts[result.action] += 1
         for one in result.planned.findings:
             self._notes[f"{one.severity}: {one.type}"] += 1
+            if one.type in (LegacyFinding.key_not_checked, LegacyFinding.key_limited):
+                self._tests[f"{one.type}: {one.detail}"] += 1
         if self._as_json:
             print(json.dumps(_json(result)), flush=True)
             return
@@ -178,6 +182,8 @@ class _Output:
             console.print(_table(self._shown))
         if self._notes:
             console.print("Findings: " + ", ".join(f"{name} {count}" for name, count in sorted(self._notes.items())))
+        for said, count in self._tests.most_common(MOST_REASONS):
+            console.print(f"{count} keys: {said}", soft_wrap=True, markup=False)
         names = (
             {"create": "to create", "add": "to complete"}
             if self._dry_run

@@ -283,6 +283,23 @@ async def test_the_host_writes_the_field_itself(shared: Polytill, table: Table) 
     assert (await hand_over.written(one.context, one.id, None, "test")).state is FieldState.in_step
 
 
+@pytest.mark.parametrize("own_shape", [False, True])
+async def test_a_change_while_the_host_writes_is_no_conflict(shared: Polytill, table: Table, own_shape: bool) -> None:
+    """What polytill gave the host to write is its own, also if it is out of date when the host reports it."""
+    one = await live(shared, table)
+    connect(shared, None)
+    await switch_off(one)
+    first, _ = await hand_over.field_to_write(one.context, one.id, ... if own_shape else one.field(), "test")
+    one.put(first)
+    await switch_off(one, "stripe")
+    assert (await hand_over.written(one.context, one.id, first, "test")).state is FieldState.pending
+    await hand_over.field_to_write(one.context, one.id, first, "test")  # this one, the host fails to write
+    assert (await hand_over.written(one.context, one.id, first, "test")).state is FieldState.pending
+    second, _ = await hand_over.field_to_write(one.context, one.id, first, "test")
+    assert {code: value["isEnabled"] for code, value in second.items()} == {"stripe": False, "paystack": False}
+    assert (await hand_over.written(one.context, one.id, second, "test")).state is FieldState.in_step
+
+
 @pytest.mark.parametrize("to", [SHADOW, CLOSED])
 @pytest.mark.parametrize("reported", [False, True])
 async def test_a_change_just_before_a_step_is_not_lost(

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from polytill.domain.audit_actions import AuditAction
-from polytill.domain.errors import Conflict
+from polytill.domain.errors import Conflict, Stale
 from polytill.domain.rollout import FIELD_DECIDES, FieldState, RolloutPhase
+from polytill.flows.commits import until_committed
 from polytill.flows.context import Context
 from polytill.flows.legacy.model import Unwritable
 from polytill.flows.rollout import host, keeping, sync
@@ -15,8 +16,8 @@ from polytill.flows.rollout.field import hash_of, is_blank, wanted
 from polytill.flows.rollout.keeping import CONFLICT, FieldResult, sides
 from polytill.flows.rollout.sync import rollout_of
 from polytill.flows.rollout_phase import FieldDecides
-from polytill.storage import audit
-from polytill.storage.practice_rollouts import Rollout
+from polytill.storage import audit, practice_rollouts
+from polytill.storage.practice_rollouts import Rollout, Writing
 from polytill.storage.units import Unit
 
 HAS_HOST = (
@@ -59,6 +60,14 @@ async def field_to_write(context: Context, practice_id: int, value: Any, actor: 
     """
     if host.of(context).host is not None:
         raise Conflict(HAS_HOST, code="host_database")
+
+    async def decide() -> tuple[Any, FieldState]:
+        return await _to_write(context, practice_id, value, actor)
+
+    return await until_committed(decide, (Stale,), tries=4)
+
+
+async def _to_write(context: Context, practice_id: int, value: Any, actor: str) -> tuple[Any, FieldState]:
     known = await rollout_of(context, practice_id)
     if known.phase is not None and known.phase in FIELD_DECIDES:
         raise FieldDecides(known.phase)
@@ -70,16 +79,21 @@ async def field_to_write(context: Context, practice_id: int, value: Any, actor: 
         blank = host.of(context).blank
         return None if blank is None else json.loads(blank), known.field_state
     both = await sides(context, practice_id, None if value is ... else value)
-    changed_by_others = value is not ... and known.field_hash not in (None, both.hash) and both.differ()
-    if changed_by_others and not is_blank(value):
+    is_known = value is ... or known.field_hash is None or await _is_ours(context, known, value)
+    if not is_known and both.differ():
         raise FieldChanged(CONFLICT)
-    now, unit = context.world.now(), Unit()
-    audit.append(unit, now, actor, AuditAction.rollout_field_read, f"practice:{practice_id}")
-    await context.owner.commit(unit)
     try:
         shaped = await host.written_field(both.value, wanted(both.field, both.mine, both.reading), both.reading)
     except Unwritable as error:
         raise Conflict(f"The field cannot be written: {error}", code="field_not_writable") from None
     # What came as text goes back as text; what came as JSON, or from nothing, as JSON.
     is_text = isinstance(value, str)
-    return (json.loads(shaped) if isinstance(shaped, str) and not is_text else shaped), known.field_state
+    after = json.loads(shaped) if isinstance(shaped, str) and not is_text else shaped
+    # The host reports it as what is in the field now, maybe after we have changed something again.
+    before = (known.field_hash or both.hash) if value is ... else both.hash
+    now, unit = context.world.now(), Unit()
+    write = Writing(before, hash_of(both.practice.db.data_key, after), both.basis)
+    practice_rollouts.writing(unit, known, write)
+    audit.append(unit, now, actor, AuditAction.rollout_field_read, f"practice:{practice_id}")
+    await context.owner.commit(unit)
+    return after, known.field_state

@@ -128,7 +128,7 @@ async def _checked(context: Context, practice_id: int, actor: str, value: Any, r
     if both.hash in (known.field_hash, known.writing_hash):
         if reported:
             at = context.shared_after(0)
-            pending = FieldFound(FieldState.pending, both.basis, None, known.field_detail, at)
+            pending = FieldFound(FieldState.pending, both.basis, both.hash, known.field_detail, at)
             return await _found(context, known, pending, differ)
         return await _write(context, known, both, row, actor)
     found = FieldFound(FieldState.conflict, both.basis, None, "; ".join(differ)[:MOST_SAID])

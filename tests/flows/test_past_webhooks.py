@@ -25,7 +25,7 @@ from tests.flows import scenes
 from tests.flows.scenes import Scene, paid
 from tests.flows.scripted import HANDLERS
 from tests.flows.test_relay import OLD, OldCode, Relaying
-from tests.storage.making import run
+from tests.storage.making import plain, run
 from tests.web.support import fresh
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -54,7 +54,7 @@ async def taken_over(scene: Scene, *rows: Any, check: bool = False) -> list[Verd
     words = {code: code for code in HANDLERS}
     now = scene.context.world.now()
     reader = RowReader(PastMapping(amounts="minor", environment=Environment.sandbox, providers=words), now)
-    plain = {"provider": "scripted", "amount": 1000, "currency": "NGN", "paidAt": "2025-03-04T10:00:00Z"}
+    given_by_all = {"provider": "scripted", "amount": 1000, "currency": "NGN", "paidAt": "2025-03-04T10:00:00Z"}
 
     async def at_once(_: float) -> None:
         return None
@@ -62,7 +62,7 @@ async def taken_over(scene: Scene, *rows: Any, check: bool = False) -> list[Verd
     run_once = Backfill(
         scene.context, reader, "test", scene.practice_id, False, Checker(1000, at_once) if check else None
     )
-    given = [NumberedRow(number, {**plain, "id": fresh("host-"), **row}) for number, row in enumerate(rows, 1)]
+    given = [NumberedRow(number, {**given_by_all, "id": fresh("host-"), **row}) for number, row in enumerate(rows, 1)]
     return await run_once.rows(given)
 
 
@@ -191,3 +191,16 @@ async def test_a_run_that_was_killed_before_it_applied_them_does_so_when_it_is_r
     assert verdict.action is BackfillAction.unchanged
     assert (await relaying.event(relayed.id)).state is S.applied
     assert (await scene.payment(str(verdict.payment_id))).amount_refunded == 300
+
+
+async def test_a_fee_that_is_learned_later_is_booked_by_the_date_of_its_past_payment(relaying: Relaying) -> None:
+    scene, own = relaying.scene, fresh("t-")
+    [verdict] = await taken_over(scene, {"providerTransactionId": own})
+    for _ in range(2):
+        await relaying.arrives(PaymentFact(paid(transaction=own, fee=15), None, own))
+    lines = await plain(
+        scene.db,
+        "SELECT fact, amount, created_at FROM ledger_lines WHERE account = 'fees'"
+        f" AND payment_id = '{verdict.payment_id}'",
+    )
+    assert [(fact, amount, str(at)[:10]) for fact, amount, at in lines] == [("opening_fee", 15, "2025-03-04")]

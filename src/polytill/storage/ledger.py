@@ -19,13 +19,15 @@ from polytill.storage.units import moment
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One booking: ``amount`` minor units from the ``credit`` account to the ``debit`` account."""
+    """One booking: ``amount`` minor units from the ``credit`` account to the ``debit`` account. ``at``: its date; None:
+    when it is written."""
 
     fact: LedgerFact
     debit: str
     credit: str
     amount: int
     currency: str
+    at: datetime | None = None
 
 
 def book(

@@ -185,12 +185,14 @@ def _fee_learnt_later(payment: Payment, attempt: Attempt, outcome: Succeeded) ->
         provider_fee=outcome.fee.minor,
         provider_fee_currency=outcome.fee.currency,
     )
+    is_past = payment.certainty is not None
     entry = Entry(
-        LedgerFact.fee,
+        LedgerFact.opening_fee if is_past else LedgerFact.fee,
         LedgerAccount.fees,
         provider_account(attempt.provider_code),
         outcome.fee.minor,
         outcome.fee.currency,
+        payment.created_at if is_past else None,
     )
     return Verdict(changed, change, [entry] if outcome.fee.minor > 0 else [])
 

@@ -128,7 +128,7 @@ class _Writing:
         context, payment, verdict, now = self.practice.context, self.payment, self.verdict, self.now
         of_practice = payment.practice_id, payment.environment
         for entry in verdict.entries:
-            ledger.book(unit, new_id(context.world), payment, entry, now)
+            ledger.book(unit, new_id(context.world), payment, entry, entry.at or now)
         if verdict.change is not None and (verdict.change.status is not payment.status or verdict.change.add_captured):
             record_status_event(context, unit, payment, verdict.change)
         for case in verdict.cases:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.past_payments import BackfillAction, Certainty, Doubt, Rejection
 from polytill.domain.states import Environment, EventState
@@ -19,11 +20,12 @@ from polytill.flows.legacy.past_rows import PastMapping, RowReader
 from polytill.flows.listing import attempt_listed
 from polytill.flows.provider_calls import configuration_of
 from polytill.flows.webhooks import dismiss
-from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact
+from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact, WebhookResult
+from polytill.providers.http import to_json
 from polytill.storage import webhook_events
 from tests.flows import scenes
 from tests.flows.scenes import Scene, paid
-from tests.flows.scripted import HANDLERS
+from tests.flows.scripted import HANDLERS, put
 from tests.flows.test_relay import OLD, OldCode, Relaying
 from tests.storage.making import plain, run
 from tests.web.support import fresh
@@ -66,16 +68,21 @@ async def taken_over(scene: Scene, *rows: Any, check: bool = False) -> list[Verd
     return await run_once.rows(given)
 
 
-async def test_a_reference_of_a_past_payment_elsewhere_is_the_old_codes(relaying: Relaying) -> None:
-    """The host's code tried another provider, or the other environment, under the same reference."""
-    scene, reference = relaying.scene, fresh("ORD-")
+@pytest.mark.parametrize("is_like_ours", [False, True])
+async def test_a_reference_of_a_past_payment_elsewhere_is_the_old_codes(relaying: Relaying, is_like_ours: bool) -> None:
+    """The host's code tried another provider, or the other environment, under the same reference, which may look like
+    an id of polytill."""
+    scene = relaying.scene
+    reference = new_id(scene.context.world) if is_like_ours else fresh("ORD-")
     await scene.configure("plain")
     await taken_over(scene, {"provider": "plain", "providerTransactionId": fresh("t-"), "providerReference": reference})
     other = fresh("ORD-")
     elsewhere = {"environment": "production", "providerTransactionId": fresh("t-"), "providerReference": other}
     await taken_over(scene, elsewhere)
     for name in (reference, other):
-        event, _ = await relaying.arrives(PaymentFact(paid(transaction=fresh("n-")), name))
+        fact = PaymentFact(paid(transaction=fresh("n-")), name)
+        result = WebhookResult("event", fresh("key-"), "apply", facts=(fact,))
+        event, _ = await relaying.arrives(raw=to_json({"event": put(result), "order": name}))
         assert event.state is S.relayed
     assert len(relaying.old.got) == 2
 

@@ -139,12 +139,14 @@ async def any_unnamed(db: PracticeDb, config_id: int, environment: Environment, 
 
 
 async def any_of_ids(db: PracticeDb, ids: list[str]) -> bool:
-    """Whether any of some ids is that of an attempt or of a refund here."""
+    """Whether any of some ids is that of an attempt or of a refund here. That of a past payment's attempt was given by
+    the host's own code, which may use it again."""
     if not ids:
         return False
     named = places(len(ids))
     found = await db.value(
-        f"SELECT 1 WHERE EXISTS (SELECT 1 FROM payment_attempts WHERE id IN ({named}))"  # noqa: S608
+        "SELECT 1 WHERE EXISTS (SELECT 1 FROM payment_attempts AS a JOIN payments AS p ON p.id = a.payment_id"  # noqa: S608
+        f" WHERE a.id IN ({named}) AND p.certainty IS NULL)"
         f" OR EXISTS (SELECT 1 FROM refunds WHERE id IN ({named}))",
         *ids,
     )

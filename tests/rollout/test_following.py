@@ -140,9 +140,12 @@ async def test_of_two_that_follow_the_field_the_last_one_is_recorded(
 
 
 async def in_background(one: One) -> FieldResult:
-    """What the worker does each minute."""
-    row = await one.table.read(one.external_id)
-    return await sync.sync(one.context, one.id, "worker", row, trusts=True)
+    """What the worker does each minute, where there are many practices."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sync, "FEW", 0)
+        [done] = [each async for each in sync.sync_all(one.context, [await one.rollout()], "worker", trusts=True)]
+    assert done.result is not None
+    return done.result
 
 
 async def test_a_corrected_mapping_changes_what_a_field_means(shared: Polytill, table: Table) -> None:

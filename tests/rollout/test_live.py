@@ -188,8 +188,9 @@ async def test_a_comparison_between_the_announcement_and_the_change(shared: Poly
         one.context, one.id, off, "test", True, between(one, lambda: keeping.check(one.context, one.id, "test"))
     )
     assert (await one.rollout()).field_state is FieldState.in_step
-    row = await table.read(one.external_id)
-    assert (await sync.sync(one.context, one.id, "worker", row, trusts=True)).state is FieldState.in_step
+    assert not await sync.unchanged(one.context, await one.rollout(), one.field())
+    await sync.sync(one.context, one.id, "worker")
+    assert await sync.unchanged(one.context, await one.rollout(), one.field())
     assert one.field()["paystack"]["isEnabled"] is False
 
 

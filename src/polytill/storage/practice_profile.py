@@ -40,9 +40,10 @@ async def change_providers(tx: Tx, practice_id: int) -> RolloutPhase | None:
     return _phase(await tx.value(count, practice_id))
 
 
-async def provider_changes(db: PracticeDb | Tx, practice_id: int) -> int:
-    """How often the provider configurations were changed."""
-    return int(await db.value("SELECT provider_changes FROM practices WHERE id = $1", practice_id))
+async def rollout(db: PracticeDb | Tx, practice_id: int) -> tuple[RolloutPhase | None, int]:
+    """The practice's phase in a rollout, and how often its provider configurations were changed."""
+    row: Any = await db.one("SELECT rollout_phase, provider_changes FROM practices WHERE id = $1", practice_id)
+    return _phase(row["rollout_phase"]), int(row["provider_changes"])
 
 
 def set_rollout_phase(unit: Writes, practice_id: int, phase: RolloutPhase | None) -> None:

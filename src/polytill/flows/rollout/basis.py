@@ -17,7 +17,13 @@ from polytill.storage.practice_rollouts import Rollout
 async def basis_of(db: PracticeDb | Tx, practice_id: int, reading: Reading) -> str:
     """What a comparison is made with. Read it before the configurations: a change that comes in between then only makes
     the comparison not count."""
-    return f"{await practice_profile.provider_changes(db, practice_id)}:{reading.digest}"
+    return (await phase_and_basis(db, practice_id, reading))[1]
+
+
+async def phase_and_basis(db: PracticeDb | Tx, practice_id: int, reading: Reading) -> tuple[RolloutPhase | None, str]:
+    """The practice's own phase, and what a comparison is made with now."""
+    phase, changes = await practice_profile.rollout(db, practice_id)
+    return phase, f"{changes}:{reading.digest}"
 
 
 def counts(known: Rollout, basis: str) -> bool:

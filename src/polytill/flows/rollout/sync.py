@@ -17,7 +17,7 @@ from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.legacy.model import LegacyField
 from polytill.flows.rollout import host, keeping, settling
-from polytill.flows.rollout.basis import basis_of, counts
+from polytill.flows.rollout.basis import basis_of, counts, phase_and_basis
 from polytill.flows.rollout.field import Change, Kind, Reading, changes, differences, hash_of, ours
 from polytill.flows.rollout.host import FieldRow
 from polytill.flows.rollout.keeping import MOST_SAID, FieldResult
@@ -120,27 +120,24 @@ async def _make(practice: Practice, change: Change, actor: str, guard: Guard) ->
             await configuring.configure(context, practice.id, wish, actor, is_patch, guard)
 
 
-async def _still_in_step(context: Context, known: Rollout, value: Any) -> bool:
-    """Whether a comparison found both equal not long ago, and nothing has changed since on either side."""
+async def unchanged(context: Context, known: Rollout, value: Any) -> bool:
+    """Whether a comparison found both equal not long ago, and nothing has changed since on either side. One query, since
+    the worker asks for every practice each minute; ``known`` may be some seconds old."""
     if known.checked_at is None or known.checked_at < context.world.now() - timedelta(seconds=TRUSTED_S):
         return False
     practice = await context.practice(known.practice_id)
-    basis = await basis_of(practice.db, practice.id, await host.reading_of(context))
-    return counts(known, basis) and known.field_hash == hash_of(practice.db.data_key, value)
+    phase, basis = await phase_and_basis(practice.db, practice.id, await host.reading_of(context))
+    is_known = phase is known.phase and counts(known, basis)
+    return is_known and known.field_hash == hash_of(practice.db.data_key, value)
 
 
-async def sync(
-    context: Context, practice_id: int, actor: str, row: FieldRow | None = None, trusts: bool = False
-) -> FieldResult:
+async def sync(context: Context, practice_id: int, actor: str, row: FieldRow | None = None) -> FieldResult:
     """Compare a practice's field in the host's database with our configurations, and follow it or write it, as its phase
-    says. ``row``: the field as it was just read. ``trusts``: what was found to be equal, and did not change since, is not
-    compared again.
+    says. ``row``: the field as it was just read.
 
     What was followed is read again afterwards: a write that came through meanwhile is newer than what was read before.
     """
     known = await rollout_of(context, practice_id)
-    if trusts and row is not None and await _still_in_step(context, known, row.value):
-        return FieldResult(FieldState.in_step)  # most practices, each minute
     if known.phase not in FIELD_DECIDES:
         return await keeping.check(context, practice_id, actor, row=row)
     row = row or await keeping.row_of(context, known)
@@ -167,7 +164,8 @@ class Synced:
 async def sync_all(
     context: Context, rollouts: list[Rollout], actor: str, trusts: bool = False
 ) -> AsyncIterator[Synced]:
-    """Sync practices, several at once. One that fails does not stop the others. ``trusts``: see ``sync``."""
+    """Sync practices, several at once. One that fails does not stop the others. ``trusts``: those that are
+    ``unchanged`` are not compared again."""
     table = host.of(context).host
     if table is None:
         raise Conflict(NO_HOST, code="no_host_database")
@@ -183,7 +181,10 @@ async def sync_all(
         async with gate:
             try:
                 row = None if known.external_id is None else rows.get(known.external_id)
-                found = await sync(context, known.practice_id, actor, row, trusts)
+                if trusts and row is not None and await unchanged(context, known, row.value):
+                    found = FieldResult(FieldState.in_step)  # most practices, each minute
+                else:
+                    found = await sync(context, known.practice_id, actor, row)
                 return Synced(known.practice_id, known.name, known.phase, found)
             except PolytillError as error:
                 return Synced(known.practice_id, known.name, known.phase, None, error.detail)

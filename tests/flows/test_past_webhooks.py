@@ -113,6 +113,20 @@ async def test_another_transaction_under_the_same_reference_is_another_payment(r
     assert second.payment_id not in (None, verdict.payment_id), "the second is a payment of its own"
 
 
+async def test_a_success_of_another_amount_is_not_about_a_past_payment_without_a_transaction(
+    relaying: Relaying,
+) -> None:
+    scene, reference = relaying.scene, fresh("ORD-")
+    [verdict] = await taken_over(scene, {"providerReference": reference})
+    other, own = fresh("t-"), fresh("t-")
+    event, _ = await relaying.arrives(PaymentFact(paid(500, transaction=other), reference, other))
+    assert event.state is S.relayed
+    event, _ = await relaying.arrives(PaymentFact(paid(1000, transaction=own), reference, own))
+    assert event.state is S.applied
+    payment = await scene.payment(str(verdict.payment_id))
+    assert (payment.provider_transaction_id, payment.provider_fee) == (own, 15)
+
+
 async def test_facts_about_a_past_payment_itself_are_still_its_own(relaying: Relaying) -> None:
     scene, reference, own = relaying.scene, fresh("ORD-"), fresh("t-")
     [verdict] = await taken_over(scene, {"providerReference": reference, "providerTransactionId": own})

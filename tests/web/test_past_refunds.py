@@ -16,6 +16,8 @@ from tests.web.test_backfill import Taken
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+# What is stored is tried on both engines in tests/flows/test_past_refunds.py; here it is what the providers tell.
+@pytest.mark.parametrize("file_engine_url", ["sqlite"], indirect=True, scope="module")
 @pytest.mark.parametrize("code", PROVIDERS)
 async def test_a_sum_its_parts_and_a_refund_since(
     shared: Installation, clock: Clock, code: str, monkeypatch: pytest.MonkeyPatch

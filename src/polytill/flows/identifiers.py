@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from polytill.domain.errors import NotNow
 from polytill.domain.identifiers import IdentifierKind, Identifiers
+from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment
 from polytill.flows.context import Context
 from polytill.flows.handler_guard import declared
@@ -94,16 +95,19 @@ class Account:
     config_id: int
     environment: Environment
 
-    def may_name(self, attempt: Attempt, payment: Payment, transaction_id: str | None) -> bool:
+    def may_name(self, attempt: Attempt, payment: Payment, fact: Fact) -> bool:
         """Whether a fact that has an attempt's reference is about it. Pure.
 
         Ours are unique. That of a past payment was given by the host's own code, which may use it again: with another
-        provider, in another environment, or for another transaction.
+        provider, in another environment, or for another transaction. If that of the payment is not known, another amount
+        tells.
         """
         if payment.certainty is None:
             return True
-        known = attempt.provider_transaction_id
-        is_other = bool(known and transaction_id and known != transaction_id)
+        known, named = attempt.provider_transaction_id, fact.provider_transaction_id
+        is_other = bool(known and named and known != named)
+        if known is None and isinstance(fact, PaymentFact) and isinstance(fact.outcome, Succeeded):
+            is_other = fact.outcome.amount != Money(attempt.amount, attempt.currency)
         return (attempt.config_id, attempt.environment) == (self.config_id, self.environment) and not is_other
 
 
@@ -118,7 +122,7 @@ async def named_by_fact(db: PracticeDb, config_id: int, environment: Environment
     owned = [one for one in found if transaction and one[0].provider_transaction_id == transaction]
     owned = [one for one in owned if (one[0].config_id, one[0].environment) == (config_id, environment)]
     about = Account(config_id, environment)
-    by_name = (one for one in found if one[0].id == reference and about.may_name(*one, transaction))
+    by_name = (one for one in found if one[0].id == reference and about.may_name(*one, fact))
     named = next(by_name, owned[0] if owned else None)
     return Named(*named, owned[0][0] if owned else None) if named else None
 
@@ -128,7 +132,7 @@ async def attempt_of(db: PracticeDb, config_id: int, environment: Environment, f
     reference = fact.reference if isinstance(fact, PaymentFact) else fact.payment_reference
     if reference:
         found = await attempts.by_reference(db, str(reference))
-        if found is not None and Account(config_id, environment).may_name(*found, fact.provider_transaction_id):
+        if found is not None and Account(config_id, environment).may_name(*found, fact):
             return found[0]
     if isinstance(fact, RefundFact) and fact.reference:
         refund = await refunds.by_id(db, fact.reference)

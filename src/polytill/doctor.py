@@ -27,6 +27,8 @@ LATE_S = 120.0
 # A field that could not be written this often has waited for ten minutes.
 FIELD_TRIES = 5
 MOST_NAMED = 5
+# An old address that takes webhooks takes each within minutes.
+RELAYS_LATE = timedelta(hours=1)
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -51,6 +53,7 @@ async def examine(settings: Settings) -> list[Finding]:
                 _clock,
                 _work,
                 _events,
+                _relays,
                 _rollout,
                 _connections,
                 _nodes,
@@ -153,6 +156,15 @@ async def _events(context: Context) -> AsyncIterator[Finding]:
         what = "1 event waits" if backlog.retrying == 1 else f"{backlog.retrying} events wait"
         sentence = f"The event destination has not accepted an event for more than {hours} h: {what} for another try."
         yield Finding(True, sentence)
+
+
+async def _relays(context: Context) -> AsyncIterator[Finding]:
+    found = await leases.relays(context.owner)
+    if found.number and found.oldest_at is not None:
+        hours = int((context.world.now() - found.oldest_at).total_seconds() // 3600)
+        what = "1 webhook waits" if found.number == 1 else f"{found.number} webhooks wait"
+        sentence = f"{what} to be forwarded to an old address, the oldest for {hours} h. Is the old code up?"
+        yield Finding(found.oldest_at < context.world.now() - RELAYS_LATE, sentence)
 
 
 async def _rollout(context: Context) -> AsyncIterator[Finding]:

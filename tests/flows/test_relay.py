@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from polytill.doctor import examine
 from polytill.domain.errors import Conflict, Invalid, NotFound, NotNow, TooMany, Unauthorized
 from polytill.domain.states import Environment, EventState, PaymentStatus, RelayState
 from polytill.flows.admin import webhook_relay
+from polytill.flows.admin.event_destination import read_backlog
 from polytill.flows.webhooks import forward, receive, relay, unsigned
 from polytill.providers.contract import PaymentFact, WebhookProof, WebhookResult
 from polytill.providers.http import ConnectionNotMade, to_json
@@ -236,6 +238,26 @@ async def test_a_try_that_fails_late_takes_no_later_try_from_another_process(rel
     its = await relaying.relay(event.id)
     assert (its.state, its.tries, its.next_try_at) == (RelayState.waiting, 2, until)
     assert scene.wire.problems == []
+
+
+async def test_every_process_knows_what_waits_in_all_practices(relaying: Relaying) -> None:
+    """The worker that visits a practice writes it to the owner database."""
+    scene = relaying.scene
+    relaying.old.answer = 500
+    for _ in range(2):
+        event, _ = await relaying.arrives(stranger())
+    for answer, expected in ((500, 2), (200, 0)):
+        relaying.old.answer = answer
+        for _ in range(2):
+            await relaying.later(200)
+        scene.context.relays.everywhere = webhook_relays.Waiting()
+        await read_backlog(scene.context)
+        waiting = scene.context.relays.everywhere
+        assert waiting.number == expected
+        oldest = (await relaying.event(event.id)).received_at
+        assert waiting.oldest_at is None if expected == 0 else waiting.oldest_at == oldest
+        told = [one.sentence for one in await examine(scene.context.settings)]
+        assert any("2 webhooks" in one for one in told) == bool(expected)
 
 
 async def test_a_webhook_that_was_stored_before_a_crash_is_forwarded_by_the_worker(relaying: Relaying) -> None:

@@ -36,6 +36,7 @@ from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.event_deliveries import Backlog
 from polytill.storage.opening import Opening
 from polytill.storage.provider_configs import Configuration
+from polytill.storage.webhook_relays import Waiting
 
 SNAPSHOT_TTL_S = 1.0
 # Maximum age of a snapshot if the write itself checks that nothing has changed.
@@ -92,7 +93,14 @@ class Relays:
     tasks: dict[int, asyncio.Task[int]] = field(default_factory=dict)  # by practice
     again: set[int] = field(default_factory=set)  # practices with a relay since their task last looked
     results: Counter[str] = field(default_factory=Counter)  # tries by result
-    waiting: dict[int, int] = field(default_factory=dict)  # by practice, as last read
+    waiting: dict[int, Waiting] = field(default_factory=dict)  # by practice, as this process read it last
+    everywhere: Waiting = field(default_factory=Waiting)  # in all practices, as their workers saw it last
+
+    def note(self, practice_id: int, waiting: Waiting) -> None:
+        """Remember what waits in a practice."""
+        self.waiting.pop(practice_id, None)
+        if waiting.number:
+            self.waiting[practice_id] = waiting
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from polytill.storage.databases import OwnerDb, Writes
 from polytill.storage.units import moment
+from polytill.storage.webhook_relays import Waiting
 
 
 def hold(unit: Writes, practice_id: int, until: datetime, now: datetime) -> None:
@@ -80,15 +81,27 @@ def prolong(unit: Writes, worker: str, until: datetime) -> None:
     unit.add("UPDATE practice_leases SET claimed_until = $2 WHERE claimed_by = $1", worker, until)
 
 
-def release(unit: Writes, worker: str, practice_id: int, visit_due_at: datetime) -> None:
-    """End a visit and set when the next one is due. Affects nothing if another worker has taken over."""
+def release(unit: Writes, worker: str, practice_id: int, visit_due_at: datetime, relays: Waiting) -> None:
+    """End a visit: write when the next one is due, and the relays that wait. Affects nothing if another worker has taken
+    over."""
     unit.add(
-        "UPDATE practice_leases SET claimed_by = NULL, claimed_until = NULL, visit_due_at = $3"
-        " WHERE practice_id = $1 AND claimed_by = $2",
+        "UPDATE practice_leases SET claimed_by = NULL, claimed_until = NULL, visit_due_at = $3, relays_waiting = $4,"
+        " oldest_relay_at = $5 WHERE practice_id = $1 AND claimed_by = $2",
         practice_id,
         worker,
         visit_due_at,
+        relays.number,
+        relays.oldest_at,
     )
+
+
+async def relays(owner: OwnerDb) -> Waiting:
+    """The relays that wait in all practices, as their workers saw them last. A practice with any has a lease."""
+    row: Any = await owner.one(
+        "SELECT COALESCE(sum(relays_waiting), 0) AS number, min(oldest_relay_at) AS oldest_at FROM practice_leases"
+        " WHERE relays_waiting > 0"
+    )
+    return Waiting(int(row["number"]), moment(row["oldest_at"]))
 
 
 def release_all(unit: Writes, worker: str) -> None:

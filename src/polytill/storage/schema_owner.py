@@ -125,6 +125,8 @@ _table(
     *moment("lease_until"),
     *maybe("claimed_by"),
     *maybe("visit_due_at", "claimed_until", kind=Moment),
+    *small("relays_waiting", default=0),
+    *maybe("oldest_relay_at", kind=Moment),
     index("lease_until"),
     index("visit_due_at"),
     index("claimed_by"),

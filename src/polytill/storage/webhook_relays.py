@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from polytill.domain.states import Environment, EventState, RelayState
 from polytill.storage.columns import Table, places
 from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.units import moment
 
 
 @dataclass(slots=True)
@@ -39,6 +41,15 @@ class Backlog:
 
     number: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The relays that wait in one practice or in all, the creation of the oldest, and the time of the next try."""
+
+    number: int = 0
+    oldest_at: datetime | None = None
+    next_try_at: datetime | None = None
 
 
 _RELAYS = Table("webhook_relays", Relay)
@@ -113,6 +124,15 @@ async def backlog(db: PracticeDb, config_id: int | None = None) -> Backlog:
     )
     assert row is not None
     return Backlog(int(row["number"]), int(row["size_bytes"]))
+
+
+async def waiting(db: PracticeDb) -> Waiting:
+    """What waits in a practice."""
+    row: Any = await db.one(
+        "SELECT count(*) AS number, min(created_at) AS oldest_at, min(next_try_at) AS next_try_at FROM webhook_relays"
+        " WHERE state = 'waiting'"
+    )
+    return Waiting(int(row["number"]), moment(row["oldest_at"]), moment(row["next_try_at"]))
 
 
 async def counts(db: PracticeDb, config_id: int) -> dict[RelayState, int]:

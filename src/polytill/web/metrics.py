@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
 
@@ -61,20 +62,32 @@ class RequestMetrics:
             ),
             (
                 "webhook_relays_waiting",
-                "Webhooks that wait to be forwarded to an old address, in the practices of this process",
-                lambda: sum(context.relays.waiting.values()),
+                "Webhooks that wait to be forwarded to an old address, in all practices",
+                lambda: context.relays.everywhere.number,
+            ),
+            (
+                "webhook_relays_oldest_seconds",
+                "Age of the oldest webhook that waits to be forwarded",
+                lambda: _age_s(context, context.relays.everywhere.oldest_at),
             ),
             (
                 "providers_skipped",
                 "Providers, by environment, that are skipped because of technical failures, as this process knows",
                 lambda: context.provider_health.skipped,
             ),
-            ("events_oldest_pending_seconds", "Age of the oldest event not delivered", lambda: _oldest_s(context)),
+            (
+                "events_oldest_pending_seconds",
+                "Age of the oldest event not delivered",
+                lambda: _age_s(context, context.event_backlog.oldest_pending_at),
+            ),
         ):
             Gauge(f"polytill_{name}", what, registry=self.registry).set_function(value)
 
         relayed = Gauge(
-            "polytill_webhook_relay_tries", "Tries to forward a webhook, by result", ["result"], registry=self.registry
+            "polytill_webhook_relay_tries",
+            "Tries of this process to forward a webhook, by result",
+            ["result"],
+            registry=self.registry,
         )
         for result in (*Tried, RelayState.gave_up):
             relayed.labels(result).set_function(partial(_relays_so_far, context, result))
@@ -129,6 +142,5 @@ def _total(context: Context, name: str) -> float:
     return float(found.agreements if name == "agreements" else len(found.readers.callers))
 
 
-def _oldest_s(context: Context) -> float:
-    oldest = context.event_backlog.oldest_pending_at
-    return 0.0 if oldest is None else max((context.world.now() - oldest).total_seconds(), 0.0)
+def _age_s(context: Context, since: datetime | None) -> float:
+    return 0.0 if since is None else max((context.world.now() - since).total_seconds(), 0.0)

@@ -12,7 +12,7 @@ from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.flows.context import Context
 from polytill.providers.http import origin_of
-from polytill.storage import audit, event_deliveries, events
+from polytill.storage import audit, event_deliveries, events, leases
 from polytill.storage.event_deliveries import Backlog, Destination
 from polytill.storage.units import Unit
 
@@ -107,7 +107,9 @@ async def resolve(context: Context, position: int, actor: str) -> None:
 
 
 async def read_backlog(context: Context) -> Backlog:
-    """Read the number of undelivered events, and keep it for this process's metrics."""
+    """Read the number of undelivered events, and of webhooks that wait to be relayed, and keep them for this process's
+    metrics."""
+    context.relays.everywhere = await leases.relays(context.owner)
     context.event_backlog = await event_deliveries.backlog(context.owner)
     return context.event_backlog
 

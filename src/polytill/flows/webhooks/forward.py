@@ -103,7 +103,7 @@ async def _run(practice: Practice) -> int:
             done += len(tried)
             if Tried.failed in tried or (not due and practice.id not in context.relays.again):
                 break
-        context.relays.waiting[practice.id] = (await webhook_relays.backlog(practice.db)).number
+        context.relays.note(practice.id, await webhook_relays.waiting(practice.db))
     except PolytillError as error:
         log.warning("relay_waits", practice=practice.id, reason=error.code)
     except Exception as error:

@@ -20,6 +20,7 @@ from polytill.flows.worker import event_delivery
 from polytill.flows.worker.sweep import GRACE_S, sweep_practice
 from polytill.storage import leases, nodes
 from polytill.storage.units import Unit
+from polytill.storage.webhook_relays import Waiting
 
 CLAIM_S = 15.0
 PROLONG_S = 5.0
@@ -119,7 +120,8 @@ class Sweeper:
             found = _found(practice_id, task)
             done += found
             pause_s = self._desk.settings.sweep_interval_s * (1 if found else QUIET_FACTOR)
-            leases.release(unit, self.worker, practice_id, self._desk.shared_after(pause_s))
+            waiting = self._desk.relays.waiting.get(practice_id, Waiting())
+            leases.release(unit, self.worker, practice_id, self._desk.shared_after(pause_s), waiting)
         await self._desk.owner.commit(unit)  # before they are deleted here: a claim that cannot be released is kept
         for practice_id in ended:
             del self._visits[practice_id]

@@ -35,7 +35,9 @@ async def sweep_practice(context: Context, practice_id: int, lease_until: dateti
     except Exception as error:
         # A failure to forward events must not stop the lookups. It is tried again below.
         log.error("events_not_forwarded", practice=practice_id, error=type(error).__name__)
-    if await webhook_relays.due(practice.db, context.shared_after(0), 1):
+    relays = await webhook_relays.waiting(practice.db)
+    context.relays.note(practice_id, relays)
+    if relays.next_try_at is not None and relays.next_try_at <= context.shared_after(0):
         begin_relays(practice)
     done += await sweep(context, practice_id)
     await close_blocks(practice.db)

@@ -302,6 +302,8 @@ CREATE TABLE practice_leases (
     visit_due_at {moment},
     claimed_by TEXT,
     claimed_until {moment},
+    relays_waiting INTEGER DEFAULT 0 NOT NULL,
+    oldest_relay_at {moment},
     CONSTRAINT pk_practice_leases PRIMARY KEY (practice_id),
     CONSTRAINT fk_practice_leases_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id)
 );

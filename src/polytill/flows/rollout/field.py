@@ -17,12 +17,10 @@ from polytill.domain.states import CredentialState, Environment
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.legacy.mapping import Mapping as FieldMapping
-from polytill.flows.legacy.model import Cipher, LegacyField, LegacySet
+from polytill.flows.legacy.model import KEY_NAMES, Cipher, LegacyField, LegacySet
 from polytill.flows.legacy.wishes import configured, keys_of, plain, wish_of
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
-
-KEYS = {"publicKey": "public_key", "secretKey": "secret_key", "webhookSecret": "webhook_secret"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +105,10 @@ def _our_set(key: DataKey, one: Configuration, kept: CredentialSet) -> LegacySet
 
 def _same_keys(a: LegacySet | None, b: LegacySet | None) -> str | None:
     """The first key or setting that differs; None if all are the same."""
-    mine, other = ({}, {}) if a is None or b is None else (dict(a.keys), dict(b.keys))
     if a is None or b is None:
         return "keys"
-    for name in KEYS:
-        if mine.get(name) != other.get(name):
+    for name in KEY_NAMES:
+        if a.keys.get(name) != b.keys.get(name):
             return name
     return None if plain(a.config) == plain(b.config) else "config"
 

@@ -152,10 +152,10 @@ async def step(settings: Settings, name: str) -> None:
             wrong = [
                 s
                 async for s in sync.sync_all(context, everyone, "bench")
-                if not s.result or s.result.state != "in_step"
+                if not s.result or s.result.state != "in_sync"
             ]
             if wrong:
-                sys.exit(f"{len(wrong)} not in step, such as: {wrong[0].error or wrong[0].result}")
+                sys.exit(f"{len(wrong)} not in sync, such as: {wrong[0].error or wrong[0].result}")
 
 
 async def _change(till: Polytill, practice_id: int, number: int) -> None:

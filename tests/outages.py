@@ -19,7 +19,7 @@ class Outage:
         self.settings = settings
 
     async def begin(self) -> None:
-        """The owner database is away."""
+        """The owner database is unavailable."""
         raise NotImplementedError
 
     async def end(self) -> None:

@@ -41,7 +41,7 @@ async def sweep(context: Context, everyone: bool = False) -> int:
 
 async def watch_clock(context: Context) -> None:
     """Compare our clock with the clock of the owner database's server, if it is time to, and log a difference."""
-    with suppress(NotNow):  # other work reports that the database is away
+    with suppress(NotNow):  # other work reports that the database is unavailable
         await claims.learn_server_time(context)
     _tell_clock(context)
 

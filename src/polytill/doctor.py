@@ -171,7 +171,10 @@ async def _rollout(context: Context) -> AsyncIterator[Finding]:
     """Find fields and configurations that are not equal, and name who still reads the field."""
     for state, said in (
         (FieldState.conflict, "Somebody changed the field while polytill decides. Run `polytill rollout resolve`"),
-        (FieldState.blocked, "The field and our configurations cannot be made equal. Run `polytill rollout status`"),
+        (
+            FieldState.blocked,
+            "The field and polytill's configurations cannot be made equal. Run `polytill rollout status`",
+        ),
     ):
         found = await practice_rollouts.listed(context.owner, field_state=state, limit=MOST_NAMED + 1)
         if found:

@@ -1,4 +1,4 @@
-"""What goes on while the owner database is away, and what must not happen then.
+"""What goes on while the owner database is unavailable, and what must not happen then.
 
 Sources: the review of operations, D4 (`/readyz`, practices that a process had not served), D12 (a mounted app without a
 worker says nothing), and the closing note of the sessions before (a second key ring; leases renewed one after the other).

@@ -1,4 +1,4 @@
-"""Every known practice is served while the owner database is away, safely, and nothing that is known to have changed.
+"""Every known practice is served while the owner database is unavailable, safely, and nothing that is known to have changed.
 
 Sources: the review of operations, D4 (87 of 380 payments were refused: practices that the process had not served lately), and
 the closing note of 2026-11-30 (a cached directory row was used although it was known to have changed).

@@ -28,7 +28,7 @@ async def test_configurations_follow_the_field(shared: Polytill, table: Table) -
     one = await a_practice(shared, table)
     await one.move(LEGACY)
     found = await sync.sync(one.context, one.id, "test")
-    assert (found.state, set(found.changed)) == (FieldState.in_step, {"stripe", "paystack"})
+    assert (found.state, set(found.changed)) == (FieldState.in_sync, {"stripe", "paystack"})
     assert await one.codes() == {"stripe": (True, False, "sandbox"), "paystack": (True, True, "sandbox")}
     assert (await sync.sync(one.context, one.id, "test")).changed == ()
 
@@ -42,7 +42,7 @@ async def test_configurations_follow_the_field(shared: Polytill, table: Table) -
     one.put(a_field())
     await sync.sync(one.context, one.id, "test")
     assert await one.codes() == {"stripe": (True, False, "sandbox"), "paystack": (True, True, "sandbox")}
-    assert (await one.rollout()).field_state is FieldState.in_step
+    assert (await one.rollout()).field_state is FieldState.in_sync
 
 
 async def test_a_field_that_cannot_be_understood_changes_nothing(shared: Polytill, table: Table) -> None:
@@ -133,7 +133,7 @@ async def test_of_two_that_follow_the_field_the_last_one_is_recorded(
     with monkeypatch.context() as patch:
         patch.setattr(one.context.owner, "commit", late)
         found = await hand_over.written(one.context, one.id, newer, "old code")
-    assert (found.state, set(found.changed)) == (FieldState.in_step, {"paystack"})
+    assert (found.state, set(found.changed)) == (FieldState.in_sync, {"paystack"})
     assert (await one.codes())["paystack"][0] is True
     one.put(newer)
     await moves.move(one.context, one.id, SHADOW, "test")

@@ -139,7 +139,7 @@ async def test_a_rollout_over_a_table(
             return {one.result.state for one in found if one.result is not None}
 
         await all_to(RolloutPhase.legacy)
-        assert await synced() == {FieldState.in_step}
+        assert await synced() == {FieldState.in_sync}
         before = {number: await one.codes() for number, one in made.items()}
         assert {len(codes) for codes in before.values()} == {1, 2}
         await all_to(RolloutPhase.shadow)
@@ -153,10 +153,10 @@ async def test_a_rollout_over_a_table(
         assert await keeping.turn(context) == len(changed)
         for number in NUMBERS:
             assert (await rows.field(number) != original[number]) is (number in changed)
-        assert await synced() == {FieldState.in_step}
+        assert await synced() == {FieldState.in_sync}
 
         await all_to(RolloutPhase.shadow)  # the way back: the old code sees what was changed here
-        assert await synced() == {FieldState.in_step}
+        assert await synced() == {FieldState.in_sync}
         for number, one in made.items():
             codes = await one.codes()
             assert codes["paystack"][0] is (number not in changed)

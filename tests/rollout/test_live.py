@@ -117,7 +117,7 @@ async def test_a_person_decides_a_conflict(shared: Polytill, table: Table, keep:
     await switch_off(one)
     await keeping.turn(one.context)
     found = await conflicts.resolve(one.context, one.id, keep, "test")
-    assert found.state is FieldState.in_step
+    assert found.state is FieldState.in_sync
     on = {code: enabled for code, (enabled, *_) in (await one.codes()).items()}
     assert {code: value["isEnabled"] for code, value in one.field().items()} == on
     assert on == ({"stripe": False, "paystack": True} if keep is Keep.field else {"stripe": True, "paystack": False})
@@ -145,7 +145,7 @@ async def test_a_conflict_is_decided_without_the_hosts_database(shared: Polytill
         assert found.state is FieldState.pending
         theirs, _ = await hand_over.field_to_write(one.context, one.id, theirs, "test")
         found = await hand_over.written(one.context, one.id, theirs, "test")
-    assert found.state is FieldState.in_step
+    assert found.state is FieldState.in_sync
     on = {code: enabled for code, (enabled, *_) in (await one.codes()).items()}
     assert {code: value["isEnabled"] for code, value in theirs.items()} == on
     assert on == ({"stripe": False, "paystack": True} if keep is Keep.field else {"stripe": True, "paystack": False})
@@ -158,7 +158,7 @@ async def test_a_write_whose_process_died_afterwards_is_no_conflict(shared: Poly
     value["paystack"]["isEnabled"] = False
     one.put(value)  # the write went through, and its record did not
     assert await keeping.turn(one.context) == 1
-    assert (await one.rollout()).field_state is FieldState.in_step
+    assert (await one.rollout()).field_state is FieldState.in_sync
 
 
 @pytest.mark.parametrize("dies", [False, True])
@@ -177,7 +177,7 @@ async def test_a_change_during_a_write_is_written_next(shared: Polytill, table: 
     assert (await one.rollout()).field_state is FieldState.pending
     await sync.sync(one.context, one.id, "test")
     assert {code: value["isEnabled"] for code, value in one.field().items()} == {"stripe": False, "paystack": False}
-    assert (await one.rollout()).field_state is FieldState.in_step
+    assert (await one.rollout()).field_state is FieldState.in_sync
 
 
 async def test_a_comparison_between_the_announcement_and_the_change(shared: Polytill, table: Table) -> None:
@@ -187,7 +187,7 @@ async def test_a_comparison_between_the_announcement_and_the_change(shared: Poly
     await configuring.configure(
         one.context, one.id, off, "test", True, between(one, lambda: keeping.check(one.context, one.id, "test"))
     )
-    assert (await one.rollout()).field_state is FieldState.in_step
+    assert (await one.rollout()).field_state is FieldState.in_sync
     assert not await sync.unchanged(one.context, await one.rollout(), one.field())
     await sync.sync(one.context, one.id, "worker")
     assert await sync.unchanged(one.context, await one.rollout(), one.field())
@@ -204,7 +204,7 @@ async def test_of_two_writers_the_later_one_is_recorded(shared: Polytill, table:
         await sync.sync(one.context, one.id, "test")
 
     table.after_write = meanwhile
-    assert (await keeping.check(one.context, one.id, "test")).state is FieldState.in_step
+    assert (await keeping.check(one.context, one.id, "test")).state is FieldState.in_sync
     assert {code: value["isEnabled"] for code, value in one.field().items()} == {"stripe": False, "paystack": False}
     await configuring.configure(one.context, one.id, Wish("stripe", is_enabled=True), "test", patch=True)
     assert await keeping.turn(one.context) == 1
@@ -222,7 +222,7 @@ async def test_closed_empties_the_field(shared: Polytill, table: Table, blank: s
     await keeping.turn(one.context)
     await moves.move(one.context, one.id, CLOSED, "test")
     assert table.rows[one.external_id] == blank
-    assert (await one.rollout()).field_state is FieldState.in_step
+    assert (await one.rollout()).field_state is FieldState.in_sync
     for to in (LEGACY, SHADOW, LIVE):
         with pytest.raises(StepRefused):
             await moves.move(one.context, one.id, to, "test")
@@ -306,7 +306,7 @@ async def test_a_difference_is_recorded_once(shared: Polytill, table: Table) -> 
     table.rows[one.external_id] = "{"
     await sync.sync(one.context, one.id, "test")
     found = await decisions.compare(one.context, one.id, asked, "stripe", "r-4")
-    assert found.reason is DifferenceReason.not_in_step
+    assert found.reason is DifferenceReason.not_in_sync
 
 
 async def test_old_differences_are_deleted(shared: Polytill, table: Table, clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""The owner database is away: each practice goes on in its last known phase, and no change of a configuration is lost."""
+"""The owner database is unavailable: each practice goes on in its last known phase, and no change of a configuration is lost."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ async def test_the_last_known_phase_holds(tmp_path: Path, engine_url: str | None
         assert (await live.codes())["paystack"][0]
         await configuring.configure(till.context, live.id, off, "test", patch=True)
         assert await keeping.turn(till.context) == 1
-        assert (await live.rollout()).field_state is FieldState.in_step
+        assert (await live.rollout()).field_state is FieldState.in_sync
         await moves.move(till.context, live.id, RolloutPhase.shadow, "test")

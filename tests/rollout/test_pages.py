@@ -86,7 +86,7 @@ async def test_the_api_moves_practices(house: Installation, one: One) -> None:
     status, body = await ask("POST", f"/practices/{one.id}/back")
     assert (status, body["phase"]) == (200, "shadow")
     status, body = await ask("POST", f"/practices/{one.id}/sync")
-    assert (status, body["state"]) == (200, "in_step")
+    assert (status, body["state"]) == (200, "in_sync")
     refused = await house.call(
         "PATCH", f"/api/practices/{one.id}/payment-providers/paystack", one.key, {"isEnabled": False}
     )
@@ -193,7 +193,7 @@ async def test_commands(house: Installation, one: One, tmp_path: Path) -> None:
     (tmp_path / "field.json").write_text(json.dumps(one.field()))
     assert "--field" in await run("resolve", str(one.id), "--keep", "field", expect=1)
     found = await run("resolve", str(one.id), "--keep", "field", "--field", str(tmp_path / "field.json"))
-    assert found["state"] == "in_step"
+    assert found["state"] == "in_sync"
     [back] = await run("back", *practice)
     assert (back["phase"], back["changed"]) == ("shadow", True)
     [refused] = await run("move", "closed", *practice, expect=1)

@@ -271,7 +271,7 @@ async def test_the_host_writes_the_field_itself(shared: Polytill, table: Table) 
     fresh, _ = await hand_over.field_to_write(one.context, one.id, ..., "test")
     assert set(fresh) == {"paystack", "stripe"}
     one.put(value)
-    assert (await hand_over.written(one.context, one.id, value, "test")).state is FieldState.in_step
+    assert (await hand_over.written(one.context, one.id, value, "test")).state is FieldState.in_sync
     theirs = {**value, "stripe": {**value["stripe"], "isEnabled": False}}
     with pytest.raises(FieldChanged):
         await hand_over.written(one.context, one.id, theirs, "test")
@@ -280,7 +280,7 @@ async def test_the_host_writes_the_field_itself(shared: Polytill, table: Table) 
     await hand_over.written(one.context, one.id, value, "test")
     await moves.move(one.context, one.id, CLOSED, "test")
     assert await hand_over.field_to_write(one.context, one.id, ..., "test") == (None, FieldState.pending)
-    assert (await hand_over.written(one.context, one.id, None, "test")).state is FieldState.in_step
+    assert (await hand_over.written(one.context, one.id, None, "test")).state is FieldState.in_sync
 
 
 @pytest.mark.parametrize("own_shape", [False, True])
@@ -297,7 +297,7 @@ async def test_a_change_while_the_host_writes_is_no_conflict(shared: Polytill, t
     assert (await hand_over.written(one.context, one.id, first, "test")).state is FieldState.pending
     second, _ = await hand_over.field_to_write(one.context, one.id, first, "test")
     assert {code: value["isEnabled"] for code, value in second.items()} == {"stripe": False, "paystack": False}
-    assert (await hand_over.written(one.context, one.id, second, "test")).state is FieldState.in_step
+    assert (await hand_over.written(one.context, one.id, second, "test")).state is FieldState.in_sync
 
 
 @pytest.mark.parametrize("to", [SHADOW, CLOSED])

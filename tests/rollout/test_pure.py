@@ -176,9 +176,9 @@ def test_a_difference_has_its_reason(
     assert (found.reason if found else None) is reason
     if found is not None:
         assert found.detail
-        lagging = disagreement(theirs, decided(candidates, WANTED), in_step=False)
+        lagging = disagreement(theirs, decided(candidates, WANTED), in_sync=False)
         assert lagging is not None
-        assert lagging.reason is DifferenceReason.not_in_step
+        assert lagging.reason is DifferenceReason.not_in_sync
 
 
 @pytest.mark.parametrize("amount", [10, 2_000_000])
@@ -197,11 +197,11 @@ def test_an_amount_outside_of_the_limits(amount: int) -> None:
     st.booleans(),
 )
 def test_a_difference_is_found_exactly_if_the_choices_differ(
-    theirs: str | None, codes: list[str], disabled: set[str], in_step: bool
+    theirs: str | None, codes: list[str], disabled: set[str], in_sync: bool
 ) -> None:
     found = decided([candidate(code, is_enabled=code not in disabled) for code in codes], WANTED)
     ours = found.ranked[0].code if found.ranked else None
-    assert (disagreement(theirs, found, in_step) is None) == (ours == theirs)
+    assert (disagreement(theirs, found, in_sync) is None) == (ours == theirs)
 
 
 def test_reasons_name_only_what_excludes() -> None:

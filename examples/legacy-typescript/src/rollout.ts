@@ -123,7 +123,7 @@ export class Rollout {
   async writeField(practiceId: number, paymentProviders: unknown): Promise<Written> {
     const answer = await this.#practice("field", "PUT", practiceId, { paymentProviders }, this.#options.callMs);
     const body = isObject(answer?.body) ? answer.body : {};
-    if (answer?.status === 200 && body["state"] === "in_step") return { outcome: "followed", detail: "" };
+    if (answer?.status === 200 && body["state"] === "in_sync") return { outcome: "followed", detail: "" };
     if (answer?.status === 200 && typeof body["state"] === "string") {
       const problems = Array.isArray(body["problems"]) ? body["problems"].map(textOf) : [];
       return { outcome: "not_equal", detail: problems.join("; ") || body["state"] };

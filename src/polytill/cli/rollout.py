@@ -98,7 +98,7 @@ def rollout_sync(practice: Practices = None, as_json: AsJson = False) -> None:
     """
     done = opened(lambda context: _synced(context, practice or [], not as_json))
     done.sort(key=lambda one: one.practice_id)
-    bad = [one for one in done if one.result is None or one.result.state is not FieldState.in_step]
+    bad = [one for one in done if one.result is None or one.result.state is not FieldState.in_sync]
     if as_json:
         _print_json([asdict(one) for one in done])
     else:

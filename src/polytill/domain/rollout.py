@@ -59,7 +59,7 @@ class FieldState(StrEnum):
     made equal; the detail says why."""
 
     unknown = "unknown"
-    in_step = "in_step"
+    in_sync = "in_sync"
     pending = "pending"
     conflict = "conflict"
     blocked = "blocked"
@@ -69,7 +69,7 @@ class DifferenceReason(StrEnum):
     """Why the old code and polytill chose differently for the same payment.
 
     ``other_strategy``: a routing policy orders by something else than defaults and priorities. ``provider_failing``: the
-    old code's provider is failing now. ``not_in_step``: our configurations did not follow the field at that time.
+    old code's provider is failing now. ``not_in_sync``: our configurations did not follow the field at that time.
     ``legacy_chose_nothing`` and ``we_chose_nothing``: only the other one found a provider.
     """
 
@@ -85,7 +85,7 @@ class DifferenceReason(StrEnum):
     environment = "environment"
     provider_unavailable = "provider_unavailable"
     other_requirement = "other_requirement"
-    not_in_step = "not_in_step"
+    not_in_sync = "not_in_sync"
     legacy_chose_nothing = "legacy_chose_nothing"
     we_chose_nothing = "we_chose_nothing"
 

@@ -3,7 +3,7 @@
 A lease is written when this process first needs it and renewed long before it ends, in the background. A payment never
 waits for a write to the owner database.
 
-While the owner database is away, the process's announcement among the nodes (``flows/presence.py``) counts as a lease
+While the owner database is unavailable, the process's announcement among the nodes (``flows/presence.py``) counts as a lease
 on every practice, for as long as a lease lasts. It was committed earlier, so that database records that this process
 may have created payments anywhere. A practice that relies on it is owed its own lease, which is written as soon as
 possible. If the process dies earlier, its row lapses, and a worker sweeps every practice (``flows/worker/claims.py``).
@@ -60,7 +60,7 @@ def discard_all(context: Context) -> None:
 
 
 def servable(context: Context) -> int:
-    """The number of practices that can take payments here while the owner database is away."""
+    """The number of practices that can take payments here while the owner database is unavailable."""
     now_s = context.world.elapsed_s()
     known = context.opening.directory.known()
     if now_s < context.announced_until_s - MARGIN_S:

@@ -81,7 +81,7 @@ class Presence:
         self.context.health.key_ring = now
 
     async def leave(self) -> None:
-        """Delete the announcement when the process ends. If the database is away, the row lapses."""
+        """Delete the announcement when the process ends. If the database is unavailable, the row lapses."""
         self._left = True
         self.context.announced_until_s = float("-inf")
         if len(self.context.owed_leases) > MOST_OWED:
@@ -109,7 +109,7 @@ async def warn_without_worker(context: Context) -> None:
     try:
         live = await nodes.live(context.owner, context.shared_after(0))
     except PolytillError:
-        return  # unknown; every flow that needs that database reports that it is away
+        return  # unknown; every flow that needs that database reports that it is unavailable.
     if any(node.runs_worker for node in live):
         health.without_worker_since_s = None
         health.worker_said_at_s = float("-inf")

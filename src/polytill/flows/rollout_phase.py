@@ -96,6 +96,6 @@ async def announce_following(practice: Practice) -> RolloutPhase | None:
 
 
 async def phase_of(context: Context, practice_id: int) -> RolloutPhase | None:
-    """A practice's phase, from its own database: at most a second old, and known while the owner database is away."""
+    """A practice's phase, from its own database: at most a second old, and known while the owner database is unavailable."""
     practice = await context.practice(practice_id)
     return (await context.configured(practice.db)).rollout

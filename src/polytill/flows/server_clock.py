@@ -34,7 +34,7 @@ class ServerClock:
         self.jumps = 0
 
     async def ask(self, owner: OwnerDb, world: World) -> None:
-        """Read the server's time if that is due. ``NotNow`` if the database is away."""
+        """Read the server's time if that is due. ``NotNow`` if the database is unavailable."""
         began_s = world.elapsed_s()
         if not world.asks_servers or began_s - self._asked_at_s < ASKED_EVERY_S:
             return

@@ -1,5 +1,5 @@
 """The directory of practices and API keys as this process knows it. With it, a process serves every practice while the
-owner database is away, and not only those that it has served before.
+owner database is unavailable, and not only those that it has served before.
 
 A row is at most a second old, and older only while the owner database cannot be reached. After a change there, the
 whole directory is read again, page by page. A row that is known to have changed since it was read is never used: the
@@ -40,7 +40,7 @@ class Directory:
         self._read_again_at_s = float("-inf")
 
     async def entry(self, practice_id: int) -> PracticeEntry:
-        """Return one practice. ``NotFound`` if there is none, ``NotNow`` if the owner database is away and no copy is
+        """Return one practice. ``NotFound`` if there is none, ``NotNow`` if the owner database is unavailable and no copy is
         usable."""
         generation, changes = await self.watch.generation(), self._changed_here
         cached = self._entries.get(practice_id)
@@ -70,7 +70,7 @@ class Directory:
         self._entries.pop(practice_id, None)
 
     def key(self, key_hash: str) -> tuple[ApiKey, int] | None:
-        """Return a key with the generation under which it was read, for use while the owner database is away."""
+        """Return a key with the generation under which it was read, for use while the owner database is unavailable."""
         found = self._keys.get(key_hash)
         return None if found is None or found[0].id in self._revoked else found
 

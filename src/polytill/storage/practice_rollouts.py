@@ -100,7 +100,7 @@ async def count_by_field_state(owner: OwnerDb) -> dict[FieldState, int]:
     blanked."""
     rows = await owner.fetch(
         "SELECT field_state, COUNT(*) AS n FROM practice_rollouts"
-        " WHERE phase <> 'closed' OR field_state <> 'in_step' GROUP BY field_state"
+        " WHERE phase <> 'closed' OR field_state <> 'in_sync' GROUP BY field_state"
     )
     return {FieldState(row["field_state"]): int(row["n"]) for row in rows}
 
@@ -141,7 +141,7 @@ def end(unit: Writes, practice_id: int, to: RolloutPhase, now: datetime) -> None
     else has ended it."""
     unit.add(
         "UPDATE practice_rollouts SET phase = $2, moving_to = NULL, moving_since = NULL, moved_at = $3,"
-        " field_state = CASE WHEN $2 = 'closed' AND field_state = 'in_step' THEN 'pending' ELSE field_state END"
+        " field_state = CASE WHEN $2 = 'closed' AND field_state = 'in_sync' THEN 'pending' ELSE field_state END"
         " WHERE practice_id = $1 AND moving_to = $2",
         practice_id,
         to,
@@ -164,7 +164,7 @@ def settle(unit: Writes, practice_id: int, phase: RolloutPhase, now: datetime) -
     unit.add(
         "INSERT INTO practice_rollouts (practice_id, phase, moved_at) VALUES ($1, $2, $3)"
         " ON CONFLICT (practice_id) DO UPDATE SET phase = $2, moving_to = NULL, moving_since = NULL, moved_at = $3,"
-        " field_state = CASE WHEN $2 = 'closed' AND practice_rollouts.field_state = 'in_step' THEN 'pending'"
+        " field_state = CASE WHEN $2 = 'closed' AND practice_rollouts.field_state = 'in_sync' THEN 'pending'"
         " ELSE practice_rollouts.field_state END",
         practice_id,
         phase,
@@ -270,13 +270,13 @@ def writing(unit: Writes, known: Rollout, write: Writing) -> None:
 
 
 def written(unit: Writes, known: Rollout, write: Writing, now: datetime) -> None:
-    """Record that the field holds what was written. It is in step, unless our configurations have changed since.
+    """Record that the field holds what was written. It is in sync, unless our configurations have changed since.
     ``Stale`` if another writer has replaced it meanwhile."""
     unit.add(
         "UPDATE practice_rollouts SET field_hash = $4, checked_at = $5, field_detail = NULL,"
         " writing_hash = CASE WHEN writing_hash = $4 THEN NULL ELSE writing_hash END,"
         " compared_with = CASE WHEN field_due = $2 THEN $6 ELSE compared_with END,"
-        " field_state = CASE WHEN field_due = $2 THEN 'in_step' ELSE field_state END,"
+        " field_state = CASE WHEN field_due = $2 THEN 'in_sync' ELSE field_state END,"
         " next_try_at = CASE WHEN field_due = $2 THEN NULL ELSE next_try_at END"
         " WHERE practice_id = $1 AND field_hash = $3",
         known.practice_id,

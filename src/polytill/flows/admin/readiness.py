@@ -33,7 +33,7 @@ class Readiness:
 
     degraded: list[str] = field(default_factory=list)
     red: Failing | None = None
-    practices: int | None = None  # how many can take payments, while the owner database is away
+    practices: int | None = None  # how many can take payments, while the owner database is unavailable
 
     @property
     def status(self) -> str:

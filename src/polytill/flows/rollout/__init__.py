@@ -1,1 +1,1 @@
-"""The gradual rollout: phases, the field and our configurations in step, comparison with the old code."""
+"""The gradual rollout: phases, the field and polytill's configurations in sync, comparison with the old code."""

@@ -1,7 +1,7 @@
-"""What a comparison of the field with our configurations was made with, and whether it still counts.
+"""What a comparison of the field with polytill's configurations was made with, and whether it still counts.
 
 Both sides may change without the other: somebody writes the field, a configuration is changed here, the mapping is
-corrected, or the catalog gets a currency. "In step" is therefore recorded together with the field's hash, the number of
+corrected, or the catalog gets a currency. "In sync" is therefore recorded together with the field's hash, the number of
 changes of the configurations, and a digest of mapping and catalog. It counts only while all of them are what they were.
 """
 
@@ -28,11 +28,11 @@ async def phase_and_basis(db: PracticeDb | Tx, practice_id: int, reading: Readin
 
 def counts(known: Rollout, basis: str) -> bool:
     """Whether a comparison found both equal, and still counts."""
-    return known.field_state is FieldState.in_step and known.compared_with == basis
+    return known.field_state is FieldState.in_sync and known.compared_with == basis
 
 
 def state_now(known: Rollout, basis: str) -> FieldState:
-    """The recorded state of a field, unless it says "in step" and that does not count any more."""
-    if known.field_state is not FieldState.in_step or counts(known, basis):
+    """The recorded state of a field, unless it says "in sync" and that does not count any more."""
+    if known.field_state is not FieldState.in_sync or counts(known, basis):
         return known.field_state
     return FieldState.pending if known.phase is RolloutPhase.live else FieldState.unknown

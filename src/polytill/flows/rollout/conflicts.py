@@ -1,4 +1,4 @@
-"""A field that somebody changed while our configurations decide: a person decides which side stays."""
+"""A field that somebody changed while polytill's configurations decide: a person decides which side stays."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Keep(StrEnum):
 
 
 async def resolve(context: Context, practice_id: int, keep: Keep, actor: str, value: Any = ...) -> FieldResult:
-    """Decide a conflict: write our configurations into the field, or take the field over. The other side is lost, so
+    """Decide a conflict: write polytill's configurations into the field, or take the field over. The other side is lost, so
     only a person decides it. ``Conflict`` if there is no conflict; ``FieldDecides`` in the phases in which the field
     decides, and nothing of it is ever overwritten.
 

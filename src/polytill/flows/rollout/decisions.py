@@ -84,9 +84,9 @@ async def compare(context: Context, practice_id: int, asked: Asked, provider: st
     known = await practice_rollouts.of_practice(context.owner, practice_id)
     practice = await context.practice(practice_id)
     basis = await basis_of(practice.db, practice_id, await host.reading_of(context))
-    in_step = known is not None and counts(known, basis)
+    in_sync = known is not None and counts(known, basis)
     theirs = None if provider is None else await provider_of(context, provider)
-    found = disagreement(theirs, choice.decision, in_step)
+    found = disagreement(theirs, choice.decision, in_sync)
     unit = Unit()
     rollout_differences.compared(unit, practice_id, reference, practice.now())
     if found is None:

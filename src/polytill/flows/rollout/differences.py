@@ -31,16 +31,16 @@ class Disagreement:
     detail: str
 
 
-def disagreement(theirs: str | None, found: Decision, in_step: bool = True) -> Disagreement | None:
+def disagreement(theirs: str | None, found: Decision, in_sync: bool = True) -> Disagreement | None:
     """Compare the provider that the old code chose (None: none) with ours. None: both chose the same.
 
-    ``in_step``: whether our configurations follow the field now. If not, nothing else can be concluded.
+    ``in_sync``: whether polytill's configurations follow the field now. If not, nothing else can be concluded.
     """
     ours = found.ranked[0].code if found.ranked else None
     if ours == theirs:
         return None
-    if not in_step:
-        return Disagreement(DifferenceReason.not_in_step, "Our configurations did not follow the field at that time.")
+    if not in_sync:
+        return Disagreement(DifferenceReason.not_in_sync, "Our configurations did not follow the field at that time.")
     if theirs is None:
         return Disagreement(DifferenceReason.legacy_chose_nothing, f"The old code found no provider. {found.reason}")
     out = next((one for one in found.excluded if one.code == theirs), None)

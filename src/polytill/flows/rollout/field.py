@@ -170,14 +170,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of our configurations."""
+    """One change of polytill's configurations."""
 
     kind: Kind
     wish: Wish
 
 
 def changes(field: LegacyField, mine: LegacyField, reading: Reading) -> list[Change]:
-    """The changes that make our configurations equal to the field, in the order in which they are made: defaults last,
+    """The changes that make polytill's configurations equal to the field, in the order in which they are made: defaults last,
     because a new default takes the place of another one."""
     field = configured(field)
     found = [Change(Kind.remove, Wish(code)) for code in sorted(mine.active.keys() - field.active.keys())]
@@ -216,7 +216,7 @@ def _meaningless(field: LegacyField, mine: LegacyField) -> Iterator[LegacySet]:
 
 
 def wanted(field: LegacyField, mine: LegacyField, reading: Reading) -> LegacyField:
-    """What a field has to hold to mean our configurations. What it means already stays as it is written; a key that we
+    """What a field has to hold to mean polytill's configurations. What it means already stays as it is written; a key that we
     do not have is an empty one, which removes it. An entry without keys, which means nothing, stays."""
     sets = [LegacySet(one.provider, one.environment) for one in _meaningless(field, mine)]
     for one in mine.sets:

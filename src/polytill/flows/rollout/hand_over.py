@@ -53,7 +53,7 @@ async def _is_ours(context: Context, known: Rollout, value: Any) -> bool:
 
 
 async def field_to_write(context: Context, practice_id: int, value: Any, actor: str) -> tuple[Any, FieldState]:
-    """The field that the host has to write: our configurations in the shape of ``value``, which is the field as it is
+    """The field that the host has to write: polytill's configurations in the shape of ``value``, which is the field as it is
     now (``...``: in a shape of our own); in closed, an empty one. ``FieldDecides`` while the field decides;
     ``FieldChanged`` if somebody else has changed it. ``Conflict`` if polytill can write it itself: then
     nobody needs these keys in plain text.

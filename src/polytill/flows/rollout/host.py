@@ -36,7 +36,7 @@ class FieldRow:
 
 
 class Host(Protocol):
-    """The host's table with the field. Each call may raise ``NotNow`` while its database is away."""
+    """The host's table with the field. Each call may raise ``NotNow`` while its database is unavailable."""
 
     @property
     def place(self) -> str:
@@ -196,7 +196,7 @@ async def read_field(value: Any, reading: Reading) -> LegacyField:
 
 
 async def written_field(value: Any, wanted: LegacyField, reading: Reading) -> Any:
-    """A field with our configurations in it. ``Unwritable`` if it has no place for them."""
+    """A field with polytill's configurations in it. ``Unwritable`` if it has no place for them."""
     if reading.cipher is None:
         return shapes.write(value, wanted, reading.mapping)
     return await asyncio.to_thread(shapes.write, value, wanted, reading.mapping, reading.cipher)

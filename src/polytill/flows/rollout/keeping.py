@@ -1,4 +1,4 @@
-"""The field follows our configurations, in the phase live; in closed, it is emptied.
+"""The field follows polytill's configurations, in the phase live; in closed, it is emptied.
 
 A field that somebody else has changed is never overwritten: it is a conflict, which a person decides.
 """
@@ -45,7 +45,7 @@ class FieldResult:
 
 def has_field(known: Rollout) -> bool:
     """Whether a practice's field may still hold something."""
-    return known.phase is not RolloutPhase.closed or known.field_state is not FieldState.in_step
+    return known.phase is not RolloutPhase.closed or known.field_state is not FieldState.in_sync
 
 
 async def row_of(context: Context, known: Rollout) -> FieldRow:
@@ -87,7 +87,7 @@ class Sides:
 
 
 async def sides(context: Context, practice_id: int, value: Any) -> Sides:
-    """Read our configurations and a value of the field."""
+    """Read polytill's configurations and a value of the field."""
     practice = await context.practice(practice_id)
     reading = await host.reading_of(context)
     basis = await basis_of(practice.db, practice_id, reading)
@@ -98,7 +98,7 @@ async def sides(context: Context, practice_id: int, value: Any) -> Sides:
 async def check(
     context: Context, practice_id: int, actor: str, value: Any = ..., row: FieldRow | None = None
 ) -> FieldResult:
-    """Compare the field with our configurations, in live and closed. Write our changes, if some are pending.
+    """Compare the field with polytill's configurations, in live and closed. Write our changes, if some are pending.
 
     ``value``: the field as the host reports it, if its database cannot be reached from here. ``row``: the field as it
     was just read; it is read again if it has changed since.
@@ -123,7 +123,7 @@ async def _checked(context: Context, practice_id: int, actor: str, value: Any, r
     is_closed = known.phase is RolloutPhase.closed
     differ = ([] if is_blank(row.value) else ["the field is not empty"]) if is_closed else both.differ()
     if not differ:
-        return await _found(context, known, FieldFound(FieldState.in_step, both.basis, both.hash), ())
+        return await _found(context, known, FieldFound(FieldState.in_sync, both.basis, both.hash), ())
     # What is in the field is what was there when both were equal, or what we have written: only our changes are missing.
     if both.hash in (known.field_hash, known.writing_hash):
         if reported:
@@ -145,7 +145,7 @@ async def _found(
 
 
 async def _write(context: Context, known: Rollout, both: Sides, row: FieldRow, actor: str) -> FieldResult:
-    """Write our configurations into the field, or empty it, unless somebody else has just changed it."""
+    """Write polytill's configurations into the field, or empty it, unless somebody else has just changed it."""
     setup = host.of(context)
     assert setup.host is not None
     is_closed = known.phase is RolloutPhase.closed
@@ -168,7 +168,7 @@ async def _write(context: Context, known: Rollout, both: Sides, row: FieldRow, a
     audit.append(unit, now, actor, action, f"practice:{known.practice_id}")
     await context.owner.commit(unit)
     left = await practice_rollouts.of_practice(context.owner, known.practice_id)
-    return FieldResult(left.field_state if left else FieldState.in_step)
+    return FieldResult(left.field_state if left else FieldState.in_sync)
 
 
 # ── The worker ──
@@ -190,7 +190,7 @@ async def turn(context: Context) -> int:
         except Stale:
             continue  # another worker has it
         try:
-            written += (await check(context, known.practice_id, "worker")).state is FieldState.in_step
+            written += (await check(context, known.practice_id, "worker")).state is FieldState.in_sync
         except NotNow:
             log.warning("rollout_field_waits", practice=known.practice_id, tries=known.tries + 1)
         except PolytillError as error:

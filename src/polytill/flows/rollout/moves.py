@@ -154,7 +154,7 @@ async def _after(context: Context, known: Rollout, to: RolloutPhase, both: Sides
             unit = Unit()
             now = await read(context, known.practice_id)
             practice_rollouts.field_found(
-                unit, now, FieldFound(FieldState.in_step, both.basis, both.hash), context.world.now()
+                unit, now, FieldFound(FieldState.in_sync, both.basis, both.hash), context.world.now()
             )
             await context.owner.commit(unit)
     except PolytillError as error:

@@ -63,7 +63,7 @@ async def _followed(context: Context, practice_id: int, value: Any, actor: str, 
         if not problems:
             basis = await basis_of(practice.db, practice_id, reading)
             problems = differences(field, await own(practice), reading, both_ways=False)
-    state = FieldState.blocked if problems else FieldState.in_step
+    state = FieldState.blocked if problems else FieldState.in_sync
     hashed = None if problems else hash_of(practice.db.data_key, value)
     now, unit = context.world.now(), Unit()
     found = FieldFound(state, basis, hashed, "; ".join(problems)[:MOST_SAID] or None)
@@ -91,7 +91,7 @@ async def rollout_of(context: Context, practice_id: int) -> Rollout:
 async def make_equal(
     practice: Practice, field: LegacyField, reading: Reading, actor: str, guard: Guard = announce_following
 ) -> tuple[tuple[str, ...], list[str]]:
-    """Make our configurations equal to a field. Return the providers that were changed, and what was refused: one
+    """Make polytill's configurations equal to a field. Return the providers that were changed, and what was refused: one
     change that is refused does not stop the others."""
     changed, problems = [], []
     for change in changes(field, await own(practice), reading):
@@ -132,7 +132,7 @@ async def unchanged(context: Context, known: Rollout, value: Any) -> bool:
 
 
 async def sync(context: Context, practice_id: int, actor: str, row: FieldRow | None = None) -> FieldResult:
-    """Compare a practice's field in the host's database with our configurations, and follow it or write it, as its phase
+    """Compare a practice's field in the host's database with polytill's configurations, and follow it or write it, as its phase
     says. ``row``: the field as it was just read.
 
     What was followed is read again afterwards: a write that came through meanwhile is newer than what was read before.
@@ -182,7 +182,7 @@ async def sync_all(
             try:
                 row = None if known.external_id is None else rows.get(known.external_id)
                 if trusts and row is not None and await unchanged(context, known, row.value):
-                    found = FieldResult(FieldState.in_step)  # most practices, each minute
+                    found = FieldResult(FieldState.in_sync)  # most practices, each minute
                 else:
                     found = await sync(context, known.practice_id, actor, row)
                 return Synced(known.practice_id, known.name, known.phase, found)
@@ -208,6 +208,6 @@ async def sync_in_background(context: Context, limit: int = 100_000) -> Counter[
     async for done in sync_all(context, [one for one in everyone if keeping.has_field(one)], "worker", trusts=True):
         state = done.result.state if done.result else "error"
         counts[state] += 1
-        if state != FieldState.in_step and state != FieldState.pending:
+        if state != FieldState.in_sync and state != FieldState.pending:
             log.warning("rollout_field_differs", practice=done.practice_id, state=str(state))
     return counts

@@ -113,7 +113,7 @@ async def move_practices(caller: Owner, body: MovePractices) -> Response:
 async def move_practice_back(caller: Owner, practice_id: PracticeId) -> Response:
     """Move a practice one step back.
 
-    From live to shadow, or from shadow to legacy. 409 with the reason if the field does not have all our changes yet.
+    From live to shadow, or from shadow to legacy. 409 with the reason if the field does not have all of polytill's changes yet.
     """
     known = await practice_rollouts.of_practice(caller.context.owner, practice_id)
     if known is None:
@@ -139,7 +139,7 @@ async def resolve_field_conflict(caller: Owner, practice_id: PracticeId, body: R
 
     Somebody changed the field while polytill decides. `keep` says which side stays; the other one is overwritten.
     409 `field_needed`: polytill cannot read the field, so send it in `paymentProviders`. With `keep: polytill` it is
-    `pending` then, until you have written our configurations into it.
+    `pending` then, until you have written polytill's configurations into it.
     """
     found = await conflicts.resolve(caller.context, practice_id, body.keep, caller.actor, body.field())
     return respond(FieldInStep.from_record(found))
@@ -160,7 +160,7 @@ async def get_practice_field(caller: Owner, practice_id: PracticeId) -> Response
 async def convert_practice_field(caller: Owner, practice_id: PracticeId, body: OldField) -> Response:
     """Write a practice's configurations into its field.
 
-    Send the field as it is now: the response has the same field in its own shape, with our changes. Contains keys in
+    Send the field as it is now: the response has the same field in its own shape, with polytill's changes. Contains keys in
     plain text, as for the call without a body. 409 if somebody else has changed the field, or if polytill writes it
     itself.
     """
@@ -191,7 +191,7 @@ async def list_rollout_differences(
 
 @router.post(f"{PRACTICE}/decisions", response_model=ComparedDecision)
 async def compare_decision(caller: Pays, practice_id: PracticeId, body: ReportedDecision) -> Response:
-    """Compare a decision of the old code with ours.
+    """Compare a decision of the old code with polytill's.
 
     In the phase shadow, a difference is recorded once for each `reference`. No payment is created.
     """
@@ -201,7 +201,7 @@ async def compare_decision(caller: Pays, practice_id: PracticeId, body: Reported
 
 @router.post(f"{PRACTICE}/choice", response_model=RolloutChoice)
 async def ask_for_choice(caller: Pays, practice_id: PracticeId, body: AskedPayment) -> Response:
-    """Ask whose choice counts for a payment, and for ours.
+    """Ask whose choice counts for a payment, and for polytill's choice.
 
     `use` is `legacy` until the practice is live. No payment is created.
     """

@@ -82,8 +82,8 @@ class Done(StrEnum):
     sessions_ended = "sessions_ended", Outcome.succeeded
     look = "look", Outcome.succeeded
     rollout_moved = "rollout_moved", Outcome.succeeded
-    rollout_in_step = "rollout_in_step", Outcome.succeeded
-    rollout_not_in_step = "rollout_not_in_step", Outcome.unchanged
+    rollout_in_sync = "rollout_in_sync", Outcome.succeeded
+    rollout_not_in_sync = "rollout_not_in_sync", Outcome.unchanged
     booked = "booked", Outcome.succeeded
     captured = "captured", Outcome.succeeded
     canceled = "canceled", Outcome.succeeded

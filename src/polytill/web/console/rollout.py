@@ -23,7 +23,7 @@ router = page_router("/owner/rollout")
 PER_PAGE = 50
 MOVED_AT_ONCE = 200  # by one form; a larger rollout is for the command line
 TONES = {
-    FieldState.in_step: "good",
+    FieldState.in_sync: "good",
     FieldState.pending: "info",
     FieldState.conflict: "bad",
     FieldState.blocked: "bad",
@@ -98,11 +98,11 @@ async def change_one(visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
         match form.text("action"):
             case "sync":
                 found = await sync.sync(context, practice_id, actor)
-                done = Done.rollout_in_step if found.state is FieldState.in_step else Done.rollout_not_in_step
+                done = Done.rollout_in_sync if found.state is FieldState.in_sync else Done.rollout_not_in_sync
             case "keep":
                 keep = Keep.field if form.text("keep") == Keep.field else Keep.polytill
                 await conflicts.resolve(context, practice_id, keep, actor)
-                done = Done.rollout_in_step
+                done = Done.rollout_in_sync
             case _:
                 await moves.move(context, practice_id, _phase(form.text("to")), actor)
                 done = Done.rollout_moved

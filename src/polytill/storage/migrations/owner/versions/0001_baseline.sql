@@ -330,7 +330,7 @@ CREATE TABLE practice_rollouts (
     CONSTRAINT pk_practice_rollouts PRIMARY KEY (practice_id),
     CONSTRAINT ck_practice_rollouts_phase CHECK (phase IN ('legacy', 'shadow', 'live', 'closed')),
     CONSTRAINT ck_practice_rollouts_moving_to CHECK (moving_to IN ('legacy', 'shadow', 'live', 'closed')),
-    CONSTRAINT ck_practice_rollouts_field_state CHECK (field_state IN ('unknown', 'in_step', 'pending', 'conflict', 'blocked')),
+    CONSTRAINT ck_practice_rollouts_field_state CHECK (field_state IN ('unknown', 'in_sync', 'pending', 'conflict', 'blocked')),
     CONSTRAINT fk_practice_rollouts_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id)
 );
 CREATE INDEX ix_practice_rollouts_next_try_at ON practice_rollouts (next_try_at);
@@ -360,7 +360,7 @@ CREATE TABLE rollout_differences (
     at {moment} NOT NULL,
     CONSTRAINT pk_rollout_differences PRIMARY KEY (id),
     CONSTRAINT uq_rollout_differences_practice_id_reference UNIQUE (practice_id, reference),
-    CONSTRAINT ck_rollout_differences_reason CHECK (reason IN ('other_default', 'other_order', 'other_strategy', 'provider_failing', 'not_configured', 'not_enabled', 'currency_missing', 'limits', 'method', 'environment', 'provider_unavailable', 'other_requirement', 'not_in_step', 'legacy_chose_nothing', 'we_chose_nothing')),
+    CONSTRAINT ck_rollout_differences_reason CHECK (reason IN ('other_default', 'other_order', 'other_strategy', 'provider_failing', 'not_configured', 'not_enabled', 'currency_missing', 'limits', 'method', 'environment', 'provider_unavailable', 'other_requirement', 'not_in_sync', 'legacy_chose_nothing', 'we_chose_nothing')),
     CONSTRAINT ck_rollout_differences_environment CHECK (environment IN ('sandbox', 'production')),
     CONSTRAINT fk_rollout_differences_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id)
 );

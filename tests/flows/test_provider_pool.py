@@ -16,6 +16,7 @@ from polytill.background import learn
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.clock import World
 from polytill.domain.errors import NotNow, Stale
+from polytill.domain.money import PPM
 from polytill.domain.routing import HealthState, Verdict
 from polytill.domain.states import Environment
 from polytill.flows import provider_pool
@@ -25,7 +26,7 @@ from polytill.flows.pool_exchange import ALONE_AFTER_S, exchange
 from polytill.flows.provider_health import ProvidersHealth
 from polytill.flows.provider_pool import OUTCOMES_HALVED_S, SMALLEST_POOL
 from polytill.flows.recovery import checkout
-from polytill.flows.routing.health import FIRST_PAUSE, IN_A_ROW, PROBES, verdict
+from polytill.flows.routing.health import FIRST_PAUSE, IN_A_ROW, PROBES, RARE, Witness, availability, verdict
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
 from polytill.storage import audit, routing_health
 from polytill.storage.databases import OwnerDb
@@ -184,6 +185,39 @@ async def test_a_failing_provider_is_skipped_and_comes_back_by_one_probe_of_all_
     assert (await scene.pay()).attempts[0].provider_code == "scripted"
 
 
+@pytest.mark.parametrize("gap_s", [150.0, 400.0])
+async def test_a_provider_comes_back_also_if_payments_are_rare(scene: Scene, gap_s: float) -> None:
+    """A permit ends before the next payment can use it."""
+    await two(scene)
+    await fail(scene, IN_A_ROW)
+    taken = []
+    for _ in range(8):
+        await exchange(scene.context)
+        scene.clock.at_s += gap_s
+        taken.append(await taken_by(scene.till, scene))
+    await exchange(scene.context)
+    assert taken[-1] == "scripted"
+    assert known(scene.till) is HealthState.closed
+
+
+async def test_a_probe_that_nobody_was_asked_for_is_told_to_the_others(scene: Scene) -> None:
+    await two(scene)
+    await fail(scene, IN_A_ROW)
+    async with second(scene) as there:
+        await exchange(scene.context)
+        here, scene.till = scene.till, there
+        await fail(scene, IN_A_ROW)
+        scene.till = here
+        await exchange(there.context)
+        await exchange(here.context)
+        scene.clock.at_s += (FIRST_PAUSE + RARE).total_seconds() + 1.0
+        assert await taken_by(here, scene) == "scripted"
+        await exchange(here.context)
+        await exchange(there.context)
+        assert there.context.provider_health.all_known()[SCRIPTED].probes_worked == 1
+        assert await taken_by(there, scene) == "other", "the next probe has to be asked for"
+
+
 async def test_a_retry_that_goes_elsewhere_keeps_no_probe_from_others(scene: Scene) -> None:
     """The payment was tried at the provider that waits for a probe, so its retry goes to another one."""
     await scene.configure("scripted", priority=2)
@@ -247,6 +281,14 @@ def test_a_permit_is_for_one_payment() -> None:
     assert may_probe(first)
     health.observe(SCRIPTED, first, False, later)  # late news of a call without the permit
     assert health.skipped == 1
+
+
+def test_failures_of_one_practice_change_no_order_of_another() -> None:
+    at, health = datetime(2026, 1, 1, tzinfo=UTC), ProvidersHealth()
+    for number in range(IN_A_ROW):
+        health.observe(SCRIPTED, (1, str(number)), True, at, Witness("here", "a"))
+        assert availability(health.seen(SCRIPTED, at, witness=Witness("here", "b")), at) == PPM
+        assert availability(health.seen(SCRIPTED, at, witness=Witness("here", "a")), at) < PPM
 
 
 async def test_without_the_owner_database_a_process_counts_and_probes_alone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -18,6 +19,7 @@ from polytill.flows.routing.health import (
     begin_probe,
     concerns,
     observe,
+    seen_by,
     state_at,
     technical,
     verdict,
@@ -96,6 +98,44 @@ def test_who_saw_it_is_kept_while_it_fails_and_forgotten_with_its_calls() -> Non
     later = NOON + rules.REMEMBERED + 9 * SECOND
     assert observe(who("1a " * 4), True, later, witness=Witness("2", "b")).failed_by == (Witness("2", "b"),)
     assert len(who("1a .1a " * 9 + "2b").failed_by) == 10
+
+
+@pytest.mark.parametrize("calls", ["", "1a " * 4, "1a " * 5, ".2b " * 3 + "1a .2b 1a", "1a 1b " * 3, "1a 2a " * 2])
+def test_failures_of_one_lower_the_availability_for_nobody_else(calls: str) -> None:
+    found, at = who(calls), NOON + 10 * SECOND
+    for other in ("2b", "3c"):
+        if Witness(*other) not in found.failed_by:
+            seen = seen_by(found, Witness(*other))
+            assert (verdict(seen, at), availability(seen, at)) == (Verdict.healthy, 1_000_000)
+    for one in found.failed_by:
+        assert seen_by(found, one) == found
+
+
+def test_failures_of_two_practices_in_two_processes_lower_it_for_everybody() -> None:
+    found = who("1a 2b")
+    assert seen_by(found, Witness("3", "c")) == found
+
+
+def test_what_others_saw_is_forgotten_like_any_call() -> None:
+    found, at = who("1a " * 5 + "2b " * 4), NOON + 9 * SECOND
+    for _ in range(8):
+        at += rules.REMEMBERED + SECOND
+        found = replace(found, until=at)  # it is probed and fails again and again
+        found = observe(found, True, at, witness=Witness("2", "b"))
+    assert not concerns(found, Witness("2", "b")), "one failure in ten minutes"
+
+
+def test_a_verdict_that_nobody_can_end_is_forgotten() -> None:
+    opened = who("1a " * 5)  # and then the process ends
+    assert opened.until is not None
+    soon, late = opened.until + rules.REMEMBERED, opened.until + rules.REMEMBERED + SECOND
+    assert observe(opened, False, soon, witness=Witness("2", "b")).state is HealthState.open
+    assert observe(opened, False, late, witness=Witness("2", "b")) == ProviderHealth(recent="0", seen_at=late)
+    found = opened
+    for number in range(5):
+        found = observe(found, True, late + number * SECOND, witness=Witness("2", "b"))
+    assert found.state is HealthState.open
+    assert not concerns(found, Witness("3", "c")), "the failures of one process and one practice"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ It runs beside requests. If the owner database is unavailable, results stay in m
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 
 import msgspec
 
@@ -48,11 +49,14 @@ async def exchange(context: Context) -> None:
     context.pool.exchanged_at_s = context.world.elapsed_s()
 
 
-def permit_if_alone(context: Context) -> None:
-    """Let this process probe failing providers without asking the others, if it cannot ask them."""
-    health = context.provider_health
+def permit_unasked(context: Context, practice_id: int, keys: Iterable[Key]) -> None:
+    """Let this process probe failing providers without asking the others: if it cannot ask them, or if nobody has probed
+    those of a payment, ``keys``, for long."""
+    health, at = context.provider_health, context.shared_after(0)
     if health.wanted and context.world.elapsed_s() - context.pool.exchanged_at_s > ALONE_AFTER_S:
-        health.permit_alone(_token(context), context.shared_after(0))
+        health.permit_alone(_token(context), at)
+    if health.any_failures:
+        health.permit_unprobed(keys, witness_of(context, practice_id), _token(context), at)
 
 
 async def _store_counts(context: Context) -> bool:
@@ -78,9 +82,10 @@ async def _merge_health(context: Context) -> None:
     known, stored = context.provider_health, await routing_health.all_of(context.owner)
     shared = {key: _read(key, one) for key, one in stored.items()}
     for key in sorted({*known.results, *known.wanted}):
-        before, results, token = shared.get(key, HEALTHY), list(known.results.get(key, ())), _token(context)
-        changed = after(before, results)
-        begun = begin_probe(changed, token, context.shared_after(0)) if key in known.wanted else None
+        before, results, now = shared.get(key, HEALTHY), list(known.results.get(key, ())), context.shared_after(0)
+        changed, held = after(before, results), known.held(key, now)
+        token = held or _token(context)
+        begun = begin_probe(changed, token, now) if key in known.wanted else None
         if begun is not None or _is_news(before, changed):
             new = Stored(stored[key].version + 1 if key in stored else 1, _encode(begun or changed).decode())
             try:
@@ -90,7 +95,7 @@ async def _merge_health(context: Context) -> None:
             shared[key] = begun or changed
         known.stored(key, len(results))
         known.wanted.discard(key)
-        if begun is not None:
+        if begun is not None and held is None:
             known.permit(key, token, context.shared_after(PROBE_TIMEOUT.total_seconds()))
             log.info("provider_probed", provider=key[0], environment=key[1])
     known.learn(shared)

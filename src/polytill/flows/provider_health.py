@@ -2,12 +2,13 @@
 
 A process acts on its own results at once. ``flows/pool_exchange.py`` merges them with those of the others every few
 seconds. Of all processes one at a time may let a payment probe a failing provider: it holds a permit, which it asks for
-when a payment would need it. A process that cannot reach the owner database gives itself one.
+when a payment would need it. A process that cannot reach the owner database gives itself one, and so does one whose
+payments are so rare that a permit ends before the next one comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +23,9 @@ from polytill.flows.routing.health import (
     begin_probe,
     concerns,
     failures,
+    is_unprobed,
     observe,
+    seen_by,
     verdict,
 )
 
@@ -57,6 +60,8 @@ class _Permit:
 def after(health: ProviderHealth, results: list[Result]) -> ProviderHealth:
     """A health after some results, in their order."""
     for one in results:
+        if one.permit is not None and one.permit != health.probe:  # of a process that did not ask
+            health = begin_probe(health, one.permit, one.at) or health
         health = observe(health, one.failed, one.at, one.permit, one.witness)
     return health
 
@@ -85,10 +90,10 @@ class ProvidersHealth:
         """The health to decide by. It allows a probe only if this process has a permit that ``holder`` may use, which is
         the payment that is made now; None: nothing is made. ``witness``: who asks; None: anybody."""
         known = self._known.get(key, HEALTHY)
+        if witness is not None:
+            known = seen_by(known, witness)
         if known.state is HealthState.closed:
             return known
-        if witness is not None and not concerns(known, witness):
-            return replace(known, state=HealthState.closed)
         permit = self._permits.get(key)
         if permit is not None and permit.is_free_for(holder, at):
             return replace(known, state=HealthState.half_open, probe=None, probe_until=None)
@@ -118,12 +123,21 @@ class ProvidersHealth:
 
     def permit_alone(self, token: str, at: datetime) -> None:
         """Give this process the permits that it wants, because it cannot ask the others."""
-        for key in self.wanted:
-            begun = begin_probe(self._known.get(key, HEALTHY), token, at)
-            if begun is not None:
-                self._know(key, begun)
-                self.permit(key, token, at + PROBE_TIMEOUT)
+        self._permit_each(self.wanted, token, at)
         self.wanted.clear()
+
+    def permit_unprobed(self, keys: Iterable[Key], witness: Witness, token: str, at: datetime) -> None:
+        """Give this process permits for those of these providers that nobody has probed for long. The next exchange tells
+        the others."""
+        known = [(key, self._known.get(key, HEALTHY)) for key in keys]
+        unprobed = [key for key, one in known if is_unprobed(one, at) and concerns(one, witness)]
+        self._permit_each(unprobed, token, at)
+        self.wanted.update(unprobed)
+
+    def held(self, key: Key, at: datetime) -> str | None:
+        """The token of the permit that this process has for a provider."""
+        permit = self._permits.get(key)
+        return permit.token if permit is not None and at < permit.until else None
 
     def reserve(self, key: Key, holder: Holder) -> None:
         """Keep the permit for a payment."""
@@ -166,7 +180,7 @@ class ProvidersHealth:
         waiting = self.results.setdefault(key, [])
         waiting.append(Result(failed, at, token, witness))
         del waiting[:-MOST_RESULTS]
-        self._know(key, observe(self._known.get(key, HEALTHY), failed, at, token, witness))
+        self._know(key, after(self._known.get(key, HEALTHY), waiting[-1:]))
 
     # ── Exchange ──
 
@@ -182,6 +196,13 @@ class ProvidersHealth:
         del waiting[:count]
         if not waiting:
             self.results.pop(key, None)
+
+    def _permit_each(self, keys: Iterable[Key], token: str, at: datetime) -> None:
+        for key in keys:
+            begun = begin_probe(self._known.get(key, HEALTHY), token, at)
+            if begun is not None and self.held(key, at) is None:
+                self._know(key, begun)
+                self.permit(key, token, at + PROBE_TIMEOUT)
 
     def _know(self, key: Key, health: ProviderHealth) -> None:
         self._known[key] = health

@@ -42,7 +42,8 @@ async def choose(context: Context, snapshot: Snapshot, wanted: Wanted, payment: 
     holder = payment.holder
     everyone = await candidates(context, snapshot, wanted.currency)
     if holder is not None:
-        pool_exchange.permit_if_alone(context)
+        keys = [(one.code, one.environment.value) for one in everyone if one.is_enabled]
+        pool_exchange.permit_unasked(context, holder[0], keys)
     facts = facts_of(context, snapshot, wanted, everyone, holder)
     found = decide(everyone, wanted, replace(facts, draw=payment.draw, traits=payment.traits, tried=payment.tried))
     # Nothing has waited since the health was read, so no other payment of this process has the permit.

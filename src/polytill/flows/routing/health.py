@@ -17,7 +17,8 @@ nothing to the others, whose own calls may work. As soon as two of each saw them
 
 While it is not closed, only results of probes count: those of calls that began before it opened are late news.
 Calls of those whom it does not concern are counted apart.
-Calls that are older than ``REMEMBERED`` are forgotten.
+Calls that are older than ``REMEMBERED`` are forgotten, and so is a verdict that nobody whom it concerns has probed for so
+long: that process may have ended, and that practice may pay no more.
 
 The states and the doubling pause are those of M. Nygard, "Release It!", 2nd edition (2018), chapter 5, "Circuit Breaker".
 """
@@ -40,6 +41,7 @@ FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(minutes=10)
 PROBES = 2
 PROBE_TIMEOUT = timedelta(minutes=2)
+RARE = timedelta(minutes=5)
 
 # The availability of a provider without calls is 1, and so many calls that worked are added to those that were seen.
 _ADDED = 4
@@ -75,6 +77,7 @@ class ProviderHealth:
     only_process: str | None = None
     only_practice: str | None = None
     elsewhere: str = ""  # and the last calls of those whom it does not concern, from the first that failed
+    elsewhere_at: datetime | None = None  # of the newest of them
 
 
 def technical(outcome: Outcome) -> bool | None:
@@ -108,6 +111,21 @@ def concerns(health: ProviderHealth, witness: Witness) -> bool:
     return health.only_process in (None, witness.process) and health.only_practice in (None, witness.practice)
 
 
+def seen_by(health: ProviderHealth, witness: Witness) -> ProviderHealth:
+    """The health as a process and a practice have to see it: without failures that say nothing to them."""
+    saw = health
+    if health.state is HealthState.closed:
+        saw = replace(health, only_process=_only(health.failed_by, 0), only_practice=_only(health.failed_by, 1))
+    if concerns(saw, witness):
+        return health
+    return replace(health, state=HealthState.closed, recent=health.recent.replace(_FAILED, ""))
+
+
+def is_unprobed(health: ProviderHealth, at: datetime) -> bool:
+    """Whether a probe could have begun for so long that payments must be too rare for asking whether one may."""
+    return verdict(health, at) is Verdict.probe and at - _due_since(health, at) > RARE
+
+
 def begin_probe(health: ProviderHealth, attempt: str, at: datetime) -> ProviderHealth | None:
     """The health with this attempt as its probe. None if no probe may begin: another one is running, or the state is
     not ``half_open``. ``pool_exchange`` stores it only if the stored health is still the given one, and then lets one
@@ -124,7 +142,7 @@ def observe(
     if health.state is HealthState.closed:
         return _observed_closed(health, failed, at, witness)
     if not concerns(health, witness):
-        return _observed_elsewhere(health, failed, witness)
+        return _observed_elsewhere(health, failed, at, witness)
     if health.state is not HealthState.half_open or attempt is None or attempt != health.probe:
         return health
     if failed:
@@ -161,13 +179,17 @@ def _observed_closed(health: ProviderHealth, failed: bool, at: datetime, witness
     return _opened(replace(health, only_process=_only(saw, 0), only_practice=_only(saw, 1)), at)
 
 
-def _observed_elsewhere(health: ProviderHealth, failed: bool, witness: Witness) -> ProviderHealth:
-    elsewhere = (health.elsewhere + (_FAILED if failed else _WORKED))[-WINDOW:].lstrip(_WORKED)
+def _observed_elsewhere(health: ProviderHealth, failed: bool, at: datetime, witness: Witness) -> ProviderHealth:
+    if at - _due_since(health, at) > REMEMBERED:
+        return _observed_closed(ProviderHealth(), failed, at, witness)
+    is_old = health.elsewhere_at is None or at - health.elsewhere_at > REMEMBERED
+    before = "" if is_old else health.elsewhere
+    elsewhere = (before + (_FAILED if failed else _WORKED))[-WINDOW:].lstrip(_WORKED)
     if not failed or not _opens(elsewhere):
-        return replace(health, elsewhere=elsewhere)
+        return replace(health, elsewhere=elsewhere, elsewhere_at=at if elsewhere else None)
     process = health.only_process if health.only_process == witness.process else None
     practice = health.only_practice if health.only_practice == witness.practice else None
-    return replace(health, only_process=process, only_practice=practice, elsewhere="")
+    return replace(health, only_process=process, only_practice=practice, elsewhere="", elsewhere_at=None)
 
 
 def _opens(recent: str) -> bool:
@@ -205,6 +227,11 @@ def _opened(health: ProviderHealth, at: datetime) -> ProviderHealth:
 
 def _remembered(health: ProviderHealth, at: datetime) -> str:
     return "" if health.seen_at is None or at - health.seen_at > REMEMBERED else health.recent
+
+
+def _due_since(health: ProviderHealth, at: datetime) -> datetime:
+    """Since when a probe could have begun, or is due after one that worked; ``at`` if it is not known."""
+    return max(health.until or at, health.seen_at or at)
 
 
 def _is_probed(health: ProviderHealth, at: datetime) -> bool:

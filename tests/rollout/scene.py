@@ -16,6 +16,7 @@ from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.context import Context, Practice
 from polytill.flows.rollout import host, moves, sync
+from polytill.flows.rollout.field import is_blank
 from polytill.flows.rollout.host import FieldRow
 from polytill.flows.rollout_phase import Guard, announce_change
 from polytill.storage import practice_rollouts
@@ -72,9 +73,14 @@ class Table:
         self._there()
         yield [FieldRow(name, value) for name, value in self.rows.items()]
 
-    async def drop_column(self) -> None:
+    async def filled(self) -> int:
         self._there()
-        self.is_dropped = True
+        return sum(not is_blank(value) for value in self.rows.values())
+
+    async def drop_column(self) -> int:
+        filled = await self.filled()
+        self.is_dropped = not filled
+        return filled
 
     def _there(self) -> None:
         if self.away:

@@ -22,6 +22,7 @@ from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.rollout import column, keeping, moves, sync
+from polytill.flows.rollout import host as host_module
 from polytill.flows.rollout.host import FieldRow, HostField, HostTable
 from polytill.flows.rollout.moves import StepRefused
 from polytill.storage import practice_rollouts
@@ -29,6 +30,7 @@ from polytill.storage.clusters import create_postgres_database, drop_postgres_da
 from polytill.storage.host_field import SqliteSource, Table, database_source
 from tests.rollout.scene import PAYSTACK, STRIPE, One, a_field, a_practice
 from tests.rollout.scene import Table as Memory
+from tests.web.support import Clock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NUMBERS = range(101, 107)
@@ -167,12 +169,33 @@ async def test_a_rollout_over_a_table(
         assert [await rows.field(number) for number in made] == [None] * len(made)
         assert await rows.field(NUMBERS[-1]) == original[NUMBERS[-1]]  # not in the rollout
         place = column._table(context)
-        await place.drop_column()
+        assert await place.filled() == await place.drop_column() == 1
+        await rows.run('UPDATE clinics SET "paymentProviders" = NULL')
+        assert await place.drop_column() == 0
         with pytest.raises(OperatorError):
             await place.read("101")
 
 
-async def test_rows_that_cannot_be_told_apart(shared: Polytill, tmp_path: Path) -> None:
+async def test_a_row_without_an_identifier_keeps_the_column(
+    shared: Polytill, tmp_path: Path, postgres: str | None
+) -> None:
+    """No practice has it, so that nobody has read it, and its keys are nowhere else."""
+    async with a_database(postgres, tmp_path) as rows:
+        for kind in ("TEXT", "BLOB" if postgres is None else "bytea"):
+            await rows.run(f'CREATE TABLE clinics (id TEXT, "paymentProviders" {kind})')
+            host = use(shared, rows)
+            for number, value in enumerate(("", " { }\n", "[]", "null", '"{}"', None)):
+                held = value if kind == "TEXT" or value is None else value.encode()
+                await rows.run("INSERT INTO clinics VALUES ($1, $2)", str(number), held)
+            held = "{'not': read}" if kind == "TEXT" else b"\xff\x00"
+            await rows.run("INSERT INTO clinics VALUES (NULL, $1)", held)
+            assert await host.filled() == await host.drop_column() == 1
+            await rows.run("DELETE FROM clinics WHERE id IS NULL")
+            assert await host.filled() == await host.drop_column() == 0
+            await rows.run("DROP TABLE clinics")
+
+
+async def test_rows_that_cannot_be_told_apart(shared: Polytill, tmp_path: Path, clock: Clock) -> None:
     """Only SQLite has such a table here: the primary key is on another column."""
     rows = Rows(f"sqlite:///{tmp_path}/twice.db")
     await rows.run('CREATE TABLE clinics (id TEXT, "paymentProviders" TEXT)')
@@ -183,6 +206,9 @@ async def test_rows_that_cannot_be_told_apart(shared: Polytill, tmp_path: Path) 
     assert await found.read("b") is None
     with pytest.raises(Exception, match="Two rows"):
         await found.read("a")
+    await rows.run("UPDATE clinics SET id = 'c' WHERE rowid = 1")  # corrected
+    clock.advance(host_module.IDS_KEPT_S + 1)
+    assert await found.read("a") == FieldRow("a", "{}")
 
 
 async def test_a_write_of_a_killed_process_is_rolled_back(tmp_path: Path) -> None:

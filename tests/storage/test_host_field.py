@@ -17,9 +17,10 @@ import pytest_asyncio
 
 from polytill.domain.errors import DatabaseUnavailable, PolytillError
 from polytill.domain.secret import Secret
-from polytill.storage import host_field
+from polytill.storage import host_columns, host_field
 from polytill.storage.clusters import create_postgres_database, drop_postgres_database
-from polytill.storage.host_field import HostError, HostRow, HostSource, Table, database_source
+from polytill.storage.host_columns import HostError
+from polytill.storage.host_field import HostRow, HostSource, Table, database_source
 from polytill.storage.postgres_connect import with_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -52,7 +53,7 @@ class Host:
         self, name: str, rows: Sequence[tuple[Any, Any]], id_type: str = "integer", kind: str = "text"
     ) -> Table:
         """A table of practices."""
-        quoted = host_field.quoted(name)
+        quoted = host_columns.quoted(name)
         await self.run(f"DROP TABLE IF EXISTS {quoted}")
         await self.run(f'CREATE TABLE {quoted} (id {id_type}, name text, currency text, "payment Providers" {kind})')
         for own, text in rows:
@@ -85,7 +86,7 @@ async def test_tables_views_and_queries_are_read_in_pages(host: Host, monkeypatc
     monkeypatch.setattr(host_field, "QUERY_PAGE", 2)
     rows = [(number, f'{{"n": {number}}}') for number in range(10)]
     table = await host.fill(ODD, rows)
-    quoted = host_field.quoted(ODD)
+    quoted = host_columns.quoted(ODD)
     await host.run(f"CREATE VIEW seen AS SELECT * FROM {quoted} WHERE id > 3")
     query = f"SELECT *, id AS tenant_no FROM {quoted} WHERE id < 5 -- the small ones;\n;"
     for one, expected in (

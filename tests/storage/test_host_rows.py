@@ -11,7 +11,8 @@ import pytest
 
 from polytill.domain.secret import Secret
 from polytill.storage import host_rows
-from polytill.storage.host_field import HostError, Table
+from polytill.storage.host_columns import HostError
+from polytill.storage.host_field import Table
 from polytill.storage.host_rows import database_rows
 from tests.storage.making import empty, run
 

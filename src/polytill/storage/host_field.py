@@ -7,7 +7,6 @@ read-only, PostgreSQL transactions are READ ONLY. A query is wrapped as a subque
 from __future__ import annotations
 
 import asyncio
-import re
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -20,31 +19,14 @@ from typing import Any
 import asyncpg
 
 from polytill.domain.database_urls import is_postgres, wrong_with_owner
-from polytill.domain.errors import DatabaseUnavailable, OperatorError
-from polytill.domain.external_ids import read_external_id
+from polytill.domain.errors import DatabaseUnavailable
 from polytill.domain.secret import Secret, without_secrets
+from polytill.storage.host_columns import HostError, chosen, external_id_of, quoted
 from polytill.storage.postgres_connect import FAILS, connect, translated
 
 PAGE = 200  # practices in one page
 QUERY_PAGE = 900  # of a query, because the database may run all of it for each page
 LONGEST_FIELD = 32_000_000  # bytes; a longer one is an error of its row, not of the import
-
-# What a row has, and the names that its column may have, compared in lower case without separators.
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "externalId": ("externalid", "practiceid", "tenantid", "id", "uuid"),
-    "paymentProviders": ("paymentproviders", "providers", "paymentconfig"),
-    "name": ("name", "practicename", "title"),
-    "defaultCurrency": ("defaultcurrency", "currency", "currencycode", "defaultcurrencycode"),
-    "country": ("country", "countrycode"),
-    "timeZone": ("timezone", "tz"),
-}
-NEEDED = ("externalId", "paymentProviders")
-
-
-class HostError(OperatorError):
-    """The host application's data cannot be read."""
-
-    code = "host_data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +41,6 @@ class HostRow:
     def external_id(self) -> str | None:
         """The external id in its stored form; None if there is none or it is not valid."""
         return external_id_of(self.values.get("externalId"))
-
-
-def external_id_of(value: Any) -> str | None:
-    """A host's identifier as an external id; None if it cannot be one. A number becomes text."""
-    if value is None or isinstance(value, bool | bytes | float | dict | list):
-        return None
-    try:
-        return read_external_id(str(value))
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,37 +68,18 @@ class HostSource(ABC):
         """Replace one practice's field if it still is ``before``. False if it is not, or there is no such practice."""
         raise HostError("The field can only be written into a table of a database.")
 
-    async def drop_column(self) -> None:
-        """Drop the column with the field from the table. ``HostError`` if the source is no table."""
+    async def filled(self) -> int:
+        """How many rows hold something in the field, whatever their identifiers are."""
+        raise HostError("Only a table of a database has a column to drop.")
+
+    async def drop_column(self) -> int:
+        """Drop the column with the field from the table, and return 0. If rows hold something in it, return their number,
+        and drop nothing. ``HostError`` if the source is no table."""
         raise HostError("Only a table of a database has a column to drop.")
 
 
-def quoted(name: str) -> str:
-    """An identifier in quotation marks, with every character allowed in it except NUL."""
-    if not name or "\x00" in name:
-        raise HostError("The name of a table or column is empty, or contains NUL.")
-    return '"' + name.replace('"', '""') + '"'
-
-
-def chosen(there: Sequence[str], given: Mapping[str, str], what: str) -> dict[str, str]:
-    """Which column of ``there`` holds which value. ``HostError`` names a column that is missing."""
-    found: dict[str, str] = {}
-    for value, names in COLUMNS.items():
-        if value in given:
-            matches = [one for one in there if one == given[value]]
-            matches = matches or [one for one in there if one.casefold() == given[value].casefold()]
-            if not matches:
-                raise HostError(f"{what} has no column {given[value]!r}. It has: {', '.join(there)}.")
-            found[value] = matches[0]
-            continue
-        by_form = {re.sub(r"[^a-z0-9]", "", one.casefold()): one for one in reversed(there)}
-        if (first := next((name for name in names if name in by_form), None)) is not None:
-            found[value] = by_form[first]
-    for value in NEEDED:
-        if value not in found:
-            detail = f"{what} has no column for {value}. Name it in the mapping (source.columns)."
-            raise HostError(f"{detail} It has: {', '.join(there) or 'no columns'}.")
-    return found
+# A field that holds nothing, without white space; also if it is encoded twice.
+_BLANK = ", ".join(f"'{one}'" for one in ("", "null", "{}", "[]", '""', '"null"', '"{}"', '"[]"'))
 
 
 class _SqlSource(HostSource):
@@ -266,12 +219,35 @@ class SqliteSource(_SqlSource):
         other = await _other_spelling(self, external_id)
         return other is not None and bool(await self._run(lambda connection: write(connection, other), "rw"))
 
-    async def drop_column(self) -> None:
+    def _filled(self, connection: sqlite3.Connection) -> int:
+        column = quoted(self._columns["paymentProviders"])
+        text = f"CAST({column} AS TEXT)"
+        for code in (32, 9, 10, 13):
+            text = f"replace({text}, char({code}), '')"
+        sql = f"SELECT count(*) FROM {self._from} WHERE {column} IS NOT NULL AND {text} NOT IN ({_BLANK})"  # noqa: S608
+        return int(connection.execute(sql).fetchone()[0])
+
+    async def filled(self) -> int:
+        self._check_writable()
+        await self._find_columns()
+        return int(await self._run(self._filled))
+
+    async def drop_column(self) -> int:
         self._check_writable()
         await self._find_columns()
         column = quoted(self._columns["paymentProviders"])
-        await self._run(lambda connection: connection.execute(f"ALTER TABLE {self._from} DROP COLUMN {column}"), "rw")
-        self._columns = {}
+
+        def drop(connection: sqlite3.Connection) -> int:
+            connection.execute("BEGIN IMMEDIATE")  # so that nobody fills the field after it was looked at
+            filled = self._filled(connection)
+            if not filled:
+                connection.execute(f"ALTER TABLE {self._from} DROP COLUMN {column}")
+            connection.execute("COMMIT")
+            return filled
+
+        filled = int(await self._run(drop, "rw"))
+        self._columns = self._columns if filled else {}
+        return filled
 
 
 def _sqlite_sentence(error: Exception) -> Exception:
@@ -406,15 +382,33 @@ class PostgresSource(_SqlSource):
             raise HostError(f"{detail} Nothing was changed.")
         return len(rows) == 1
 
-    async def drop_column(self) -> None:
+    async def _filled(self, connection: Any) -> int:
+        column = quoted(self._columns["paymentProviders"])
+        text = f"encode({column}, 'escape')" if self._field_type == "bytea" else f"{column}::text"
+        text = f"regexp_replace({text}, '\\s', '', 'g')"
+        sql = f"SELECT count(*) FROM {self._from} WHERE {column} IS NOT NULL AND {text} NOT IN ({_BLANK})"  # noqa: S608
+        return int(await connection.fetchval(sql))
+
+    async def filled(self) -> int:
+        self._check_writable()
+        async with self._connected() as connection:
+            await self._find_columns(connection)
+            return await self._filled(connection)
+
+    async def drop_column(self) -> int:
         self._check_writable()
         async with self._connected(is_read_only=False) as connection:
             await self._find_columns(connection)
             column = quoted(self._columns["paymentProviders"])
             # Not behind a long transaction of the host: that would hold up all its queries of the table.
             await connection.execute("SET LOCAL lock_timeout = '5s'")
-            await connection.execute(f"ALTER TABLE {self._from} DROP COLUMN {column}")
-        self._columns = {}
+            # Nobody fills the field after it was looked at; others may still read the table meanwhile.
+            await connection.execute(f"LOCK TABLE {self._from} IN SHARE ROW EXCLUSIVE MODE")
+            filled = await self._filled(connection)
+            if not filled:
+                await connection.execute(f"ALTER TABLE {self._from} DROP COLUMN {column}")
+        self._columns = self._columns if filled else {}
+        return filled
 
 
 def _plain(value: Any, is_bytes: bool) -> Any:

@@ -17,7 +17,8 @@ from typing import Any
 
 from polytill.domain.database_urls import is_postgres, wrong_with_owner
 from polytill.domain.secret import Secret
-from polytill.storage.host_field import HostError, PostgresSource, SqliteSource, Table, quoted
+from polytill.storage.host_columns import HostError, quoted
+from polytill.storage.host_field import PostgresSource, SqliteSource, Table
 
 # The column that pages follow, if none is named: the first of these in lower case and without separators.
 KEYS = ("id", "uuid", "paymentid", "transactionid", "reference")

@@ -11,7 +11,8 @@ import pytest
 from polytill.domain.errors import PolytillError
 from polytill.flows.legacy import files
 from polytill.flows.legacy.files import UNREADABLE, FileSource
-from polytill.storage.host_field import HostError, HostRow, Table
+from polytill.storage.host_columns import HostError
+from polytill.storage.host_field import HostRow, Table
 
 ROW = {"id": 1, "name": "A", "paymentProviders": {"a": '\u20ac]}"[{\\'}}
 

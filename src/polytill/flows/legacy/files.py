@@ -11,7 +11,8 @@ from typing import Any
 
 from polytill.domain.errors import TooLarge
 from polytill.flows.legacy.lossless import MAX_LENGTH, Document, Kind, Node, TooDeep, parse
-from polytill.storage.host_field import HostError, HostRow, HostSource, Table, chosen
+from polytill.storage.host_columns import HostError, chosen
+from polytill.storage.host_field import HostRow, HostSource, Table
 
 _CHUNK = 1 << 20
 _LONGEST_ROW = 32_000_000  # characters

@@ -17,7 +17,8 @@ from polytill.flows.legacy.mapping import Mapping
 from polytill.flows.legacy.model import KEY_NAMES
 from polytill.providers.contract import Handler
 from polytill.providers.http import parse_json
-from polytill.storage.host_field import COLUMNS, Table
+from polytill.storage.host_columns import COLUMNS
+from polytill.storage.host_field import Table
 
 LONGEST_MAPPING = 1_000_000
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200}

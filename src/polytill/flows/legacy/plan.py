@@ -22,7 +22,8 @@ from polytill.flows.legacy.planned import PlannedPractice
 from polytill.flows.legacy.shapes import read
 from polytill.providers.contract import Handler
 from polytill.storage import practices
-from polytill.storage.host_field import HostRow, HostSource, external_id_of
+from polytill.storage.host_columns import external_id_of
+from polytill.storage.host_field import HostRow, HostSource
 
 _FIELD = "/paymentProviders"
 PLANNED_AT_ONCE = 16  # while keys are tested, because that is waiting for providers

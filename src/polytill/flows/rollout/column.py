@@ -9,7 +9,6 @@ from polytill.domain.errors import Conflict
 from polytill.domain.rollout import RolloutPhase
 from polytill.flows.context import Context
 from polytill.flows.rollout import host, readers
-from polytill.flows.rollout.field import is_blank
 from polytill.flows.rollout.host import Host
 from polytill.flows.rollout.sync import NO_HOST
 from polytill.storage import audit, field_readers, practice_rollouts
@@ -48,20 +47,21 @@ async def checked(context: Context) -> str:
         more = f" and {len(open_ones) - MOST_NAMED} more" if len(open_ones) > MOST_NAMED else ""
         raise ColumnNeeded(f"These practices are not closed: {named}{more}.")
     # A practice that was never imported is in no phase, and its keys are only here.
-    full = 0
-    async for page in table.pages():
-        full += sum(not is_blank(row.value) for row in page)
-    if full:
-        raise ColumnNeeded(
-            f"{full} rows of the host's table still hold something in the field. Import these practices."
-        )
+    if filled := await table.filled():
+        raise _filled(filled)
     return table.place
+
+
+def _filled(rows: int) -> ColumnNeeded:
+    said = "1 row of the host's table still holds" if rows == 1 else f"{rows} rows of the host's table still hold"
+    return ColumnNeeded(f"{said} something in the field. Import these practices, or empty their fields.")
 
 
 async def drop(context: Context, actor: str) -> None:
     """Drop the column, after all checks. ``ColumnNeeded`` if somebody needs it."""
     place, table = await checked(context), _table(context)
-    await table.drop_column()
+    if filled := await table.drop_column():  # since the check
+        raise _filled(filled)
     now, unit = context.world.now(), Unit()
     field_readers.forget(unit)
     audit.append(unit, now, actor, AuditAction.rollout_column_dropped, "owner", {"column": place})

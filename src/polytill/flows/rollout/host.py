@@ -20,7 +20,8 @@ from polytill.flows.legacy.plan import handlers_of
 from polytill.flows.rollout.field import Reading
 from polytill.settings import Settings
 from polytill.storage.catalog import ProviderEntry
-from polytill.storage.host_field import HostSource, SqliteSource, Table, database_source, external_id_of
+from polytill.storage.host_columns import external_id_of
+from polytill.storage.host_field import HostSource, SqliteSource, Table, database_source
 
 IDS_KEPT_S = 10.0
 PAGE = 200
@@ -55,8 +56,13 @@ class Host(Protocol):
         """All rows, a page at a time."""
         ...
 
-    async def drop_column(self) -> None:
-        """Drop the column with the field."""
+    async def filled(self) -> int:
+        """How many rows of the table hold something in the field, also rows that are no practice's."""
+        ...
+
+    async def drop_column(self) -> int:
+        """Drop the column with the field, and return 0. If rows hold something in it, return their number, and drop
+        nothing."""
         ...
 
 
@@ -86,7 +92,8 @@ class HostTable:
 
         Only a row with exactly this external id counts: the host's column may take others for the same (``NOCASE``).
         """
-        if external_id not in self._ids and self._context.world.elapsed_s() - self._read_at_s > IDS_KEPT_S:
+        is_usable = external_id in self._ids and external_id not in self._twice
+        if not is_usable and self._context.world.elapsed_s() - self._read_at_s > IDS_KEPT_S:
             await self._learn()
         if external_id in self._twice:
             raise _two_rows(external_id)
@@ -123,9 +130,13 @@ class HostTable:
         if page:
             yield page
 
-    async def drop_column(self) -> None:
+    async def filled(self) -> int:
         """See ``Host``."""
-        await self._source.drop_column()
+        return await self._source.filled()
+
+    async def drop_column(self) -> int:
+        """See ``Host``."""
+        return await self._source.drop_column()
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from polytill.flows.rollout.keeping import NO_EXTERNAL_ID, Sides, row_of, sides
 from polytill.flows.rollout.settling import StepUnderWay, field_is_due, read, settle, settled
 from polytill.storage import audit, practice_profile, practice_rollouts, provider_configs
 from polytill.storage.databases import Tx
-from polytill.storage.host_field import HostError
+from polytill.storage.host_columns import HostError
 from polytill.storage.practice_rollouts import FieldFound, Rollout
 from polytill.storage.units import Unit
 

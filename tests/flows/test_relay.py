@@ -161,6 +161,22 @@ async def test_event_types_that_polytill_ignores_and_unreadable_ones_reach_the_o
     assert relaying.old.got[1][3] == body
 
 
+async def test_a_replay_takes_no_webhook_from_the_old_code(relaying: Relaying) -> None:
+    scene = relaying.scene
+    relaying.old.answer = 500
+    arrived = [
+        await relaying.arrives(stranger()),
+        await relaying.arrives(action="ignore", reason="not_a_payment"),
+        await relaying.arrives(raw=b"\xff no json"),
+    ]
+    for event, _ in arrived:
+        assert (await receive.replay(scene.context, scene.practice_id, event.id)).state is S.relaying
+    relaying.old.answer, relaying.old.got = 200, []
+    await relaying.later(11)
+    assert sorted(got[3] for got in relaying.old.got) == sorted(body for _, body in arrived)
+    assert (await receive.replay(scene.context, scene.practice_id, arrived[1][0].id)).state is S.relayed
+
+
 @pytest.mark.parametrize(("status", "headers"), [(404, {}), (410, {}), (200, {"polytill-relay": "Not-Mine"})])
 async def test_what_is_neither_ours_nor_theirs_is_parked_as_without_a_relay(
     relaying: Relaying, status: int, headers: dict[str, str]

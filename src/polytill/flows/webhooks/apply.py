@@ -105,6 +105,13 @@ async def park(practice: Practice, event: WebhookEvent, reason: str | None) -> N
         await finish(practice, event, EventState.parked, reason)
 
 
+async def ignore(practice: Practice, event: WebhookEvent, reason: str | None) -> None:
+    """Record that a webhook changes nothing here. One that is or was relayed, or that staff dismissed, stays what it is:
+    the old code may need it."""
+    if event.state not in _ENDED_ELSEWHERE:
+        await finish(practice, event, EventState.ignored, reason)
+
+
 async def park_unknown(practice: Practice, event: WebhookEvent, facts: Sequence[Fact]) -> None:
     """Park a webhook whose facts name no known payment. It is applied as soon as one of its names is known."""
     if event.state in _ENDED_ELSEWHERE:

@@ -31,6 +31,7 @@ from polytill.flows.webhooks import relay, unsigned
 from polytill.flows.webhooks.apply import (
     attempt_of_unsigned,
     finish,
+    ignore,
     in_other_currency,
     mark_applied,
     mark_parked,
@@ -194,7 +195,7 @@ async def _apply(practice: Practice, configuration: Configuration, event: Webhoo
         await notice(practice, event, result)
         return
     if not result.facts:
-        await finish(practice, event, EventState.ignored, result.reason)
+        await ignore(practice, event, result.reason)
         return
     for fact in result.facts:
         found = await named_by_fact(practice.db, configuration.id, event.environment, fact)

@@ -379,7 +379,7 @@ async def test_the_column_is_dropped_when_nobody_needs_it(
     await refused(f"not closed: {one.id}")
     await one.move(CLOSED)
     table.rows["never imported"] = json.dumps(a_field())
-    await refused("1 rows")
+    await refused("something in the field")
     del table.rows["never imported"]
     assert await column.checked(context) == table.place
     await column.drop(context, "test")

@@ -216,9 +216,11 @@ async def test_a_run_that_was_killed_before_it_applied_them_does_so_when_it_is_r
 
 async def test_a_fee_that_is_learned_later_is_booked_by_the_date_of_its_past_payment(relaying: Relaying) -> None:
     scene, own = relaying.scene, fresh("t-")
-    [verdict] = await taken_over(scene, {"providerTransactionId": own})
+    [verdict] = await taken_over(scene, {"providerTransactionId": own, "method": "card of Ada Obi"})
     for _ in range(2):
         await relaying.arrives(PaymentFact(paid(transaction=own, fee=15), None, own))
+    methods = {key.method for key in scene.context.pool.charged}
+    assert "card of Ada Obi" not in methods, "other practices learn nothing of it"
     lines = await plain(
         scene.db,
         "SELECT fact, amount, created_at FROM ledger_lines WHERE account = 'fees'"

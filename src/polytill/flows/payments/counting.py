@@ -24,6 +24,8 @@ def count(context: Context, payment: Payment, before: Attempt, verdict: Verdict)
     """
     if before.provider_code == ManualProvider.code:  # staff decide its result
         return
+    if payment.certainty is not None:  # taken over: an old fee, and a method in the words of another system
+        return
     method = payment.payment_method or ""
     key = OutcomeKey(before.provider_code, before.environment.value, before.currency, method)
     after = verdict.attempt

@@ -87,6 +87,8 @@ def test_a_json_number_is_a_decimal() -> None:
         ({"refunds": "[{"}, Rejection.refunds_unreadable),
         ({"refunds": [{"id": "r"}]}, Rejection.refunds_unreadable),
         ({"status": "partially_refunded"}, Rejection.refunds_unreadable),
+        ({"refunded": 1}, Rejection.refunds_unreadable),  # a boolean of SQLite or MySQL, or an amount
+        ({"refunded": "1", "status": "refunded"}, Rejection.refunds_unreadable),
         ({"status": "refunded", "refunded": "0"}, Rejection.refunds_unreadable),
         ({"id": None, "providerTransactionId": ""}, Rejection.nothing_identifies),
         ({"providerTransactionId": "x" * 201}, Rejection.text_unreadable),
@@ -126,10 +128,32 @@ def test_refunds_that_were_made_before() -> None:
         (5000, "R1", 4),
         (1000, None, 3),
     ]
+    assert read({**GOOD, "refunds": listed, "refunded": 1}).refunded == 6000
     assert read({**GOOD, "refunded": "150.00"}).refunded == 15000
     assert read({**GOOD, "status": "Refunded"}).refunded == 15000
     assert read({**GOOD, "refunded": "false"}).refunded == 0
     assert read({**GOOD, "amountRefunded": "0.00"}).refunds == ()
+
+
+@pytest.mark.parametrize(
+    ("amounts", "refunded", "fee", "read_as"),
+    [
+        ("major", "50.00", "1.50", (5000, 150)),
+        ("minor", "5000", "150", (5000, 150)),
+        (None, "5000", "150", (5000, 150)),
+    ],
+)
+def test_fees_and_refunds_beside_an_amount_in_minor_units_have_the_unit_of_the_mapping(
+    amounts: str | None, refunded: str, fee: str, read_as: tuple[int, int]
+) -> None:
+    row = {**GOOD, "refunded": refunded, "fee": fee, "kobo": 15000}
+    del row["amount"]
+    for refunds in ({}, {"refunds": [{"amount": refunded}]}):
+        past = read({**row, **refunds}, amounts=amounts, fields={"amountMinor": "kobo"})
+        assert (past.amount, (past.refunded, past.fee)) == (15000, read_as)
+    without = {name: value for name, value in row.items() if name != "kobo"} | {"amount": "150.00"}
+    if amounts is None:
+        assert rejected(without, amounts=None, fields={"amountMinor": "kobo"}) is Rejection.amount_missing
 
 
 def test_a_mapping_names_what_is_unusual() -> None:

@@ -188,6 +188,8 @@ class RowReader:
             environments={normal(word): one for word, one in mapping.environments.items()},
         )
         self._statuses = STATUSES | {normal(word): one for word, one in mapping.statuses.items()}
+        # Of fees and refunds; without a word about the unit, all amounts are those of ``amountMinor``.
+        self._is_minor = mapping.amounts != "major"
         self._names: dict[str, tuple[str, ...]] = {field: (normal(name),) for field, name in mapping.fields.items()}
         taken = {name for names in self._names.values() for name in names}
         for field, names in NAMES.items():
@@ -275,10 +277,10 @@ class RowReader:
         return code if code in CURRENCIES else _reject(Rejection.currency_unknown, field)
 
     def _amount(self, given: dict[str, Any], currency: str) -> int:
-        is_minor = "amountMinor" in given or self._mapping.amounts == "minor"
         field = "amountMinor" if "amountMinor" in given else "amount"
-        if field not in given:
+        if field not in given or (field == "amount" and self._mapping.amounts is None):  # nobody says its unit
             _reject(Rejection.amount_missing, "amount")
+        is_minor = field == "amountMinor" or self._is_minor
         minor = _minor(given[field], currency, is_minor, Rejection.amount_unreadable, field)
         if minor <= 0:
             _reject(Rejection.amount_not_positive, field)
@@ -288,16 +290,18 @@ class RowReader:
         if "fee" not in given:
             return None, None
         its = self._currency(given["feeCurrency"], "feeCurrency") if "feeCurrency" in given else currency
-        fee = _minor(given["fee"], its, self._mapping.amounts == "minor", Rejection.fee_unreadable, "fee")
+        fee = _minor(given["fee"], its, self._is_minor, Rejection.fee_unreadable, "fee")
         return (fee, its) if 0 <= fee <= MAX_MINOR else _reject(Rejection.fee_unreadable, "fee")
 
     def _refunds(self, given: dict[str, Any], amount: int, currency: str, paid_at: datetime) -> tuple[PastRefund, ...]:
-        is_minor = self._mapping.amounts == "minor" or "amountMinor" in given
+        is_minor = self._is_minor
         listed, total = given.get("refunds"), given.get("refunded")
         if isinstance(listed, str):
             listed = _json(listed, Rejection.refunds_unreadable, "refunds")
         if isinstance(total, str) and total.strip().lower() in _BOOLEANS:
             total = _BOOLEANS[total.strip().lower()]
+        if listed is None and not isinstance(total, bool) and str(total).strip() == "1":
+            _reject(Rejection.refunds_unreadable, "refunded")  # a database's boolean, or an amount: nothing tells
         status = normal(str(given.get("status", "")))
         made_at = self._moment(given["refundedAt"], "refundedAt") if "refundedAt" in given else paid_at
         found = []

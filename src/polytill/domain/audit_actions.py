@@ -76,6 +76,7 @@ class AuditAction(StrEnum):
     provider_configured = "provider.configured"
     provider_tested = "provider.tested"
     provider_removed = "provider.removed"
+    provider_credentials_dropped = "provider.credentials_dropped"
     provider_credentials_prepared = "provider.credentials_prepared"
     provider_relay_set = "provider.relay_set"
     provider_relay_removed = "provider.relay_removed"

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.audit_actions import AuditAction
-from polytill.domain.errors import FieldError
+from polytill.domain.errors import Conflict, FieldError
 from polytill.domain.states import Environment
 from polytill.domain.text import in_sentence
 from polytill.flows.context import Practice
@@ -116,3 +116,13 @@ def wrong_settings(handler: type[Handler], environment: Environment, given: Mapp
             detail = f"This is a {kind} key, but the environment is {environment.value}."
             errors.append(FieldError(f"/config/{name}", detail, f"{kind}_key"))
     return errors
+
+
+class LiveKeysRefused(Conflict):
+    """The live keys were tested, and payments cannot be made with them."""
+
+    code = "live_keys_refused"
+
+    def __init__(self, test: CredentialTest) -> None:
+        self.test = test
+        super().__init__(f"The live keys do not work: {test.detail}", said=test.detail, finding=test.finding)

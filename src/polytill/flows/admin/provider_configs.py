@@ -16,6 +16,7 @@ from polytill.domain.rollout import RolloutPhase
 from polytill.domain.states import CredentialState, Environment, ProviderStatus
 from polytill.flows.admin import key_tests
 from polytill.flows.admin.credentials import Keys, check_keys
+from polytill.flows.admin.key_tests import LiveKeysRefused
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice
 from polytill.flows.handlers import handler_or_reason
@@ -33,17 +34,6 @@ from polytill.storage.provider_configs import (
     open_credentials,
     seal_credentials,
 )
-
-
-class LiveKeysRefused(Conflict):
-    """The live keys were tested, and payments cannot be made with them."""
-
-    code = "live_keys_refused"
-
-    def __init__(self, test: CredentialTest) -> None:
-        self.test = test
-        super().__init__(f"The live keys do not work: {test.detail}", said=test.detail, finding=test.finding)
-
 
 NEW_ALLOWED = frozenset({ProviderStatus.active, ProviderStatus.beta})
 
@@ -334,6 +324,21 @@ async def prepare(
     if context.on_configured is not None:
         await context.on_configured(practice.db, entry, saved)
     return saved
+
+
+async def drop_prepared(
+    context: Context, practice_id: int, wish: Wish, actor: str, guard: Guard = announce_change
+) -> None:
+    """Give up the keys that were prepared for the environment of a wish. They stay for what was paid with them."""
+    code, environment = wish.provider_code, wish.environment or Environment.sandbox
+    practice = await context.practice(practice_id)
+    now, phase = context.world.now(), await guard(practice)
+    async with practice.db.transaction() as tx:
+        existing = await _locked(practice, tx, code, phase)
+        provider_configs.supersede_prepared(tx, existing.id, environment, now)
+        detail = {"environment": environment.value}
+        audit.append(tx, now, actor, AuditAction.provider_credentials_dropped, code, detail)
+    context.forget(practice_id)
 
 
 async def activate(

@@ -165,6 +165,7 @@ class Kind(Enum):
     save = "save"  # all of it, with its keys
     change = "change"  # without its keys
     prepare = "prepare"  # keys of the environment that is not used
+    drop = "drop"  # the prepared keys of the environment that is not used
     remove = "remove"
 
 
@@ -176,9 +177,13 @@ class Change:
     wish: Wish
 
 
-def changes(field: LegacyField, mine: LegacyField, reading: Reading) -> list[Change]:
+def changes(field: LegacyField, mine: LegacyField, reading: Reading, both_ways: bool = False) -> list[Change]:
     """The changes that make polytill's configurations equal to the field, in the order in which they are made: defaults last,
-    because a new default takes the place of another one."""
+    because a new default takes the place of another one.
+
+    Prepared keys that the field does not have stay, because staff may have entered them: unless the field itself had them,
+    in the environment that it used until now; or with ``both_ways``, because then nothing but the field counts.
+    """
     field = configured(field)
     found = [Change(Kind.remove, Wish(code)) for code in sorted(mine.active.keys() - field.active.keys())]
     saved = []
@@ -197,7 +202,9 @@ def changes(field: LegacyField, mine: LegacyField, reading: Reading) -> list[Cha
         if prepared is not None and _same_keys(prepared, mine.get(code, other)) is not None:
             found_keys = Wish(code, other, keys_of(prepared))
             saved.append(Change(Kind.prepare, found_keys))
-    saved.sort(key=lambda change: (change.kind is Kind.prepare, change.wish.is_default is True))
+        if prepared is None and mine.get(code, other) is not None and (both_ways or mine.active.get(code) is other):
+            saved.append(Change(Kind.drop, Wish(code, other)))
+    saved.sort(key=lambda change: (change.kind in (Kind.prepare, Kind.drop), change.wish.is_default is True))
     return found + saved
 
 

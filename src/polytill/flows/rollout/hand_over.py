@@ -17,7 +17,7 @@ from polytill.flows.rollout.keeping import CONFLICT, FieldResult, sides
 from polytill.flows.rollout.sync import rollout_of
 from polytill.flows.rollout_phase import FieldDecides
 from polytill.storage import audit, practice_rollouts
-from polytill.storage.practice_rollouts import Rollout, Writing
+from polytill.storage.practice_rollouts import FieldFound, Rollout, Writing
 from polytill.storage.units import Unit
 
 HAS_HOST = (
@@ -85,6 +85,9 @@ async def _to_write(context: Context, practice_id: int, value: Any, actor: str) 
     try:
         shaped = await host.written_field(both.value, wanted(both.field, both.mine, both.reading), both.reading)
     except Unwritable as error:
+        unit, found = Unit(), FieldFound(FieldState.blocked, both.basis, None, str(error)[: keeping.MOST_SAID])
+        practice_rollouts.field_found(unit, known, found, context.world.now())
+        await context.owner.commit(unit)  # so that a person can decide
         raise Conflict(f"The field cannot be written: {error}", code="field_not_writable") from None
     # What came as text goes back as text; what came as JSON, or from nothing, as JSON.
     is_text = isinstance(value, str)

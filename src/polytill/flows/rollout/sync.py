@@ -92,9 +92,10 @@ async def make_equal(
     practice: Practice, field: LegacyField, reading: Reading, actor: str, guard: Guard = announce_following
 ) -> tuple[tuple[str, ...], list[str]]:
     """Make polytill's configurations equal to a field. Return the providers that were changed, and what was refused: one
-    change that is refused does not stop the others."""
+    change that is refused does not stop the others. If a person has decided for the field (another ``guard``), prepared
+    keys that it does not have are given up."""
     changed, problems = [], []
-    for change in changes(field, await own(practice), reading):
+    for change in changes(field, await own(practice), reading, both_ways=guard is not announce_following):
         code = change.wish.provider_code
         try:
             await _make(practice, change, actor, guard)
@@ -115,6 +116,8 @@ async def _make(practice: Practice, change: Change, actor: str, guard: Guard) ->
             await configuring.remove(context, practice.id, wish.provider_code, actor, guard)
         case Kind.prepare:
             await configuring.prepare(context, practice.id, wish, actor, guard)
+        case Kind.drop:
+            await configuring.drop_prepared(context, practice.id, wish, actor, guard)
         case _:
             is_patch = change.kind is Kind.change
             await configuring.configure(context, practice.id, wish, actor, is_patch, guard)

@@ -255,7 +255,7 @@ async def activate(visitor: PracticeAdmin, code: str, environment: Environment) 
         _, tested = await provider_configs.switch(
             visitor.context, visitor.practice_id, code, environment, visitor.actor
         )
-    except provider_configs.LiveKeysRefused as error:
+    except key_tests.LiveKeysRefused as error:
         return await _page(visitor, code, error=error, tested=error.test)
     except EXPECTED as error:
         return await _page(visitor, code, error=error)

@@ -140,7 +140,12 @@ async def test_every_outcome(scene: Scene, answer: Any, attempt: AttemptState, s
     assert "sk_test" not in repr(await plain(scene.db, "SELECT * FROM payment_attempts"))
 
 
-FAILOVER = [(REFUSED, True), (NotSent(Reason.config), True), (Lost(ConnectionNotMade("x")), True)]
+FAILOVER = [
+    (REFUSED, True),
+    (NotSent(Reason.config), True),
+    (Lost(ConnectionNotMade("x")), True),
+    (Declined(Reason.expired, True, closed_for_certain=True), True),
+]
 NO_FAILOVER = [
     (outcome, False)
     for outcome in (
@@ -152,6 +157,8 @@ NO_FAILOVER = [
         Lost(AnswerLost("x")),
         RuntimeError("x"),
         Declined(Reason.declined, False),
+        Declined(Reason.canceled, True),  # the provider's page could still take the money
+        Declined(Reason.expired, True),
         NeedsAction(None),
     )
 ]

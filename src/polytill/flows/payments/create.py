@@ -25,6 +25,7 @@ from polytill.flows.identifiers import named_by_outcome
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.payments import customers, decisions, saved_methods
 from polytill.flows.payments.choose import ForPayment, choose, traits_for
+from polytill.flows.payments.decide import CLOSED_FOR_CERTAIN, closed_state
 from polytill.flows.payments.request import PaymentRequest, meaning
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import build, call
@@ -253,7 +254,11 @@ async def _observed(practice: Practice, payment: Payment, attempt: Attempt, call
 
 def _may_fail_over(outcome: Outcome) -> bool:
     # Only if the earlier attempt is closed for certain: no payer can have a link to it.
-    return isinstance(outcome, NotSent) or (isinstance(outcome, Declined) and outcome.final)
+    match outcome:
+        case NotSent() | Declined(final=True):
+            return closed_state(outcome) in CLOSED_FOR_CERTAIN
+        case _:
+            return False
 
 
 async def start(

@@ -27,6 +27,8 @@ from polytill.storage.ledger import Entry
 from polytill.storage.payments import Change, Payment
 
 _CLOSED_AS = {Reason.canceled: AttemptState.canceled, Reason.expired: AttemptState.expired}
+# Nobody can pay such an attempt any more. An expired or canceled one may still be payable on the provider's page.
+CLOSED_FOR_CERTAIN = frozenset({AttemptState.declined, AttemptState.not_sent})
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ def decide(payment: Payment, attempt: Attempt, outcome: Outcome, successor: Atte
         case Declined():
             return _declined(payment, attempt, outcome, successor)
         case NotSent():
-            return _closed(payment, attempt, AttemptState.not_sent, outcome, successor)
+            return _closed(payment, attempt, closed_state(outcome), outcome, successor)
         case Unknown():
             # Further lookups alone never resolve this.
             detail = {"attempt": attempt.id, "provider": attempt.provider_code}
@@ -77,6 +79,14 @@ def decide(payment: Payment, attempt: Attempt, outcome: Outcome, successor: Atte
             return Verdict(changed, Change(PaymentStatus.processing) if undecided else None, cases=cases)
         case _:
             assert_never(outcome)
+
+
+def closed_state(outcome: Declined | NotSent) -> AttemptState:
+    """The state of an attempt that an outcome ends."""
+    if isinstance(outcome, NotSent):
+        return AttemptState.not_sent
+    closed_as = None if outcome.closed_for_certain else _CLOSED_AS.get(outcome.reason)
+    return closed_as or AttemptState.declined
 
 
 def _with(attempt: Attempt, state: AttemptState, outcome: Outcome) -> Attempt:
@@ -252,8 +262,7 @@ def _moved(
 
 def _declined(payment: Payment, attempt: Attempt, outcome: Declined, successor: Attempt | None) -> Verdict:
     if outcome.final:
-        closed_as = AttemptState.declined if outcome.closed_for_certain else _CLOSED_AS.get(outcome.reason)
-        return _closed(payment, attempt, closed_as or AttemptState.declined, outcome, successor)
+        return _closed(payment, attempt, closed_state(outcome), outcome, successor)
     # The payer may try again on the same link or intent.
     waiting = NeedsAction(None, None, outcome.provider_transaction_id, outcome, outcome.response)
     return _moved(payment, attempt, waiting, AttemptState.needs_action, PaymentStatus.requires_action)

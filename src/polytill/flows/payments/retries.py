@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.domain.states import PaymentStatus
 from polytill.flows.context import Context
 from polytill.flows.payments.create import MAX_ATTEMPTS
+from polytill.flows.payments.decide import CLOSED_FOR_CERTAIN
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
-
-CLOSED_FOR_CERTAIN = frozenset({AttemptState.declined, AttemptState.not_sent})
 
 
 def may_try_again(context: Context, payment: Payment, attempts: list[Attempt]) -> bool:

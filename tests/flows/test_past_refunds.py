@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -15,6 +15,7 @@ from polytill.domain.errors import Conflict
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
 from polytill.flows.legacy.backfill import Backfill, NumberedRow
+from polytill.flows.legacy.past_files import rows_in_database
 from polytill.flows.legacy.past_rows import PastMapping, RowReader
 from polytill.providers.contract import DisputeFact, Fact, RefundFact
 from polytill.providers.outcomes import Succeeded
@@ -45,14 +46,14 @@ class Past:
         self.at = scene.context.world.now()
 
     @classmethod
-    async def taken_over(cls, scene: Scene, **row: Any) -> Past:
+    async def taken_over(cls, scene: Scene, age: timedelta = timedelta(0), **row: Any) -> Past:
         await run(scene.db, "DELETE FROM operator_cases")
         name = f"past-{next(_numbers)}"
         now = scene.context.world.now()
         reader = RowReader(PastMapping(amounts="minor", environment=Environment.sandbox, providers=WORDS), now)
         given = {"id": name, "provider": "scripted", "providerTransactionId": name, "amount": 1000, "currency": "NGN"}
         rows = [NumberedRow(1, {**given, "paidAt": "2025-03-04T10:00:00Z", **row})]
-        [verdict] = await Backfill(scene.context, reader, "test", scene.practice_id).rows(rows)
+        [verdict] = await Backfill(scene.context, reader, "test", scene.practice_id, as_of=now - age).rows(rows)
         assert verdict.payment_id is not None, verdict
         return cls(scene, verdict.payment_id, name)
 
@@ -116,6 +117,27 @@ async def test_if_nothing_tells_when_it_was_made_staff_decide(shared: Scene, whe
     assert await past.told(past.fact(500, when)) == 800
     assert await shared.cases() == ["refund_unclear"]
     assert await past.rows() == [(800, "sum")]
+
+
+@pytest.mark.parametrize("listed", [False, True])
+async def test_a_refund_that_was_made_after_the_export_is_not_taken_for_the_sum(shared: Scene, listed: bool) -> None:
+    """The old code went on refunding while the file waited to be taken over."""
+    known: dict[str, Any] = {"refunds": [{"amount": 500}, {"amount": 300}]} if listed else {"refunded": 800}
+    past = await Past.taken_over(shared, timedelta(hours=3), **known)
+    assert await past.told(past.fact(100, timedelta(hours=-1))) == 800
+    assert (await past.rows(), await shared.cases()) == ([(800, "sum")], ["refund_unclear"])
+    assert await past.told(past.fact(500, timedelta(hours=-4)), past.fact(150, SINCE)) == 950
+    assert await past.rows() == [(150, "r150"), (300, "sum"), (500, "r500")]
+
+
+async def test_a_database_row_is_as_of_the_reading_of_its_page() -> None:
+    async def pages() -> AsyncIterator[list[dict[str, Any]]]:
+        yield [{"id": 1}, {"id": 2}]
+        yield [{"id": 3}]
+
+    at = iter(datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 5))
+    read = [row async for row in rows_in_database(pages(), lambda: next(at))]
+    assert [(row.number, row.as_of.day if row.as_of else None) for row in read] == [(1, 1), (2, 1), (3, 2)]
 
 
 async def test_an_unnamed_refund_and_one_that_failed_are_not_taken_for_the_sum(shared: Scene) -> None:

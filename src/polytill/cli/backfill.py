@@ -6,7 +6,8 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,6 +56,12 @@ def legacy_backfill(
         float | None,
         typer.Option(help="Look up each payment at its provider, at most this many in a second", min=0.01, max=100),
     ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", help="When the rows were exported, such as 2026-11-30T18:00Z; else the file's own time"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each row, and the sums")] = False,
 ) -> None:
     """Take over payments that were made before polytill.
@@ -68,13 +75,14 @@ def legacy_backfill(
     if dry_run and check is not None:
         fail("--check writes what the provider answers, so it cannot be used with --dry-run.")
     found = _mapping(mapping, amounts)
+    exported_at = _moment(as_of)
     report = _Report(as_json, dry_run)
 
     async def work(context: Context) -> None:
         reader = RowReader(found, context.world.now())
         checker = Checker(check, asyncio.sleep) if check is not None else None
-        backfill = Backfill(context, reader, "cli", practice, dry_run, checker)
-        rows = _rows(source, found)
+        rows, written_at = _rows(source, found, context.world.now)
+        backfill = Backfill(context, reader, "cli", practice, dry_run, checker, exported_at or written_at)
         with Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("Rows", total=None)
 
@@ -100,20 +108,36 @@ _SOURCES = (
 _SQLITE = b"SQLite format 3\x00"
 
 
-def _rows(source: str, mapping: PastMapping) -> AsyncIterator[NumberedRow]:
-    """The rows of a source. It is repeated in no message: it may be an address in the wrong place."""
+def _moment(as_of: str | None) -> datetime | None:
+    if as_of is None:
+        return None
+    try:
+        found = datetime.fromisoformat(as_of)
+    except ValueError:
+        fail("--as-of is a time such as 2026-11-30T18:00Z.")
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return found if found <= datetime.now(UTC) else fail("--as-of is in the future.")
+
+
+def _rows(
+    source: str, mapping: PastMapping, now: Callable[[], datetime]
+) -> tuple[AsyncIterator[NumberedRow], datetime | None]:
+    """The rows of a source, and when its file was written. It is repeated in no message: it may be an address in the
+    wrong place."""
     where = mapping.source
     table = HostTable(where.table, where.schema, where.query)
     if source == "-" or source.startswith("env:"):
         address = sys.stdin.readline() if source == "-" else os.environ.get(source.removeprefix("env:"), "")
         if not address.strip():
             fail(f"The source has no address. {_SOURCES}")
-        return past_files.rows_in_database(database_rows(Secret(address.strip()), table).pages(where.key))
+        return past_files.rows_in_database(database_rows(Secret(address.strip()), table).pages(where.key), now), None
     with Path(source).open("rb") as file:
         is_sqlite = file.read(len(_SQLITE)) == _SQLITE
+    its_files = [Path(source), Path(f"{source}-wal")]  # SQLite writes to the second one first
+    written_at = datetime.fromtimestamp(max(one.stat().st_mtime for one in its_files if one.exists()), UTC)
     if is_sqlite:
-        return past_files.rows_in_database(SqliteRows(Path(source), table).pages(where.key))
-    return past_files.rows_in_file(Path(source), mapping)
+        return past_files.rows_in_database(SqliteRows(Path(source), table).pages(where.key), now), written_at
+    return past_files.rows_in_file(Path(source), mapping), written_at
 
 
 def _mapping(path: Path | None, amounts: str | None) -> PastMapping:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Duplicate, NotFound, Stale
@@ -54,10 +55,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class NumberedRow:
-    """A row of the source. ``values`` None: it cannot be read."""
+    """A row of the source. ``values`` None: it cannot be read. ``as_of``: when a database said so."""
 
     number: int
     values: Row | None
+    as_of: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -74,7 +76,8 @@ class _Planned:
 @dataclass(slots=True)
 class Backfill:
     """One run. ``practice_id``: all rows are of this practice; None: each row names its practice by its external id.
-    ``checker``: looks each payment up at its provider, at a limited rate."""
+    ``checker``: looks each payment up at its provider, at a limited rate. ``as_of``: when the rows were exported; None:
+    they are as of now."""
 
     context: Context
     reader: RowReader
@@ -82,6 +85,7 @@ class Backfill:
     practice_id: int | None = None
     is_dry: bool = False
     checker: Checker | None = None
+    as_of: datetime | None = None
     _practices: dict[str, int | None] = field(default_factory=dict)
 
     async def rows(self, rows: Sequence[NumberedRow]) -> list[Verdict]:
@@ -144,10 +148,13 @@ class Backfill:
             else:
                 read.append((row, past))
         await batch.load([one[1] for one in read if not isinstance(one, Verdict)])
-        planned = [_Planned(one) if isinstance(one, Verdict) else batch.plan(one[0].number, one[1]) for one in read]
+        planned = [_Planned(one) if isinstance(one, Verdict) else batch.plan(*one, self._as_of(one[0])) for one in read]
         if not self.is_dry:
             await self._write(practice, batch, planned)
         return batch, planned
+
+    def _as_of(self, row: NumberedRow) -> datetime:
+        return self.as_of or row.as_of or self.context.world.now()
 
     async def _write(self, practice: Practice, batch: _Batch, planned: list[_Planned]) -> None:
         new = [(one.new, one.known) for one in planned if one.new is not None and one.known is not None]
@@ -284,8 +291,9 @@ class _Batch:
             self.made_configuration = True
         return self._configs[code]
 
-    def plan(self, number: int, past: PastPayment) -> _Planned:
-        """Decide what to do with a row."""
+    def plan(self, row: NumberedRow, past: PastPayment, as_of: datetime) -> _Planned:
+        """Decide what to do with a row. ``as_of``: when the host's record was made."""
+        number = row.number
         handler = self._handler(past.provider_code)
         if handler is None:
             return _Planned(_rejected(number, None, Rejection.provider_unknown, "provider"))
@@ -307,7 +315,7 @@ class _Batch:
             key = others[0]
         if ids.reference in self._by_attempt:
             ids = replace(ids, reference=None)
-        new = New(past, ids, handler, account, key, doubts)
+        new = New(past, ids, handler, account, key, doubts, as_of)
         made = Known(
             "", ids.reference or "", 0, past.provider_code, past.environment, ids.transaction_id, past.amount,
             past.currency, past.reference, key, new.certainty, [doubt.value for doubt in doubts] or None,

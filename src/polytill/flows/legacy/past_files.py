@@ -4,7 +4,8 @@ told so."""
 from __future__ import annotations
 
 import csv
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from polytill.domain.errors import OperatorError
@@ -16,13 +17,17 @@ from polytill.storage.host_rows import HostPage
 MAX_CELL = 1_000_000
 
 
-async def rows_in_database(pages: AsyncIterator[HostPage]) -> AsyncIterator[NumberedRow]:
+async def rows_in_database(pages: AsyncIterator[HostPage], now: Callable[[], datetime]) -> AsyncIterator[NumberedRow]:
     """The rows of a database, numbered in the order of its key."""
     number = 0
-    async for page in pages:
+    while True:
+        as_of = now()  # the rows of a page may wait long until they are taken over
+        page = await anext(pages, None)
+        if page is None:
+            return
         for row in page:
             number += 1
-            yield NumberedRow(number, row)
+            yield NumberedRow(number, row, as_of)
 
 
 async def rows_in_file(path: Path, mapping: PastMapping) -> AsyncIterator[NumberedRow]:

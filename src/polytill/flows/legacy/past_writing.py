@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from polytill.domain.identifiers import MOST_DIGITS, IdentifierKind, new_number
@@ -39,7 +40,7 @@ from polytill.storage.refunds import Refund
 @dataclass(frozen=True, slots=True)
 class New:
     """A past payment to store. ``key``: the same for each row of the same payment. ``account``: None if the practice has
-    no keys of it."""
+    no keys of it. ``as_of``: when the host's record of it was made."""
 
     past: PastPayment
     ids: PastIds
@@ -47,6 +48,7 @@ class New:
     account: Account | None
     key: str
     doubts: tuple[Doubt, ...]
+    as_of: datetime
 
     @property
     def certainty(self) -> Certainty:
@@ -147,8 +149,11 @@ def _refund(
     practice: Practice, new: New, payment: Payment, attempt: Attempt, numbered: tuple[int, PastRefund]
 ) -> Refund:
     number, made = numbered
+    # The id of the sum tells what it can have in it (``flows/refunds/past.py``).
+    as_of = min(max(new.as_of, payment.created_at), practice.now())
+    at = as_of if made.provider_refund_id is None else None
     return Refund(
-        id=new_id(practice.context.world),
+        id=new_id(practice.context.world, at),
         payment_id=payment.id,
         practice_id=practice.id,
         environment=payment.environment,

@@ -2,7 +2,8 @@
 
 The sum is one refund without the provider's id. When the provider names a refund, it is part of the sum, or it was made
 since: its time tells. A part of the sum gets a row of its own, with its id, and nothing is booked. If the named parts
-exceed the sum, the host knew too little: what is beyond it is booked. If nothing tells, a person decides.
+exceed the sum, the host knew too little: what is beyond it is booked. If nothing tells, a person decides: so it is for one
+that was made between the host's record, perhaps an old export, and the take-over.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from polytill.storage.payments import Change, Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
-# A refund so near to the take-over may be before or after it: two clocks tell its times.
+# A refund so near to the record or the take-over may be before or after it: two clocks tell its times.
 NEAR = timedelta(seconds=60)
 
 
 class Made(Enum):
-    """When a refund was made that a provider names: before its payment was taken over, since then, or nobody knows."""
+    """When a refund was made that a provider names: before its host's record was made, since its payment was taken over,
+    or nobody knows."""
 
     before = "before"
     since = "since"
@@ -48,17 +50,20 @@ def past_sum(known: Sequence[Refund], attempt: Attempt) -> Refund | None:
     return next((one for one in known if one.attempt_id == attempt.id and one.is_past_sum), None)
 
 
-def taken_over_at(past: Refund) -> datetime:
-    """When a past payment was taken over. The row's own time is that of the refunds."""
+def known_as_of(past: Refund) -> datetime:
+    """When the host's record of a sum was made: an export is older than the take-over. The row's own time is that of the
+    refunds."""
     return made_at(past.id)
 
 
 def when_made(fact: RefundFact, past: Refund) -> Made:
     """Whether a refund may be part of a sum. Pure."""
     at = _moment(fact.made_at)
-    if at is None or fact.provider_refund_id is None or abs(at - taken_over_at(past)) < NEAR:
+    if at is None or fact.provider_refund_id is None:
         return Made.unknown
-    return Made.before if at < taken_over_at(past) else Made.since
+    if at <= known_as_of(past) - NEAR:
+        return Made.before
+    return Made.since if at >= made_at(past.payment_id) + NEAR else Made.unknown
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -15,7 +15,7 @@ from polytill.flows.listing import EntryReader
 from polytill.flows.provider_calls import configuration_of
 from polytill.flows.refunds import create as refunding
 from polytill.flows.refunds.listed import lists_refunds, reconcile_refunds
-from polytill.flows.refunds.past import past_sum, taken_over_at
+from polytill.flows.refunds.past import known_as_of, past_sum
 from polytill.flows.refunds.settle import apply_refund_fact, apply_to_the_end, settle_refund, undecided
 from polytill.flows.unresolved import is_unclear
 from polytill.flows.webhooks.apply import CLOCKS_DIFFER, finish, in_other_currency, mark_applied, wait
@@ -65,8 +65,8 @@ async def _apply_listed(
     """Apply a fact that does not tell which refunds it is about: a total of refunds at some time, or a refund without
     a name beside the sum of earlier ones. The provider's list names each with its time."""
     past = past_sum(await refunds.of_payment(practice.db, payment.id), attempt)
-    # What was refunded before the payment was taken over is in that sum, unless the total says otherwise.
-    starts = [attempt.created_at] if past is None else [taken_over_at(past), attempt.created_at]
+    # What was refunded before the host's record of the payment is in that sum, unless the total says otherwise.
+    starts = [attempt.created_at] if past is None else [known_as_of(past), attempt.created_at]
     for number, start in enumerate(starts):
         if not await _is_more(practice, payment, attempt, fact, is_first=number == 0):
             break

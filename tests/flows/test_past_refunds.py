@@ -121,7 +121,7 @@ async def test_if_nothing_tells_when_it_was_made_staff_decide(shared: Scene, whe
 
 @pytest.mark.parametrize("listed", [False, True])
 async def test_a_refund_that_was_made_after_the_export_is_not_taken_for_the_sum(shared: Scene, listed: bool) -> None:
-    """The old code went on refunding while the file waited to be taken over."""
+    """The old code made refunds while the file waited to be taken over."""
     known: dict[str, Any] = {"refunds": [{"amount": 500}, {"amount": 300}]} if listed else {"refunded": 800}
     past = await Past.taken_over(shared, timedelta(hours=3), **known)
     assert await past.told(past.fact(100, timedelta(hours=-1))) == 800

@@ -7,6 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -78,27 +79,40 @@ def legacy_backfill(
     exported_at = _moment(as_of)
     report = _Report(as_json, dry_run)
 
-    async def work(context: Context) -> None:
-        reader = RowReader(found, context.world.now())
-        checker = Checker(check, asyncio.sleep) if check is not None else None
-        rows, written_at = _rows(source, found, context.world.now)
-        backfill = Backfill(context, reader, "cli", practice, dry_run, checker, exported_at or written_at)
-        with Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("Rows", total=None)
-
-            async def told(verdicts: list[Verdict]) -> None:
-                progress.advance(task, len(verdicts))
-                report.add(verdicts)
-
-            await run(backfill, rows, told)
-
+    wish = _Wish(practice, dry_run, check, exported_at)
     try:
-        opened(work)
+        opened(lambda context: _take_over(context, source, found, wish, report))
     except OSError as error:
         fail(f"The source cannot be read: {error.strerror}. {_SOURCES}")
     report.end()
     if report.sums[Certainty.rejected]:
         raise SystemExit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """The options of a run. ``check``: lookups in a second, at most."""
+
+    practice: int | None
+    is_dry: bool
+    check: float | None
+    as_of: datetime | None
+
+
+async def _take_over(context: Context, source: str, mapping: PastMapping, wish: _Wish, report: _Report) -> None:
+    reader = RowReader(mapping, context.world.now())
+    checker = Checker(wish.check, asyncio.sleep) if wish.check is not None else None
+    rows, written_at = _rows(source, mapping, context.world.now)
+    as_of = wish.as_of or written_at
+    backfill = Backfill(context, reader, "cli", wish.practice, wish.is_dry, checker, as_of)
+    with Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("Rows", total=None)
+
+        async def told(verdicts: list[Verdict]) -> None:
+            progress.advance(task, len(verdicts))
+            report.add(verdicts)
+
+        await run(backfill, rows, told)
 
 
 _SOURCES = (

@@ -44,6 +44,7 @@ class Table:
     away: bool = False
     writes: int = 0
     before_write: Callable[[], None] | None = None
+    before_write_commits: Callable[[], Awaitable[None]] | None = None
     after_write: Callable[[], Awaitable[None]] | None = None
     after_read: Callable[[], None] | None = None
     is_dropped: bool = False
@@ -60,6 +61,9 @@ class Table:
         self._there()
         if self.before_write is not None:
             self.before_write()
+        if self.before_write_commits is not None:
+            waits, self.before_write_commits = self.before_write_commits, None
+            await waits()
         if self.rows[row.external_id] != row.value:
             return False
         self.rows[row.external_id] = value

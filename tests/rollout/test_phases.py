@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from polytill.app import Polytill
-from polytill.domain.errors import Conflict, DatabaseUnavailable, Invalid, NotFound
+from polytill.domain.errors import Conflict, DatabaseUnavailable, Invalid, NotFound, Stale
 from polytill.domain.rollout import FORWARD, FieldState, RolloutPhase
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.context import Practice
-from polytill.flows.rollout import hand_over, moves, settling, sync
+from polytill.flows.rollout import hand_over, keeping, moves, settling, sync
 from polytill.flows.rollout.hand_over import FieldChanged
 from polytill.flows.rollout.moves import Selection, StepRefused
 from polytill.flows.rollout.settling import StepUnderWay
@@ -25,6 +25,7 @@ from polytill.flows.rollout_phase import FieldDecides, OursDecide, announce_chan
 from polytill.storage import audit, events, practice_profile, practice_rollouts
 from polytill.storage.units import Unit
 from tests.rollout.scene import PAYSTACK, Table, a_field, a_practice, between, connect, live, switch_off
+from tests.web.support import Clock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LEGACY, SHADOW, LIVE, CLOSED = RolloutPhase
@@ -394,3 +395,64 @@ async def test_practices_are_selected(shared: Polytill, table: Table) -> None:
     }
     refused = [one async for one in moves.move_all(context, found, LIVE, "test")]
     assert all(one.refused and not one.changed for one in refused)
+
+
+# ── A write of the field that is under way ──
+
+
+@pytest.mark.parametrize("to", [SHADOW, CLOSED])
+async def test_a_write_under_way_holds_up_a_step(shared: Polytill, table: Table, to: RolloutPhase) -> None:
+    """The change is undone meanwhile, so that the field is equal as long as the write has not come through."""
+    one = await live(shared, table)
+    on = Wish("paystack", is_enabled=True)
+    refused = []
+
+    async def meanwhile() -> None:
+        await configuring.configure(one.context, one.id, on, "test", patch=True)
+        with pytest.raises(StepRefused) as found:
+            await moves.move(one.context, one.id, to, "test")
+        refused.append(found.value)
+
+    await switch_off(one)
+    table.before_write_commits = meanwhile
+    await keeping.turn(one.context)
+    assert refused
+    await sync.sync(one.context, one.id, "test")
+    await moves.move(one.context, one.id, to, "test")
+    if to is SHADOW:
+        await sync.sync(one.context, one.id, "test")
+    assert (await one.codes())["paystack"][0]
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_write_that_has_ended_holds_up_no_step(
+    shared: Polytill, table: Table, clock: Clock, dies: bool
+) -> None:
+    """Also if nobody has recorded how it ended."""
+    one = await live(shared, table)
+    await switch_off(one)
+
+    async def fails() -> None:
+        if dies:
+            raise DatabaseUnavailable
+        one.put(a_field(flutterwave={"isEnabled": False}))
+
+    table.before_write_commits = fails
+    await keeping.turn(one.context)
+    await configuring.configure(one.context, one.id, Wish("paystack", is_enabled=True), "test", patch=True)
+    if dies:
+        with pytest.raises(StepRefused):
+            await moves.move(one.context, one.id, SHADOW, "test")
+        clock.advance(keeping.WRITTEN_S + 1)
+    await sync.sync(one.context, one.id, "test")
+    await moves.move(one.context, one.id, SHADOW, "test")
+
+
+async def test_a_field_is_not_written_after_the_way_back(shared: Polytill, table: Table) -> None:
+    """Whoever wanted to write it had read the phase before."""
+    one = await live(shared, table)
+    await moves.move(one.context, one.id, SHADOW, "test")
+    before = table.writes
+    with pytest.raises(Stale):
+        await keeping.check(one.context, one.id, "test")
+    assert table.writes == before

@@ -44,9 +44,15 @@ def _plain(value: Any) -> Any:
     return wire_time(value)
 
 
+_INTERNAL = (
+    *("field_hash", "writing_hash", "writing_until", "compared_with", "field_due"),
+    *("tries", "next_try_at", "moving_since"),
+)
+
+
 def _row(one: Rollout) -> dict[str, Any]:
     kept = asdict(one)
-    for name in ("field_hash", "field_due", "tries", "next_try_at", "moving_since"):
+    for name in _INTERNAL:
         del kept[name]
     return kept
 

@@ -23,6 +23,7 @@ class Rollout:
     field_state: FieldState
     field_hash: str | None
     writing_hash: str | None
+    writing_until: datetime | None
     field_detail: str | None
     compared_with: str | None
     field_due: int
@@ -35,7 +36,8 @@ class Rollout:
 
 _OF_PRACTICE = (
     "SELECT p.id AS practice_id, p.name, p.external_id, r.phase, r.moving_to, r.moving_since,"
-    " COALESCE(r.field_state, 'unknown') AS field_state, r.field_hash, r.writing_hash, r.field_detail, r.compared_with,"
+    " COALESCE(r.field_state, 'unknown') AS field_state, r.field_hash, r.writing_hash, r.writing_until,"
+    " r.field_detail, r.compared_with,"
     " COALESCE(r.field_due, 0) AS field_due, COALESCE(r.tries, 0) AS tries, r.next_try_at, r.checked_at,"
     " COALESCE(r.agreements, 0) AS agreements, r.moved_at"
 )
@@ -256,16 +258,28 @@ class Writing:
     compared_with: str
 
 
-def writing(unit: Writes, known: Rollout, write: Writing) -> None:
-    """Record what is about to be written into the field, in place of what. ``Stale`` if our configurations have changed
-    since."""
+def writing(unit: Writes, known: Rollout, write: Writing, until: datetime | None = None) -> None:
+    """Record what is about to be written into the field, in place of what. ``until``: when we shall have written it at the
+    latest; None if the host writes it. ``Stale`` if our configurations have changed since, or a step has begun."""
     unit.add(
-        "UPDATE practice_rollouts SET field_hash = $3, writing_hash = $4 WHERE practice_id = $1 AND field_due = $2",
+        "UPDATE practice_rollouts SET field_hash = $3, writing_hash = $4, writing_until = COALESCE($5, writing_until)"
+        " WHERE practice_id = $1 AND field_due = $2 AND phase = $6 AND moving_to IS NULL",
         known.practice_id,
         known.field_due,
         write.before,
         write.after,
+        until,
+        known.phase,
         expect=1,
+    )
+
+
+def not_written(unit: Writes, known: Rollout, write: Writing) -> None:
+    """Record that a write has ended without any effect."""
+    unit.add(
+        "UPDATE practice_rollouts SET writing_until = NULL WHERE practice_id = $1 AND writing_hash = $2",
+        known.practice_id,
+        write.after,
     )
 
 
@@ -275,6 +289,7 @@ def written(unit: Writes, known: Rollout, write: Writing, now: datetime) -> None
     unit.add(
         "UPDATE practice_rollouts SET field_hash = $4, checked_at = $5, field_detail = NULL,"
         " writing_hash = CASE WHEN writing_hash = $4 THEN NULL ELSE writing_hash END,"
+        " writing_until = CASE WHEN writing_hash = $4 THEN NULL ELSE writing_until END,"
         " compared_with = CASE WHEN field_due = $2 THEN $6 ELSE compared_with END,"
         " field_state = CASE WHEN field_due = $2 THEN 'in_sync' ELSE field_state END,"
         " next_try_at = CASE WHEN field_due = $2 THEN NULL ELSE next_try_at END"

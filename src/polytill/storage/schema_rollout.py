@@ -33,7 +33,8 @@ def add_rollout_tables(metadata: sa.MetaData) -> None:
 
     # A practice without a row is not in a rollout. ``moving_to``: a step that has begun; whoever finds it old ends it.
     # ``field_hash``: a keyed hash of the field when it was last equal to our configurations, never the field itself;
-    # ``writing_hash``: of what we are about to write into it, so that our own write is not taken for somebody else's.
+    # ``writing_hash``: of what we are about to write into it, so that our own write is not taken for somebody else's;
+    # ``writing_until``: that write has ended by then, also if its process is gone.
     # ``field_due`` counts our changes, so that one that comes during a write is not taken for written. It counts them
     # before they are made; ``compared_with`` is what the last comparison was made with (``flows/rollout/basis.py``).
     table(
@@ -41,7 +42,7 @@ def add_rollout_tables(metadata: sa.MetaData) -> None:
         given_id("practice_id", sa.Integer, "practices"),
         *text("phase"),
         *maybe("moving_to", "field_hash", "writing_hash", "field_detail", "compared_with"),
-        *maybe("moving_since", "next_try_at", "checked_at", kind=Moment),
+        *maybe("moving_since", "next_try_at", "checked_at", "writing_until", kind=Moment),
         *text("field_state", default=FieldState.unknown),
         *small("field_due", "tries", default=0),
         *whole("agreements", default=0),

@@ -5,11 +5,12 @@ A field that somebody else has changed is never overwritten: it is a conflict, w
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
 from polytill.domain.audit_actions import AuditAction
-from polytill.domain.errors import Conflict, NotNow, PolytillError, Stale
+from polytill.domain.errors import Conflict, DatabaseUnavailable, NotNow, PolytillError, Stale
 from polytill.domain.rollout import FIELD_DECIDES, FieldState, RolloutPhase
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
@@ -17,7 +18,8 @@ from polytill.flows.legacy.model import LegacyField, Unwritable
 from polytill.flows.rollout import host
 from polytill.flows.rollout.basis import basis_of
 from polytill.flows.rollout.field import Reading, differences, hash_of, is_blank, ours, wanted
-from polytill.flows.rollout.host import FieldRow
+from polytill.flows.rollout.host import FieldRow, Host
+from polytill.flows.rollout_phase import StepMade
 from polytill.storage import audit, practice_rollouts, provider_configs
 from polytill.storage.practice_rollouts import FieldFound, Rollout, Writing
 from polytill.storage.units import Unit
@@ -25,6 +27,9 @@ from polytill.storage.units import Unit
 AT_ONCE = 20
 CLAIM_S = 30.0
 LONGEST_WAIT_S = 600.0
+# A write of the field is given up after this time, and has certainly ended after the other one: the host's database may
+# go on for some seconds. Until then, no step is made that lets the field decide or empties it.
+WRITE_S, WRITTEN_S = 30.0, 90.0
 MOST_SAID = 500
 NO_EXTERNAL_ID = "The practice has no external id, so its row in the host's table is not known. Set its external id."
 CONFLICT = (
@@ -114,6 +119,8 @@ async def check(
 async def _checked(context: Context, practice_id: int, actor: str, value: Any, row: FieldRow | None) -> FieldResult:
     known = await practice_rollouts.of_practice(context.owner, practice_id)
     assert known is not None
+    if known.phase in FIELD_DECIDES:
+        raise StepMade  # since the caller looked: the field is not ours to write any more
     reported = value is not ...
     if reported:
         row = FieldRow(known.external_id, value)
@@ -158,9 +165,12 @@ async def _write(context: Context, known: Rollout, both: Sides, row: FieldRow, a
         found = FieldFound(FieldState.blocked, both.basis, None, str(error)[:MOST_SAID])
         return await _found(context, known, found, (str(error),))
     write, before = Writing(both.hash, hash_of(both.practice.db.data_key, value), both.basis), Unit()
-    practice_rollouts.writing(before, known, write)
+    practice_rollouts.writing(before, known, write, context.shared_after(WRITTEN_S))
     await context.owner.commit(before)
-    if not await setup.host.write(row, value):
+    if not await _put(setup.host, row, value):
+        ended = Unit()
+        practice_rollouts.not_written(ended, known, write)
+        await context.owner.commit(ended)
         raise Stale  # read both again
     now, unit = context.world.now(), Unit()
     practice_rollouts.written(unit, known, write, now)
@@ -169,6 +179,14 @@ async def _write(context: Context, known: Rollout, both: Sides, row: FieldRow, a
     await context.owner.commit(unit)
     left = await practice_rollouts.of_practice(context.owner, known.practice_id)
     return FieldResult(left.field_state if left else FieldState.in_sync)
+
+
+async def _put(table: Host, row: FieldRow, value: Any) -> bool:
+    try:
+        async with asyncio.timeout(WRITE_S):
+            return await table.write(row, value)
+    except TimeoutError:
+        raise DatabaseUnavailable from None
 
 
 # ── The worker ──

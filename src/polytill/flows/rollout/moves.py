@@ -27,6 +27,7 @@ from polytill.storage.practice_rollouts import FieldFound, Rollout
 from polytill.storage.units import Unit
 
 AT_ONCE = 8
+WRITES = "polytill is writing the practice's field at this moment. Try again in a minute."
 
 
 class StepRefused(Conflict):
@@ -101,6 +102,8 @@ async def _make(context: Context, known: Rollout, to: RolloutPhase, both: Sides 
         begun = await read(context, practice.id)
         if phase is not known.phase or begun.moving_to is not to:
             raise _Overtaken
+        if known.phase is RolloutPhase.live and begun.writing_until and begun.writing_until > context.shared_after(0):
+            raise StepRefused(WRITES)
         if steps.needs_equal(known.phase, to):
             said = await _why_not_equal(practice, tx, begun, to, both)
             if said is not None:

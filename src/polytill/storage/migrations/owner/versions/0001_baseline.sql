@@ -322,6 +322,7 @@ CREATE TABLE practice_rollouts (
     moving_since {moment},
     next_try_at {moment},
     checked_at {moment},
+    writing_until {moment},
     field_state TEXT DEFAULT 'unknown' NOT NULL,
     field_due INTEGER DEFAULT 0 NOT NULL,
     tries INTEGER DEFAULT 0 NOT NULL,

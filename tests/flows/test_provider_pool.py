@@ -200,6 +200,20 @@ async def test_a_provider_comes_back_also_if_payments_are_rare(scene: Scene, gap
     assert known(scene.till) is HealthState.closed
 
 
+async def test_a_provider_that_only_follows_others_comes_back_too(scene: Scene) -> None:
+    await two(scene)
+    await fail(scene, IN_A_ROW)
+    await scene.configure("other", priority=3)
+    for number in range(PROBES):
+        scene.clock.at_s += FIRST_PAUSE.total_seconds() + 1.0
+        assert await taken_by(scene.till, scene) == "other"
+        await exchange(scene.context)
+        scene.wire.says("create", REFUSED, paid(transaction=f"followed-{number}"))
+        assert [one.provider_code for one in (await scene.pay()).attempts] == ["other", "scripted"]
+        await exchange(scene.context)
+    assert known(scene.till) is HealthState.closed
+
+
 async def test_a_probe_that_nobody_was_asked_for_is_told_to_the_others(scene: Scene) -> None:
     await two(scene)
     await fail(scene, IN_A_ROW)

@@ -146,10 +146,11 @@ class ProvidersHealth:
             permit.holder = holder
 
     def call(self, key: Key, holder: Holder) -> None:
-        """The payment calls the provider now."""
+        """The payment calls the provider now. Its call is the probe if no other payment has the permit, also where the
+        provider was not the first one."""
         permit = self._permits.get(key)
-        if permit is not None and permit.holder == holder:
-            permit.is_called = True
+        if permit is not None and not permit.is_called and permit.holder in (None, holder):
+            permit.holder, permit.is_called = holder, True
 
     @contextmanager
     def holding(self, practice_id: int, key: str) -> Iterator[Holder]:

@@ -59,7 +59,7 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("rollout", "differences"): [], ("rollout", "readers"): [], ("rollout", "drop-column"): ["--yes"],
     ("routing", "show"): ["1"], ("routing", "draft"): ["1", "policy.json"], ("routing", "publish"): ["1", "1"],
     ("routing", "rollback"): ["1", "1"], ("routing", "simulate"): ["1", "policy.json"],
-    ("routing", "decide"): ["1", "NGN"],
+    ("routing", "decide"): ["1", "NGN"], ("routing", "explain"): ["1", "01k"],
 }  # fmt: skip
 
 

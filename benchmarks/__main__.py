@@ -18,10 +18,19 @@ from benchmarks.processes import ProgramFailed
 from benchmarks.results import machine, versions
 from benchmarks.routing import routing
 from benchmarks.search import search
+from benchmarks.statements import statements
 from benchmarks.sums import sums
 from polytill.web import logs
 
-BENCHMARKS = {**PAYMENTS, "pages": pages, "search": search, "sums": sums, "events": deliveries, "routing": routing}
+BENCHMARKS = {
+    **PAYMENTS,
+    "statements": statements,
+    "pages": pages,
+    "search": search,
+    "sums": sums,
+    "events": deliveries,
+    "routing": routing,
+}
 
 USAGE = f"""\
 usage: ./run bench [--quick] [--json] [{" | ".join(BENCHMARKS)} ...]

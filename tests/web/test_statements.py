@@ -1,0 +1,49 @@
+"""The number of statements and round trips of each flow (``./run bench statements``), so that none grows unnoticed.
+
+A flow that needs another statement on purpose changes its line here, and the table in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.statements import count_flows, visited
+
+# By flow: statements in the practice's database, in the owner database, and round trips. A round trip of SQLite is a
+# hop to a worker thread; a commit there is BEGIN, its steps and COMMIT.
+POSTGRESQL = {
+    "first visit: payment": (10, 3, 24),
+    "payment": (2, 0, 2),
+    "status page, unpaid": (3, 0, 3),
+    "webhook": (4, 0, 4),
+    "status page, paid": (3, 0, 3),
+    "read by the API": (4, 0, 4),
+    "refund": (7, 0, 7),
+    "sweep with events": (12, 5, 19),
+    "sweep without work": (11, 0, 11),
+    "payment after a minute": (5, 6, 11),
+}
+SQLITE = {
+    "first visit: payment": (22, 5, 12),
+    "payment": (13, 0, 2),
+    "status page, unpaid": (3, 0, 3),
+    "webhook": (16, 0, 4),
+    "status page, paid": (3, 0, 3),
+    "read by the API": (4, 0, 4),
+    "refund": (15, 0, 7),
+    "sweep with events": (14, 4, 16),
+    "sweep without work": (11, 0, 11),
+    "payment after a minute": (17, 6, 11),
+}
+
+
+async def test_the_statements_of_each_flow(tmp_path: Path, engine_url: str | None) -> None:
+    async with visited(engine_url, tmp_path) as found:
+        counts = await count_flows(found)
+    texts = {name: "\n".join(tally.texts) for name, tally in counts.items()}
+    expected = SQLITE if engine_url is None else POSTGRESQL
+    assert counts.keys() == expected.keys()
+    for name, tally in counts.items():
+        assert (tally.statements, tally.owner_statements, tally.round_trips) == expected[name], (
+            f"{name}:\n{texts[name]}"
+        )

@@ -10,6 +10,7 @@ import time
 from rich.console import Console
 from tests.postgres.server import PostgresError
 
+from benchmarks.capacity import capacity
 from benchmarks.events import deliveries
 from benchmarks.load import WrongAnswer
 from benchmarks.measuring import FULL, PAYMENTS, QUICK
@@ -17,6 +18,7 @@ from benchmarks.pages import pages
 from benchmarks.processes import ProgramFailed
 from benchmarks.results import machine, versions
 from benchmarks.routing import routing
+from benchmarks.scale import scale
 from benchmarks.search import search
 from benchmarks.statements import statements
 from benchmarks.sums import sums
@@ -30,6 +32,8 @@ BENCHMARKS = {
     "sums": sums,
     "events": deliveries,
     "routing": routing,
+    "capacity": capacity,
+    "scale": scale,
 }
 
 USAGE = f"""\

@@ -109,7 +109,7 @@ def deliveries(size: Size) -> Result:
     for engine in ("postgresql", "sqlite"):
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="polytill-bench-")))
-            url = stack.enter_context(grounds.postgres()) if engine == "postgresql" else None
+            url = stack.enter_context(grounds.postgres(size.practices)) if engine == "postgresql" else None
             found = asyncio.run(_measure(fresh_settings(folder, url), 3 * size.payments))
         figures[engine] = found
         rows.append([engine, f"{found['per_second']:.0f}", f"{found['lag_s']:.2f}", f"{found['lag_most_s']:.2f}"])

@@ -26,8 +26,8 @@ from polytill.settings import Settings
 from polytill.storage.provider_configs import Configuration
 
 SECRET_KEY = "sk_test_0123456789abcdef0123456789abcdef01234567"
-# Three programs with a connection per practice each, and some for the owner database.
-MAX_CONNECTIONS = 600
+# Beside a connection per practice: more programs with one for each of a hundred practices, and the owner database.
+OTHERS = 500
 
 
 @dataclass
@@ -66,17 +66,17 @@ class Ground:
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
+def postgres(practices: int) -> Iterator[str]:
     """A private PostgreSQL server with enough connections for all programs. Yields its address."""
     with postgres_server() as server:
-        _make_room(server)
+        _make_room(server, practices + OTHERS)
         yield server.url
 
 
-def _make_room(server: PostgresServer) -> None:
+def _make_room(server: PostgresServer, connections: int) -> None:
     server.stop()
     with (server.data_folder / "postgresql.conf").open("a") as file:
-        file.write(f"max_connections = {MAX_CONNECTIONS}\n")
+        file.write(f"max_connections = {connections}\n")
     server.start()
 
 

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -62,13 +62,21 @@ def payments(program: str, practices: list[Practice], requests: int) -> Iterator
     """Requests to create payments, one practice after another."""
     for _ in range(requests):
         number = next(_numbers)
-        practice = practices[number % len(practices)]
-        body = json.dumps(payment_body(program, number)).encode()
-        yield (
-            f"POST /api/practices/{practice.id}/payments HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            f"Authorization: Bearer {practice.key}\r\nIdempotency-Key: {program}-{number:09d}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
+        yield _request(program, practices[number % len(practices)], number)
+
+
+def payments_of(program: str, practices: Iterable[Practice]) -> Iterator[bytes]:
+    """Requests to create a payment of each of these practices."""
+    return (_request(program, practice, next(_numbers)) for practice in practices)
+
+
+def _request(program: str, practice: Practice, number: int) -> bytes:
+    body = json.dumps(payment_body(program, number)).encode()
+    return (
+        f"POST /api/practices/{practice.id}/payments HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Authorization: Bearer {practice.key}\r\nIdempotency-Key: {program}-{number:09d}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
 
 
 def deliveries(practices: list[Practice], taken: list[dict[str, Any]]) -> Iterator[bytes]:

@@ -55,12 +55,14 @@ NEEDED_BY_USUAL = ("httpx", "greenlet")
 
 
 @contextmanager
-def stage(engine: str, size: Size, sweeping: bool = False) -> Iterator[tuple[Ground, Path, ExitStack]]:
+def stage(
+    engine: str, size: Size, sweeping: bool = False, provider_ms: tuple[str, ...] = ()
+) -> Iterator[tuple[Ground, Path, ExitStack]]:
     """A folder, a stand-in provider, the databases, the practices. The stack ends everything that is started later."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="polytill-bench-")))
-        url = stack.enter_context(grounds.postgres()) if engine == "postgresql" else None
-        provider = stack.enter_context(running("stand_in", folder))
+        url = stack.enter_context(grounds.postgres(size.practices)) if engine == "postgresql" else None
+        provider = stack.enter_context(running("stand_in", folder, *provider_ms))
         ground = asyncio.run(grounds.prepare(folder, url, provider.port, size.practices, sweeping))
         ground.write(folder / "ground.json")
         yield ground, folder, stack

@@ -60,6 +60,7 @@ class Line(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
+        self.is_closed = False  # by the server, after some seconds without a request
 
     @classmethod
     async def to(cls, port: int) -> Line:
@@ -73,11 +74,12 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
         found = _whole(self._buffer)
-        if found is not None and self._answer is not None:
+        if found is not None and self._answer is not None and not self._answer.done():
             self._buffer = b""
             self._answer.set_result((int(found[0][9:12]), found[1]))
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.is_closed = True
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionError("the other side closed the connection"))
 

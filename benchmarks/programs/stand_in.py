@@ -1,6 +1,14 @@
-"""A provider that answers at once: only Paystack's initialize and verify."""
+"""A provider with only Paystack's initialize and verify. It answers at once, or after random times.
+
+Two arguments are the median and the 99th percentile of these times in milliseconds; their distribution is log-normal.
+"""
 
 from __future__ import annotations
+
+import asyncio
+import math
+import random
+import sys
 
 import msgspec
 import uvloop
@@ -29,8 +37,21 @@ def verified(reference: str) -> bytes:
     )
 
 
+P99 = 2.3263  # the 99th percentile of the standard normal distribution
+_chance = random.Random(21)
+
+
 def answering(caller: Served, head: bytes, body: bytes) -> None:
     """Answer one call."""
+    if len(sys.argv) < 3:
+        _answer(caller, head, body)
+        return
+    median_s, p99_s = (float(text) / 1000 for text in sys.argv[1:3])
+    after_s = _chance.lognormvariate(math.log(median_s), math.log(p99_s / median_s) / P99)
+    asyncio.get_running_loop().call_later(after_s, _answer, caller, head, body)
+
+
+def _answer(caller: Served, head: bytes, body: bytes) -> None:
     if head.startswith(b"GET "):
         caller.answer(b"200 OK", verified(head.split(b" ", 2)[1].rpartition(b"/")[2].decode()))
     else:

@@ -53,6 +53,12 @@ class Settings(BaseSettings):
     )
     database_connections: int = Field(100, ge=2, le=5000, description="Maximum connections to each PostgreSQL server")
     provider_timeout_s: float = Field(30.0, gt=0, le=120, description="Seconds to wait for a provider's answer")
+    most_requests: int = Field(
+        2_000,
+        ge=8,
+        le=100_000,
+        description="Requests that one process answers at once; a practice gets a quarter of them",
+    )
     payment_expires_s: int = Field(24 * 3600, ge=60, description="Seconds until an unpaid payment expires")
     rotation_overlap_s: int = Field(
         72 * 3600, ge=0, description="Seconds during which a replaced webhook secret is still accepted"

@@ -95,7 +95,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "flows": (
         "command", "commits", "schedule", "server_clock", "slow_providers", "routing", "provider_pool",
         "provider_health", "active_policies", "provider_messages", "listing_progress", "context", "pool_exchange", "handler_guard",
-        "handlers", "next_action", "provider_calls", "identifiers", "events", "payment_events", "key_ring", "presence",
+        "handlers", "next_action", "provider_waits", "provider_calls", "identifiers", "events", "payment_events", "key_ring", "presence",
         "lease", "rollout_phase", "unresolved", "finding", "listing", "payments", "refunds", "webhooks", "recovery",
         "reconciliation", "review", "admin", "legacy", "rollout", "worker",
     ),
@@ -238,8 +238,9 @@ def money_changes_in_settle(found: list[Module]) -> Iterator[str]:
                 yield f"{module.name}:{line} imports {name}: money changes state only in flows/payments/settle.py."
 
 
-# The mark of an open transaction, and the request id in the log. Neither leads to a database.
-AMBIENT = frozenset({"storage.units", "web.logs"})
+# The mark of an open transaction, the request id in the log, and how long a request has waited for providers. None leads to
+# a database.
+AMBIENT = frozenset({"storage.units", "web.logs", "flows.provider_waits"})
 
 
 def nothing_is_ambient(found: list[Module]) -> Iterator[str]:

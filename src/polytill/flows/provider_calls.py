@@ -15,6 +15,7 @@ from polytill.flows.context import Context, Practice, log
 from polytill.flows.handler_guard import answered_wrongly, clean, declared, handler_failed, listed, own_copy, understood
 from polytill.flows.handlers import handler_or_reason
 from polytill.flows.next_action import charges_at_once
+from polytill.flows.provider_waits import provider_wait
 from polytill.providers.contained import ends_only_itself
 from polytill.providers.contract import (
     ConfirmPaymentParams,
@@ -133,7 +134,8 @@ async def _run(handler: Handler, verb: str, *args: Any) -> tuple[Any, BaseExcept
     limit = asyncio.timeout(LONGEST_VERB_S)
     try:
         async with limit:
-            return await getattr(handler, verb)(*map(own_copy, args)), None
+            with provider_wait():
+                return await getattr(handler, verb)(*map(own_copy, args)), None
     except BaseException as error:
         if not ends_only_itself(error):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections import defaultdict
@@ -12,6 +13,7 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
+from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,10 +22,11 @@ from polytill.app import Polytill
 from polytill.background import beside, renew_for_ever, sweep_for_ever
 from polytill.domain.errors import TooLarge
 from polytill.domain.ids import new_id
-from polytill.flows import presence
+from polytill.flows import presence, provider_waits
 from polytill.flows.webhooks.receive import MAX_BODY_BYTES
 from polytill.version import VERSION
 from polytill.web import problems, webhooks
+from polytill.web.admission import Admission, Refused
 from polytill.web.api import (
     api_keys,
     cases,
@@ -173,6 +176,54 @@ async def _read_on(receive: Receive, message: Message | None, total: int) -> Non
         total += len(message.get("body", b""))
 
 
+class Admitting:
+    """Middleware that refuses requests at once while the process is overloaded: 503 with ``Retry-After``.
+
+    Webhooks are always taken: a provider repeats a refused one much later, and the payment would wait as long. So are the
+    health checks.
+    """
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self._app, self._admission = app, admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        first, practice = _whose(scope) if scope["type"] == "http" else ("", "")
+        if scope["type"] != "http" or first in _ALWAYS_TAKEN:
+            await self._app(scope, receive, send)
+            return
+        reason = self._admission.admit(practice)
+        if reason is not None:
+            detail = f"{_TOO_BUSY[reason]} Try again in {RETRY_AFTER_S} seconds."
+            response = problems.problem(Request(scope), 503, reason.value, detail, retry_after_s=RETRY_AFTER_S)
+            await response(scope, receive, send)
+            return
+        loop, waits = asyncio.get_running_loop(), provider_waits.measured()
+        began_s = loop.time()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._admission.end(practice, loop.time() - began_s - waits.total_s)
+
+
+RETRY_AFTER_S = 2
+_ALWAYS_TAKEN = frozenset({"hooks", "healthz", "readyz", "static"})
+_TOO_BUSY = {
+    Refused.overloaded: "This server gets more requests than it can answer.",
+    Refused.server_full: "This server has too many requests in progress.",
+    Refused.practice_full: "This practice has too many requests in progress.",
+}
+
+
+def _whose(scope: Scope) -> tuple[str, str]:
+    """The first part of a request's path, and the practice that it names: empty if it names none."""
+    parts = get_route_path(scope).split("/", 4)
+    first = parts[1] if len(parts) > 1 else ""
+    if first == "api" and len(parts) > 3 and parts[2] == "practices":
+        return first, parts[3]
+    return first, parts[2] if first == "practice" and len(parts) > 2 else ""
+
+
 class Refusals:
     """Rejects bodies whose Content-Length exceeds the limit, and NUL characters in the address."""
 
@@ -206,19 +257,22 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # This process writes leases, whichever process sweeps.
-        async with beside(renew_for_ever(till.context, "serve", runs_worker=sweeping)):
+        async with beside(renew_for_ever(till.context, "serve", runs_worker=sweeping)), beside(admission.watch()):
             if not sweeping:
                 yield
                 return
             async with beside(sweep_for_ever(till.context)):
                 yield
 
+    admission = Admission(till.context.settings.most_requests)
     app = _with_routes(lifespan)
     app.state.till = till
+    app.state.admission = admission
     app.state.keys = KeyCache(till.context)
-    metrics = RequestMetrics(till)
+    metrics = RequestMetrics(till, admission)
     app.state.metrics = metrics
     app.add_middleware(Refusals)
+    app.add_middleware(Admitting, admission=admission)
     app.add_middleware(Surroundings, till=till, metrics=metrics)
     app.add_middleware(CrossOrigin)  # outermost, so that a script can also read the response to an internal error
     return app

@@ -16,6 +16,7 @@ from polytill.domain.states import RelayState
 from polytill.flows.admin.readiness import REASONS
 from polytill.flows.context import Context
 from polytill.flows.webhooks.forward import Tried
+from polytill.web.admission import Admission, Refused
 
 
 def pattern_of(scope: Scope) -> str:
@@ -26,7 +27,7 @@ def pattern_of(scope: Scope) -> str:
 class RequestMetrics:
     """The metrics of one service. Labels are route patterns, never ids or tokens."""
 
-    def __init__(self, till: Polytill) -> None:
+    def __init__(self, till: Polytill, admission: Admission) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "polytill_requests_total", "HTTP requests", ["method", "route", "status"], registry=self.registry
@@ -42,6 +43,7 @@ class RequestMetrics:
         )
         self.degraded(())
         self._measure(till.context)
+        self._measure_admission(admission)
 
     def _measure(self, context: Context) -> None:
         """Gauges that are read when they are scraped. Undelivered events: from the last reading of this process, at most
@@ -93,6 +95,26 @@ class RequestMetrics:
             relayed.labels(result).set_function(partial(_relays_so_far, context, result))
         self._measure_rollout(context)
 
+    def _measure_admission(self, admission: Admission) -> None:
+        for name, what, value in (
+            ("requests_in_progress", "HTTP requests in progress", lambda: admission.in_progress),
+            (
+                "request_own_seconds",
+                "What requests took lately without waits for providers, at least",
+                lambda: admission.own_s,
+            ),
+            ("event_loop_lag_seconds", "How late the event loop ran lately, at least", lambda: admission.lag_s),
+        ):
+            Gauge(f"polytill_{name}", what, registry=self.registry).set_function(value)
+        refused = Gauge(
+            "polytill_requests_refused",
+            "HTTP requests that were refused because of overload, by reason",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason in Refused:
+            refused.labels(reason.value).set_function(partial(_refused_so_far, admission, reason))
+
     def _measure_rollout(self, context: Context) -> None:
         """Gauges of the gradual rollout, as this process read them last: at most 30 seconds ago."""
 
@@ -124,6 +146,10 @@ class RequestMetrics:
     def serve(self, host: str, port: int) -> None:
         """Serve Prometheus at a separate address, which is not public."""
         start_http_server(port, host, self.registry)
+
+
+def _refused_so_far(admission: Admission, reason: Refused) -> float:
+    return float(admission.refused[reason])
 
 
 def _relays_so_far(context: Context, result: str) -> float:

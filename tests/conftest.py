@@ -10,11 +10,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from polytill.app import Polytill
 from tests.installation import Installation, fresh_settings, opened, running
 from tests.postgres.server import PostgresError, postgres_server
 from tests.web.support import Clock
+
+# How fast examples are made says something about the machine and nothing about polytill.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 URL_VARIABLE = "POLYTILL_TEST_POSTGRES_URL"
 PROBLEM_VARIABLE = "POLYTILL_TEST_POSTGRES_PROBLEM"

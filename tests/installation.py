@@ -60,6 +60,8 @@ TEST_KEYS: dict[str, dict[str, str]] = {
     },
 }
 # Passwords of tests are hashed in no time. What the product does itself is held by ``test_the_hash_of_a_password``.
+# A test that is stalled must not find its idle connection closed.
+KEEP_ALIVE_S = 600
 PRODUCT_HASHER = staff.PASSWORD_HASHER
 staff.PASSWORD_HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 BASES = {
@@ -240,7 +242,9 @@ async def running(
             await catalog.change(till.context, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "test")
         owner_key = await create_key(till.context, ApiKeyKind.owner, None, "test", None, "test")
         app = make_app(till, sweeping=False)
-        config = uvicorn.Config(app, log_level="warning", lifespan="on", access_log=False)
+        config = uvicorn.Config(
+            app, log_level="warning", lifespan="on", access_log=False, timeout_keep_alive=KEEP_ALIVE_S
+        )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started:  # noqa: ASYNC110 — uvicorn has no event for it

@@ -30,7 +30,7 @@ from polytill.web.app import make_app
 from polytill.web.console.overview import read_month
 from tests.flows import histories
 from tests.flows.scenes import Scene
-from tests.installation import Installation, loopback
+from tests.installation import KEEP_ALIVE_S, Installation, loopback
 from tests.web.browsing import Browser, person
 
 ZONES = ("Asia/Kolkata", "Africa/Cairo", "America/Havana", "Africa/Nairobi", "Pacific/Chatham")
@@ -96,7 +96,9 @@ async def served(scene: Scene) -> AsyncIterator[Installation]:
     """The scene's installation on a loopback port."""
     listening = loopback()
     app = make_app(scene.till, sweeping=False)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", lifespan="on", access_log=False, timeout_keep_alive=KEEP_ALIVE_S)
+    )
     serving = create_task(server.serve(sockets=[listening]))
     while not server.started:  # noqa: ASYNC110 — uvicorn has no event for it
         await sleep(0.01)

@@ -25,7 +25,7 @@ from polytill.cli.catalog import catalog_app
 from polytill.cli.clusters import clusters_app
 from polytill.cli.keys import keys_app, rotate_ring
 from polytill.cli.legacy import legacy_app
-from polytill.cli.listening import sockets_at
+from polytill.cli.listening import KEEP_ALIVE_S, sockets_at
 from polytill.cli.opened import console, fail, opened, sentence_of
 from polytill.cli.people import people_app
 from polytill.cli.practices import practices_app
@@ -158,6 +158,7 @@ def serve(bind: Annotated[str, typer.Option(help="host:port; POLYTILL_BIND by de
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=30,
+                timeout_keep_alive=KEEP_ALIVE_S,
                 limit_concurrency=files.connections(),  # beyond it 503, because accepting would fail
             )
             console.print(f"Serving on http://{place}")

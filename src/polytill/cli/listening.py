@@ -8,6 +8,10 @@ from contextlib import contextmanager
 
 from polytill.cli.opened import fail
 
+# Longer than proxies keep an idle connection (60 s in nginx and AWS). If the service closed it first, the request that
+# the proxy sends at that moment would fail.
+KEEP_ALIVE_S = 75
+
 
 @contextmanager
 def sockets_at(bind: str, option: str) -> Iterator[list[socket.socket]]:

@@ -66,7 +66,7 @@ class Ground:
 
 
 @contextmanager
-def postgres(practices: int) -> Iterator[str]:
+def postgres(practices: int = 0) -> Iterator[str]:
     """A private PostgreSQL server with enough connections for all programs. Yields its address."""
     with postgres_server() as server:
         _make_room(server, practices + OTHERS)

@@ -520,11 +520,11 @@ async def test_without_its_configuration_nothing_is_known_and_nothing_breaks(
     configuration = await scene.configure()
     unfinished, held_one, won = await three(scene)
 
-    async def none_of(db: Any) -> dict[str, Any]:
+    def none_of(rows: Any) -> dict[str, Any]:
         return {}
 
     with monkeypatch.context() as gone:
-        gone.setattr("polytill.storage.provider_configs.all_of", none_of)
+        gone.setattr("polytill.storage.provider_configs.from_rows", none_of)
         scene.context.forget(scene.practice_id)
         await everything_about(scene, unfinished, held_one, won)
         await scene.later(90_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,7 +31,7 @@ from polytill.providers.contract import Handler
 from polytill.providers.http import Http, Transport
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
-from polytill.storage import catalog, practice_profile, provider_configs
+from polytill.storage import catalog, practice_snapshots
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.event_deliveries import Backlog
@@ -54,7 +55,7 @@ class Snapshot:
 
     configurations: dict[str, Configuration]
     revision: int
-    defaults: dict[tuple[Environment, str], int]
+    defaults: Mapping[tuple[Environment, str], int]
     currency: str
     place: Locality  # the practice's country and time zone
     read_at_s: float
@@ -193,7 +194,7 @@ class Context:
         since then take no new payments."""
         watch = self.opening.watch
         generation = await watch.generation()
-        if self._catalog is None or generation != self._catalog_generation:
+        if self._catalog is None or not watch.is_kind_current("provider", self._catalog_generation):
             forgotten = self._forgotten
             if self._catalog is not None and watch.away:
                 return self._catalog_as_known(self._catalog)
@@ -233,17 +234,22 @@ class Context:
         snapshot = self._snapshots.get(db.practice_id)
         if snapshot is None or not 0 <= now - snapshot.read_at_s < ttl_s:
             forgotten = self._forgotten
-            configurations = await provider_configs.all_of(db)
-            defaults = await provider_configs.defaults(db)
-            currency_id, place, phase = await practice_profile.settings(db)
-            revision = provider_configs.revision(configurations)
+            rows = await practice_snapshots.read(db)
             # Publishing a policy changes the revision, so that a policy is read only then.
-            if snapshot is not None and snapshot.revision == revision and revision:
+            if snapshot is not None and snapshot.revision == rows.revision and rows.revision:
                 policies = snapshot.policies
             else:
-                policies = await active_policies(db)
-            currency = _CODES[currency_id]
-            snapshot = Snapshot(configurations, revision, defaults, currency, place, now, phase, policies)
+                policies = await active_policies(db) if rows.policies else {}
+            snapshot = Snapshot(
+                rows.configurations,
+                rows.revision,
+                rows.defaults,
+                _CODES[rows.currency_id],
+                rows.place,
+                now,
+                rows.phase,
+                policies,
+            )
             if forgotten == self._forgotten:
                 self._snapshots[db.practice_id] = snapshot
         return snapshot

@@ -1,9 +1,9 @@
 """The directory of practices and API keys as this process knows it. With it, a process serves every practice while the
 owner database is unavailable, and not only those that it has served before.
 
-A row is at most a second old, and older only while the owner database cannot be reached. After a change there, the
-whole directory is read again, page by page. A row that is known to have changed since it was read is never used: the
-practice may be suspended or moved, or the key revoked.
+A row is read again within a second after its practice or key has changed, and a minute after it was read, except while
+the owner database cannot be reached. After a change there, the whole directory is read again, page by page. A row that
+is known to have changed since it was read is never used: the practice may be suspended or moved, or the key revoked.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Directory:
         usable."""
         generation, changes = await self.watch.generation(), self._changed_here
         cached = self._entries.get(practice_id)
-        if cached and generation == cached[1]:
+        if cached and self.watch.is_current("practice", str(practice_id), cached[1]):
             return cached[0]
         usable = cached is not None and not self.watch.changed_since("practice", str(practice_id), cached[1])
         if cached and usable and self.watch.away:

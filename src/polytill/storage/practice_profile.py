@@ -10,40 +10,32 @@ from polytill.domain.rollout import RolloutPhase
 from polytill.storage.databases import PracticeDb, Tx, Writes
 
 
-async def settings(db: PracticeDb) -> tuple[int, Locality, RolloutPhase | None]:
-    """The practice's ``default_currency_id``, country, time zone and phase in a rollout, from its own database."""
-    row: Any = await db.one(
-        "SELECT default_currency_id, country, time_zone, rollout_phase FROM practices WHERE id = $1", db.practice_id
-    )
-    place = Locality(row["country"], row["time_zone"])
-    return int(row["default_currency_id"]), place, _phase(row["rollout_phase"])
-
-
-def _phase(text: str | None) -> RolloutPhase | None:
+def phase_of(text: str | None) -> RolloutPhase | None:
+    """The phase in a rollout from its column; None if the practice is not in one."""
     return None if text is None else RolloutPhase(text)
 
 
 async def rollout_phase(db: PracticeDb) -> RolloutPhase | None:
     """The practice's phase in a rollout; None if it is not in one."""
-    return _phase(await db.value("SELECT rollout_phase FROM practices WHERE id = $1", db.practice_id))
+    return phase_of(await db.value("SELECT rollout_phase FROM practices WHERE id = $1", db.practice_id))
 
 
 async def lock_rollout_phase(tx: Tx, practice_id: int) -> RolloutPhase | None:
     """The practice's phase in a rollout, which nobody else can change until the transaction ends."""
     lock = "UPDATE practices SET rollout_phase = rollout_phase WHERE id = $1 RETURNING rollout_phase"
-    return _phase(await tx.value(lock, practice_id))
+    return phase_of(await tx.value(lock, practice_id))
 
 
 async def change_providers(tx: Tx, practice_id: int) -> RolloutPhase | None:
     """Count a change of the provider configurations, and do what ``lock_rollout_phase`` does."""
     count = "UPDATE practices SET provider_changes = provider_changes + 1 WHERE id = $1 RETURNING rollout_phase"
-    return _phase(await tx.value(count, practice_id))
+    return phase_of(await tx.value(count, practice_id))
 
 
 async def rollout(db: PracticeDb | Tx, practice_id: int) -> tuple[RolloutPhase | None, int]:
     """The practice's phase in a rollout, and how often its provider configurations were changed."""
     row: Any = await db.one("SELECT rollout_phase, provider_changes FROM practices WHERE id = $1", practice_id)
-    return _phase(row["rollout_phase"]), int(row["provider_changes"])
+    return phase_of(row["rollout_phase"]), int(row["provider_changes"])
 
 
 def set_rollout_phase(unit: Writes, practice_id: int, phase: RolloutPhase | None) -> None:

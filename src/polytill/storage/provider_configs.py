@@ -5,6 +5,7 @@ Everything here stays sealed. ``open_credentials`` opens a set for one handler; 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -70,6 +71,10 @@ class Configuration:
     def credentials(self, version: int) -> CredentialSet | None:
         """The set that a payment was made with."""
         return next((s for s in (self.active, *self.others) if s.version == version), None)
+
+    def credentials_kept(self, version: int) -> CredentialSet | None:
+        """A set that is kept beside the active one."""
+        return next((s for s in self.others if s.version == version), None)
 
     def account(self, environment: Environment) -> Account | None:
         """The account in an environment, by its newest keys; None without keys of it."""
@@ -182,26 +187,34 @@ async def lock(tx: Tx, code: str) -> None:
     await tx.fetch("UPDATE practice_payment_providers SET revision = revision + 1 WHERE provider_code = $1", code)
 
 
+# Every configuration of the practice with its kept credential sets: ``p`` and ``k`` in the FROM clause.
+COLUMNS = (
+    "p.id, p.practice_id, p.provider_code, p.provider_name, p.is_enabled, p.is_default, p.public_key, p.secret_key,"
+    " p.webhook_secret, p.environment, p.config, p.supported_currencies, p.priority, p.configured_by, p.last_tested_at,"
+    " p.last_used_at, p.created_at, p.updated_at, p.credential_version AS version, p.hook_token, p.removed_at,"
+    " p.revision, p.relay_urls, 'active' AS state, NULL AS superseded_at, k.environment AS kept_environment,"
+    " k.version AS kept_version, k.state AS kept_state, k.public_key AS kept_public_key,"
+    " k.secret_key AS kept_secret_key, k.webhook_secret AS kept_webhook_secret, k.config AS kept_config,"
+    " k.superseded_at AS kept_superseded_at, k.created_at AS kept_updated_at"
+)
+KEPT = "LEFT JOIN provider_credentials k ON k.config_id = p.id"
+IN_ORDER = "ORDER BY p.id, k.version"
+
+
 async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
     """Every configuration of the practice by provider code, including removed ones, with all credential sets: as they were
     at one moment, whatever is saved meanwhile."""
-    rows = await db.fetch(
-        "SELECT p.id, p.practice_id, provider_code, provider_name, is_enabled, is_default, p.public_key, p.secret_key,"
-        " p.webhook_secret, p.environment, p.config, supported_currencies, priority, configured_by, last_tested_at,"
-        " last_used_at, p.created_at, p.updated_at, credential_version AS version, hook_token, removed_at, revision,"
-        " relay_urls, 'active' AS state, NULL AS superseded_at, k.environment AS kept_environment,"
-        " k.version AS kept_version, k.state AS kept_state, k.public_key AS kept_public_key,"
-        " k.secret_key AS kept_secret_key, k.webhook_secret AS kept_webhook_secret, k.config AS kept_config,"
-        " k.superseded_at AS kept_superseded_at, k.created_at AS kept_updated_at"
-        " FROM practice_payment_providers p LEFT JOIN provider_credentials k ON k.config_id = p.id"
-        " ORDER BY p.id, k.version"
-    )
+    return from_rows(await db.fetch(f"SELECT {COLUMNS} FROM practice_payment_providers p {KEPT} {IN_ORDER}"))  # noqa: S608
+
+
+def from_rows(rows: Iterable[Any]) -> dict[str, Configuration]:
+    """The configurations by provider code, from rows of ``COLUMNS`` ``IN_ORDER``. A kept set may occur several times."""
     found: dict[str, Configuration] = {}
     for row in rows:
-        code = row["provider_code"]
+        code, version = row["provider_code"], row["kept_version"]
         if code not in found:
             found[code] = _CONFIGURATIONS.read(row, active=_SETS.read(row))
-        if row["kept_version"] is not None:
+        if version is not None and found[code].credentials_kept(version) is None:
             found[code].others.append(_SETS.read(row, "kept_"))
     return found
 

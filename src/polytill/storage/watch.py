@@ -27,7 +27,11 @@ _NEWEST = (
 
 class OwnerWatch:
     """The version of the owner database: ``generation()`` increases with each change. It stays while the database is
-    away."""
+    away.
+
+    A row that was read under an earlier generation can still be current: ``is_current`` tells. Otherwise each change of
+    one practice would make a process read all others again.
+    """
 
     def __init__(self, owner: OwnerDb, world: World) -> None:
         self._owner = owner
@@ -35,10 +39,11 @@ class OwnerWatch:
         self._generation = 0
         self._seen: frozenset[int] | None = None
         self._asked_at_s = float("-inf")
-        self._risen_at_s = float("-inf")
-        self._changed: dict[
-            tuple[str, str], int
-        ] = {}  # (kind, name) of a change, and the generation under which it was seen
+        # The generation under which everything was last counted as changed without an audit entry, and its time.
+        self._renewed_generation, self._renewed_at_s = 0, float("-inf")
+        # (kind, name) of a change, and the generation under which it was seen; also by the kind alone.
+        self._changed: dict[tuple[str, str], int] = {}
+        self._kinds: dict[str, int] = {}
         self._everything_at = 0  # the generation since which anything may have changed
         self.away = False  # whether the last query could not reach the owner database
 
@@ -57,9 +62,12 @@ class OwnerWatch:
                 raise
             self.away = False
             seen = frozenset(int(row["id"]) for row in rows)
-            if seen != self._seen or not 0 <= now - self._risen_at_s < RENEWED_S:
-                before_that, self._seen, self._risen_at_s = self._seen, seen, now
+            is_due = not 0 <= now - self._renewed_at_s < RENEWED_S
+            if seen != self._seen or is_due:
+                before_that, self._seen = self._seen, seen
                 self._generation += 1
+                if is_due:
+                    self._renewed_generation, self._renewed_at_s = self._generation, now
                 if before_that is not None:
                     self._note(before_that, seen, rows)
         return self._generation
@@ -69,6 +77,16 @@ class OwnerWatch:
         read under this generation. A copy that may have changed must not be used, even while the owner database is
         away."""
         return max(self._everything_at, self._changed.get((kind, name), 0)) > generation
+
+    def is_current(self, kind: str, name: str, generation: int) -> bool:
+        """Return whether a row that was read under this generation needs no other read: it has not changed since, and
+        was read within the last minute, so that a manual change is noticed, too. Call ``generation()`` before."""
+        return generation >= self._renewed_generation and not self.changed_since(kind, name, generation)
+
+    def is_kind_current(self, kind: str, generation: int) -> bool:
+        """As ``is_current``, for all rows of a kind together."""
+        changed_at = max(self._everything_at, self._kinds.get(kind, 0))
+        return generation >= max(self._renewed_generation, changed_at)
 
     def _note(self, before: frozenset[int], seen: frozenset[int], rows: Iterable[Any]) -> None:
         missed = len(seen) == LINES and not seen & before
@@ -83,4 +101,4 @@ class OwnerWatch:
                 name = str(row["subject"]).removeprefix("practice:")
                 if kind == "key":
                     name = str((json_value(row["detail"]) or {}).get("id"))
-                self._changed[kind, name] = self._generation
+                self._changed[kind, name] = self._kinds[kind] = self._generation

@@ -24,7 +24,8 @@ PUBLISHABLE_KEY_PREFIX = "pt_pub_"
 
 
 class KeyCache:
-    """API keys read within the last second; all keys read so far while the owner database is unreachable."""
+    """API keys that are not known to have changed and were read within the last minute; all keys read so far while the
+    owner database is unreachable."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -35,18 +36,18 @@ class KeyCache:
         """The key with this hash, or None."""
         watch = self._context.opening.watch
         generation = await watch.generation()
-        cached = self._found.get(hashed)
-        if cached and generation == cached[1]:
-            return cached[0]
+        key, read_at = self._found.get(hashed, (None, -1))
+        if read_at == generation or (key is not None and self._is_current(key, read_at)):
+            return key
         known = self._known(hashed)
-        if known is not None and watch.away:
-            return known  # a query might take as long as the connection timeout
+        if known is not None and (watch.away or self._is_current(*known)):
+            return known[0]  # also while away: a query might take as long as the connection timeout
         forgotten = self._forgotten
         try:
             found = await api_keys.by_hash(self._context.owner, hashed)
         except NotNow:
             if known is not None:
-                return known
+                return known[0]
             raise
         if forgotten != self._forgotten:
             return found
@@ -55,14 +56,20 @@ class KeyCache:
         self._found[hashed] = (found, generation)
         return found
 
-    def _known(self, hashed: str) -> ApiKey | None:
-        """The key as this cache or the directory read it last, unless it may have been revoked since."""
+    def _is_current(self, key: ApiKey, generation: int) -> bool:
+        return self._context.opening.watch.is_current("key", str(key.id), generation)
+
+    def _known(self, hashed: str) -> tuple[ApiKey, int] | None:
+        """The key as this cache or the directory read it last, with the generation under which it was read, unless it
+        may have been revoked since."""
         opening = self._context.opening
         read = [one for one in (self._found.get(hashed), opening.directory.key(hashed)) if one is not None]
         if not read:
             return None
         key, generation = max(read, key=lambda one: one[1])
-        return None if key is None or opening.watch.changed_since("key", str(key.id), generation) else key
+        if key is None or opening.watch.changed_since("key", str(key.id), generation):
+            return None
+        return key, generation
 
     def forget(self) -> None:
         """Clear the cache because a key was revoked here, so that it stops at once."""

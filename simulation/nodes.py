@@ -18,6 +18,7 @@ from polytill.domain.errors import NotNow
 from polytill.flows.context import Context
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
+from polytill.storage.anchors import Anchor
 from polytill.storage.clusters import Cluster
 from polytill.storage.databases import Engine, OwnerDb
 from polytill.storage.opening import Opening
@@ -64,7 +65,7 @@ class _Cluster(Cluster):
         super().__init__("nowhere", 2, partial(life.hop, ""))
         self._kept, self._life = kept, life
 
-    def engine(self, database_name: str, practice_id: int | None = None) -> Engine:
+    def engine(self, database_name: str, anchor: Anchor | None = None) -> Engine:
         return self._kept[database_name].engine(self._life, "")
 
 

@@ -142,7 +142,7 @@ def lease_not_written() -> list[Swap]:
     async def nothing(*args: Any) -> None:
         return None
 
-    return [(create_payments, "ensure_lease", nothing)]
+    return [(create_payments, "may_begin", nothing)]
 
 
 # ── Refunds ──

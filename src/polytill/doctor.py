@@ -8,6 +8,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from polytill.app import Polytill
+from polytill.domain.behind import BehindReason
 from polytill.domain.errors import PolytillError
 from polytill.domain.rollout import FieldState
 from polytill.domain.sealing import KeyRing
@@ -29,6 +30,12 @@ FIELD_TRIES = 5
 MOST_NAMED = 5
 # An old address that takes webhooks takes each within minutes.
 RELAYS_LATE = timedelta(hours=1)
+# What is known of a practice's database that is behind.
+BEHIND = {
+    BehindReason.epoch: "has a database from before it was last adopted",
+    BehindReason.birthplace: "has a database that was restored or copied",
+    BehindReason.mark: "has a database that lacks events which polytill has already forwarded",
+}
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -115,8 +122,12 @@ async def _practices(context: Context) -> AsyncIterator[Finding]:
             said = f"is at schema {entry.schema_version}. Run `polytill migrate`."
         else:
             try:
-                await context.opening.practice(entry.id)
-                continue
+                db = await context.opening.practice(entry.id)
+                if db.anchor.behind is None:
+                    continue
+                said = (
+                    f"{BEHIND[db.anchor.behind]}, so it takes no payments. Run `polytill practices adopt {entry.id}`."
+                )
             except PolytillError as error:
                 said = f"cannot be opened: {error.detail}"
         yield Finding(True, f"Practice {entry.id} {said}")

@@ -95,19 +95,20 @@ async def test_no_route_by_what_another_node_has_changed(scene: Scene) -> None:
 
 async def test_no_call_while_work_is_open(scene: Scene) -> None:
     handler: Any = SimpleNamespace(code="broken")
+    practice = await scene.context.practice(scene.practice_id)
     unit = Unit()
     unit.add("SELECT 1")
     with pytest.raises(TransactionOpen):
-        await call(handler, "create_payment_intent")
+        await call(practice, handler, "create_payment_intent")
     with pytest.raises(TransactionOpen):
         await call_test(handler)
     unit.take()
     with pytest.raises(TransactionOpen):
         async with scene.db.transaction():
-            await call(handler, "create_payment_intent")
+            await call(practice, handler, "create_payment_intent")
     async with scene.db.transaction() as tx:
         await tx.fetch("SELECT 1")
-    assert isinstance(await call(handler, "create_payment_intent"), Unknown)
+    assert isinstance(await call(practice, handler, "create_payment_intent"), Unknown)
 
 
 RESULTS = [
@@ -398,7 +399,8 @@ def test_where_time_is_virtual_so_is_the_limit_of_a_verb() -> None:
         await asyncio.sleep(10 * provider_calls.LONGEST_VERB_S)
 
     handler: Any = SimpleNamespace(code="scripted", lookup_payment=has_no_end, config=None)
-    outcome = run(loop, call(handler, "lookup_payment"))
+    practice: Any = None
+    outcome = run(loop, call(practice, handler, "lookup_payment"))
     loop.close()
     assert (outcome, loop.now) == (
         Unknown(Reason.timeout, "no_end", outcome.detail),

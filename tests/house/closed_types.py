@@ -22,7 +22,9 @@ from simulation.judged import (
     NOT_JUDGED_EVENTS,
 )
 
+from polytill.doctor import BEHIND
 from polytill.domain.audit_actions import AuditAction
+from polytill.domain.behind import BehindReason
 from polytill.domain.event_types import EventType
 from polytill.domain.ledger import LedgerAccount, LedgerFact
 from polytill.domain.legacy_findings import ImportAction, LegacyFinding
@@ -306,6 +308,8 @@ PLACES: list[Place] = [
     # ── Practices and their people ──
     Place(PracticeState, "storage/migrations/owner, CHECK of practices.state", checked("practices.state", "owner")),
     *texts(PracticeState, "practice_state"),
+    Place(BehindReason, "storage/migrations/owner, CHECK of practices.behind", checked("practices.behind", "owner")),
+    Place(BehindReason, "doctor.py, BEHIND", lambda: {reason.value for reason in BEHIND}),
     *(
         Place(StaffRole, f"storage/migrations/{tree}, CHECK of users.role", checked("users.role", tree))
         for tree in TREES

@@ -238,6 +238,26 @@ def money_changes_in_settle(found: list[Module]) -> Iterator[str]:
                 yield f"{module.name}:{line} imports {name}: money changes state only in flows/payments/settle.py."
 
 
+# What begins with a row: money that is taken or returned, and what staff decide about money.
+BEGINS = re.compile(r"\b(?:(?:payments|refunds|operations|staff_decisions)\.insert\(|Source\.staff\b)")
+
+
+def beginnings_need_a_current_database(found: list[Module]) -> Iterator[str]:
+    """What moves money, or decides about it, asks first whether the practice's database is current (``may_begin``)."""
+    for module in found:
+        if not module.name.startswith("flows.") or module.name in SETTLE:
+            continue
+        text = ast.unparse(module.tree)
+        takes = any(name == "flows.lease.ensure" for _, name in module.own_imports())
+        if takes and module.name != "flows.webhooks.receive":
+            yield f"{module.name} imports lease.ensure; only a webhook needs a lease without a current database."
+        begins = BEGINS.search(text)
+        if begins and "may_begin(" not in text:
+            yield f"{module.name} has {begins[0].rstrip('(')} and never calls may_begin()."
+        if module.name == "flows.provider_calls" and "if verb not in LOOKUPS:\n" not in text:
+            yield f"{module.name} calls any verb, whether the database is current or not."
+
+
 # The mark of an open transaction, the request id in the log, and how long a request has waited for providers. None leads to
 # a database.
 AMBIENT = frozenset({"storage.units", "web.logs", "flows.provider_waits"})
@@ -374,6 +394,7 @@ RULES: tuple[Rule, ...] = (
     handlers_have_one_door,
     the_door_is_guarded,
     money_changes_in_settle,
+    beginnings_need_a_current_database,
     nothing_is_ambient,
     no_provider_sdk,
     the_world_is_handed_in,

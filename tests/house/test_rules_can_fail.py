@@ -57,6 +57,9 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     ),
     (rules.handlers_have_one_door, "web.new", "async def f(h):\n    await h.test_credentials()", "h.test_credentials"),
     (rules.handlers_have_one_door, "flows.new", "c = ProviderConfig(1, 2)", "makes a ProviderConfig"),
+    (rules.beginnings_need_a_current_database, "flows.new", "from polytill.flows.lease import ensure", "lease.ensure"),
+    (rules.beginnings_need_a_current_database, "flows.new", "refunds.insert(unit, 1)", "never calls may_begin"),
+    (rules.beginnings_need_a_current_database, "flows.provider_calls", "def call(): ...", "calls any verb"),
     (
         rules.the_door_is_guarded,
         "flows.provider_calls",

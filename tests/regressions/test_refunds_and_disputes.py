@@ -267,7 +267,7 @@ async def test_a_dispute_that_arrives_during_the_request_counts(scene: Scene, mo
         if not next(is_first):
             await scene.delivery(configuration, dispute(payment, "open", 1000))
 
-    monkeypatch.setattr(refunding, "ensure_lease", late)
+    monkeypatch.setattr(refunding, "may_begin", late)
     with pytest.raises(Conflict) as refused:
         await calls.refund(scene.till, scene.practice_id, payment.id, key="k")
     assert refused.value.code == "payment_disputed"

@@ -61,7 +61,7 @@ def practices_list(
             e.time_zone,
             e.cluster,
             e.database_name,
-            e.state,
+            e.state if e.behind is None else f"{e.state}, to adopt ({e.behind})",
             e.schema_version,
         )
     console.print(table)

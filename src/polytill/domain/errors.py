@@ -175,6 +175,16 @@ class PracticeNotMigrated(PracticeUnavailable):
     public = "This practice is being migrated to another version. Try again later."
 
 
+class PracticeBehind(NotNow):
+    """This practice's database is older than what polytill knows of it, so that no money can be taken or returned."""
+
+    code = "practice_behind"
+    public = (
+        "This practice was restored from an older copy. Payments and refunds continue when its operator has adopted it."
+    )
+    retry_after_s = 60
+
+
 class ProviderRefused(PolytillError):
     """The payment provider rejected the request."""
 

@@ -17,7 +17,8 @@ from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice
 from polytill.providers.contract import DisputeFact, RefundFact
-from polytill.storage import cases, event_deliveries, events
+from polytill.storage import cases, event_deliveries, events, practices
+from polytill.storage.anchors import Mark
 from polytill.storage.databases import Writes
 from polytill.storage.events import Event
 from polytill.storage.payments import Payment
@@ -103,17 +104,28 @@ def _amount_of(fact: RefundFact | DisputeFact) -> Money | None:
 
 
 async def forward(practice: Practice) -> int:
-    """Move a practice's events into the owner's feed, in order. Returns their number."""
+    """Move a practice's events into the owner's feed, in order. Returns their number.
+
+    The same owner transaction moves the practice's mark to the last of them, unless its database is behind: then the mark
+    keeps saying what it lacks.
+    """
     waiting = await events.unforwarded(practice.db)
     if not waiting:
         return 0
+    await practice.context.opening.read_mark(practice.id)
     now, due = practice.now(), practice.context.shared_after(0)
     to = await event_deliveries.destination(practice.context.owner, due)
+    anchor, last = practice.db.anchor, waiting[-1]
+    mark = Mark(last.position, last.event_id)
     async with practice.context.owner.transaction() as tx:
         for event in waiting:
             position = await events.feed(tx, event, practice.context.owner.engine.dialect)
             if position is not None and to is not None:
                 event_deliveries.plan(tx, replace(event, position=position), due)
+        if anchor.behind is None:
+            practices.raise_mark(tx, practice.id, anchor.epoch, mark)
+    if anchor.behind is None:
+        anchor.learn(anchor.epoch, mark)
     unit = Unit()
     for event in waiting:
         events.mark_forwarded(unit, event, now)

@@ -11,11 +11,12 @@ possible. If the process dies earlier, its row lapses, and a worker sweeps every
 
 from __future__ import annotations
 
-from polytill.domain.errors import NotNow
+from polytill.domain.audit_actions import AuditAction
+from polytill.domain.errors import NotNow, PracticeBehind
 from polytill.flows import presence
 from polytill.flows.context import Context, log
 from polytill.flows.presence import LEASE_S as LEASE_S
-from polytill.storage import leases
+from polytill.storage import audit, leases, practices
 from polytill.storage.units import Unit
 
 RENEW_BEFORE_S = 600.0  # renewed while two thirds of it are left, so that an outage of ten minutes stops no payment
@@ -38,6 +39,38 @@ async def ensure(context: Context, practice_id: int) -> None:
             context.owed_leases.add(practice_id)
             return
         raise NotNow("This practice cannot take payments just now; try again in a moment.", code="no_lease") from error
+
+
+async def may_begin(context: Context, practice_id: int) -> None:
+    """Before money is taken, returned or decided about: the practice's database is current, and a worker can reach it.
+
+    ``PracticeBehind`` if the database is older than what the owner database knows of it; ``NotNow`` without a lease.
+    """
+    try:
+        await context.opening.must_be_current(practice_id)
+    except PracticeBehind:
+        await note_behind(context, practice_id)
+        raise
+    await ensure(context, practice_id)
+
+
+async def note_behind(context: Context, practice_id: int) -> None:
+    """Write into the directory, once, that a practice's database is behind, or that it no longer is."""
+    try:
+        entry = await context.opening.entry(practice_id)
+        reason = context.opening.behind().get(practice_id)
+        if entry.behind is reason:
+            return
+        unit, now = Unit(), context.world.now()
+        practices.set_behind(unit, practice_id, reason, now)
+        action = AuditAction.practice_current if reason is None else AuditAction.practice_behind
+        audit.append(unit, now, "polytill", action, f"practice:{practice_id}", {"reason": reason})
+        await context.owner.commit(unit)
+    except NotNow:
+        return  # the refusal does not depend on it
+    context.opening.forget(practice_id)
+    if reason is not None:
+        log.error("practice_behind", practice=practice_id, reason=reason)
 
 
 async def _write(context: Context, practice_id: int) -> None:

@@ -32,10 +32,10 @@ from polytill.providers.well_formed import is_json, wrong_in
 from polytill.storage import attempts, cases, payments
 from polytill.storage.attempts import Attempt
 from polytill.storage.catalog import ProviderEntry
-from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Account, Configuration, CredentialSet, Opened, open_credentials
 from polytill.storage.units import work_is_open
 
+# What only reads. A practice whose database is behind calls no other verb: what it is about may be done already.
 LOOKUPS = frozenset({"confirm_payment", "lookup_payment", "lookup_refund"})
 # The code of an ``Unknown`` that stays unknown until a person has checked the account of the old keys.
 OTHER_ACCOUNT = "other_account"
@@ -116,9 +116,11 @@ def _webhook_secrets(practice: Practice, cls: type[Handler], account: Account, o
     return tuple(found)
 
 
-async def call(handler: Handler, verb: str, *args: Any) -> Outcome:
+async def call(practice: Practice, handler: Handler, verb: str, *args: Any) -> Outcome:
     """Call a verb. ``Unknown`` if the handler raises, answers another type or does not end: that is a bug in the
-    handler, and proves nothing about money."""
+    handler, and proves nothing about money. ``PracticeBehind`` if it may move money and the database is behind."""
+    if verb not in LOOKUPS:
+        practice.db.anchor.must_be_current()
     outcome, error = await _run(handler, verb, *args)
     if isinstance(error, NoEnd):
         return Unknown(Reason.timeout, "no_end", "The provider's handler came to no end.")
@@ -235,14 +237,16 @@ async def call_with(
         asked = params
         if getattr(params, "create", None) and credentials.version != attempt.credential_version:
             # A create that is repeated in another account would create a second payment.
-            is_same = await _is_same_account(practice.db, handler, attempt, credentials.version)
+            is_same = await _is_same_account(practice, handler, attempt, credentials.version)
             asked = params if is_same else replace(params, create=None)
-        outcome = await call(handler, verb, asked)
+        if getattr(asked, "create", None) and practice.db.anchor.behind is not None:
+            asked = replace(asked, create=None)  # a lookup repeats nothing that may have ended long ago
+        outcome = await call(practice, handler, verb, asked)
         if is_refused(outcome):
             nothing = nothing or outcome
         elif credentials.version == attempt.credential_version or not _finds_nothing(outcome, verb):
             return outcome
-        elif verb in LOOKUPS and not await _is_same_account(practice.db, handler, attempt, credentials.version):
+        elif verb in LOOKUPS and not await _is_same_account(practice, handler, attempt, credentials.version):
             detail = "The keys that it was made with are refused by now, and the newer ones may be another account's."
             nothing = Unknown(Reason.config, OTHER_ACCOUNT, detail)
         elif verb in LOOKUPS or outcome.reason is not Reason.not_found:
@@ -272,17 +276,17 @@ def is_refused(answer: object) -> bool:
     return isinstance(answer, NotSent | Unknown) and answer.reason is Reason.config
 
 
-async def _is_same_account(db: PracticeDb, handler: Handler, attempt: Attempt, version: int) -> bool:
+async def _is_same_account(practice: Practice, handler: Handler, attempt: Attempt, version: int) -> bool:
     """Whether newer keys are known to belong to the account in which an attempt was created."""
     if {"config": attempt.config_id, "made_with": attempt.credential_version, "same_as": version} in (
-        await cases.same_accounts(db)
+        await cases.same_accounts(practice.db)
     ):
         return True
-    taken = await attempts.last_taken(db, attempt)
+    taken = await attempts.last_taken(practice.db, attempt)
     if taken is None:
         return False
     asked = ConfirmPaymentParams(taken.id, taken.provider_transaction_id, Money(taken.amount, taken.currency))
-    return isinstance(await call(handler, "confirm_payment", asked), Succeeded)
+    return isinstance(await call(practice, handler, "confirm_payment", asked), Succeeded)
 
 
 async def listing_page(

@@ -62,6 +62,7 @@ async def announce_change(practice: Practice) -> RolloutPhase | None:
     loses nothing: the worker compares both, whether the change was made or not. A comparison that comes before the change
     is made does not count afterwards, because the change is counted (``hold``).
     """
+    await practice.context.opening.must_be_current(practice.id)
     phase = await practice_profile.rollout_phase(practice.db)
     if phase in FIELD_DECIDES:
         raise FieldDecides(phase)
@@ -76,8 +77,10 @@ async def hold(practice: Practice, tx: Tx, announced: RolloutPhase | None) -> No
     """In the transaction of the change: it is counted, and no step of the rollout is made until it ends. In ``live``, the
     host application gets an event if the field cannot be written from here.
 
-    ``StepMade`` if a step was made since the change was announced.
+    ``StepMade`` if a step was made since the change was announced; ``PracticeBehind`` if the database is older than what
+    the owner database knows of it, so that no keys are saved that a newer copy has replaced.
     """
+    practice.db.anchor.must_be_current()
     if await practice_profile.change_providers(tx, practice.id) is not announced:
         raise StepMade
     if announced is RolloutPhase.live and getattr(practice.context.host_field, "host", None) is None:
@@ -89,6 +92,7 @@ async def hold(practice: Practice, tx: Tx, announced: RolloutPhase | None) -> No
 
 async def announce_following(practice: Practice) -> RolloutPhase | None:
     """Before our configurations follow the field: return the phase. ``OursDecide`` if they do not follow it."""
+    await practice.context.opening.must_be_current(practice.id)
     phase = await practice_profile.rollout_phase(practice.db)
     if phase not in FIELD_DECIDES:
         raise OursDecide(phase)

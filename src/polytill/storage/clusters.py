@@ -12,6 +12,7 @@ from typing import Any
 from polytill.domain.database_urls import is_postgres, place_of
 from polytill.domain.errors import DatabaseRefused, OperatorError
 from polytill.storage import files, migrating
+from polytill.storage.anchors import Anchor
 from polytill.storage.databases import Database, Engine
 from polytill.storage.postgres import Budget, PostgresEngine
 from polytill.storage.postgres_connect import ADMIN, connect, refusals, with_database
@@ -91,14 +92,14 @@ class Cluster:
         """The connection budget of this server. None for a directory."""
         return self._budget
 
-    def engine(self, database_name: str, practice_id: int | None = None) -> Engine:
-        """The engine of one of this cluster's databases. With ``practice_id``, a connection that leads to the database
-        of another practice is refused."""
+    def engine(self, database_name: str, anchor: Anchor | None = None) -> Engine:
+        """The engine of one of this cluster's databases. With ``anchor``, each connection is checked, and one that leads
+        to the database of another practice is refused."""
         if self._budget is not None:
-            if practice_id is not None:
-                self._budget.expect(database_name, practice_id)
+            if anchor is not None:
+                self._budget.expect(database_name, anchor)
             return PostgresEngine(self._budget, database_name)
-        return SqliteEngine(self._file(database_name), self._hop, practice_id)
+        return SqliteEngine(self._file(database_name), self._hop, anchor)
 
     def _file(self, database_name: str) -> Path:
         return Path(self.location) / f"{database_name}.db"

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from polytill.domain.sealing import DataKey
+from polytill.storage.anchors import Anchor, Mark
 from polytill.storage.units import Step, Steps, Unit
 
 # What a storage function that only writes needs: a ``Unit`` or a ``Tx``.
@@ -67,6 +68,12 @@ class Engine(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[Any]:
         """An interactive transaction."""
 
+    async def verify(self, anchor: Anchor) -> None:
+        """Compare the database with what is known of it (``Anchor.check``)."""
+
+    async def place(self) -> str | None:
+        """Where this database is, if the engine can tell."""
+
     async def close(self) -> None:
         """Release connections and files."""
 
@@ -103,12 +110,13 @@ class OwnerDb(Database):
 
 
 class PracticeDb(Database):
-    """One practice's database, and the data key that opens its secrets."""
+    """One practice's database, the data key that opens its secrets, and whether it is behind (``anchor``)."""
 
-    def __init__(self, engine: Engine, practice_id: int, data_key: DataKey) -> None:
+    def __init__(self, engine: Engine, practice_id: int, data_key: DataKey, anchor: Anchor | None = None) -> None:
         super().__init__(engine)
         self.practice_id = practice_id
         self.data_key = data_key
+        self.anchor = anchor or Anchor(practice_id, "", Mark())
 
     def __repr__(self) -> str:
         return f"PracticeDb({self.practice_id})"

@@ -9,26 +9,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from polytill.domain.behind import BehindReason
 from polytill.domain.clock import World
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.database_urls import is_postgres as is_postgres
 from polytill.domain.database_urls import wrong_with_owner
-from polytill.domain.errors import (
-    DatabaseUnavailable,
-    NotFound,
-    NotNow,
-    OperatorError,
-    PracticeNotMigrated,
-    SealBroken,
-    WrongPractice,
-)
+from polytill.domain.errors import DatabaseUnavailable, NotFound, NotNow, OperatorError, PracticeNotMigrated, SealBroken
 from polytill.domain.localities import Locality
 from polytill.domain.sealing import DataKey, KeyRing, Place
 from polytill.domain.secret import Secret
-from polytill.storage import migrating, practices, units
+from polytill.storage import anchors, migrating, practices, units
+from polytill.storage.anchors import Anchor
 from polytill.storage.clusters import Cluster, create_postgres_database, new_sqlite_file
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.directory import Directory
@@ -92,6 +87,7 @@ class Opening:
         self.watch = self.directory.watch
         self._open: OrderedDict[int, tuple[str, PracticeDb]] = OrderedDict()
         self._forgotten = 0
+        self._anchors: dict[int, Anchor] = {}  # kept while a database is closed: what was seen of it still counts
 
     async def entry(self, practice_id: int) -> PracticeEntry:
         """The directory row, at most a second old. ``NotFound`` if there is no such practice."""
@@ -109,11 +105,12 @@ class Opening:
         # again.
         address = (
             f"{entry.cluster}/{await self._location_version(entry.cluster)}/{entry.database_name}/{entry.wrapped_data_key}"
-            f"/{entry.schema_version}/{migrating.head('practice')}"
+            f"/{entry.schema_version}/{migrating.head('practice')}/{entry.epoch}"
         )
         held = self._open.get(practice_id)
         if held and held[0] == address:
             self._open.move_to_end(practice_id)
+            held[1].anchor.learn(entry.epoch, entry.mark)
             return held[1]
         db = await self._unchecked(entry)
         try:
@@ -138,14 +135,39 @@ class Opening:
     async def _unchecked(self, entry: PracticeEntry) -> PracticeDb:
         cluster = await self.cluster(entry.cluster)
         data_key = self._ring.unwrap(entry.id, entry.wrapped_data_key)
-        db = PracticeDb(cluster.engine(entry.database_name, entry.id), entry.id, data_key)
+        anchor = self._anchors.setdefault(entry.id, Anchor(entry.id, entry.epoch, entry.mark))
+        anchor.learn(entry.epoch, entry.mark)
+        db = PracticeDb(cluster.engine(entry.database_name, anchor), entry.id, data_key, anchor)
         try:
-            if await db.value("SELECT practice_id FROM identity") != entry.id:
-                raise WrongPractice
+            await db.engine.verify(anchor)
         except BaseException:
             await db.engine.close()
             raise
         return db
+
+    async def must_be_current(self, practice_id: int) -> None:
+        """``PracticeBehind`` if the practice's database is older than what the owner database knows of it."""
+        anchor = self._anchors.get(practice_id)
+        if anchor is None or anchor.must_read:
+            anchor = (await self.practice(practice_id)).anchor
+        if anchor.must_read and not self.watch.away:
+            await self.read_mark(practice_id)
+        anchor.must_be_current()
+
+    async def read_mark(self, practice_id: int) -> None:
+        """Read the practice's mark again, and compare its database with it. Without the owner database, what this process
+        knows counts."""
+        db = await self.practice(practice_id)
+        with suppress(NotNow):
+            entry = await practices.by_id(self._owner, practice_id)
+            if entry is not None:
+                db.anchor.learn(entry.epoch, entry.mark)
+                db.anchor.must_read = False
+        await db.engine.verify(db.anchor)
+
+    def behind(self) -> dict[int, BehindReason]:
+        """The practices that this process has opened and whose databases are behind."""
+        return {one.practice_id: one.behind for one in self._anchors.values() if one.behind is not None}
 
     @asynccontextmanager
     async def at_any_schema(self, practice_id: int) -> AsyncIterator[PracticeDb]:
@@ -264,17 +286,29 @@ class Opening:
             await cluster.close()
 
 
-def stamp_identity(unit: units.Unit, practice_id: int, name: str, currency: str, place: Locality, now: Any) -> None:
+@dataclass(frozen=True, slots=True)
+class NewIdentity:
+    """What is written into a practice's new database."""
+
+    practice_id: int
+    name: str
+    currency: str
+    home: Locality
+    epoch: str
+    birthplace: str | None
+
+
+def stamp_identity(unit: units.Unit, new: NewIdentity, now: Any) -> None:
     """Write the practice's identity into its new database."""
-    unit.add("INSERT INTO identity (id, practice_id, created_at) VALUES (1, $1, $2)", practice_id, now, expect=1)
+    anchors.stamp(unit, new.practice_id, new.epoch, new.birthplace, now)
     unit.add(
         "INSERT INTO practices (id, name, default_currency_id, created_at, updated_at, country, time_zone)"
         " VALUES ($1, $2, $3, $4, $4, $5, $6)",
-        practice_id,
-        name,
-        CURRENCIES[currency].numeric,
+        new.practice_id,
+        new.name,
+        CURRENCIES[new.currency].numeric,
         now,
-        place.country,
-        place.time_zone,
+        new.home.country,
+        new.home.time_zone,
         expect=1,
     )

@@ -13,13 +13,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
 
 from polytill.domain.errors import NotNow, PracticeUnavailable, Stale, WrongPractice
+from polytill.storage import anchors
+from polytill.storage.anchors import Anchor
 from polytill.storage.databases import Tx
 from polytill.storage.postgres_connect import (
     ADMIN,
@@ -53,27 +55,47 @@ class Budget:
         self._waiting: deque[tuple[str, asyncio.Future[Any]]] = deque()
         self.opened_count = 0
         self._lowered, self._full_until_s = ceiling, -math.inf
-        self._practices: dict[str, int] = {}  # the practice that a database must belong to
+        self._anchors: dict[str, Anchor] = {}  # what a database must be
+        self._place = anchors.PLACE  # the query for where a database is
 
-    def expect(self, database: str, practice_id: int) -> None:
-        """Refuse each new connection to ``database`` unless it belongs to this practice: a database may be swapped for
-        another under a running process, and no connection outlives that."""
-        self._practices[database] = practice_id
+    def expect(self, database: str, anchor: Anchor) -> None:
+        """Check each new connection to ``database``, and refuse it unless it belongs to this practice: a database may be
+        swapped for another under a running process, and no connection outlives that."""
+        self._anchors[database] = anchor
 
     async def _checked(self, database: str, connection: Any) -> None:
-        practice_id = self._practices.get(database)
-        if practice_id is None:
+        anchor = self._anchors.get(database)
+        if anchor is None:
             return
         try:
-            found = await connection.fetchval("SELECT practice_id FROM identity")
-        except asyncpg.UndefinedTableError:
-            found = None
+            await self.check(connection, anchor)
         except BaseException:
             connection.terminate()
             raise
-        if found != practice_id:
-            connection.terminate()
+
+    async def check(self, connection: Any, anchor: Anchor) -> None:
+        """Compare the database of a connection with what is known of it. ``WrongPractice`` if it is another practice's."""
+        try:
+            row = await self._asked(connection, anchors.read_postgres, *anchor.mark)
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
+            row = None
+        if row is None:
             raise WrongPractice
+        anchor.check(anchors.of_postgres(row))
+
+    async def _asked(self, connection: Any, text: Callable[[str], str], *args: Any) -> Any:
+        try:
+            return await connection.fetchrow(text(self._place), *args)
+        except asyncpg.InsufficientPrivilegeError:
+            if self._place == anchors.PLACE_WITHOUT_SYSTEM:
+                raise
+            self._place = anchors.PLACE_WITHOUT_SYSTEM
+            return await connection.fetchrow(text(self._place), *args)
+
+    async def place(self, connection: Any) -> str:
+        """Where the database of a connection is."""
+        row = await self._asked(connection, anchors.place_postgres)
+        return str(row["place"])
 
     @property
     def limit(self) -> int:
@@ -162,7 +184,7 @@ class Budget:
                 await self._checked(database, connection)
                 return connection
             except DatabaseMissing as error:
-                if database in self._practices:
+                if database in self._anchors:
                     raise PracticeUnavailable(error.detail) from error
                 raise
             except ServerFull:
@@ -305,6 +327,24 @@ class PostgresEngine:
             raise translated(error) from error
         finally:
             mark_open(-1)
+
+    async def verify(self, anchor: Anchor) -> None:
+        """Compare the database with what is known of it."""
+        checks = anchor.checks
+        try:
+            async with self._budget.lend(self.database) as connection:
+                if anchor.checks == checks:  # else it was checked as the connection was opened
+                    await self._budget.check(connection, anchor)
+        except FAILS as error:
+            raise translated(error) from error
+
+    async def place(self) -> str | None:
+        """The server's system identifier and the database's number there."""
+        try:
+            async with self._budget.lend(self.database) as connection:
+                return await self._budget.place(connection)
+        except FAILS as error:
+            raise translated(error) from error
 
     async def close(self) -> None:
         """Close this database's idle connections."""

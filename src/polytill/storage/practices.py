@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from polytill.domain.behind import BehindReason
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.localities import zone_of
 from polytill.domain.states import PracticeState
+from polytill.storage.anchors import Mark
 from polytill.storage.columns import Reader, Table
 from polytill.storage.databases import OwnerDb, Tx, Writes
 
@@ -34,17 +36,27 @@ class PracticeEntry:
     country: str | None = None
     time_zone: str = "UTC"
     external_id: str | None = None  # the host application's own identifier; unique if set
+    epoch: str = ""
+    mark_position: int = 0
+    mark_event_id: str | None = None
+    behind: BehindReason | None = None  # why its database is older than what is known of it, as a process noticed
 
     @property
     def zone(self) -> ZoneInfo:
         """Its time zone, which its days, months and the times on its pages follow."""
         return zone_of(self.time_zone)
 
+    @property
+    def mark(self) -> Mark:
+        """The last event that was forwarded from its database."""
+        return Mark(self.mark_position, self.mark_event_id)
+
 
 _PRACTICES = Reader(
     PracticeEntry,
     "SELECT id, name, default_currency_id AS default_currency, cluster, database_name, schema_version, state,"
-    " wrapped_data_key, created_at, updated_at, country, time_zone, external_id FROM practices",
+    " wrapped_data_key, created_at, updated_at, country, time_zone, external_id, epoch, mark_position, mark_event_id,"
+    " behind FROM practices",
     default_currency=_CODES.__getitem__,
 )
 
@@ -67,15 +79,25 @@ async def reserve(tx: Tx, entry: PracticeEntry) -> int:
     return practice_id
 
 
-def activate(unit: Writes, practice_id: int, schema_version: str, wrapped_data_key: str, now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What is known of a practice's new database."""
+
+    schema_version: str
+    wrapped_data_key: str
+    epoch: str
+
+
+def activate(unit: Writes, practice_id: int, made: Made, now: datetime) -> None:
     """Set the practice to active."""
     unit.add(
-        "UPDATE practices SET state = 'active', schema_version = $2, wrapped_data_key = $3, updated_at = $4"
+        "UPDATE practices SET state = 'active', schema_version = $2, wrapped_data_key = $3, updated_at = $4, epoch = $5"
         " WHERE id = $1 AND state = 'provisioning'",
         practice_id,
-        schema_version,
-        wrapped_data_key,
+        made.schema_version,
+        made.wrapped_data_key,
         now,
+        made.epoch,
         expect=1,
     )
 
@@ -100,6 +122,22 @@ def update(unit: Writes, entry: PracticeEntry, now: datetime) -> None:
         entry.time_zone,
         entry.external_id,
         expect=1,
+    )
+
+
+def set_behind(unit: Writes, practice_id: int, reason: BehindReason | None, now: datetime) -> None:
+    """Record whether the practice's database is behind, for everybody to see. Each process finds it out itself."""
+    unit.add("UPDATE practices SET behind = $2, updated_at = $3 WHERE id = $1", practice_id, reason, now)
+
+
+def raise_mark(unit: Writes, practice_id: int, epoch: str, mark: Mark) -> None:
+    """Record the last event that was forwarded from a practice's database. An earlier one changes nothing, and neither
+    does one of another epoch."""
+    unit.add(
+        "UPDATE practices SET mark_position = $3, mark_event_id = $4 WHERE id = $1 AND epoch = $2 AND mark_position < $3",
+        practice_id,
+        epoch,
+        *mark,
     )
 
 

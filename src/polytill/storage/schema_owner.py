@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from polytill.domain.behind import BehindReason
 from polytill.domain.states import ApiKeyKind, DeliveryState, IntegrationType, PracticeState, ProviderStatus
 from polytill.storage.schema_columns import (
     NAMING,
@@ -98,9 +99,14 @@ _table(
     *stamps(),
     *locality(),
     *maybe("external_id"),
+    # What its database must have: the same epoch, and the last event that was forwarded (``storage/anchors.py``).
+    *text("epoch", default=""),
+    *whole("mark_position", default=0),
+    *maybe("mark_event_id", "behind"),
     unique("cluster", "database_name"),
     index("external_id", unique=True),
     one_of("state", PracticeState),
+    one_of("behind", BehindReason),
 )
 
 _table(

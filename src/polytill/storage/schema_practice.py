@@ -75,7 +75,14 @@ def _lookups() -> Iterator[Any]:
     yield index("next_lookup_at")
 
 
-_table("identity", *only_row(), *small("practice_id"), *moment("created_at", now=True))
+_table(  # ``storage/anchors.py``
+    "identity",
+    *only_row(),
+    *small("practice_id"),
+    *text("epoch"),
+    *maybe("birthplace"),
+    *moment("created_at", now=True),
+)
 
 _table(
     "practices",

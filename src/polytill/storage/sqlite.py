@@ -26,6 +26,8 @@ from polytill.domain.errors import (
     Stale,
     WrongPractice,
 )
+from polytill.storage import anchors
+from polytill.storage.anchors import Anchor
 from polytill.storage.databases import Tx
 from polytill.storage.units import Step, mark_open, moment_text
 
@@ -124,10 +126,10 @@ class SqliteEngine:
 
     dialect = "sqlite"
 
-    def __init__(self, path: Path, hop: Hop = thread_hop, practice_id: int | None = None) -> None:
+    def __init__(self, path: Path, hop: Hop = thread_hop, anchor: Anchor | None = None) -> None:
         self.path = path
         self._hop = hop
-        self._practice_id = practice_id
+        self._anchor = anchor
         self._file: tuple[int, int] | None = None  # which file the connection leads to
         self._connection: sqlite3.Connection | None = None
         self._turn = asyncio.Lock()
@@ -147,22 +149,46 @@ class SqliteEngine:
         return self._connection
 
     def _connected(self) -> sqlite3.Connection:
-        if self._practice_id is None:
+        if self._anchor is None:
             return connect(self.path)
         try:
             connection = connect(self.path)
         except DatabaseUnavailable as error:
             raise PracticeUnavailable(error.detail) from error
         try:
-            row = connection.execute("SELECT practice_id FROM identity").fetchone()
-            if row is None or row["practice_id"] != self._practice_id:
-                raise WrongPractice
-        except BaseException as error:
+            self._check(connection, self._anchor)
+        except BaseException:
             connection.close()
-            if isinstance(error, sqlite3.OperationalError) and "no such table" in str(error):
-                raise WrongPractice from None
             raise
         return connection
+
+    def _check(self, connection: sqlite3.Connection, anchor: Anchor) -> None:
+        try:
+            row = connection.execute(anchors.READ_SQLITE, bind(tuple(anchor.mark))).fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                raise WrongPractice from None
+            raise
+        if row is None:
+            raise WrongPractice
+        anchor.check(anchors.of_sqlite(row, self._file))
+
+    async def verify(self, anchor: Anchor) -> None:
+        """Compare the database with what is known of it."""
+        await self._alone(partial(self._verify_now, anchor))
+
+    def _verify_now(self, anchor: Anchor) -> None:
+        checks = anchor.checks
+        try:
+            connection = self._opened()
+            if anchor.checks == checks:  # else it was checked as it was opened
+                self._check(connection, anchor)
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+
+    async def place(self) -> str | None:
+        """None: nothing tells a copied file from the original that a move would not change as well."""
+        return None
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """The rows of a query."""

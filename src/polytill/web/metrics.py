@@ -73,6 +73,11 @@ class RequestMetrics:
                 lambda: _age_s(context, context.relays.everywhere.oldest_at),
             ),
             (
+                "practices_to_adopt",
+                "Practices whose database was restored from an older copy, as this process knows",
+                lambda: len(context.opening.behind()),
+            ),
+            (
                 "providers_skipped",
                 "Providers, by environment, that are skipped because of technical failures, as this process knows",
                 lambda: context.provider_health.skipped,

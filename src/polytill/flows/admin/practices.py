@@ -12,6 +12,7 @@ from polytill.domain.audit_actions import AuditAction
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import Conflict, Duplicate, NotFound, invalid
 from polytill.domain.external_ids import read_external_id
+from polytill.domain.ids import new_id
 from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
 from polytill.domain.names import read_name
 from polytill.domain.secret import Secret
@@ -22,8 +23,8 @@ from polytill.storage import api_keys, audit, migrating, practice_profile, pract
 from polytill.storage.api_keys import ApiKey
 from polytill.storage.clusters import Cluster
 from polytill.storage.databases import PracticeDb
-from polytill.storage.opening import DEFAULT, stamp_identity
-from polytill.storage.practices import PracticeEntry
+from polytill.storage.opening import DEFAULT, NewIdentity, stamp_identity
+from polytill.storage.practices import Made, PracticeEntry
 from polytill.storage.units import Unit
 
 KEY_PREFIXES = {ApiKeyKind.owner: "pt_owner_", ApiKeyKind.practice: "pt_practice_", ApiKeyKind.publishable: "pt_pub_"}
@@ -153,14 +154,14 @@ async def create_practice(
     except Duplicate:
         raise _taken(external_id) from None
     try:
-        wrapped = await _new_database(context, place, replace(entry, id=practice_id))
+        made = await _new_database(context, place, replace(entry, id=practice_id))
         key, hashed = new_key(context, ApiKeyKind.practice)
         unit = Unit()
-        practices.activate(unit, practice_id, migrating.head("practice"), wrapped, now)
+        practices.activate(unit, practice_id, made, now)
         first = ApiKey(0, ApiKeyKind.practice, practice_id, "first key", tuple(PRACTICE_SCOPES), key[-4:], now)
         api_keys.insert(unit, first, hashed)
-        made = {"name": name, "cluster": cluster} | ({"externalId": external_id} if external_id else {})
-        audit.append(unit, now, actor, AuditAction.practice_created, f"practice:{practice_id}", made)
+        detail = {"name": name, "cluster": cluster} | ({"externalId": external_id} if external_id else {})
+        audit.append(unit, now, actor, AuditAction.practice_created, f"practice:{practice_id}", detail)
         if hand_over is not None:
             hand_over(practice_id, Secret(key))
         await context.owner.commit(unit)
@@ -172,19 +173,21 @@ async def create_practice(
     return await context.opening.entry(practice_id), key
 
 
-async def _new_database(context: Context, place: Cluster, entry: PracticeEntry) -> str:
-    """Create a practice's database and stamp it as the practice's. Return its wrapped data key."""
+async def _new_database(context: Context, place: Cluster, entry: PracticeEntry) -> Made:
+    """Create a practice's database and stamp it as the practice's."""
     data_key, wrapped = context.opening.new_data_key(entry.id)
     await place.create(entry.database_name)
     db = PracticeDb(place.engine(entry.database_name), entry.id, data_key)
-    stamp = Unit()
+    stamp, epoch = Unit(), new_id(context.world)
     home = Locality(entry.country, entry.time_zone)
-    stamp_identity(stamp, entry.id, entry.name, entry.default_currency, home, context.world.now())
     try:
+        born = await db.engine.place()
+        identity = NewIdentity(entry.id, entry.name, entry.default_currency, home, epoch, born)
+        stamp_identity(stamp, identity, context.world.now())
         await db.commit(stamp)
     finally:
         await db.engine.close()
-    return wrapped
+    return Made(migrating.head("practice"), wrapped, epoch)
 
 
 async def _undone(context: Context, practice_id: int, cluster: str, database_name: str) -> bool:

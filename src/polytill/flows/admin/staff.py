@@ -286,6 +286,8 @@ async def sign_in(context: Context, db: StaffDb | None, email: str, password: st
 
 
 async def _begin(context: Context, db: StaffDb, person: Person) -> SignedIn:
+    if isinstance(db, PracticeDb):
+        db.anchor.must_be_current()  # whoever was deactivated since the copy was made must not come in again
     token, hashed = _token(context)
     unit = Unit()
     staff.forget_sessions(unit, context.world.after(-ABSOLUTE_S))
@@ -296,7 +298,10 @@ async def _begin(context: Context, db: StaffDb, person: Person) -> SignedIn:
 
 
 async def session_of(context: Context, db: StaffDb, token: str) -> Session | None:
-    """Return the session of a cookie while it is valid: two hours idle, twelve hours in all."""
+    """Return the session of a cookie while it is valid: two hours idle, twelve hours in all. None is valid while the
+    practice's database is behind: an ended session would be open again."""
+    if isinstance(db, PracticeDb) and db.anchor.behind is not None:
+        return None
     found = await staff.session(db, token_hash(token))
     now = context.world.now()
     if found is None or (now - found.created_at).total_seconds() > ABSOLUTE_S:

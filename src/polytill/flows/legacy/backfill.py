@@ -18,7 +18,7 @@ from polytill.domain.states import Environment
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, Snapshot
 from polytill.flows.handlers import handler_or_reason
-from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.lease import may_begin
 from polytill.flows.legacy.past_check import Checker, learned_from
 from polytill.flows.legacy.past_ids import PastIds, ids_of
 from polytill.flows.legacy.past_rows import PastPayment, Row, RowReader, RowRejected
@@ -165,7 +165,7 @@ class Backfill:
         ]
         if not new and not learned:
             return
-        await ensure_lease(self.context, practice.id)  # its worker groups the search rows
+        await may_begin(self.context, practice.id)  # its worker groups the search rows
         async with practice.db.transaction() as tx:
             for each, known in new:
                 config_id = await batch.config_of(tx, each)

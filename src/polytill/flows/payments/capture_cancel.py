@@ -26,7 +26,7 @@ from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.finding import AddSteps, ExtraSteps, Finding, FindingKind
 from polytill.flows.handlers import check_amount, required_handler
-from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.lease import may_begin
 from polytill.flows.next_action import charges_at_once, unless_stale
 from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import settle
@@ -175,7 +175,7 @@ async def _begin(
     practice: Practice, payment: Payment, attempt: Attempt, kind: OperationKind, amount: int | None, command: Command
 ) -> PaymentDetails:
     handler = await required_handler(practice.context, attempt)
-    await ensure_lease(practice.context, payment.practice_id)
+    await may_begin(practice.context, payment.practice_id)
     now = practice.now()
     operation = Operation(
         new_id(practice.context.world),

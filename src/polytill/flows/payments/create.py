@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from polytill.domain.audit_actions import AuditAction
-from polytill.domain.errors import Duplicate, FieldError, Forbidden, Invalid, NotFound, Stale, invalid
+from polytill.domain.errors import Duplicate, FieldError, Forbidden, Invalid, NotFound, PracticeBehind, Stale, invalid
 from polytill.domain.identifiers import Identifiers, new_number
 from polytill.domain.ids import address, new_id
 from polytill.domain.metadata import read_metadata
@@ -22,7 +22,7 @@ from polytill.flows.commits import until_committed
 from polytill.flows.context import CHECKED_TTL_S, Context, Practice, Snapshot
 from polytill.flows.finding import ExtraSteps, Finding
 from polytill.flows.identifiers import named_by_outcome
-from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.lease import may_begin
 from polytill.flows.payments import customers, decisions, saved_methods
 from polytill.flows.payments.choose import ForPayment, choose, traits_for
 from polytill.flows.payments.decide import CLOSED_FOR_CERTAIN, closed_state
@@ -37,8 +37,8 @@ from polytill.flows.routing.health import technical
 from polytill.flows.schedule import after_sent
 from polytill.providers.contract import CreatePaymentParams, Customer
 from polytill.providers.outcomes import Declined, NotSent, Outcome
+from polytill.storage import anchors, audit, payment_identifiers, payment_search, payments, provider_configs
 from polytill.storage import attempts as storage_attempts
-from polytill.storage import audit, payment_identifiers, payment_search, payments, provider_configs
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
@@ -157,9 +157,8 @@ async def _create(
     try:
         request = await _read(practice, snapshot, request, command.key)
     except Invalid:
-        known = await payments.by_key(practice.db, command.key)
-        if known is not None:  # a repeated request always gets the same answer
-            return await _replayed(practice.db, known, command)
+        if (repeated := await _repeated(practice, command)) is not None:  # it always gets the same answer
+            return repeated
         raise
     wanted = _wanted(request)
     traits = await traits_for(practice, snapshot, wanted, request.customer, request.metadata)
@@ -169,19 +168,20 @@ async def _create(
         snapshot = await context.configured(practice.db)  # no request is rejected because of an old snapshot
         found = await choose(context, snapshot, wanted, this)
     if not found.ranked or entry.state is not PracticeState.active:
-        known = await payments.by_key(practice.db, command.key)
-        if known is not None:
-            return await _replayed(practice.db, known, command)
+        if (repeated := await _repeated(practice, command)) is not None:
+            return repeated
         if entry.state is not PracticeState.active:
             raise Forbidden("This practice is suspended.", reason="practice_suspended")
         raise refused(found, request.amount.currency)
-    await ensure_lease(context, practice_id)
+    if (repeated := await _unless_current(practice, command)) is not None:
+        return repeated
     now = context.world.now()
     by_code = snapshot.configurations
     payment = _new_payment(context, practice_id, request, found.candidates[0].environment, now, command)
     attempt = new_attempt(context, payment, by_code[found.ranked[0].code], 1, now)
     payment.provider_code = attempt.provider_code
     unit = Unit()
+    anchors.hold(unit, practice.db.anchor)
     provider_configs.unchanged(unit, snapshot.revision)
     payments.insert(unit, payment)
     storage_attempts.insert(unit, attempt)
@@ -193,15 +193,15 @@ async def _create(
         also(unit, payment)
     try:
         await practice.db.commit(unit)
-    except Stale:  # the configurations have changed
+    except Stale:  # the configurations have changed, or the database was replaced by an older one
         context.forget(practice_id)
+        await context.opening.read_mark(practice_id)
         raise _NotWritten from None
     except Duplicate:
-        known = await payments.by_key(practice.db, command.key)
-        if known is None:
+        if (repeated := await _repeated(practice, command)) is None:
             context.numbers.taken(practice_id)
             raise _NotWritten from None
-        return await _replayed(practice.db, known, command)
+        return repeated
     # The payment now exists: the rest runs to its end even if the caller disconnects.
     ranked = [by_code[one.code] for one in found.ranked]
     return await asyncio.shield(attempt_in_turn(practice, entry.name, payment, attempt, ranked))
@@ -272,12 +272,13 @@ async def start(
     if isinstance(handler, NotSent):
         return handler
     if payment.saved_method_id is None:
-        return await call(handler, "create_payment_intent", create_params(practice.context, merchant, payment, attempt))
+        params_of_create = create_params(practice.context, merchant, payment, attempt)
+        return await call(practice, handler, "create_payment_intent", params_of_create)
     params = await saved_methods.charge_params(practice.db, payment, attempt)
     if isinstance(params, NotSent):
         return params
     return await call(
-        handler, "charge_saved_method", replace(params, return_url=return_address(practice.context, payment))
+        practice, handler, "charge_saved_method", replace(params, return_url=return_address(practice.context, payment))
     )
 
 
@@ -312,9 +313,24 @@ def return_address(context: Context, payment: Payment) -> str:
     return f"{context.settings.public_url}/pay/{client_token(context, payment)}/return"
 
 
-async def _replayed(db: PracticeDb, payment: Payment, command: Command) -> PaymentDetails:
+async def _unless_current(practice: Practice, command: Command) -> PaymentDetails | None:
+    """The payment that was made under this key, if the database is behind; ``PracticeBehind`` if it knows none."""
+    try:
+        await may_begin(practice.context, practice.id)
+    except PracticeBehind:
+        if (repeated := await _repeated(practice, command)) is None:
+            raise
+        return repeated
+    return None
+
+
+async def _repeated(practice: Practice, command: Command) -> PaymentDetails | None:
+    """The payment that was made under this idempotency key; None if there is none."""
+    payment = await payments.by_key(practice.db, command.key)
+    if payment is None:
+        return None
     command.check_repeat(payment.fingerprint)
-    return PaymentDetails(payment, await storage_attempts.of_payment(db, payment.id), replayed=True)
+    return PaymentDetails(payment, await storage_attempts.of_payment(practice.db, payment.id), replayed=True)
 
 
 def _new_payment(

@@ -13,7 +13,7 @@ from polytill.flows.commits import TRIES
 from polytill.flows.context import Context
 from polytill.flows.finding import ExtraSteps, Finding, FindingKind
 from polytill.flows.handlers import handler_for
-from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.lease import may_begin
 from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import settle
 from polytill.providers.outcomes import Succeeded
@@ -50,7 +50,7 @@ async def confirm_manual_payment(
         raise invalid("/amount", detail, reason="another_amount", amount=Money(payment.amount, payment.currency))
     if payment.status is PaymentStatus.succeeded or attempt.state is AttemptState.succeeded:
         return await details_of(practice.db, (await find(context, practice_id, payment_id))[1])
-    await ensure_lease(context, practice_id)
+    await may_begin(context, practice_id)
     money = Money(received.amount, payment.currency)
     seen = {"note": received.note, "proof": received.proof}
     said = Succeeded(money, attempt.id, fee=Money(0, payment.currency), response={**seen, "confirmedBy": actor})

@@ -22,7 +22,7 @@ from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice
 from polytill.flows.handler_guard import declared
 from polytill.flows.handlers import handler_or_reason
-from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.lease import may_begin
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers, decisions
 from polytill.flows.payments.choose import ForPayment, choose, traits_for, wanted_of
@@ -188,7 +188,7 @@ async def _reopened(
     if not decided.ranked:
         return found
     in_turn = [snapshot.configurations[one.code] for one in decided.ranked]
-    await ensure_lease(context, practice_id)
+    await may_begin(context, practice_id)
     attempt = new_attempt(context, payment, in_turn[0], found.attempts[-1].number + 1, context.world.now())
     try:
         await _write_corrected(practice, payment, right)

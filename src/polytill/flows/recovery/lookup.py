@@ -115,6 +115,9 @@ async def _refreshed(practice: Practice, payment: Payment, attempt: Attempt, sou
     payment, attempt = await _before_lookup(practice, attempt, source)
     outcome = unless_stale(practice.db, payment, attempt, await _call(practice, payment, attempt))
     outcome, lost = _interpreted(practice.context, handler, payment, attempt, outcome)
+    if lost and practice.db.anchor.behind is not None:
+        # What followed it may be in none of our rows: nothing is concluded, and no new link is made.
+        outcome, lost = Unknown(Reason.not_found), False
     if not lost:
         return await _settled(practice, payment, attempt, outcome, source)
     made = await storage_attempts.of_payment(practice.db, payment.id)
@@ -355,6 +358,8 @@ async def _overdue(practice: Practice) -> list[_Work]:
         work.append(_Work(done.next_lookup_at or now, await asked_of(done), done.id, look_at))
     came_before = [practice.context.world.after(-age_s) for age_s in TAKEN_UP_AT_S]
     work += [news(event) for event in await webhook_events.waiting(practice.db, came_before)]
+    if practice.db.anchor.behind is not None:
+        return work  # what nobody paid expires when the practice is adopted: it may have been paid meanwhile
     work += [
         _Work(one.expires_at or now, asks(one), one.id, partial(expire, practice, one))
         for one in await payments.unpaid_past_expiry(practice.db, practice.context.surely_past(0))

@@ -21,7 +21,7 @@ from polytill.domain.sources import Source
 from polytill.domain.text import visible
 from polytill.flows.context import Context, Practice
 from polytill.flows.finding import Finding
-from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.lease import may_begin
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers
 from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
@@ -56,7 +56,7 @@ async def continue_payment(
     wants = action.wants
     _check(wants, values)
     values = await _in_normal_form(practice, payment, wants, values)
-    await ensure_lease(context, practice_id)
+    await may_begin(context, practice_id)
     now = context.world.now()
     unit = Unit()
     payments.guard(unit, payment, now)

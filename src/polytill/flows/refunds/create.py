@@ -16,7 +16,7 @@ from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice
 from polytill.flows.finding import Finding
 from polytill.flows.handlers import check_amount, handler_for, required_handler
-from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.lease import may_begin
 from polytill.flows.payments.create import current_attempt, find
 from polytill.flows.payments.customers import unless_blank
 from polytill.flows.payments.past import check_refundable
@@ -96,7 +96,7 @@ async def _create_refund(
         raise _disputed(payment)
     if amount is not None:
         await check_amount(practice.context, attempt, amount)
-    await ensure_lease(practice.context, practice.id)
+    await may_begin(practice.context, practice.id)
     now = practice.now()
     refund = Refund(
         id=new_id(practice.context.world),

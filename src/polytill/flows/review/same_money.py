@@ -7,7 +7,7 @@ from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.states import CountedAs, DisputeState
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context
-from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.lease import may_begin
 from polytill.flows.refunds.disputes import count_dispute
 from polytill.flows.review.resolve import Evidence, evidence, open_or_conflict
 from polytill.storage import cases, disputes
@@ -32,7 +32,7 @@ async def count(
     if not note.strip():
         raise invalid("/note", "Describe the proof, for example the provider's statement.", reason="say_how_known")
     resolution = {"action": COUNTED[counted_as], "note": note.strip()}
-    await ensure_lease(context, practice_id)
+    await may_begin(context, practice_id)
 
     async def count_next() -> bool:
         """Count one dispute of the case. False if none is left, or the case is resolved."""

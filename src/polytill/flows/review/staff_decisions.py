@@ -21,7 +21,7 @@ from polytill.domain.states import AttemptState, DecidedOn, OperationKind, Opera
 from polytill.domain.text import visible
 from polytill.flows.context import Context, Practice
 from polytill.flows.finding import AddSteps, ExtraSteps, Finding, FindingKind
-from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.lease import may_begin
 from polytill.flows.payments.settle import settle
 from polytill.flows.refunds.settle import settle_refund
 from polytill.flows.review.resolve import Evidence, add_resolution, evidence, open_or_conflict
@@ -78,7 +78,7 @@ async def mark_paid(context: Context, practice_id: int, case_id: str, proof: Pro
     await _no_other(practice.db, attempt, transaction)
     payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
-    await ensure_lease(context, practice_id)
+    await may_begin(context, practice_id)
     named = attempt.provider_transaction_id or transaction
     seen = {"note": note, "transaction": transaction, "confirmedBy": actor}
     decision = _decision(context, attempt, None, True, Proof(note, transaction, amount), actor)
@@ -161,7 +161,7 @@ async def decide(context: Context, practice_id: int, case_id: str, is_done: bool
     named = _identifier(proof.transaction) if proof.transaction and is_done and isinstance(stuck, Refund) else None
     attempt = await attempts.by_id(practice.db, stuck.attempt_id)
     assert attempt is not None
-    await ensure_lease(context, practice_id)
+    await may_begin(context, practice_id)
     decision = _decision(context, attempt, stuck, is_done, Proof(note, named, stuck.amount), actor)
     what = decision.decided_on
     decided = CaseResolution.marked_done if is_done else CaseResolution.marked_not_done

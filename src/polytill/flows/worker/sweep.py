@@ -10,6 +10,7 @@ import structlog
 from polytill.domain.errors import NotNow
 from polytill.flows.context import Context, log
 from polytill.flows.events import forward
+from polytill.flows.lease import note_behind
 from polytill.flows.payments.saved_methods import detach_due
 from polytill.flows.recovery.lookup import sweep
 from polytill.flows.webhooks.forward import begin as begin_relays
@@ -27,6 +28,7 @@ async def sweep_practice(context: Context, practice_id: int, lease_until: dateti
     # Every log line of this sweep has its number, as those of a request have the request's id.
     structlog.contextvars.bind_contextvars(visit=next(_visits), practiceId=practice_id)
     practice = await context.practice(practice_id)
+    await note_behind(context, practice_id)
     done = 0
     try:
         done += await forward(practice)  # before any wait for a provider

@@ -91,6 +91,7 @@ async def get_platform_health(caller: Owner) -> Response:
     body = Health(
         practices=len(entries),
         practices_behind=[e.id for e in entries if e.schema_version != head][:100],
+        practices_to_adopt=[e.id for e in entries if e.behind is not None][:100],
         opened_here=len(caller.context.opening.opened()),
         clock_ahead_seconds=None if ahead_s is None else round(ahead_s, 1),
         events=EventBacklog.of(await read_backlog(caller.context), caller.context.world.now()),

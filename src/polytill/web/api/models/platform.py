@@ -96,6 +96,7 @@ class Health(ResponseBody):
 
     practices: int
     practices_behind: list[int]
+    practices_to_adopt: list[int]
     opened_here: int
     clock_ahead_seconds: float | None
     events: EventBacklog

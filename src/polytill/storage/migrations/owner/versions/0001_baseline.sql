@@ -232,9 +232,14 @@ CREATE TABLE practices (
     country TEXT,
     time_zone TEXT DEFAULT 'UTC' NOT NULL,
     external_id TEXT,
+    epoch TEXT DEFAULT '' NOT NULL,
+    mark_position BIGINT DEFAULT 0 NOT NULL,
+    mark_event_id TEXT,
+    behind TEXT,
     CONSTRAINT pk_practices PRIMARY KEY (id),
     CONSTRAINT uq_practices_cluster_database_name UNIQUE (cluster, database_name),
     CONSTRAINT ck_practices_state CHECK (state IN ('provisioning', 'active', 'suspended')),
+    CONSTRAINT ck_practices_behind CHECK (behind IN ('epoch', 'birthplace', 'mark')),
     CONSTRAINT fk_practices_default_currency_id FOREIGN KEY(default_currency_id) REFERENCES currencies (id)
 );
 CREATE UNIQUE INDEX ix_practices_external_id ON practices (external_id);

@@ -21,6 +21,8 @@ CREATE TABLE currencies (
 CREATE TABLE identity (
     id INTEGER NOT NULL,
     practice_id INTEGER NOT NULL,
+    epoch TEXT NOT NULL,
+    birthplace TEXT,
     created_at {moment} DEFAULT CURRENT_TIMESTAMP NOT NULL,
     CONSTRAINT pk_identity PRIMARY KEY (id),
     CONSTRAINT ck_identity_one_row CHECK (id = 1)

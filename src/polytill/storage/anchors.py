@@ -1,0 +1,157 @@
+"""Whether a practice's database is behind: older than what the owner database knows of it, or a copy.
+
+A database that was restored from a backup does not know what happened since: a paid payment would be payable again. So
+the directory keeps two things of each practice: the epoch, which the database has as well, and the mark, which is the
+last event that was forwarded from it. Each new connection compares them, and the place of the database with the one in
+which it was created. A mark is a position and the id of the event there: a restored database that has taken new events
+meanwhile has another event at that position.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from polytill.domain.behind import BehindReason
+from polytill.domain.errors import PracticeBehind, WrongPractice
+from polytill.storage.units import Steps
+
+
+class Mark(NamedTuple):
+    """The last event that was forwarded from a practice's database: its position there, and its id. Without an id, no
+    event was forwarded yet."""
+
+    position: int = 0
+    event_id: str | None = None
+
+
+class Identity(NamedTuple):
+    """What a practice's database says of itself.
+
+    Args:
+        practice_id: The practice that it belongs to.
+        epoch: Its epoch.
+        birthplace: Where it was created, if its engine can tell: ``system/database`` of PostgreSQL.
+        place: Where it is now, in the same form.
+        visit: Changes whenever another database may be at the same address: a server's start, or a file.
+        has_mark: Whether it has the event of the mark.
+    """
+
+    practice_id: int
+    epoch: str
+    birthplace: str | None
+    place: str | None
+    visit: str
+    has_mark: bool
+
+
+_READ = (
+    "SELECT practice_id, epoch, birthplace, CASE WHEN CAST($2 AS TEXT) IS NULL THEN TRUE ELSE"
+    " EXISTS (SELECT 1 FROM events WHERE id = CAST($1 AS BIGINT) AND event_id = $2) END AS has_mark"
+)
+READ_SQLITE = f"{_READ} FROM identity"
+_DATABASE = "(SELECT CAST(oid AS TEXT) FROM pg_database WHERE datname = current_database())"
+_SYSTEM = "(SELECT CAST(system_identifier AS TEXT) FROM pg_control_system())"
+# A failover to a standby keeps system and database; a restored dump and a copied database are another database. The
+# second text is for a user who may not call ``pg_control_system``: then only databases of one server are told apart.
+PLACE = f"{_SYSTEM} || '/' || {_DATABASE}"
+PLACE_WITHOUT_SYSTEM = f"'/' || {_DATABASE}"
+
+
+def read_postgres(place: str) -> str:
+    """The query for what a PostgreSQL database says of itself; ``place``: ``PLACE`` or ``PLACE_WITHOUT_SYSTEM``."""
+    return f"{_READ}, {place} AS place, CAST(pg_postmaster_start_time() AS TEXT) AS started FROM identity"
+
+
+def place_postgres(place: str) -> str:
+    """The query for where a PostgreSQL database is."""
+    return f"SELECT {place} AS place"
+
+
+def of_postgres(row: Any) -> Identity:
+    """The identity in a row of ``read_postgres``."""
+    visit = f"{row['place']} {row['started']}"
+    return Identity(row["practice_id"], row["epoch"], row["birthplace"], row["place"], visit, row["has_mark"])
+
+
+def of_sqlite(row: Any, file: tuple[int, int] | None) -> Identity:
+    """The identity in a row of ``READ_SQLITE``. A file has no birthplace: moving an installation to another disk changes
+    everything that could tell a copy from the original."""
+    return Identity(row["practice_id"], row["epoch"], None, None, str(file), bool(row["has_mark"]))
+
+
+class Anchor:
+    """What this process knows of one practice's database. Each new connection to it is checked (``check``)."""
+
+    __slots__ = ("_visit", "behind", "checks", "epoch", "mark", "must_read", "practice_id")
+
+    def __init__(self, practice_id: int, epoch: str, mark: Mark) -> None:
+        self.practice_id = practice_id
+        self.epoch = epoch
+        self.mark = mark
+        self.behind: BehindReason | None = None
+        # Whether the database may have been replaced since the mark was read: then a newer mark may be in the directory.
+        self.must_read = False
+        self.checks = 0
+        self._visit: str | None = None
+
+    def learn(self, epoch: str, mark: Mark) -> None:
+        """Take what the directory says, unless this process knows a later mark of the same epoch."""
+        if epoch != self.epoch or mark.position > self.mark.position:
+            self.epoch, self.mark = epoch, mark
+
+    def check(self, found: Identity) -> None:
+        """Compare what a database says of itself. ``WrongPractice`` if it belongs to another practice."""
+        if found.practice_id != self.practice_id:
+            raise WrongPractice
+        self.checks += 1
+        if self._visit is not None and self._visit != found.visit:
+            self.must_read = True
+        self._visit = found.visit
+        self.behind = self._compared(found)
+
+    def _compared(self, found: Identity) -> BehindReason | None:
+        if found.epoch != self.epoch:
+            return BehindReason.epoch
+        if is_elsewhere(found.birthplace, found.place):
+            return BehindReason.birthplace
+        return None if found.has_mark else BehindReason.mark
+
+    def must_be_current(self) -> None:
+        """``PracticeBehind`` if the database is behind, as far as this process knows."""
+        if self.behind is not None:
+            raise PracticeBehind
+
+
+def is_elsewhere(birthplace: str | None, place: str | None) -> bool:
+    """Whether a database is in another place than where it was created. What one of both does not tell is not
+    compared."""
+    if birthplace is None or place is None:
+        return False
+    (system, database), (now_system, now_database) = birthplace.split("/"), place.split("/")
+    return database != now_database or (bool(system and now_system) and system != now_system)
+
+
+def hold(unit: Steps, anchor: Anchor) -> None:
+    """Commit the unit only in the database whose epoch and mark this process knows. ``Stale`` otherwise."""
+    if anchor.mark.event_id is None:
+        unit.add("SELECT 1 FROM identity WHERE epoch = $1", anchor.epoch, expect=1)
+        return
+    unit.add(
+        "SELECT 1 FROM identity WHERE epoch = $1 AND EXISTS (SELECT 1 FROM events WHERE id = $2 AND event_id = $3)",
+        anchor.epoch,
+        anchor.mark.position,
+        anchor.mark.event_id,
+        expect=1,
+    )
+
+
+def stamp(unit: Steps, practice_id: int, epoch: str, birthplace: str | None, now: Any) -> None:
+    """Write into a new database to whom it belongs, its epoch, and where it was created."""
+    unit.add(
+        "INSERT INTO identity (id, practice_id, epoch, birthplace, created_at) VALUES (1, $1, $2, $3, $4)",
+        practice_id,
+        epoch,
+        birthplace,
+        now,
+        expect=1,
+    )

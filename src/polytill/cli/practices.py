@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -11,6 +13,7 @@ from polytill.cli.key_test import practices_test_keys
 from polytill.cli.opened import PracticeId, console, fail, opened
 from polytill.domain.states import PracticeState
 from polytill.flows.admin.practices import NewPractice, PracticeChanges, change_practice, create_practice
+from polytill.flows.adoption.adopt import Adoption, adopt
 from polytill.flows.context import Context
 from polytill.storage import practices
 from polytill.storage.practices import PracticeEntry
@@ -89,3 +92,37 @@ def practices_change(
     entry = opened(lambda context: change_practice(context, practice, changes, "cli"))
     said = f"Practice {entry.id}: {entry.name} ({entry.default_currency}), {entry.state}"
     console.print(f"{said}, external id {entry.external_id or 'none'}")
+
+
+@practices_app.command("adopt")
+def practices_adopt(
+    practice: PracticeId,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what is missing; change nothing")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
+) -> None:
+    """Bring a practice's restored database up to date, and let the practice take payments again."""
+    found = opened(lambda context: adopt(context, practice, "cli", dry_run))
+    if as_json:
+        newest = found.newest and found.newest.isoformat()
+        print(json.dumps({**asdict(found), "newest": newest}))
+    else:
+        _adopted(practice, found, dry_run)
+    if found.undecided and not dry_run:
+        raise SystemExit(1)
+
+
+def _adopted(practice: int, found: Adoption, is_dry: bool) -> None:
+    said = "lacks" if is_dry else "lacked"
+    console.print(
+        f"Practice {practice} {said} {found.payments} payments, {found.attempts} attempts and {found.refunds} refunds;"
+        f" {found.looked_up} payments {'are' if is_dry else 'were'} at an earlier state.",
+        soft_wrap=True,
+    )
+    for sentence in found.undecided:
+        console.print(f"To decide: {sentence}", soft_wrap=True)
+    for sentence in found.notes:
+        console.print(f"To check: {sentence}", soft_wrap=True)
+    if found.is_done:
+        console.print(f"Practice {practice} is adopted and takes payments again.")
+    elif not is_dry:
+        console.print(f"Practice {practice} is not adopted yet.")

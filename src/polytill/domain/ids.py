@@ -24,8 +24,16 @@ _ID_SHIFTS = range(120, -1, -10)
 def new_id(world: World, at: datetime | None = None) -> str:
     """A new id of a payment, attempt, refund or event. ``at``: the time in it; now without it."""
     time_s = world.time_s() if at is None else at.timestamp()
-    value = (int(time_s * 1000) << 80) | int.from_bytes(world.random_bytes(10), "big")
+    return _text((int(time_s * 1000) << 80) | int.from_bytes(world.random_bytes(10), "big"))
+
+
+def _text(value: int) -> str:
     return "".join([_PAIRS[value >> shift & 1023] for shift in _ID_SHIFTS])
+
+
+def first_id(at: datetime) -> str:
+    """The lowest id that can be made at a time: every later one is greater."""
+    return _text(max(0, int(at.timestamp() * 1000)) << 80)
 
 
 def made_at(one: str) -> datetime:

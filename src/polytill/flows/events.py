@@ -16,8 +16,9 @@ from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice
+from polytill.flows.payment_records import record_of
 from polytill.providers.contract import DisputeFact, RefundFact
-from polytill.storage import cases, event_deliveries, events, practices
+from polytill.storage import cases, event_deliveries, events, payment_records, practices
 from polytill.storage.anchors import Mark
 from polytill.storage.databases import Writes
 from polytill.storage.events import Event
@@ -116,6 +117,8 @@ async def forward(practice: Practice) -> int:
     now, due = practice.now(), practice.context.shared_after(0)
     to = await event_deliveries.destination(practice.context.owner, due)
     anchor, last = practice.db.anchor, waiting[-1]
+    about = dict.fromkeys(event.payment_id for event in waiting if event.payment_id is not None)
+    records = [] if anchor.behind is not None else [await record_of(practice, one) for one in about]
     mark = Mark(last.position, last.event_id)
     async with practice.context.owner.transaction() as tx:
         for event in waiting:
@@ -124,6 +127,9 @@ async def forward(practice: Practice) -> int:
                 event_deliveries.plan(tx, replace(event, position=position), due)
         if anchor.behind is None:
             practices.raise_mark(tx, practice.id, anchor.epoch, mark)
+        for record in records:
+            if record is not None:
+                payment_records.keep(tx, record)
     if anchor.behind is None:
         anchor.learn(anchor.epoch, mark)
     unit = Unit()

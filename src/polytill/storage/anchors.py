@@ -155,3 +155,8 @@ def stamp(unit: Steps, practice_id: int, epoch: str, birthplace: str | None, now
         now,
         expect=1,
     )
+
+
+def renew(unit: Steps, epoch: str, birthplace: str | None) -> None:
+    """Give an adopted database a new epoch, and its place as its birthplace."""
+    unit.add("UPDATE identity SET epoch = $1, birthplace = $2 WHERE id = 1", epoch, birthplace, expect=1)

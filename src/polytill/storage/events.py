@@ -8,9 +8,11 @@ from typing import Any
 
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment
+from polytill.storage.anchors import Mark
 from polytill.storage.columns import Table, insert_into, places
 from polytill.storage.databases import OwnerDb, PracticeDb, Tx, Writes
 from polytill.storage.reading import read_past, readable
+from polytill.storage.units import moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,12 @@ def _in_order(rows: list[Any]) -> list[Event]:
 def mark_forwarded(unit: Writes, event: Event, now: datetime) -> None:
     """Record that an event is in the owner's feed."""
     unit.add("UPDATE events SET forwarded_at = $2 WHERE id = $1", event.position, now)
+
+
+async def newest(db: PracticeDb) -> tuple[Mark, datetime | None]:
+    """The newest event of a practice's database, and when it was recorded."""
+    row = await db.one("SELECT id, event_id, created_at FROM events ORDER BY id DESC LIMIT 1")
+    return (Mark(), None) if row is None else (Mark(row["id"], row["event_id"]), moment(row["created_at"]))
 
 
 # ── The owner's feed ──

@@ -130,6 +130,19 @@ def set_behind(unit: Writes, practice_id: int, reason: BehindReason | None, now:
     unit.add("UPDATE practices SET behind = $2, updated_at = $3 WHERE id = $1", practice_id, reason, now)
 
 
+def adopt(unit: Writes, practice_id: int, epoch: str, mark: Mark, now: datetime) -> None:
+    """Record that the practice's database was adopted: its new epoch, and the newest event that it has."""
+    unit.add(
+        "UPDATE practices SET epoch = $2, mark_position = $3, mark_event_id = $4, behind = NULL, updated_at = $5"
+        " WHERE id = $1",
+        practice_id,
+        epoch,
+        *mark,
+        now,
+        expect=1,
+    )
+
+
 def raise_mark(unit: Writes, practice_id: int, epoch: str, mark: Mark) -> None:
     """Record the last event that was forwarded from a practice's database. An earlier one changes nothing, and neither
     does one of another epoch."""

@@ -172,6 +172,17 @@ _table(
     index("payment_id"),
 )
 
+# Of each recent payment what brings it back if its practice's database is restored from an older copy: sealed with the
+# practice's data key, and without data about a person.
+_table(
+    "payment_records",
+    given_id("payment_id"),
+    *small("practice_id"),
+    *text("sealed"),
+    *moment("recorded_at"),
+    index("practice_id", "recorded_at"),
+)
+
 _table("event_destinations", *only_row(), *text("url", "sealed_secret"), *stamps())
 
 # Replaced secrets, which sign as well for a while, so that the host can change over.

@@ -126,6 +126,12 @@ def end_sessions_of(unit: Writes, person_id: int) -> None:
     unit.add("DELETE FROM sessions WHERE user_id = $1", person_id)
 
 
+def end_everything(unit: Writes) -> None:
+    """End all sessions, and take back all links to set a password."""
+    unit.add("DELETE FROM sessions")
+    unit.add("DELETE FROM person_links")
+
+
 def forget_sessions(unit: Writes, created_before: datetime) -> None:
     """Delete sessions past their absolute limit."""
     unit.add("DELETE FROM sessions WHERE created_at < $1", created_before)

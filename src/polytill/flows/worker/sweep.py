@@ -11,6 +11,7 @@ from polytill.domain.errors import NotNow
 from polytill.flows.context import Context, log
 from polytill.flows.events import forward
 from polytill.flows.lease import note_behind
+from polytill.flows.payment_records import record_new
 from polytill.flows.payments.saved_methods import detach_due
 from polytill.flows.recovery.lookup import sweep
 from polytill.flows.webhooks.forward import begin as begin_relays
@@ -29,6 +30,7 @@ async def sweep_practice(context: Context, practice_id: int, lease_until: dateti
     structlog.contextvars.bind_contextvars(visit=next(_visits), practiceId=practice_id)
     practice = await context.practice(practice_id)
     await note_behind(context, practice_id)
+    await record_new(practice)
     done = 0
     try:
         done += await forward(practice)  # before any wait for a provider

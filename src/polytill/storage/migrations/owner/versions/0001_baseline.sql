@@ -218,6 +218,15 @@ CREATE TABLE person_links (
 );
 CREATE INDEX ix_person_links_user_id ON person_links (user_id);
 
+CREATE TABLE payment_records (
+    payment_id TEXT NOT NULL,
+    practice_id INTEGER NOT NULL,
+    sealed TEXT NOT NULL,
+    recorded_at {moment} NOT NULL,
+    CONSTRAINT pk_payment_records PRIMARY KEY (payment_id)
+);
+CREATE INDEX ix_payment_records_practice_id_recorded_at ON payment_records (practice_id, recorded_at);
+
 CREATE TABLE practices (
     id {serial} NOT NULL,
     name TEXT NOT NULL,

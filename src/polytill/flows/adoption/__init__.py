@@ -1,0 +1,1 @@
+"""Bringing a restored practice's database up to date, so that the practice takes payments again."""

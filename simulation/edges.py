@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from polytill.domain.errors import CallerError
 from polytill.flows.command import Command
 from polytill.flows.context import Context
-from polytill.flows.payments.create import PaymentDetails
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.flows.recovery import checkout
 from polytill.flows.refunds.create import RefundRequest, create_refund
 from polytill.flows.review import resolve

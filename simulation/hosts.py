@@ -12,7 +12,7 @@ from polytill.domain.states import AttemptState
 from polytill.flows.command import Command
 from polytill.flows.context import Context
 from polytill.flows.payments import capture_cancel
-from polytill.flows.payments.create import PaymentDetails
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import RefundRequest, create_refund
 from simulation.deaths import Cut

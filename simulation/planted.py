@@ -14,6 +14,7 @@ from polytill.flows.context import Practice
 from polytill.flows.payments import create as create_payments
 from polytill.flows.payments import decide as payments_decide
 from polytill.flows.payments import settle
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.flows.reconciliation import payments as compare_payments
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds import create as create_refunds
@@ -69,9 +70,7 @@ def attempt_written_after_the_call() -> list[Swap]:
             practice = await context.practice(practice_id)
             known = await payments.by_key(practice.db, command.key)
             assert known is not None
-            return create_payments.PaymentDetails(
-                known, await attempts.of_payment(practice.db, known.id), replayed=True
-            )
+            return PaymentDetails(known, await attempts.of_payment(practice.db, known.id), replayed=True)
 
     return [
         (PracticeDb, "commit", keep_back),

@@ -10,7 +10,8 @@ from polytill.domain.errors import CallerError, Conflict
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, CaptureMode, PaymentStatus
 from polytill.flows.command import Command
-from polytill.flows.payments.create import PaymentDetails, create_payment
+from polytill.flows.payments.create import create_payment
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.simulator.books import Transaction

@@ -6,7 +6,8 @@ from polytill.app import Polytill
 from polytill.flows.admin import practices
 from polytill.flows.command import Command
 from polytill.flows.payments import capture_cancel
-from polytill.flows.payments.create import PaymentDetails, create_payment
+from polytill.flows.payments.create import create_payment
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import RefundRequest, create_refund

@@ -21,8 +21,9 @@ from polytill.flows.admin.credentials import Keys
 from polytill.flows.context import Context, log
 from polytill.flows.payments import capture_cancel
 from polytill.flows.payments.available import available
-from polytill.flows.payments.create import PaymentDetails, create_payment, details_of, find
+from polytill.flows.payments.create import create_payment
 from polytill.flows.payments.pages import default_environment, page_of, read_cursor
+from polytill.flows.payments.reading import PaymentDetails, details_of, find
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import RefundRequest, create_refund

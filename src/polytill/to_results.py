@@ -8,8 +8,9 @@ from polytill.domain.money import Money
 from polytill.flows.context import Context, Practice, Snapshot
 from polytill.flows.next_action import open_action
 from polytill.flows.payments.available import Available
-from polytill.flows.payments.create import PaymentDetails, client_token, current_attempt
+from polytill.flows.payments.create import client_token
 from polytill.flows.payments.public_keys import public_key_of
+from polytill.flows.payments.reading import PaymentDetails, current_attempt
 from polytill.flows.provider_calls import hook_url
 from polytill.providers.contract import Customer
 from polytill.results import Attempt, AvailableProvider, Event, NextAction, Payment, ProviderConfiguration, Refund

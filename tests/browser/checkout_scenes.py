@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
-from polytill.flows.payments.create import find
+from polytill.flows.payments.reading import find
 from polytill.flows.recovery import lookup
 from tests.installation import Installation
 from tests.web.support import Clock, Json, Practice, fresh

@@ -20,7 +20,8 @@ from polytill.flows.admin import catalog, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.command import Command
-from polytill.flows.payments.create import PaymentDetails, create_payment
+from polytill.flows.payments.create import create_payment
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import Customer, Fact, WebhookResult

@@ -16,8 +16,9 @@ from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.command import Command
 from polytill.flows.next_action import open_action
-from polytill.flows.payments.create import PaymentDetails, create_payment
+from polytill.flows.payments.create import create_payment
 from polytill.flows.payments.manual import Received, confirm_manual_payment
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.recovery import lookup
 from polytill.providers.contract import Customer

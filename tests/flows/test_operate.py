@@ -14,7 +14,7 @@ from polytill.domain.states import AttemptState, CaptureMode, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.context import Practice
 from polytill.flows.payments import capture_cancel
-from polytill.flows.payments.create import PaymentDetails
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.providers.contract import PaymentFact
 from polytill.providers.http import AnswerLost
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown

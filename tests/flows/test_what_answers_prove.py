@@ -26,7 +26,8 @@ from polytill.flows.admin import provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.command import Command
-from polytill.flows.payments.create import PaymentDetails, create_payment
+from polytill.flows.payments.create import create_payment
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.refunds.create import RefundRequest, create_refund, refresh_by_id

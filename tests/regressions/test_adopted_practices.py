@@ -18,7 +18,7 @@ from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import AttemptState, PaymentStatus, RefundState
 from polytill.flows.adoption import adopt as adopting
 from polytill.flows.adoption.adopt import adopt
-from polytill.flows.payment_records import opened
+from polytill.flows.payment_records import opened, record_new
 from polytill.flows.recovery import checkout
 from polytill.flows.review.resolve import resolve
 from polytill.providers.contract import Page, PaymentFact
@@ -95,7 +95,7 @@ async def test_the_records_hold_nothing_about_a_person(lost: Lost) -> None:
     kept = await payment_records.listed(practice.context.owner, practice.id, "", 100)
     assert {lost.made[key].id for key in lost.made} <= {one.payment_id for one in kept}
     for one in kept:
-        assert "key" not in one.sealed
+        assert "idempotency" not in one.sealed
         assert "ada@example.com" not in str(opened(practice, one))
 
 
@@ -165,3 +165,18 @@ async def test_the_practice_takes_payments_again(lost: Lost) -> None:
     assert scene.context.opening.behind() == {}
     with pytest.raises(Conflict):
         await adopt(scene.context, scene.practice_id, "test")
+
+
+async def test_a_payment_with_a_lower_id_than_a_recorded_one_is_recorded(lost: Lost) -> None:
+    """Two processes, or two payments in one millisecond: the later one may have the lower id."""
+    scene = lost.scene
+    practice = await scene.context.practice(scene.practice_id)
+    scene.clock.at_s += 100
+    made = [(await scene.succeeded(key=f"late {number}")).id for number in range(2)]
+    assert await record_new(practice) == 2
+    scene.clock.at_s -= 50  # another process, whose clock is behind
+    made.append((await scene.succeeded(key="early")).id)
+    assert made[-1] < min(made[:-1])
+    assert (await record_new(practice), await record_new(practice)) == (1, 0)
+    kept = await payment_records.listed(practice.context.owner, practice.id, "", 100)
+    assert set(made) <= {one.payment_id for one in kept}

@@ -45,6 +45,7 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("migrate",): [], ("sweep",): [], ("doctor",): [], ("rotate",): [],
     ("legacy", "import"): ["legacy.json"], ("practices", "create"): ["A", "NGN"], ("practices", "list"): [],
     ("practices", "change"): ["1", "--name", "B"], ("practices", "test-keys"): ["1", "paystack"],
+    ("practices", "adopt"): ["1"],
     ("cases", "list"): [], ("cases", "resolve"): ["1", "c", "look_up"],
     ("catalog", "list"): [], ("catalog", "add"): ["paystack"], ("keys", "create"): ["--owner"],
     ("people", "create"): ["ada@example.com", "--owner"], ("people", "reset"): ["ada@example.com", "--owner"],

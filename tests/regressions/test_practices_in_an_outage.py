@@ -24,7 +24,8 @@ from polytill.flows import lease, presence
 from polytill.flows.admin import catalog, clusters, readiness
 from polytill.flows.admin.practices import PracticeChanges, change_practice, create_key, key_hash, revoke_key
 from polytill.flows.command import Command
-from polytill.flows.payments.create import PaymentDetails, create_payment
+from polytill.flows.payments.create import create_payment
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.webhooks import receive
 from polytill.flows.worker import claims

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.errors import FieldError
-from polytill.flows.payments.create import find
+from polytill.flows.payments.reading import find
 from polytill.flows.recovery import lookup
 from polytill.providers.registry import BUILT_IN
 from polytill.web.console.timeline import told

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.states import AttemptState, Environment, IntegrationType, PaymentStatus
-from polytill.flows.payments.create import PaymentDetails, details_of, find
+from polytill.flows.payments.reading import PaymentDetails, details_of, find
 from polytill.flows.payments.retries import may_try_again
 from polytill.flows.recovery import lookup
 from polytill.flows.recovery.checkout import Step

@@ -20,8 +20,8 @@ from polytill.flows.admin import routing_policies
 from polytill.flows.admin.routing_policies import Draft, Published, Versions
 from polytill.flows.context import Context
 from polytill.flows.payments import decisions, previews, replay
-from polytill.flows.payments.create import details_of, find
 from polytill.flows.payments.previews import Hypothetical, Preview, Under
+from polytill.flows.payments.reading import details_of, find
 from polytill.flows.payments.replay import MOST_PAYMENTS, Replay
 from polytill.flows.routing.explain import explain
 from polytill.flows.routing.policy_schema import SCHEMA

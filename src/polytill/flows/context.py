@@ -145,7 +145,7 @@ class Context:
     host_transport: Transport | None = None
     relays: Relays = field(default_factory=Relays)
     event_backlog: Backlog = field(default_factory=Backlog)  # as last read by this process
-    recorded: dict[int, str] = field(default_factory=dict)  # by practice, the newest payment in the records
+    recorded: dict[int, set[str]] = field(default_factory=dict)  # by practice, the newest payments in the records
     # Called after a configuration was saved over the API. The demo uses it to register hook addresses at its simulator.
     on_configured: Any = None
     # The host application's table with the old field (``flows.rollout.host.HostField``); None if none is configured.

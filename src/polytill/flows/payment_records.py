@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from polytill.domain.errors import UnreadableRow
-from polytill.domain.ids import first_id
+from polytill.domain.ids import first_id, made_at
 from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, CaptureMode, Environment, PaymentStatus, RefundOrigin, RefundState
 from polytill.flows.context import Practice
+from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.storage import attempts, payment_records, payments, refunds
 from polytill.storage.attempts import Attempt
 from polytill.storage.payment_records import PaymentRecord
@@ -27,6 +28,8 @@ from polytill.storage.units import Unit, json_text, json_value
 
 KEPT_FOR = timedelta(days=35)  # an older backup is brought up to date from the providers alone
 AT_ONCE = 100
+# Several processes make ids, and an id has its maker's time: one that is made later may be lower.
+CLOCKS_APART = timedelta(seconds=CLOCKS_APART_S)
 
 _OF_PAYMENT = (
     *("id", "environment", "status", "amount", "currency", "payment_method", "capture_mode", "idempotency_key"),
@@ -124,17 +127,23 @@ async def record_new(practice: Practice) -> int:
     """
     if practice.db.anchor.behind is not None:
         return 0
-    context, oldest = practice.context, first_id(practice.now() - KEPT_FOR)
-    last = context.recorded.get(practice.id) or await payment_records.newest(context.owner, practice.id) or oldest
-    made = await payment_records.made_after(practice.db, max(last, oldest), AT_ONCE)
-    if made:
+    context = practice.context
+    seen = context.recorded.setdefault(practice.id, set())
+    last = max(seen, default=None) or await payment_records.newest(context.owner, practice.id)
+    since = first_id(practice.now() - KEPT_FOR)
+    if last is not None:
+        since = max(since, first_id(made_at(last) - CLOCKS_APART))
+    made = await payment_records.made_after(practice.db, since, AT_ONCE + len(seen))
+    fresh = [payment_id for payment_id in made if payment_id not in seen]
+    if fresh:
         unit = Unit()
-        for payment_id in made:
+        for payment_id in fresh:
             if (record := await record_of(practice, payment_id)) is not None:
                 payment_records.keep(unit, record)
         await context.owner.commit(unit)
         payment_records.forget(unit, practice.id, practice.now() - KEPT_FOR)
         await context.owner.commit(unit)
-        last = made[-1]
-    context.recorded[practice.id] = last
-    return len(made)
+        seen.update(fresh)
+        bound = first_id(made_at(max(seen)) - CLOCKS_APART)
+        seen -= {one for one in seen if one < bound}
+    return len(fresh)

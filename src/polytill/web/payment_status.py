@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows.payments.create import PaymentDetails, current_attempt
+from polytill.flows.payments.reading import PaymentDetails, current_attempt
 from polytill.providers.outcomes import Reason
 from polytill.storage import payments
 from polytill.storage.databases import PracticeDb

@@ -28,7 +28,7 @@ from polytill.flows.finding import AddSteps, ExtraSteps, Finding, FindingKind
 from polytill.flows.handlers import check_amount, required_handler
 from polytill.flows.lease import may_begin
 from polytill.flows.next_action import charges_at_once, unless_stale
-from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
+from polytill.flows.payments.reading import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import call_for
 from polytill.flows.provider_messages import messages_of

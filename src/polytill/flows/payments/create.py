@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from polytill.domain.audit_actions import AuditAction
-from polytill.domain.errors import Duplicate, FieldError, Forbidden, Invalid, NotFound, PracticeBehind, Stale, invalid
-from polytill.domain.identifiers import Identifiers, new_number
+from polytill.domain.errors import Duplicate, FieldError, Forbidden, Invalid, PracticeBehind, Stale, invalid
+from polytill.domain.identifiers import new_number
 from polytill.domain.ids import address, new_id
 from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
 from polytill.domain.sources import Source
-from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, CaptureMode, Environment, PaymentStatus, PracticeState
+from polytill.domain.states import AttemptState, CaptureMode, Environment, PaymentStatus, PracticeState
 from polytill.flows import pool_exchange
 from polytill.flows.command import Command
 from polytill.flows.commits import until_committed
@@ -26,6 +26,7 @@ from polytill.flows.lease import may_begin
 from polytill.flows.payments import customers, decisions, saved_methods
 from polytill.flows.payments.choose import ForPayment, choose, traits_for
 from polytill.flows.payments.decide import CLOSED_FOR_CERTAIN, closed_state
+from polytill.flows.payments.reading import PaymentDetails, details_of
 from polytill.flows.payments.request import PaymentRequest, meaning
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import build, call
@@ -37,7 +38,7 @@ from polytill.flows.routing.health import technical
 from polytill.flows.schedule import after_sent
 from polytill.providers.contract import CreatePaymentParams, Customer
 from polytill.providers.outcomes import Declined, NotSent, Outcome
-from polytill.storage import anchors, audit, payment_identifiers, payment_search, payments, provider_configs
+from polytill.storage import anchors, audit, payment_search, payments, provider_configs
 from polytill.storage import attempts as storage_attempts
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
@@ -54,19 +55,6 @@ CLIENT_TOKEN = b"client token"
 
 
 Also = Callable[[Unit, Payment], None]  # further steps of the unit that creates a payment
-
-
-@dataclass(slots=True)
-class PaymentDetails:
-    """A payment with its attempts. ``replayed``: the idempotency key was known. ``asked``: this request called the
-    provider. ``unanswered``: it did, and the outcome is unknown."""
-
-    payment: Payment
-    attempts: list[Attempt]
-    replayed: bool = False
-    unanswered: bool = False
-    asked: bool = False
-    identifiers: dict[str, Identifiers] = field(default_factory=dict)  # by attempt, if they were read
 
 
 def refused(found: Decision, currency: str) -> Invalid:
@@ -415,42 +403,3 @@ def successor_of(context: Context, payment: Payment, attempt: Attempt, attempts:
         next_lookup_at=after_sent(now, context.settings.provider_timeout_s),
         wire_format=WIRE_FORMAT,
     )
-
-
-# ── Reading ──
-
-
-async def find(context: Context, practice_id: int, payment_id: str) -> tuple[Practice, Payment]:
-    """A payment of a practice; ``NotFound`` otherwise."""
-    practice = await context.practice(practice_id)
-    payment = await payments.by_id(practice.db, payment_id)
-    if payment is None:
-        raise NotFound("There is no such payment.")
-    return practice, payment
-
-
-async def details_of(db: PracticeDb, payment: Payment) -> PaymentDetails:
-    """A payment with its attempts."""
-    return PaymentDetails(payment, await storage_attempts.of_payment(db, payment.id))
-
-
-async def with_identifiers(db: PracticeDb, found: PaymentDetails) -> PaymentDetails:
-    """The same, with the providers' identifiers of its attempts."""
-    found.identifiers = await payment_identifiers.of_payments(db, [found.payment.id])
-    return found
-
-
-def current_attempt(payment: Payment, attempts: list[Attempt]) -> Attempt:
-    """The attempt that counts: the one whose money the payment has, else the newest open one, else the newest."""
-    won = [attempt for attempt in attempts if attempt.state is AttemptState.succeeded]
-    if won:
-        # A second success is a duplicate payment, whatever its number: only its own refund may change it.
-        own = [attempt for attempt in won if attempt.provider_transaction_id == payment.provider_transaction_id]
-        return (own or won)[0]
-    # The payment's own authorization is captured or canceled, even if a link is newer.
-    held = [attempt for attempt in attempts if attempt.state is AttemptState.authorized]
-    own = [attempt for attempt in held if attempt.provider_transaction_id == payment.provider_transaction_id]
-    if payment.status is PaymentStatus.authorized and own:
-        return own[-1]
-    live = [attempt for attempt in attempts if attempt.state not in ATTEMPT_CLOSED]
-    return (live or attempts)[-1]

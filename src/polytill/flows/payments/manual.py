@@ -14,7 +14,7 @@ from polytill.flows.context import Context
 from polytill.flows.finding import ExtraSteps, Finding, FindingKind
 from polytill.flows.handlers import handler_for
 from polytill.flows.lease import may_begin
-from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
+from polytill.flows.payments.reading import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import settle
 from polytill.providers.outcomes import Succeeded
 from polytill.storage import attempts, audit

@@ -19,8 +19,9 @@ from polytill.domain.states import Environment, LinkState, PracticeState
 from polytill.flows.command import Command
 from polytill.flows.context import Context, Practice
 from polytill.flows.payments.choose import choose
-from polytill.flows.payments.create import PaymentDetails, create_payment, details_of, refused
+from polytill.flows.payments.create import create_payment, refused
 from polytill.flows.payments.customers import unless_blank
+from polytill.flows.payments.reading import PaymentDetails, details_of
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.payments.retries import is_over_for_certain, may_try_again
 from polytill.flows.routing.eligibility import Wanted, Way, ways_of

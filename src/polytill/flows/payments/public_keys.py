@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polytill.flows.context import CHECKED_TTL_S, Practice
-from polytill.flows.payments.create import PaymentDetails
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.storage import provider_configs
 
 

@@ -26,17 +26,8 @@ from polytill.flows.lease import may_begin
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers, decisions
 from polytill.flows.payments.choose import ForPayment, choose, traits_for, wanted_of
-from polytill.flows.payments.create import (
-    MAX_ATTEMPTS,
-    TRIES,
-    PaymentDetails,
-    attempt_in_turn,
-    current_attempt,
-    details_of,
-    find,
-    new_attempt,
-    refused,
-)
+from polytill.flows.payments.create import MAX_ATTEMPTS, TRIES, attempt_in_turn, new_attempt, refused
+from polytill.flows.payments.reading import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.retries import may_try_again
 from polytill.flows.payments.settle import reopen
 from polytill.flows.provider_calls import build, public_config

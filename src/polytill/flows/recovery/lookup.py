@@ -21,15 +21,8 @@ from polytill.flows.finding import ExtraSteps, Finding, FindingKind
 from polytill.flows.handlers import handler_for
 from polytill.flows.next_action import charges_at_once, unless_stale
 from polytill.flows.payments import capture_cancel, contradictions
-from polytill.flows.payments.create import (
-    PaymentDetails,
-    create_params,
-    current_attempt,
-    details_of,
-    find,
-    start,
-    successor_of,
-)
+from polytill.flows.payments.create import create_params, start, successor_of
+from polytill.flows.payments.reading import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import NOT_SUPPORTED, OTHER_ACCOUNT, call_for, configuration_of
 from polytill.flows.refunds import create as create_refunds

@@ -24,7 +24,7 @@ from polytill.flows.finding import Finding
 from polytill.flows.lease import may_begin
 from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers
-from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
+from polytill.flows.payments.reading import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import call_for
 from polytill.flows.recovery import lookup

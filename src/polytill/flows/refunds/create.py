@@ -17,9 +17,9 @@ from polytill.flows.context import Context, Practice
 from polytill.flows.finding import Finding
 from polytill.flows.handlers import check_amount, handler_for, required_handler
 from polytill.flows.lease import may_begin
-from polytill.flows.payments.create import current_attempt, find
 from polytill.flows.payments.customers import unless_blank
 from polytill.flows.payments.past import check_refundable
+from polytill.flows.payments.reading import current_attempt, find
 from polytill.flows.payments.returned_amounts import refundable, undisputed
 from polytill.flows.provider_calls import call_for
 from polytill.flows.refunds.settle import settle_refund

@@ -21,7 +21,7 @@ from polytill.flows.context import Context, Practice, log
 from polytill.flows.events import is_other_currency, open_case, open_currency_case, record_event
 from polytill.flows.finding import AddSteps, Finding
 from polytill.flows.payments import returned_amounts, reversals
-from polytill.flows.payments.create import current_attempt
+from polytill.flows.payments.reading import current_attempt
 from polytill.flows.payments.returned_amounts import News
 from polytill.flows.refunds.settle import settle_refund
 from polytill.providers.contract import DisputeFact

@@ -22,7 +22,7 @@ from polytill.flows.context import Practice
 from polytill.flows.events import open_case
 from polytill.flows.finding import AddSteps
 from polytill.flows.payments import returned_amounts
-from polytill.flows.payments.create import current_attempt
+from polytill.flows.payments.reading import current_attempt
 from polytill.flows.payments.returned_amounts import News
 from polytill.providers.contract import RefundFact
 from polytill.storage import attempts, audit, ledger, payments, refunds

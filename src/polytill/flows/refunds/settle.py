@@ -30,7 +30,7 @@ from polytill.flows.context import Practice, log
 from polytill.flows.events import is_other_currency, open_case, open_currency_case
 from polytill.flows.finding import NO_STEPS, AddSteps, ExtraSteps, Finding
 from polytill.flows.payments import contradictions, returned_amounts, reversals
-from polytill.flows.payments.create import current_attempt
+from polytill.flows.payments.reading import current_attempt
 from polytill.flows.payments.returned_amounts import News
 from polytill.flows.provider_calls import OTHER_ACCOUNT
 from polytill.flows.provider_messages import messages_of

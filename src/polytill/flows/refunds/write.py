@@ -16,7 +16,7 @@ from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, RE
 from polytill.flows.context import Practice
 from polytill.flows.events import open_case, record_event
 from polytill.flows.payments import returned_amounts
-from polytill.flows.payments.create import current_attempt
+from polytill.flows.payments.reading import current_attempt
 from polytill.flows.payments.returned_amounts import News
 from polytill.flows.schedule import next_lookup
 from polytill.flows.unresolved import refund_with_last_words, schedule_lookup

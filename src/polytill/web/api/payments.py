@@ -19,9 +19,10 @@ from polytill.flows.command import Command
 from polytill.flows.payments import capture_cancel, saved_methods
 from polytill.flows.payments import create as creating
 from polytill.flows.payments import manual as payments_manual
-from polytill.flows.payments.create import PaymentDetails, client_token, details_of, find, with_identifiers
+from polytill.flows.payments.create import client_token
 from polytill.flows.payments.pages import default_environment, page_of, read_cursor
 from polytill.flows.payments.public_keys import public_key_of
+from polytill.flows.payments.reading import PaymentDetails, details_of, find, with_identifiers
 from polytill.flows.recovery import lookup, payment_input
 from polytill.flows.refunds import create as create_refunds
 from polytill.flows.refunds.create import RefundRequest

@@ -14,8 +14,8 @@ from polytill.domain.states import Environment
 from polytill.flows.admin import routing_policies
 from polytill.flows.admin.routing_policies import Draft, Published
 from polytill.flows.payments import decisions, previews, replay
-from polytill.flows.payments.create import details_of, find
 from polytill.flows.payments.decisions import StoredDecision
+from polytill.flows.payments.reading import details_of, find
 from polytill.flows.routing.explain import explain
 from polytill.storage.payments import Payment
 from polytill.web.api.auth import Caller, Configures, PracticeId, Reads

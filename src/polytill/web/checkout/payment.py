@@ -19,15 +19,9 @@ from polytill.domain.sources import Source
 from polytill.domain.states import PaymentStatus, RefundState
 from polytill.flows.context import Context, Practice
 from polytill.flows.payments import customers
-from polytill.flows.payments.create import (
-    CLIENT_TOKEN,
-    PaymentDetails,
-    current_attempt,
-    details_of,
-    find,
-    with_identifiers,
-)
+from polytill.flows.payments.create import CLIENT_TOKEN
 from polytill.flows.payments.payment_links import way_back
+from polytill.flows.payments.reading import PaymentDetails, current_attempt, details_of, find, with_identifiers
 from polytill.flows.payments.retries import may_try_again
 from polytill.flows.recovery import checkout as flow
 from polytill.flows.recovery import payment_input

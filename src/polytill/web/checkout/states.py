@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows.payments.create import PaymentDetails, current_attempt
+from polytill.flows.payments.reading import PaymentDetails, current_attempt
 from polytill.flows.recovery.checkout import Step
 from polytill.providers.outcomes import Reason
 

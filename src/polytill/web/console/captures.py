@@ -12,7 +12,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, OperationState, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.payments import capture_cancel
-from polytill.flows.payments.create import PaymentDetails, current_attempt, details_of, find
+from polytill.flows.payments.reading import PaymentDetails, current_attempt, details_of, find
 from polytill.storage import operations
 from polytill.storage.payments import Payment
 from polytill.web.console.flashes import CANCELS, CAPTURES, Done

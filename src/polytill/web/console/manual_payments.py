@@ -16,8 +16,9 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import PaymentStatus
 from polytill.flows.command import Command
-from polytill.flows.payments.create import create_payment, find
+from polytill.flows.payments.create import create_payment
 from polytill.flows.payments.manual import Received, confirm_manual_payment
+from polytill.flows.payments.reading import find
 from polytill.flows.payments.request import PaymentRequest
 from polytill.providers.manual import ManualProvider
 from polytill.storage.payments import Payment

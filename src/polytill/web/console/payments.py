@@ -19,9 +19,9 @@ from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows.command import Command
 from polytill.flows.context import Practice
 from polytill.flows.payments import decisions
-from polytill.flows.payments.create import PaymentDetails, details_of, find, with_identifiers
 from polytill.flows.payments.decisions import PaymentDecision
 from polytill.flows.payments.pages import page_of, read_cursor
+from polytill.flows.payments.reading import PaymentDetails, details_of, find, with_identifiers
 from polytill.flows.payments.returned_amounts import refundable, undisputed
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import RefundRequest, create_refund

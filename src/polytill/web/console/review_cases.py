@@ -13,7 +13,7 @@ from polytill.domain.review_cases import CaseAction, CaseKind, CaseState
 from polytill.domain.states import AttemptState
 from polytill.flows.context import Practice
 from polytill.flows.payments import duplicates
-from polytill.flows.payments.create import PaymentDetails
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.flows.review import resolve, staff_decisions
 from polytill.flows.review.resolve import Evidence
 from polytill.flows.webhooks import receive

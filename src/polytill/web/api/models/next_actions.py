@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from pydantic import Field, StrictStr
 
 from polytill.flows.next_action import open_action
-from polytill.flows.payments.create import PaymentDetails, current_attempt
+from polytill.flows.payments.reading import PaymentDetails, current_attempt
 from polytill.providers.outcomes import NextKind, Wants
 from polytill.storage.databases import PracticeDb
 from polytill.web.api.requests import RequestBody

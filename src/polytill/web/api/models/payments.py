@@ -14,7 +14,8 @@ from polytill.domain.money import Money
 from polytill.domain.past_payments import Certainty, Doubt
 from polytill.domain.states import CaptureMode, Environment, PaymentStatus
 from polytill.flows.context import Practice
-from polytill.flows.payments.create import PaymentDetails, client_token
+from polytill.flows.payments.create import client_token
+from polytill.flows.payments.reading import PaymentDetails
 from polytill.flows.payments.request import PaymentRequest
 from polytill.providers import contract
 from polytill.storage import payments

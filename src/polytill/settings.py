@@ -59,6 +59,7 @@ class Settings(BaseSettings):
         le=100_000,
         description="Requests that one process answers at once; a practice gets a quarter of them",
     )
+    backups: str = Field("", description="Where backups are kept: a directory or s3://bucket/prefix")
     payment_expires_s: int = Field(24 * 3600, ge=60, description="Seconds until an unpaid payment expires")
     rotation_overlap_s: int = Field(
         72 * 3600, ge=0, description="Seconds during which a replaced webhook secret is still accepted"

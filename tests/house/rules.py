@@ -148,8 +148,10 @@ def powers_stay_home(found: list[Module]) -> Iterator[str]:
                     yield f"{module.name}:{line} imports {name}; {power} belongs to {', '.join(homes)}."
 
 
-# A database is created and migrated before any flow can open it.
-MAKES_DATABASES = frozenset({"storage.opening", "storage.clusters", "storage.migrating"})
+# A database is created, migrated and copied before any flow can open it.
+MAKES_DATABASES = frozenset(
+    {"storage.opening", "storage.clusters", "storage.migrating", "storage.copies", "storage.dumps"}
+)
 # The host application's own database, on a connection of its own: no installation's rows are in it.
 HOSTS_OWN = frozenset({"storage.host_field", "storage.host_rows"})
 ENGINE_ROOM = (

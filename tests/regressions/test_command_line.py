@@ -46,6 +46,8 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("legacy", "import"): ["legacy.json"], ("practices", "create"): ["A", "NGN"], ("practices", "list"): [],
     ("practices", "change"): ["1", "--name", "B"], ("practices", "test-keys"): ["1", "paystack"],
     ("practices", "adopt"): ["1"],
+    ("practices", "backup"): ["1", "--in", "kept"], ("practices", "backups"): ["1", "--in", "kept"],
+    ("practices", "check-backup"): ["1", "--in", "kept"], ("practices", "restore"): ["1", "latest", "--in", "kept"],
     ("cases", "list"): [], ("cases", "resolve"): ["1", "c", "look_up"],
     ("catalog", "list"): [], ("catalog", "add"): ["paystack"], ("keys", "create"): ["--owner"],
     ("people", "create"): ["ada@example.com", "--owner"], ("people", "reset"): ["ada@example.com", "--owner"],

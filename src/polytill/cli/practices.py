@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from polytill.cli.backups import practices_backup, practices_backups, practices_check_backup, practices_restore
 from polytill.cli.key_test import practices_test_keys
 from polytill.cli.opened import PracticeId, console, fail, opened
 from polytill.domain.states import PracticeState
@@ -20,6 +21,10 @@ from polytill.storage.practices import PracticeEntry
 
 practices_app = typer.Typer(no_args_is_help=True, help="Practices: create them, list them, change them.")
 practices_app.command("test-keys")(practices_test_keys)
+practices_app.command("backup")(practices_backup)
+practices_app.command("backups")(practices_backups)
+practices_app.command("check-backup")(practices_check_backup)
+practices_app.command("restore")(practices_restore)
 
 
 @practices_app.command("create")

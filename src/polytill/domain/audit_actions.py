@@ -69,6 +69,7 @@ class AuditAction(StrEnum):
     practice_migrated = "practice.migrated"
     practice_behind = "practice.behind"
     practice_current = "practice.current"
+    practice_restored = "practice.restored"
     practice_adopted = "practice.adopted"
     practice_checkout_color = "practice.checkout_color"
     practice_key_rewrapped = "practice.key_rewrapped"

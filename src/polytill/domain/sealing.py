@@ -62,11 +62,12 @@ def _text_of(path: Path) -> str:
 class DataKey:
     """One practice's data key: seals and opens values at their places. It is never printed."""
 
-    __slots__ = ("_aead", "_hashing", "practice_id")
+    __slots__ = ("_aead", "_filing", "_hashing", "practice_id")
 
     def __init__(self, practice_id: int, key: bytes) -> None:
         self.practice_id = practice_id
         self._aead = AESGCM(key)
+        self._filing = hmac.digest(key, b"polytill sealed files 1", "sha256")
         self._hashing = hmac.digest(key, b"polytill keyed hash 1", "sha256")
 
     def _bound(self, place: Place) -> bytes:
@@ -87,6 +88,10 @@ class DataKey:
     def keyed_hash(self, content: bytes) -> str:
         """A hash that shows whether content has changed, and that nobody without the key can compare with a guess."""
         return hmac.digest(self._hashing, content, "sha256").hex()
+
+    def for_file(self, bound: bytes) -> AESGCM:
+        """The cipher of one sealed file (``domain/sealed_stream.py``). ``bound`` has a random salt."""
+        return AESGCM(hmac.digest(self._filing, str(self.practice_id).encode() + b":" + bound, "sha256"))
 
     def __repr__(self) -> str:
         return f"DataKey(practice {self.practice_id})"

@@ -99,9 +99,10 @@ class Cluster:
             if anchor is not None:
                 self._budget.expect(database_name, anchor)
             return PostgresEngine(self._budget, database_name)
-        return SqliteEngine(self._file(database_name), self._hop, anchor)
+        return SqliteEngine(self.file(database_name), self._hop, anchor)
 
-    def _file(self, database_name: str) -> Path:
+    def file(self, database_name: str) -> Path:
+        """The file of a database, if this is a directory of them."""
         return Path(self.location) / f"{database_name}.db"
 
     async def create(self, database_name: str) -> None:
@@ -114,14 +115,14 @@ class Cluster:
             if not made:
                 raise OperatorError(f"A database named {database_name} exists already; nothing was changed.")
             return
-        await self._hop(lambda: _copy_new(self._file(template), self._file(database_name)))
+        await self._hop(lambda: _copy_new(self.file(template), self.file(database_name)))
 
     async def _template(self) -> str:
         # The template is named after its revision, so a new schema version creates a new template.
         name = f"polytill_template_{migrating.head('practice')}"
         if self._budget is None:
-            if not self._file(name).exists():
-                await self._make_template(name, self._file(f"{name}.making-{os.getpid()}").stem)
+            if not self.file(name).exists():
+                await self._make_template(name, self.file(f"{name}.making-{os.getpid()}").stem)
             return name
         async with self._budget.admin() as connection:
             exists = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name)
@@ -131,14 +132,14 @@ class Cluster:
 
     async def _make_template(self, name: str, making: str) -> None:
         if self._budget is None:
-            path = self._file(making)
+            path = self.file(making)
             path.unlink(missing_ok=True)
             new_sqlite_file(path)
             database = Database(SqliteEngine(path, self._hop))
             await migrating.migrate(database, "practice")
             await database.fetch("PRAGMA wal_checkpoint(TRUNCATE)")
             await database.engine.close()
-            path.replace(self._file(name))
+            path.replace(self.file(name))
             return
         await create_postgres_database(self.location, making)
         await migrating.migrate(Database(self.engine(making)), "practice")
@@ -160,7 +161,7 @@ class Cluster:
                 await _drop_database(connection, database_name)
             return
         for suffix in ("", "-wal", "-shm"):
-            self._file(database_name).with_name(self._file(database_name).name + suffix).unlink(missing_ok=True)
+            self.file(database_name).with_name(self.file(database_name).name + suffix).unlink(missing_ok=True)
 
     async def check(self) -> None:
         """Check whether practices can be created here. Raises an error with one sentence if not."""

@@ -134,7 +134,7 @@ class Opening:
 
     async def _unchecked(self, entry: PracticeEntry) -> PracticeDb:
         cluster = await self.cluster(entry.cluster)
-        data_key = self._ring.unwrap(entry.id, entry.wrapped_data_key)
+        data_key = self.data_key(entry)
         anchor = self._anchors.setdefault(entry.id, Anchor(entry.id, entry.epoch, entry.mark))
         anchor.learn(entry.epoch, entry.mark)
         db = PracticeDb(cluster.engine(entry.database_name, anchor), entry.id, data_key, anchor)
@@ -272,6 +272,10 @@ class Opening:
 
     def _owners_keys(self) -> list[DataKey]:
         return [DataKey(CLUSTER_KEY_OWNER, key) for key in self._ring.derived("owner database")]
+
+    def data_key(self, entry: PracticeEntry) -> DataKey:
+        """A practice's data key."""
+        return self._ring.unwrap(entry.id, entry.wrapped_data_key)
 
     def new_data_key(self, practice_id: int) -> tuple[DataKey, str]:
         """A new data key for a practice, and its wrapped form."""

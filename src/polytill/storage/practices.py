@@ -143,6 +143,19 @@ def adopt(unit: Writes, practice_id: int, epoch: str, mark: Mark, now: datetime)
     )
 
 
+def replace_database(unit: Writes, practice_id: int, epoch: str, version: str, now: datetime) -> None:
+    """Record the revision of a database that takes the place of the practice's own, and require another epoch than either
+    has: whichever is found is behind until it is adopted."""
+    unit.add(
+        "UPDATE practices SET epoch = $2, schema_version = $3, updated_at = $4 WHERE id = $1",
+        practice_id,
+        epoch,
+        version,
+        now,
+        expect=1,
+    )
+
+
 def raise_mark(unit: Writes, practice_id: int, epoch: str, mark: Mark) -> None:
     """Record the last event that was forwarded from a practice's database. An earlier one changes nothing, and neither
     does one of another epoch."""

@@ -30,6 +30,7 @@ from polytill.flows.worker import event_delivery
 from polytill.flows.worker.event_delivery import RETRY_S, EventSender
 from polytill.storage import event_deliveries, events
 from polytill.storage.events import Event
+from polytill.web.admission import Admission
 from polytill.web.metrics import RequestMetrics
 from tests.installation import Installation
 
@@ -424,7 +425,7 @@ async def test_an_abandoned_event_is_seen_replayed_and_resolved(installation: In
     [finding] = await examined(till.context)
     assert finding.bad
     assert finding.sentence.startswith("2 events ")
-    metrics = RequestMetrics(till)
+    metrics = RequestMetrics(till, Admission(till.context.settings.most_requests))
     assert metrics.registry.get_sample_value("polytill_events_abandoned") == 2
     # One is resolved, the other delivered.
     cursor = listed[0]["cursor"]

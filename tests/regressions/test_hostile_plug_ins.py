@@ -27,7 +27,7 @@ from polytill.flows.payments.candidates import candidates
 from polytill.flows.routing.eligibility import Wanted
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import CredentialTest, DisputeFact, Page, PaymentFact, RefundFact, WebhookResult
-from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextKind, Pending, Reason, Succeeded
+from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextKind, NotSent, Pending, Reason, Succeeded
 from polytill.providers.registry import BUILT_IN, Registry
 from polytill.providers.well_formed import wrong_in
 from polytill.storage import refunds
@@ -133,11 +133,11 @@ async def test_a_caller_who_goes_away_still_ends_the_call(scene: Scene) -> None:
 
     configuration = await scene.configure()
     entry = (await scene.context.catalog())["scripted"]
-    handler = provider_calls.build(
-        Practice(scene.context, scene.db), entry, Account(configuration, configuration.active)
-    )
+    practice = Practice(scene.context, scene.db)
+    handler = provider_calls.build(practice, entry, Account(configuration, configuration.active))
+    assert not isinstance(handler, NotSent)
     scene.wire.says("test", hangs)
-    task = asyncio.create_task(provider_calls.call(handler, "test_credentials"))  # type: ignore[arg-type]
+    task = asyncio.create_task(provider_calls.call(practice, handler, "test_credentials"))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -156,7 +156,16 @@ async def test_the_limit_holds_however_many_press_at_once(shared: Installation) 
     link = await _link(practice, singleUse=False)
     for number in range(10):
         assert (await _begin(practice, link, key=f"before{number}")).status == 303
-    answers = await asyncio.gather(*(_begin(practice, link, key=f"n{number}") for number in range(40)))
+
+    async def press(number: int) -> Answered:
+        """Until it is answered: a slow machine may refuse some of forty at once as overload."""
+        while True:
+            found = await _begin(practice, link, key=f"n{number}")
+            if found.status != 503:
+                return found
+            await asyncio.sleep(0.1)
+
+    answers = await asyncio.gather(*map(press, range(40)))
     assert sorted(found.status for found in answers) == [303] * 20 + [429] * 20
     assert len(await practice.books()) == 30
     assert (await practice.call("GET", f"/payment-links/{link['id']}")).body["paymentsStarted"] == 30

@@ -18,8 +18,11 @@ from polytill.web.words import LANGUAGES, Told, words_for
 from tests.house.reading import modules
 from tests.routing.making import decided
 
-# Said to programs alone: by the API, to a provider, or on the payers' pages, which have texts of their own.
-TO_PROGRAMS = {"already_removed", "bad_signature", "nothing_wanted", "payment_changed", "no_provider_for_currency"}
+# Said to programs alone: by the API, to a provider, on the payers' pages, which have texts of their own, or by a command.
+TO_PROGRAMS = {
+    *("already_removed", "bad_signature", "nothing_wanted", "payment_changed", "no_provider_for_currency"),
+    "not_behind",
+}
 SAYS = {"Conflict", "Forbidden", "Invalid", "invalid", "NotNow", "NotFound", "TooMany", "FieldError"}
 
 

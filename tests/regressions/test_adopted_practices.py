@@ -13,9 +13,10 @@ import pytest
 import pytest_asyncio
 
 from polytill.domain.audit_actions import AuditAction
-from polytill.domain.errors import Conflict, PracticeBehind
+from polytill.domain.errors import Conflict, PracticeBehind, Unauthorized
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import AttemptState, PaymentStatus, RefundState
+from polytill.flows.admin import staff
 from polytill.flows.adoption import adopt as adopting
 from polytill.flows.adoption.adopt import adopt
 from polytill.flows.payment_records import opened, record_new
@@ -33,6 +34,7 @@ from tests.flows.scripted import HANDLERS
 from tests.restoring import Copy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+PASSWORD = "correct horse battery"
 NOBODYS = "01hzy3k9w8q2v5n7m4x6c0b1da"  # an attempt that no record has
 
 
@@ -68,12 +70,15 @@ async def lost(tmp_path_factory: pytest.TempPathFactory, file_engine_url: str | 
 
             patch.setattr(HANDLERS["scripted"], "list_transactions", list_transactions)
             await scene.configure()
+            link = await staff.invite(scene.context, scene.db, "ada@example.com", "Ada", "admin", "test")
+            await staff.choose_password(scene.context, scene.db, link.rpartition("/")[2], PASSWORD)
             old = await scene.succeeded(key="old")
             scene.wire.says("create", REFUSED)
             one.made["again"] = (await scene.pay("again")).payment
             await scene.later(1)
             copy = await Copy.of(scene.context, scene.practice_id)
             scene.clock.at_s += 1
+            await staff.change(scene.context, scene.db, "ada@example.com", None, False, "test")
             scene.wire.says("create", paid(transaction="tx-paid"), LINK, paid(transaction="tx-again"))
             for key in ("paid", "open"):
                 one.made[key] = (await scene.pay(key)).payment
@@ -151,6 +156,15 @@ async def test_afterwards_each_repeat_gets_what_was_made(lost: Lost) -> None:
     assert (await scene.payment(lost.refund.payment_id)).amount_refunded == 400
     assert (len(scene.wire.of("create")), len(scene.wire.of("refund"))) == (asked, 1)
     assert len(await refunds.of_payment(scene.db, lost.refund.payment_id)) == 1
+
+
+async def test_whoever_was_deactivated_after_the_backup_does_not_come_in(lost: Lost) -> None:
+    """The restored database does not know it, so that nobody signs in before an admin has made a link for them."""
+    scene = lost.scene
+    with pytest.raises(Unauthorized):
+        await staff.sign_in(scene.context, scene.db, "ada@example.com", PASSWORD, "192.0.2.1")
+    link = await staff.link(scene.context, scene.db, "ada@example.com", "test")
+    await staff.choose_password(scene.context, scene.db, link.rpartition("/")[2], PASSWORD)
 
 
 async def test_the_practice_takes_payments_again(lost: Lost) -> None:

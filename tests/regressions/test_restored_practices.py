@@ -6,7 +6,7 @@ Source: the review of operations, D2 (the only way to a double charge that it fo
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from polytill.flows.command import Command
 from polytill.flows.events import forward
 from polytill.flows.payments import capture_cancel
 from polytill.flows.recovery import checkout, lookup
+from polytill.flows.worker.sweep import sweep_practice
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import NotSent, Reason, Unknown
 from polytill.storage import events, payments, practices
@@ -187,8 +188,82 @@ async def test_another_event_at_the_mark_is_noticed_by_the_payment_itself(scene:
     assert db.anchor.behind is BehindReason.mark
     assert await payments.by_key(db, "new") is None
     await run(db, f"UPDATE events SET event_id = '{db.anchor.mark.event_id}' WHERE id = 1")
-    await scene.context.opening.read_mark(entry.id)
     await other.succeeded()  # the newer database is back
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def in_place(scene: Scene) -> InPlace:
+    """A practice with a paid, an authorized and a failed payment, into which older rows can be restored."""
+    entry, _ = await calls.create_practice(scene.till, "In place", "NGN")
+    one = InPlace(replace(scene, practice_id=entry.id, db=await scene.context.opening.practice(entry.id)))
+    await one.scene.configure()
+    one.paid = await one.scene.succeeded()
+    scene.wire.says("create", held(transaction="tx-in-place"))
+    one.authorized = (await one.scene.pay("held", capture=CaptureMode.manual)).payment
+    scene.wire.says("create", REFUSED)
+    one.failed = (await one.scene.pay("failed")).payment
+    await sweep_practice(scene.context, entry.id, None)
+    return one
+
+
+class InPlace:
+    """Rows are restored into the same database, so that no connection ends."""
+
+    paid: Payment
+    authorized: Payment
+    failed: Payment
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+
+    async def restore_rows(self) -> None:
+        """The last event that was forwarded is not the one that the directory knows."""
+        last = self.scene.db.anchor.mark.position
+        await run(self.scene.db, f"UPDATE events SET event_id = 'of another history' WHERE id = {last}")
+
+    def beginnings(self) -> dict[str, Coroutine[Any, Any, object]]:
+        """Everything that moves money, or decides about it, in a state that allows it."""
+        scene = self.scene
+        context, practice_id = scene.context, scene.practice_id
+        return {
+            "payment": scene.pay("new"),
+            "refund": calls.refund(scene.till, practice_id, self.paid.id, key="r"),
+            "capture": calls.capture(scene.till, practice_id, self.authorized.id, key="c"),
+            "cancel": capture_cancel.cancel(context, practice_id, self.authorized.id, Command("x", "test")),
+            "retry": checkout.try_again(context, practice_id, self.failed.id),
+            "keys": scene.configure(given=keys("2")),
+        }
+
+
+@pytest.mark.parametrize("what", ["payment", "refund", "capture", "cancel", "retry", "keys"])
+async def test_rows_restored_into_the_same_database_are_noticed_by_each_beginning(in_place: InPlace, what: str) -> None:
+    told = len(in_place.scene.wire.calls)
+    await in_place.restore_rows()
+    chosen = in_place.beginnings()
+    for name, one in chosen.items():
+        if name != what:
+            one.close()
+    with pytest.raises(PracticeBehind):
+        await chosen[what]
+    assert len(in_place.scene.wire.calls) == told
+
+
+async def test_a_payment_without_an_event_that_is_missing_is_noticed(scene: Scene) -> None:
+    """An unpaid payment with a link has no event yet, and the customer may still pay it."""
+    entry, _ = await calls.create_practice(scene.till, "No event", "NGN")
+    db = await scene.context.opening.practice(entry.id)
+    other = replace(scene, practice_id=entry.id, db=db)
+    await other.configure()
+    scene.wire.says("create", LINK)
+    open_payment = (await other.pay("open")).payment
+    await sweep_practice(scene.context, entry.id, None)
+    assert db.anchor.mark == (0, None, open_payment.id)
+    for table in ("payment_identifiers", "payment_search", "payment_attempts", "payments"):
+        column = "id" if table == "payments" else "payment_id"
+        await run(db, f"DELETE FROM {table} WHERE {column} = '{open_payment.id}'")
+    with pytest.raises(PracticeBehind):
+        await other.pay("open")
+    assert db.anchor.behind is BehindReason.mark
 
 
 async def test_a_server_that_does_not_tell_its_identifier(postgres_url: str) -> None:

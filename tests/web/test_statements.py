@@ -30,8 +30,8 @@ SQLITE = {
     "webhook": (16, 0, 4),
     "status page, paid": (3, 0, 3),
     "read by the API": (4, 0, 4),
-    "refund": (15, 0, 7),
-    "sweep with events": (22, 13, 28),
+    "refund": (16, 0, 7),
+    "sweep with events": (22, 14, 28),
     "sweep without work": (12, 0, 12),
     "payment after a minute": (16, 6, 9),
 }

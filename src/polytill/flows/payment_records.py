@@ -19,7 +19,8 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, CaptureMode, Environment, PaymentStatus, RefundOrigin, RefundState
 from polytill.flows.context import Practice
 from polytill.flows.schedule import CLOCKS_APART_S
-from polytill.storage import attempts, payment_records, payments, refunds
+from polytill.storage import attempts, payment_records, payments, practices, refunds
+from polytill.storage.anchors import Mark
 from polytill.storage.attempts import Attempt
 from polytill.storage.payment_records import PaymentRecord
 from polytill.storage.payments import Payment
@@ -140,7 +141,10 @@ async def record_new(practice: Practice) -> int:
         for payment_id in fresh:
             if (record := await record_of(practice, payment_id)) is not None:
                 payment_records.keep(unit, record)
+        anchor, newest = practice.db.anchor, max(fresh)
+        practices.raise_payment_mark(unit, practice.id, anchor.epoch, newest)
         await context.owner.commit(unit)
+        anchor.learn(anchor.epoch, Mark(payment_id=newest))
         payment_records.forget(unit, practice.id, practice.now() - KEPT_FOR)
         await context.owner.commit(unit)
         seen.update(fresh)

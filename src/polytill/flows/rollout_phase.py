@@ -80,7 +80,7 @@ async def hold(practice: Practice, tx: Tx, announced: RolloutPhase | None) -> No
     ``StepMade`` if a step was made since the change was announced; ``PracticeBehind`` if the database is older than what
     the owner database knows of it, so that no keys are saved that a newer copy has replaced.
     """
-    practice.db.anchor.must_be_current()
+    await practice.db.must_be_current(tx)
     if await practice_profile.change_providers(tx, practice.id) is not announced:
         raise StepMade
     if announced is RolloutPhase.live and getattr(practice.context.host_field, "host", None) is None:

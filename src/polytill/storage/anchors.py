@@ -2,9 +2,11 @@
 
 A database that was restored from a backup does not know what happened since: a paid payment would be payable again. So
 the directory keeps two things of each practice: the epoch, which the database has as well, and the mark, which is the
-last event that was forwarded from it. Each new connection compares them, and the place of the database with the one in
-which it was created. A mark is a position and the id of the event there: a restored database that has taken new events
-meanwhile has another event at that position.
+last event that was forwarded from it and the newest payment that was recorded. Each new connection compares them, and
+the place of the database with the one in which it was created. Of the event, a mark has the position and the id: a
+restored database that has taken new events meanwhile has another event at that position. Whatever begins to move money
+compares epoch and mark again in its own transaction (``hold``): rows may be restored into the same database, under open
+connections.
 """
 
 from __future__ import annotations
@@ -13,15 +15,16 @@ from typing import Any, NamedTuple
 
 from polytill.domain.behind import BehindReason
 from polytill.domain.errors import PracticeBehind, WrongPractice
-from polytill.storage.units import Steps
+from polytill.storage.units import Steps, Unit
 
 
 class Mark(NamedTuple):
-    """The last event that was forwarded from a practice's database: its position there, and its id. Without an id, no
-    event was forwarded yet."""
+    """The last event that was forwarded from a practice's database, by its position there and its id, and the newest of
+    its payments that was recorded. None: there was none yet."""
 
     position: int = 0
     event_id: str | None = None
+    payment_id: str | None = None
 
 
 class Identity(NamedTuple):
@@ -33,7 +36,7 @@ class Identity(NamedTuple):
         birthplace: Where it was created, if its engine can tell: ``system/database`` of PostgreSQL.
         place: Where it is now, in the same form.
         visit: Changes whenever another database may be at the same address: a server's start, or a file.
-        has_mark: Whether it has the event of the mark.
+        has_mark: Whether it has the event and the payment of the mark.
     """
 
     practice_id: int
@@ -44,9 +47,11 @@ class Identity(NamedTuple):
     has_mark: bool
 
 
+_EVENT = "EXISTS (SELECT 1 FROM events WHERE id = CAST($1 AS BIGINT) AND event_id = $2)"
+_PAYMENT = "EXISTS (SELECT 1 FROM payments WHERE id = $3)"
 _READ = (
-    "SELECT practice_id, epoch, birthplace, CASE WHEN CAST($2 AS TEXT) IS NULL THEN TRUE ELSE"
-    " EXISTS (SELECT 1 FROM events WHERE id = CAST($1 AS BIGINT) AND event_id = $2) END AS has_mark"
+    f"SELECT practice_id, epoch, birthplace, (CAST($2 AS TEXT) IS NULL OR {_EVENT})"
+    f" AND (CAST($3 AS TEXT) IS NULL OR {_PAYMENT}) AS has_mark"
 )
 READ_SQLITE = f"{_READ} FROM identity"
 _DATABASE = "(SELECT CAST(oid AS TEXT) FROM pg_database WHERE datname = current_database())"
@@ -96,15 +101,23 @@ class Anchor:
 
     def learn(self, epoch: str, mark: Mark) -> None:
         """Take what the directory says, unless this process knows a later mark of the same epoch."""
-        if epoch != self.epoch or mark.position > self.mark.position:
+        if epoch != self.epoch:
             self.epoch, self.mark = epoch, mark
+            return
+        known = self.mark
+        event = mark[:2] if mark.position > known.position else known[:2]
+        self.mark = Mark(*event, max(mark.payment_id or "", known.payment_id or "") or None)
 
-    def check(self, found: Identity) -> None:
-        """Compare what a database says of itself. ``WrongPractice`` if it belongs to another practice."""
+    def check(self, found: Identity, asked: Mark) -> None:
+        """Compare what a database says of itself. ``WrongPractice`` if it belongs to another practice.
+
+        ``asked``: the mark that was looked for. If a later one has become known meanwhile, the database is compared again
+        before money is moved.
+        """
         if found.practice_id != self.practice_id:
             raise WrongPractice
         self.checks += 1
-        if self._visit is not None and self._visit != found.visit:
+        if (self._visit is not None and self._visit != found.visit) or asked != self.mark:
             self.must_read = True
         self._visit = found.visit
         self.behind = self._compared(found)
@@ -131,18 +144,32 @@ def is_elsewhere(birthplace: str | None, place: str | None) -> bool:
     return database != now_database or (bool(system and now_system) and system != now_system)
 
 
-def hold(unit: Steps, anchor: Anchor) -> None:
-    """Commit the unit only in the database whose epoch and mark this process knows. ``Stale`` otherwise."""
-    if anchor.mark.event_id is None:
-        unit.add("SELECT 1 FROM identity WHERE epoch = $1", anchor.epoch, expect=1)
-        return
-    unit.add(
-        "SELECT 1 FROM identity WHERE epoch = $1 AND EXISTS (SELECT 1 FROM events WHERE id = $2 AND event_id = $3)",
-        anchor.epoch,
-        anchor.mark.position,
-        anchor.mark.event_id,
-        expect=1,
-    )
+def hold(unit: Unit, anchor: Anchor) -> None:
+    """Commit the unit only in the database whose epoch and mark this process knows. ``Stale`` otherwise, and the database
+    is compared again before the next try."""
+    sql, args = held(anchor)
+    unit.needs_current = True
+    unit.add(sql, *args, expect=1)
+
+
+def hold_decision(unit: Unit, anchor: Anchor) -> None:
+    """As ``hold``, for what staff decided. While a database is adopted, earlier decisions come back into it."""
+    if anchor.behind is None:
+        hold(unit, anchor)
+
+
+def held(anchor: Anchor) -> tuple[str, list[Any]]:
+    """A query, with its arguments, that finds a row only in the database whose epoch and mark this process knows."""
+    sql = "SELECT 1 FROM identity WHERE epoch = $1"
+    args: list[Any] = [anchor.epoch]
+    position, event_id, payment_id = anchor.mark
+    if event_id is not None:
+        args += [position, event_id]
+        sql += " AND EXISTS (SELECT 1 FROM events WHERE id = $2 AND event_id = $3)"
+    if payment_id is not None:
+        args.append(payment_id)
+        sql += f" AND EXISTS (SELECT 1 FROM payments WHERE id = ${len(args)})"  # noqa: S608
+    return sql, args
 
 
 def stamp(unit: Steps, practice_id: int, epoch: str, birthplace: str | None, now: Any) -> None:

@@ -11,7 +11,9 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
+from polytill.domain.errors import PracticeBehind, Stale
 from polytill.domain.sealing import DataKey
+from polytill.storage import anchors
 from polytill.storage.anchors import Anchor, Mark
 from polytill.storage.units import Step, Steps, Unit
 
@@ -117,6 +119,24 @@ class PracticeDb(Database):
         self.practice_id = practice_id
         self.data_key = data_key
         self.anchor = anchor or Anchor(practice_id, "", Mark())
+
+    async def commit(self, unit: Unit) -> list[int]:
+        """As ``Database.commit``. A ``Stale`` unit that needs a current database may have met an older one, so that the
+        database is compared again before money is moved."""
+        needs_current = unit.needs_current
+        try:
+            return await super().commit(unit)
+        except Stale:
+            self.anchor.must_read = self.anchor.must_read or needs_current
+            raise
+
+    async def must_be_current(self, tx: Tx) -> None:
+        """In an open transaction: ``PracticeBehind`` if this is not the database whose epoch and mark this process knows."""
+        self.anchor.must_be_current()
+        sql, args = anchors.held(self.anchor)
+        if not await tx.fetch(sql, *args):
+            self.anchor.must_read = True
+            raise PracticeBehind
 
     def __repr__(self) -> str:
         return f"PracticeDb({self.practice_id})"

@@ -70,9 +70,12 @@ def mark_forwarded(unit: Writes, event: Event, now: datetime) -> None:
 
 
 async def newest(db: PracticeDb) -> tuple[Mark, datetime | None]:
-    """The newest event of a practice's database, and when it was recorded."""
+    """The newest event and payment of a practice's database, and when the event was recorded."""
+    payment_id = await db.value("SELECT max(id) FROM payments")
     row = await db.one("SELECT id, event_id, created_at FROM events ORDER BY id DESC LIMIT 1")
-    return (Mark(), None) if row is None else (Mark(row["id"], row["event_id"]), moment(row["created_at"]))
+    if row is None:
+        return Mark(payment_id=payment_id), None
+    return Mark(row["id"], row["event_id"], payment_id), moment(row["created_at"])
 
 
 # ── The owner's feed ──

@@ -146,11 +146,12 @@ class Opening:
         return db
 
     async def must_be_current(self, practice_id: int) -> None:
-        """``PracticeBehind`` if the practice's database is older than what the owner database knows of it."""
+        """``PracticeBehind`` if the practice's database is older than what the owner database knows of it. One that was
+        behind is compared again: the newer one may be back."""
         anchor = self._anchors.get(practice_id)
-        if anchor is None or anchor.must_read:
+        if anchor is None:
             anchor = (await self.practice(practice_id)).anchor
-        if anchor.must_read and not self.watch.away:
+        if anchor.must_read or anchor.behind is not None:
             await self.read_mark(practice_id)
         anchor.must_be_current()
 
@@ -158,12 +159,16 @@ class Opening:
         """Read the practice's mark again, and compare its database with it. Without the owner database, what this process
         knows counts."""
         db = await self.practice(practice_id)
-        with suppress(NotNow):
-            entry = await practices.by_id(self._owner, practice_id)
-            if entry is not None:
-                db.anchor.learn(entry.epoch, entry.mark)
-                db.anchor.must_read = False
-        await db.engine.verify(db.anchor)
+        is_known, anchor = False, db.anchor
+        if not self.watch.away:  # a query might wait as long as a connection attempt
+            with suppress(NotNow):
+                entry = await practices.by_id(self._owner, practice_id)
+                if entry is not None:
+                    anchor.learn(entry.epoch, entry.mark)
+                    is_known = True
+        anchor.must_read = False
+        await db.engine.verify(anchor)
+        anchor.must_read = anchor.must_read or not is_known
 
     def behind(self) -> dict[int, BehindReason]:
         """The practices that this process has opened and whose databases are behind."""

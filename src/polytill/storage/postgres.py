@@ -76,12 +76,13 @@ class Budget:
     async def check(self, connection: Any, anchor: Anchor) -> None:
         """Compare the database of a connection with what is known of it. ``WrongPractice`` if it is another practice's."""
         try:
-            row = await self._asked(connection, anchors.read_postgres, *anchor.mark)
+            asked = anchor.mark
+            row = await self._asked(connection, anchors.read_postgres, *asked)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
             row = None
         if row is None:
             raise WrongPractice
-        anchor.check(anchors.of_postgres(row))
+        anchor.check(anchors.of_postgres(row), asked)
 
     async def _asked(self, connection: Any, text: Callable[[str], str], *args: Any) -> Any:
         try:

@@ -39,6 +39,7 @@ class PracticeEntry:
     epoch: str = ""
     mark_position: int = 0
     mark_event_id: str | None = None
+    mark_payment_id: str | None = None
     behind: BehindReason | None = None  # why its database is older than what is known of it, as a process noticed
 
     @property
@@ -48,15 +49,15 @@ class PracticeEntry:
 
     @property
     def mark(self) -> Mark:
-        """The last event that was forwarded from its database."""
-        return Mark(self.mark_position, self.mark_event_id)
+        """What its database must have: the last event that was forwarded, and the newest payment that was recorded."""
+        return Mark(self.mark_position, self.mark_event_id, self.mark_payment_id)
 
 
 _PRACTICES = Reader(
     PracticeEntry,
     "SELECT id, name, default_currency_id AS default_currency, cluster, database_name, schema_version, state,"
     " wrapped_data_key, created_at, updated_at, country, time_zone, external_id, epoch, mark_position, mark_event_id,"
-    " behind FROM practices",
+    " mark_payment_id, behind FROM practices",
     default_currency=_CODES.__getitem__,
 )
 
@@ -131,10 +132,10 @@ def set_behind(unit: Writes, practice_id: int, reason: BehindReason | None, now:
 
 
 def adopt(unit: Writes, practice_id: int, epoch: str, mark: Mark, now: datetime) -> None:
-    """Record that the practice's database was adopted: its new epoch, and the newest event that it has."""
+    """Record that the practice's database was adopted: its new epoch, and the newest event and payment that it has."""
     unit.add(
-        "UPDATE practices SET epoch = $2, mark_position = $3, mark_event_id = $4, behind = NULL, updated_at = $5"
-        " WHERE id = $1",
+        "UPDATE practices SET epoch = $2, mark_position = $3, mark_event_id = $4, mark_payment_id = $5, behind = NULL,"
+        " updated_at = $6 WHERE id = $1",
         practice_id,
         epoch,
         *mark,
@@ -157,13 +158,25 @@ def replace_database(unit: Writes, practice_id: int, epoch: str, version: str, n
 
 
 def raise_mark(unit: Writes, practice_id: int, epoch: str, mark: Mark) -> None:
-    """Record the last event that was forwarded from a practice's database. An earlier one changes nothing, and neither
-    does one of another epoch."""
+    """Record the last event that was forwarded from a practice's database; the payment of ``mark`` is not used. An
+    earlier one changes nothing, and neither does one of another epoch."""
     unit.add(
         "UPDATE practices SET mark_position = $3, mark_event_id = $4 WHERE id = $1 AND epoch = $2 AND mark_position < $3",
         practice_id,
         epoch,
-        *mark,
+        mark.position,
+        mark.event_id,
+    )
+
+
+def raise_payment_mark(unit: Writes, practice_id: int, epoch: str, payment_id: str) -> None:
+    """Record the newest payment of a practice's database. An earlier one changes nothing, and neither does one of another
+    epoch."""
+    unit.add(
+        "UPDATE practices SET mark_payment_id = $3 WHERE id = $1 AND epoch = $2 AND COALESCE(mark_payment_id, '') < $3",
+        practice_id,
+        epoch,
+        payment_id,
     )
 
 

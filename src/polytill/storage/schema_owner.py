@@ -99,10 +99,11 @@ _table(
     *stamps(),
     *locality(),
     *maybe("external_id"),
-    # What its database must have: the same epoch, and the last event that was forwarded (``storage/anchors.py``).
+    # What its database must have: the same epoch, the last event that was forwarded, and the newest payment that was
+    # recorded (``storage/anchors.py``).
     *text("epoch", default=""),
     *whole("mark_position", default=0),
-    *maybe("mark_event_id", "behind"),
+    *maybe("mark_event_id", "mark_payment_id", "behind"),
     unique("cluster", "database_name"),
     index("external_id", unique=True),
     one_of("state", PracticeState),

@@ -164,14 +164,15 @@ class SqliteEngine:
 
     def _check(self, connection: sqlite3.Connection, anchor: Anchor) -> None:
         try:
-            row = connection.execute(anchors.READ_SQLITE, bind(tuple(anchor.mark))).fetchone()
+            asked = anchor.mark
+            row = connection.execute(anchors.READ_SQLITE, bind(tuple(asked))).fetchone()
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
                 raise WrongPractice from None
             raise
         if row is None:
             raise WrongPractice
-        anchor.check(anchors.of_sqlite(row, self._file))
+        anchor.check(anchors.of_sqlite(row, self._file), asked)
 
     async def verify(self, anchor: Anchor) -> None:
         """Compare the database with what is known of it."""

@@ -126,10 +126,11 @@ def end_sessions_of(unit: Writes, person_id: int) -> None:
     unit.add("DELETE FROM sessions WHERE user_id = $1", person_id)
 
 
-def end_everything(unit: Writes) -> None:
-    """End all sessions, and take back all links to set a password."""
+def end_all_access(unit: Writes, now: datetime) -> None:
+    """End all sessions, passwords and links to set one: nobody signs in before a new link was made for them."""
     unit.add("DELETE FROM sessions")
     unit.add("DELETE FROM person_links")
+    unit.add("UPDATE users SET password_hash = NULL, updated_at = $1", now)
 
 
 def forget_sessions(unit: Writes, created_before: datetime) -> None:

@@ -82,12 +82,17 @@ class UnitTooLargeError(RuntimeError):
 
 
 class Unit(Steps):
-    """Steps that are committed together. ``storage`` functions fill it, a flow commits it."""
+    """Steps that are committed together. ``storage`` functions fill it, a flow commits it.
 
-    __slots__ = ("_arguments", "_written")
+    Attributes:
+        needs_current: Whether one of them requires the database that this process knows (``anchors.hold``).
+    """
+
+    __slots__ = ("_arguments", "_written", "needs_current")
 
     def __init__(self) -> None:
         super().__init__()
+        self.needs_current = False
         self._written = Written()
         self._arguments = 0
 
@@ -105,7 +110,7 @@ class Unit(Steps):
 
     def take(self) -> list[Step]:
         """Return the steps for an engine to run; the unit is empty and can be filled again afterwards."""
-        self._written, self._arguments = Written(), 0
+        self._written, self._arguments, self.needs_current = Written(), 0, False
         return super().take()
 
 

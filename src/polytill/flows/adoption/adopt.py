@@ -67,7 +67,7 @@ async def adopt(context: Context, practice_id: int, actor: str, is_dry: bool = F
     """Adopt a practice's database that is behind. ``Conflict`` if it is not behind.
 
     Payments, attempts and refunds that the owner database has recorded come back, each provider that lists transactions is
-    compared, and every session of the practice's staff ends. While anything is undecided, the practice stays behind.
+    compared, and every password and session of the practice's staff ends. While anything is undecided, the practice stays behind.
 
     Args:
         context: The process's tools.
@@ -141,17 +141,22 @@ async def _to_check(practice: Practice, newest: datetime | None) -> list[str]:
     """What only the practice's own database knew, and has forgotten."""
     since = "the copy was made" if newest is None else f"{newest:%Y-%m-%d %H:%M} UTC"
     people = [one.email for one in await staff.listed(practice.db) if one.is_active]
-    named = f" These people can sign in: {', '.join(people)}." if people else ""
+    named = (
+        f" Active there: {', '.join(people)}. Make a new link for an admin (`polytill people reset EMAIL --practice"
+        f" {practice.id}`), who checks the roles and makes one for each of the others who still works there."
+        if people
+        else ""
+    )
     return [
-        f"Staff who were deactivated or got another role or password after {since} are as they were before."
-        f"{named} All were signed out.",
+        f"Staff who were deactivated or got another role after {since} are as they were before, so all passwords,"
+        f" sessions and links of the practice's staff end with the adoption.{named}",
         f"Provider keys, settings, payment links and routing policies that were changed after {since} are as before.",
         "Names, e-mail addresses, references and metadata of payments that came back are empty.",
     ]
 
 
 async def _finish(practice: Practice, actor: str, found: Adoption) -> None:
-    """End all sessions, and write a new epoch into both databases. Killed in between, the practice stays behind."""
+    """End all access of staff, and write a new epoch into both databases. Killed in between, the practice stays behind."""
     context, now, epoch = practice.context, practice.now(), new_id(practice.context.world)
     detail = {
         "reason": found.reason,
@@ -163,7 +168,7 @@ async def _finish(practice: Practice, actor: str, found: Adoption) -> None:
     place = await practice.db.engine.place()
     unit = Unit()
     anchors.renew(unit, epoch, place)
-    staff.end_everything(unit)
+    staff.end_all_access(unit, now)
     audit.append(unit, now, actor, AuditAction.practice_adopted, str(practice.id), detail)
     await practice.db.commit(unit)
     owners = Unit()

@@ -47,7 +47,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.storage import attempts, audit, operations, payments
+from polytill.storage import anchors, attempts, audit, operations, payments
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.operations import Operation
@@ -194,6 +194,7 @@ async def _begin(
         next_lookup_at=after_sent(now, practice.context.settings.provider_timeout_s),
     )
     unit = Unit()
+    anchors.hold(unit, practice.db.anchor)
     # The payment must not have changed since it was read, so that only one of two concurrent operations is stored.
     payments.guard(unit, payment, now)
     operations.insert(unit, operation)

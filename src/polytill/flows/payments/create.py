@@ -183,7 +183,6 @@ async def _create(
         await practice.db.commit(unit)
     except Stale:  # the configurations have changed, or the database was replaced by an older one
         context.forget(practice_id)
-        await context.opening.read_mark(practice_id)
         raise _NotWritten from None
     except Duplicate:
         if (repeated := await _repeated(practice, command)) is None:

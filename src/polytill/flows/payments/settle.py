@@ -31,7 +31,7 @@ from polytill.flows.payments.settle_attempt import schedule_next_lookup, timed
 from polytill.flows.provider_messages import messages_of
 from polytill.flows.unresolved import Observed, is_unclear, noted_attempt
 from polytill.providers.outcomes import Succeeded
-from polytill.storage import attempts, audit, cases, ledger, payment_identifiers, payments
+from polytill.storage import anchors, attempts, audit, cases, ledger, payment_identifiers, payments
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Change, Payment
@@ -97,6 +97,8 @@ class _Writing:
         named = await named_by_outcome(practice.context, attempt, outcome)
         self.now = now = practice.now()
         unit = Unit()
+        if self.finding.source is Source.staff:
+            anchors.hold_decision(unit, practice.db.anchor)
         if verdict.change is not None:
             version = await returned_amounts.captured(practice, unit, payment, attempt, verdict.change)
             payments.change(unit, payment, verdict.change, now, version)

@@ -38,7 +38,7 @@ from polytill.flows.routing.facts import draw_of
 from polytill.providers.contract import Customer, CustomerFields
 from polytill.providers.customer_fields import CUSTOMER_FIELDS, NOTHING
 from polytill.providers.outcomes import JsonObject, NextKind, NotSent, Wants
-from polytill.storage import attempts, audit, payment_search, payments, practice_profile, provider_configs
+from polytill.storage import anchors, attempts, audit, payment_search, payments, practice_profile, provider_configs
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Account, Configuration
@@ -183,7 +183,11 @@ async def _reopened(
     attempt = new_attempt(context, payment, in_turn[0], found.attempts[-1].number + 1, context.world.now())
     try:
         await _write_corrected(practice, payment, right)
-        same_routes = partial(provider_configs.unchanged, known=snapshot.revision)
+
+        def same_routes(unit: Unit) -> None:
+            anchors.hold(unit, practice.db.anchor)
+            provider_configs.unchanged(unit, snapshot.revision)
+
         payment = await reopen(practice, right, attempt, Source.customer, decisions.stored(decided), same_routes)
     except (Stale, Duplicate):  # another request was first, or the configurations have changed
         context.forget(practice_id)

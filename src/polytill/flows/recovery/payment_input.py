@@ -30,7 +30,7 @@ from polytill.flows.provider_calls import call_for
 from polytill.flows.recovery import lookup
 from polytill.providers.contract import ContinuePaymentParams
 from polytill.providers.outcomes import NeedsAction, Outcome, Unknown, Wants
-from polytill.storage import attempts, audit, payments
+from polytill.storage import anchors, attempts, audit, payments
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
@@ -59,6 +59,7 @@ async def continue_payment(
     await may_begin(context, practice_id)
     now = context.world.now()
     unit = Unit()
+    anchors.hold(unit, practice.db.anchor)
     payments.guard(unit, payment, now)
     audit.append(
         unit, now, actor, AuditAction.payment_continued, payment.id, {"attempt": attempt.id, "wants": wants.value}

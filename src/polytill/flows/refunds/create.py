@@ -26,7 +26,7 @@ from polytill.flows.refunds.settle import settle_refund
 from polytill.flows.schedule import after_sent
 from polytill.providers.contract import RefundFact, RefundLookupParams, RefundParams
 from polytill.providers.outcomes import REFUSED_AGAIN, Declined, NotSent, Outcome, Reason, Succeeded, Unknown
-from polytill.storage import attempts, audit, payments, refunds
+from polytill.storage import anchors, attempts, audit, payments, refunds
 from polytill.storage.attempts import Attempt
 from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
@@ -117,6 +117,7 @@ async def _create_refund(
         next_lookup_at=after_sent(now, practice.context.settings.provider_timeout_s),
     )
     unit = Unit()
+    anchors.hold(unit, practice.db.anchor)
     payments.reserve_refund(unit, payment.id, wanted, now, request.accept_dispute_risk)
     refunds.insert(unit, refund)
     detail = {"refund": refund.id, "amount": wanted}

@@ -40,7 +40,7 @@ from polytill.flows.schedule import next_lookup
 from polytill.flows.unresolved import Observed, is_unclear, noted_refund
 from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
-from polytill.storage import attempts, audit, payments, refunds
+from polytill.storage import anchors, attempts, audit, payments, refunds
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
@@ -102,6 +102,8 @@ class _Writing:
         """The unit of everything that changes, and of the extra steps."""
         practice, payment, refund, outcome = self.practice, self.payment, self.refund, self.finding.outcome
         unit, now, state = Unit(), practice.now(), self.state
+        if self.finding.source is Source.staff:
+            anchors.hold_decision(unit, practice.db.anchor)
         is_lookup = self.finding.is_new_lookup(self.read, refund)
         against = None
         if self.finding.still_holds(self.read, refund):

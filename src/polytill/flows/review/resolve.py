@@ -35,8 +35,8 @@ from polytill.flows.refunds import create as create_refunds
 from polytill.flows.schedule import after_sent
 from polytill.flows.unresolved import UNDERSTOOD
 from polytill.providers.outcomes import Declined, Reason
+from polytill.storage import anchors, audit, cases, disputes, operations, payments, practices, refunds
 from polytill.storage import attempts as storage_attempts
-from polytill.storage import audit, cases, disputes, operations, payments, practices, refunds
 from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
@@ -304,6 +304,7 @@ async def _duplicate_refund(practice: Practice, case: OperatorCase, actor: str, 
         next_lookup_at=after_sent(now, practice.context.settings.provider_timeout_s),
     )
     unit = Unit()
+    anchors.hold(unit, practice.db.anchor)
     payments.guard(unit, payment, now)
     refunds.insert(unit, made)
     detail = {"refund": made.id, "amount": made.amount, "case": case.id}

@@ -27,7 +27,16 @@ from polytill.flows.refunds.settle import settle_refund
 from polytill.flows.review.resolve import Evidence, add_resolution, evidence, open_or_conflict
 from polytill.flows.webhooks import receive
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Succeeded
-from polytill.storage import attempts, audit, operations, payment_identifiers, payments, refunds, staff_decisions
+from polytill.storage import (
+    anchors,
+    attempts,
+    audit,
+    operations,
+    payment_identifiers,
+    payments,
+    refunds,
+    staff_decisions,
+)
 from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
@@ -245,6 +254,7 @@ async def _operation_decided(
 
     if not is_done:
         unit = Unit()
+        anchors.hold(unit, practice.db.anchor)
         with_operation(unit)
         await practice.db.commit(unit)
         return

@@ -244,6 +244,7 @@ CREATE TABLE practices (
     epoch TEXT DEFAULT '' NOT NULL,
     mark_position BIGINT DEFAULT 0 NOT NULL,
     mark_event_id TEXT,
+    mark_payment_id TEXT,
     behind TEXT,
     CONSTRAINT pk_practices PRIMARY KEY (id),
     CONSTRAINT uq_practices_cluster_database_name UNIQUE (cluster, database_name),

@@ -34,7 +34,7 @@ RELAYS_LATE = timedelta(hours=1)
 BEHIND = {
     BehindReason.epoch: "has a database from before it was last adopted",
     BehindReason.birthplace: "has a database that was restored or copied",
-    BehindReason.mark: "has a database that lacks events which polytill has already forwarded",
+    BehindReason.mark: "has a database that lacks events or payments which polytill has already recorded",
 }
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 

@@ -70,11 +70,16 @@ async def test_keys_of_several_practices_are_tested_at_once_and_in_order(
     house: Polytill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, most = Counter[str](), Counter[str]()
+    all_in = asyncio.Event()
 
     async def tested(_: Any, entry: Any, __: Any) -> CredentialTest:
+        """The first answer is given when as many are asked at once as may be; later ones are asked in its place."""
         now[entry.code] += 1
         most[entry.code] = max(most[entry.code], now[entry.code])
-        await asyncio.sleep(0.001 * (7 - sum(most.values()) % 7))
+        if all(most[code] >= key_checks.AT_ONCE for code in ("paystack", "stripe")):
+            all_in.set()
+        await all_in.wait()
+        await asyncio.sleep(0)
         now[entry.code] -= 1
         return CredentialTest(True, "fine")
 

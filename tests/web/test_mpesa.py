@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from polytill.flows.recovery import lookup
 from polytill.flows.webhooks import unsigned
+from polytill.flows.worker.sweep import sweep_practice
 from polytill.storage import webhook_events
 from polytill.storage.units import Unit
 from tests.installation import TEST_KEYS, Installation
@@ -217,6 +217,6 @@ async def test_a_number_that_no_database_holds_harms_nobody(shared: Installation
     unit = Unit()
     unit.add("UPDATE webhook_events SET received_at = $1", shared.till.context.world.after(-20))
     await db.commit(unit)
-    await lookup.sweep(shared.till.context, practice.id)
+    await sweep_practice(shared.till.context, practice.id, None)
     assert (await practice.call("GET", "/webhook-events")).status == 200
     assert (await practice.call("POST", f"/payments/{payment['id']}/confirm")).status == 200

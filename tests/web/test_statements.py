@@ -15,25 +15,25 @@ POSTGRESQL = {
     "first visit: payment": (6, 1, 15),
     "payment": (2, 0, 2),
     "status page, unpaid": (3, 0, 3),
-    "webhook": (4, 0, 4),
+    "webhook": (3, 0, 3),
     "status page, paid": (3, 0, 3),
     "read by the API": (4, 0, 4),
     "refund": (7, 0, 7),
-    "sweep with events": (20, 10, 34),
-    "sweep without work": (12, 0, 12),
+    "sweep with events": (3, 5, 10),
+    "sweep without work": (1, 0, 1),
     "payment after a minute": (3, 6, 11),
 }
 SQLITE = {
     "first visit: payment": (19, 3, 7),
     "payment": (14, 0, 2),
     "status page, unpaid": (3, 0, 3),
-    "webhook": (16, 0, 4),
+    "webhook": (17, 0, 3),
     "status page, paid": (3, 0, 3),
     "read by the API": (4, 0, 4),
     "refund": (16, 0, 7),
-    "sweep with events": (22, 14, 28),
-    "sweep without work": (12, 0, 12),
-    "payment after a minute": (16, 6, 9),
+    "sweep with events": (5, 4, 7),
+    "sweep without work": (1, 0, 1),
+    "payment after a minute": (15, 6, 9),
 }
 
 

@@ -22,6 +22,7 @@ from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.storage import attempts, payment_records, payments, practices, refunds
 from polytill.storage.anchors import Mark
 from polytill.storage.attempts import Attempt
+from polytill.storage.due_work import Recorded
 from polytill.storage.payment_records import PaymentRecord
 from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
@@ -121,6 +122,19 @@ def _made(kind: Any, values: dict[str, Any], of: dict[str, Any], **read: Any) ->
     return kind(**{name: value for name, value in (empty | of | given).items() if name in names})
 
 
+def _since(practice: Practice, last: str | None) -> str:
+    """The id after which payments may not be recorded yet. ``last``: the newest that is."""
+    since = first_id(practice.now() - KEPT_FOR)
+    return since if last is None else max(since, first_id(made_at(last) - CLOCKS_APART))
+
+
+def recorded_until(practice: Practice) -> Recorded:
+    """What this process has recorded: if the practice has more payments after this id, ``record_new`` has work."""
+    seen = practice.context.recorded.get(practice.id, set())
+    since = _since(practice, max(seen, default=None))
+    return Recorded(since, sum(one > since for one in seen))
+
+
 async def record_new(practice: Practice) -> int:
     """Record the payments that were created since the last call; their events record them again. Returns their number.
 
@@ -131,9 +145,7 @@ async def record_new(practice: Practice) -> int:
     context = practice.context
     seen = context.recorded.setdefault(practice.id, set())
     last = max(seen, default=None) or await payment_records.newest(context.owner, practice.id)
-    since = first_id(practice.now() - KEPT_FOR)
-    if last is not None:
-        since = max(since, first_id(made_at(last) - CLOCKS_APART))
+    since = _since(practice, last)
     made = await payment_records.made_after(practice.db, since, AT_ONCE + len(seen))
     fresh = [payment_id for payment_id in made if payment_id not in seen]
     if fresh:

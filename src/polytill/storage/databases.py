@@ -92,8 +92,11 @@ class Database(Reads):
 
     async def commit(self, unit: Unit) -> list[int]:
         """Commit a unit: all of it or nothing. Returns the number of rows that each step affected."""
-        steps = unit.take()
-        return await self.engine.commit(steps) if steps else []
+        counted, steps = unit.counted, unit.take()
+        counts = await self.engine.commit(steps) if steps else []
+        for one in counted:
+            one.rows = counts[one.at]
+        return counts
 
     def transaction(self) -> AbstractAsyncContextManager[Tx]:
         """An interactive transaction, for writes that depend on a read inside of it. Only flows open one."""

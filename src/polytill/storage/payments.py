@@ -248,17 +248,3 @@ async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> 
         " WHERE place <= $2 ORDER BY asked_next, id"
     )
     return await read_past(lambda most: db.fetch(sql, now, most), lambda rows: readable(rows, PAYMENTS.read), limit)
-
-
-async def anything_open(db: PracticeDb) -> bool:
-    """Whether a worker has anything left to do here, now or later."""
-    found = await db.value(
-        "SELECT 1 WHERE EXISTS (SELECT 1 FROM payment_attempts WHERE next_lookup_at IS NOT NULL)"
-        " OR EXISTS (SELECT 1 FROM refunds WHERE next_lookup_at IS NOT NULL)"
-        " OR EXISTS (SELECT 1 FROM payment_operations WHERE next_lookup_at IS NOT NULL)"
-        " OR EXISTS (SELECT 1 FROM webhook_events WHERE state = 'received')"
-        " OR EXISTS (SELECT 1 FROM webhook_relays WHERE state = 'waiting')"
-        " OR EXISTS (SELECT 1 FROM events WHERE forwarded_at IS NULL)"
-        " OR EXISTS (SELECT 1 FROM payments WHERE status IN ('requires_action', 'processing'))"
-    )
-    return found is not None

@@ -81,6 +81,16 @@ class UnitTooLargeError(RuntimeError):
     """A unit has too many steps or arguments for one statement: a mistake of the caller, which must commit in parts."""
 
 
+class Counted:
+    """The number of rows that a step found, once its unit is committed."""
+
+    __slots__ = ("at", "rows")
+
+    def __init__(self, at: int) -> None:
+        self.at = at  # its place among the steps
+        self.rows: int | None = None  # None: its unit was not committed
+
+
 class Unit(Steps):
     """Steps that are committed together. ``storage`` functions fill it, a flow commits it.
 
@@ -88,13 +98,14 @@ class Unit(Steps):
         needs_current: Whether one of them requires the database that this process knows (``anchors.hold``).
     """
 
-    __slots__ = ("_arguments", "_written", "needs_current")
+    __slots__ = ("_arguments", "_written", "counted", "needs_current")
 
     def __init__(self) -> None:
         super().__init__()
         self.needs_current = False
         self._written = Written()
         self._arguments = 0
+        self.counted: list[Counted] = []
 
     def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
         """Add a statement. With ``expect=1`` it must affect exactly one row.
@@ -108,9 +119,17 @@ class Unit(Steps):
         self._written.add(sql, args)
         super().add(sql, *args, expect=expect)
 
+    def count(self, sql: str, *args: Any) -> Counted:
+        """Add a query, and return where its number of rows will be. It sees the database as it was before the unit; a
+        query of its own afterwards would cost a round trip more."""
+        counted = Counted(len(self.steps))
+        self.add(sql, *args)
+        self.counted.append(counted)
+        return counted
+
     def take(self) -> list[Step]:
         """Return the steps for an engine to run; the unit is empty and can be filled again afterwards."""
-        self._written, self._arguments, self.needs_current = Written(), 0, False
+        self._written, self._arguments, self.counted, self.needs_current = Written(), 0, [], False
         return super().take()
 
 

@@ -12,6 +12,7 @@ from polytill.domain.states import Environment, EventState
 from polytill.storage.columns import Condition, Table, places
 from polytill.storage.databases import PracticeDb, Tx, Writes
 from polytill.storage.reading import read_past, readable
+from polytill.storage.units import Counted, Unit
 
 
 @dataclass(slots=True)
@@ -245,6 +246,27 @@ async def held_back(
         payment_id,
     )
     return bool(row["of_payment"]), bool(row["by_name"])
+
+
+def count_held_back(
+    unit: Unit, payment_id: str | None, config_id: int | None, name: str | None, but: str
+) -> tuple[Counted, Counted]:
+    """As ``held_back``, in the unit that ends the wait: no rows if there are certainly none. Of the webhooks about the
+    payment it also counts those that wait for something else. A webhook that is stored while the unit runs may be
+    missing: its own process reads the payment afterwards."""
+    of_payment = unit.count(
+        "SELECT 1 WHERE EXISTS (SELECT id FROM webhook_events WHERE payment_id = $1 AND id <> $2"
+        " AND state <> 'applied' AND state <> 'ignored')",
+        payment_id,
+        but,
+    )
+    by_name = unit.count(
+        "SELECT 1 WHERE EXISTS (SELECT event_id FROM webhook_names WHERE config_id = $1 AND name = $2 AND event_id <> $3)",
+        config_id,
+        name,
+        but,
+    )
+    return of_payment, by_name
 
 
 @dataclass(frozen=True, slots=True)

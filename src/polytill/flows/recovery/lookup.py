@@ -47,6 +47,7 @@ from polytill.storage import attempts as storage_attempts
 from polytill.storage import operations, payments, refunds, webhook_events
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
+from polytill.storage.due_work import DueWork
 from polytill.storage.operations import Operation
 from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
@@ -281,8 +282,9 @@ class _Work(NamedTuple):
     look: Look
 
 
-async def sweep(context: Context, practice_id: int) -> int:
+async def sweep(context: Context, practice_id: int, due: DueWork) -> int:
     """Look up everything that is overdue in one practice, one item after the other. Return the number of items.
+    ``due``: the kinds of items of which there may be any.
 
     A slow provider gets no more calls until the next sweep: lookups at other providers and webhooks that it has sent do
     not wait for it. Nor do other practices: while a few sweeps wait for it, the others skip its items. Skipped items
@@ -291,7 +293,7 @@ async def sweep(context: Context, practice_id: int) -> int:
     """
     practice = await context.practice(practice_id)
     limiter, elapsed_s, slow = context.slow_providers, context.world.elapsed_s, set()
-    work = await _overdue(practice)
+    work = await _overdue(practice, due)
     now_s = elapsed_s()
     for one in sorted(work, key=lambda one: (limiter.is_slow(one.asked, now_s), not one.asked.is_told, one.due)):
         if one.asked in slow or not limiter.has_room(one.asked, elapsed_s(), context.settings.worker_sweeps):
@@ -320,7 +322,7 @@ async def _looked(context: Context, practice_id: int, one: _Work) -> bool:
     return waited is True
 
 
-async def _overdue(practice: Practice) -> list[_Work]:
+async def _overdue(practice: Practice, due: DueWork) -> list[_Work]:
     """Return the overdue items. Nothing is read here that belongs to one item alone: it may be unreadable."""
     now = practice.now()
     beyond = never_after(now)
@@ -339,22 +341,23 @@ async def _overdue(practice: Practice) -> list[_Work]:
         look = partial(receive.apply_due, practice, event)
         return _Work(due, asks(event, is_told=not event.must_fetch), event.id, look)
 
-    work = [
-        _Work(one.next_lookup_at or now, asks(one), one.id, partial(look_up, one))
-        for one in await storage_attempts.overdue(practice.db, now, beyond)
-    ]
-    for back in await refunds.overdue(practice.db, now, beyond):
-        look = partial(create_refunds.refresh, practice, back)
-        work.append(_Work(back.next_lookup_at or now, await asked_of(back), back.id, look))
-    for done in await operations.overdue(practice.db, now, beyond):
-        look_at = partial(capture_cancel.refresh, practice, done)
-        work.append(_Work(done.next_lookup_at or now, await asked_of(done), done.id, look_at))
-    came_before = [practice.context.world.after(-age_s) for age_s in TAKEN_UP_AT_S]
-    work += [news(event) for event in await webhook_events.waiting(practice.db, came_before)]
-    if practice.db.anchor.behind is not None:
-        return work  # what nobody paid expires when the practice is adopted: it may have been paid meanwhile
-    work += [
-        _Work(one.expires_at or now, asks(one), one.id, partial(expire, practice, one))
-        for one in await payments.unpaid_past_expiry(practice.db, practice.context.surely_past(0))
-    ]
+    work: list[_Work] = []
+    if due.attempts:
+        for one in await storage_attempts.overdue(practice.db, now, beyond):
+            work.append(_Work(one.next_lookup_at or now, asks(one), one.id, partial(look_up, one)))
+    if due.refunds:
+        for back in await refunds.overdue(practice.db, now, beyond):
+            look = partial(create_refunds.refresh, practice, back)
+            work.append(_Work(back.next_lookup_at or now, await asked_of(back), back.id, look))
+    if due.operations:
+        for done in await operations.overdue(practice.db, now, beyond):
+            look_at = partial(capture_cancel.refresh, practice, done)
+            work.append(_Work(done.next_lookup_at or now, await asked_of(done), done.id, look_at))
+    if due.webhooks:
+        came_before = [practice.context.world.after(-age_s) for age_s in TAKEN_UP_AT_S]
+        work += [news(event) for event in await webhook_events.waiting(practice.db, came_before)]
+    # What nobody paid expires only when a practice that is behind is adopted: it may have been paid meanwhile.
+    if due.unpaid and practice.db.anchor.behind is None:
+        for unpaid in await payments.unpaid_past_expiry(practice.db, practice.context.surely_past(0)):
+            work.append(_Work(unpaid.expires_at or now, asks(unpaid), unpaid.id, partial(expire, practice, unpaid)))
     return work

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from polytill.domain.errors import NotFound, Stale
 from polytill.domain.ids import address
@@ -53,7 +53,7 @@ from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
-from polytill.storage.units import Unit
+from polytill.storage.units import Counted, Unit
 from polytill.storage.webhook_events import NOT_CAPTURED, WebhookEvent
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -299,15 +299,18 @@ async def _apply_payment_fact(
     also = mark_applied(practice.context, event, payment.id)
     if result.must_fetch:
         also = await with_unsigned_identifiers(practice.context, attempt, fact, outcome, also)
+    held_back = _HeldBack(event, attempt, getattr(outcome, "provider_transaction_id", None))
     park = mark_parked(practice, event, "amount_mismatch", payment.id)
     finding = Finding(
         outcome, Source.webhook, FindingKind.authorization if is_authorization(outcome) else FindingKind.fact
     )
-    payment, settled = await settle(practice, payment, attempt, finding, ExtraSteps(also, if_other_amount=park))
+    steps = ExtraSteps(held_back.counted_after(also), if_other_amount=park)
+    payment, settled = await settle(practice, payment, attempt, finding, steps)
     if finding.is_void(attempt, settled):  # the attempt was closed while this was applied
         await _apply_payment_fact(practice, event, result, fact, payment, settled)
         return
-    await apply_after(practice, attempt, settled, event)
+    if held_back.may_be_any(settled):
+        await apply_after(practice, attempt, settled, event)
     asked = replace(fact, outcome=outcome, provider_transaction_id=getattr(outcome, "provider_transaction_id", None))
     is_open = settled.state not in (AttemptState.succeeded, AttemptState.authorized)
     if event.state is EventState.parked:
@@ -365,6 +368,40 @@ async def _book_another(
         await wait(practice, event, payment.id, unanswered.reason.value)
     else:
         await finish(practice, event, EventState.applied, "looked_up", payment.id)
+
+
+@dataclass(slots=True)
+class _HeldBack:
+    """Whether other webhooks may wait for what this one brings. Counted by the unit that applies it, so that most
+    webhooks need no query for it.
+
+    ``learns``: the provider's id that the outcome names.
+    """
+
+    event: WebhookEvent
+    before: Attempt
+    learns: str | None
+    of_payment: Counted | None = None
+    by_name: Counted | None = None
+
+    def counted_after(self, also: AddSteps) -> AddSteps:
+        """``also``, and the steps that count them."""
+        name = unsigned.short_key(self.learns) if self.learns else None
+
+        def with_count(unit: Unit) -> None:
+            also(unit)
+            self.of_payment, self.by_name = webhook_events.count_held_back(
+                unit, self.before.payment_id, self.before.config_id, name, self.event.id
+            )
+
+        return with_count
+
+    def may_be_any(self, after: Attempt) -> bool:
+        """Whether there may be any; also if they were not counted, or for another id."""
+        if self.of_payment is None or self.by_name is None:
+            return True
+        learnt_other = after.provider_transaction_id not in (self.before.provider_transaction_id, self.learns)
+        return learnt_other or self.of_payment.rows != 0 or self.by_name.rows != 0
 
 
 async def apply_after(practice: Practice, before: Attempt, after: Attempt, but: WebhookEvent | None = None) -> None:

@@ -19,12 +19,24 @@ from tests import calls
 from tests.flows.scenes import LINK, Scene, held, paid
 
 LOST = Unknown(Reason.timeout)
-KINDS = ("new_payments", "events", "attempts", "refunds", "operations", "webhooks", "unpaid", "search_rows", "detachments")
+KINDS = (
+    "new_payments",
+    "events",
+    "attempts",
+    "refunds",
+    "operations",
+    "webhooks",
+    "unpaid",
+    "search_rows",
+    "detachments",
+)
 
 
 async def due(scene: Scene) -> DueWork:
     now = scene.context.world.now()
-    return await due_work.read(scene.db, Times(now, never_after(now), now, now, now), recorded_until(Practice(scene.context, scene.db)))
+    return await due_work.read(
+        scene.db, Times(now, never_after(now), now, now, now), recorded_until(Practice(scene.context, scene.db))
+    )
 
 
 async def kinds(scene: Scene) -> list[str]:

@@ -19,7 +19,7 @@ POSTGRESQL = {
     "status page, paid": (3, 0, 3),
     "read by the API": (4, 0, 4),
     "refund": (7, 0, 7),
-    "sweep with events": (3, 5, 10),
+    "sweep with events": (11, 10, 25),
     "sweep without work": (1, 0, 1),
     "payment after a minute": (3, 6, 11),
 }
@@ -31,9 +31,9 @@ SQLITE = {
     "status page, paid": (3, 0, 3),
     "read by the API": (4, 0, 4),
     "refund": (16, 0, 7),
-    "sweep with events": (5, 4, 7),
+    "sweep with events": (13, 13, 19),
     "sweep without work": (1, 0, 1),
-    "payment after a minute": (15, 6, 9),
+    "payment after a minute": (16, 6, 9),
 }
 
 

@@ -65,7 +65,7 @@ class DueWork:
 
 _LATE = "next_lookup_at <= $1 OR next_lookup_at > $2"
 _DUE = {
-    "new_payments": "(SELECT 1 FROM payments WHERE id > $7 LIMIT $8) AS made HAVING COUNT(*) > $9",
+    "new_payments": "payments WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM payments WHERE id > $7 LIMIT $8) AS made) > $9",
     "events": "events WHERE forwarded_at IS NULL",
     "attempts": f"payment_attempts WHERE {_LATE}",
     "refunds": f"refunds WHERE {_LATE}",

@@ -1,1 +1,0 @@
-"""What a sweep finds due: each kind of work is seen by the one statement that decides whether to read it."""

@@ -52,9 +52,9 @@ def problem(name: Any, value: Any) -> str | None:
         return f"A name has 1 to {MAX_METADATA_NAME} characters, without spaces at its ends."
     if "[" in name or "]" in name:  # Stripe rejects them in any capitals
         return "A name must not contain square brackets."
-    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in name):
+    if _has(name, ("Cc", "Cf", "Cs", "Zl", "Zp")):
         return "A name must not contain control characters."
-    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
+    if _has(value, ("Cc", "Cs")):
         return "A value must not contain control characters."
     if len(value) > MAX_METADATA_VALUE:
         return f"A value has at most {MAX_METADATA_VALUE} characters."
@@ -62,6 +62,11 @@ def problem(name: Any, value: Any) -> str | None:
     if bare.startswith("polytill") or bare in RESERVED:
         return "This name is reserved."
     return None
+
+
+def _has(text: str, categories: tuple[str, ...]) -> bool:
+    """Whether a text has a character of one of these categories, of which printable text has none."""
+    return not text.isprintable() and any(unicodedata.category(letter) in categories for letter in text)
 
 
 def _escaped(name: Any) -> str:

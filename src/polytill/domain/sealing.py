@@ -62,13 +62,14 @@ def _text_of(path: Path) -> str:
 class DataKey:
     """One practice's data key: seals and opens values at their places. It is never printed."""
 
-    __slots__ = ("_aead", "_filing", "_hashing", "practice_id")
+    __slots__ = ("_aead", "_filing", "_hashing", "_public", "practice_id")
 
     def __init__(self, practice_id: int, key: bytes) -> None:
         self.practice_id = practice_id
         self._aead = AESGCM(key)
         self._filing = hmac.digest(key, b"polytill sealed files 1", "sha256")
         self._hashing = hmac.digest(key, b"polytill keyed hash 1", "sha256")
+        self._public: dict[tuple[str, Place], str] = {}
 
     def _bound(self, place: Place) -> bytes:
         parts = (str(self.practice_id), place.table, place.row, place.field, place.environment, str(place.version))
@@ -84,6 +85,13 @@ class DataKey:
         if not sealed.startswith(_PREFIX):
             raise SealBroken
         return Secret(_decrypted(self._aead, sealed.removeprefix(_PREFIX), self._bound(place)).decode())
+
+    def open_public(self, sealed: str, place: Place) -> str:
+        """As ``open``, for a value that is not secret and is shown often. It stays in memory as long as this key."""
+        known = self._public.get((sealed, place))
+        if known is None:
+            known = self._public[sealed, place] = self.open(sealed, place).reveal()
+        return known
 
     def keyed_hash(self, content: bytes) -> str:
         """A hash that shows whether content has changed, and that nobody without the key can compare with a guess."""

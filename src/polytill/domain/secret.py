@@ -10,10 +10,16 @@ _SECRET_LIKE = re.compile(
     r"Bearer\s+\S+|postgres(ql)?:\S+|\w+://[^\s/@]*:\S*@\S+",
     re.IGNORECASE,
 )
+# What a match of each alternative contains, in lower case. The pattern costs thirty times as much as these.
+_MARKS = ("sk_", "rk_", "pk_", "whsec_", "flw", "pt_", "bearer", "postgres", "://")
 
 
 def without_secrets(text: str) -> str:
     """The text, with everything that looks like a key removed."""
+    if text.isascii():  # beyond ASCII, letters have other lower cases
+        lower = text.lower()
+        if not any(mark in lower for mark in _MARKS):
+            return text
     return _SECRET_LIKE.sub("[removed]", text)
 
 

@@ -72,6 +72,13 @@ def visible(text: str) -> str:
     return " ".join(_INVISIBLE.sub("", text).split())
 
 
+def is_blank(text: str) -> bool:
+    """Whether the text has no visible character."""
+    if text.isascii() and text.isprintable():
+        return not text.strip()
+    return not visible(text)
+
+
 def in_sentence(label: str) -> str:
     """A label inside a sentence: its first letter in lower case, unless it starts with an abbreviation (``HMAC key``)."""
     return label if label[:2].isupper() else label[:1].lower() + label[1:]
@@ -94,7 +101,15 @@ def search_form(text: str) -> str:
 def words(text: str) -> list[str]:
     """The words of a text in their search form: runs of letters, digits and pictograms. An apostrophe does not end a
     word."""
+    if text.isascii() and text.isprintable():
+        return text.translate(_ASCII_WORDS).split()
     return "".join(each if _of_word(each) else " " for each in search_form(text).replace("'", "")).split()
+
+
+# Printable ASCII, as ``words`` takes it one character at a time.
+_ASCII_WORDS = {
+    ord(each): each.lower() if each.isalnum() else None if each == "'" else " " for each in map(chr, range(32, 127))
+}
 
 
 def compact(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -29,7 +29,7 @@ class Command:
     def about(self, operation: str, *content: Any) -> Command:
         """The command with the fingerprint of what is requested: the operation, and content that is JSON. A fingerprint
         that is set already stays."""
-        return self if self.fingerprint else replace(self, fingerprint=fingerprint(operation, *content))
+        return self if self.fingerprint else Command(self.key, self.actor, fingerprint(operation, *content))
 
     def check_repeat(self, known: str) -> None:
         """``Conflict`` unless ``known``, the fingerprint stored under this key, is of the same request."""

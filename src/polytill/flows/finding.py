@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from polytill.domain.identifiers import Identifiers
 from polytill.domain.sources import Source
 from polytill.domain.states import ATTEMPT_CLOSED, REFUNDED_NOTHING, AttemptState
 from polytill.providers.outcomes import NeedsAction, NotSent, Outcome, Succeeded
@@ -27,11 +28,15 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An outcome about an attempt or a refund, where it comes from, and its kind."""
+    """An outcome about an attempt or a refund, where it comes from, and its kind.
+
+    ``named``: the identifiers that the outcome names for the row as it was read; None: not read yet.
+    """
 
     outcome: Outcome
     source: Source
     kind: FindingKind = FindingKind.fact
+    named: Identifiers | None = None
 
     def still_holds(self, read: Attempt | Refund, now: Attempt | Refund) -> bool:
         """Whether it says something about a row as it is ``now``. ``read``: the row for which it was made."""
@@ -55,7 +60,7 @@ class Finding:
 
     def with_outcome(self, outcome: Outcome) -> Finding:
         """The same finding with another outcome."""
-        return self if outcome is self.outcome else replace(self, outcome=outcome)
+        return self if outcome is self.outcome else replace(self, outcome=outcome, named=None)
 
     def _holds_for_attempt(self, read: Attempt, now: Attempt) -> bool:
         has_moved = now.state is not read.state

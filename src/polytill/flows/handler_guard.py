@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from polytill.domain.secret import Secret, without_secrets
+from polytill.domain.values import with_changes
 from polytill.flows.context import log
 from polytill.providers.contained import ends_only_itself
 from polytill.providers.contract import Fact, Handler, Page
@@ -91,7 +92,8 @@ def own_copy(params: Any) -> Any:
     if not is_dataclass(params) or isinstance(params, type):
         return params
     names = _with_mappings(type(params))
-    return replace(params, **{name: own_copy(value) for name in names if (value := getattr(params, name)) is not None})
+    copies = {name: own_copy(value) for name in names if (value := getattr(params, name)) is not None}
+    return with_changes(params, **copies) if copies else params
 
 
 @cache
@@ -135,6 +137,8 @@ def _clean_action(handler: Handler, outcome: NeedsAction) -> NeedsAction:
         last = replace(last, code=clean(handler, last.code), detail=clean(handler, last.detail))
     if action is not None and any(secret in f"{action.url} {action.instructions}" for secret in _secrets_of(handler)):
         action = replace(action, url=clean(handler, action.url), instructions=clean(handler, action.instructions))
+    if last is outcome.last_decline and action is outcome.action:
+        return outcome
     return replace(outcome, last_decline=last, action=action)
 
 

@@ -35,6 +35,9 @@ def open_action(db: PracticeDb, attempt: Attempt) -> NextAction | None:
     """The next action of an attempt; None if there is none."""
     if attempt.next_action is None or attempt.state is not AttemptState.needs_action:
         return None
+    if attempt.opened_action is not None and attempt.opened_action[0] == attempt.next_action:
+        action: NextAction = attempt.opened_action[1]
+        return action
     values: list[Any] = json_value(db.data_key.open(attempt.next_action, _place(attempt.id)).reveal())
     kind, url, token, instructions, wants, offline, continuation = values
     return NextAction(

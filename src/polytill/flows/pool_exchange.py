@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
@@ -35,8 +36,12 @@ def witness_of(context: Context, practice_id: int) -> Witness:
     which practice had failures."""
     known = context.provider_health
     known.process = known.process or _token(context)
-    key = context.ring.derived("provider_health")[0]
-    return Witness(known.process, hmac.digest(key, str(practice_id).encode(), "sha256")[:8].hex())
+    return Witness(known.process, _tag(context.ring.derived("provider_health")[0], practice_id))
+
+
+@lru_cache(maxsize=4096)
+def _tag(key: bytes, practice_id: int) -> str:
+    return hmac.digest(key, str(practice_id).encode(), "sha256")[:8].hex()
 
 
 async def exchange(context: Context) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from polytill.domain.identifiers import IdentifierKind, Identifiers
 from polytill.providers.wire_json import REMOVED
@@ -33,24 +34,45 @@ def identifiers_in(paths: IdentifierPaths, response: Any) -> Identifiers:
 
 
 def _values(response: Any, place: str) -> Iterator[str]:
-    path, _, prefix = place.partition(":")
-    for value in _reached(response, path.split(".")):
+    path, prefix = _parsed(place)
+    for value in _reached(response, path):
         text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if isinstance(text, str) and 0 < len(text.strip()) <= LONGEST and text != REMOVED and text.startswith(prefix):
             yield text.strip()
 
 
-def _reached(value: Any, path: list[str]) -> Iterator[Any]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _reached(item, path)
-    elif not path:
-        yield value
-    elif isinstance(value, dict):
-        name, _, wanted = path[0].partition("[")
-        reached = value.get(name)
-        if wanted:
-            field, _, word = wanted.rstrip("]").partition("=")
-            items = reached if isinstance(reached, list) else []
-            reached = [item for item in items if isinstance(item, dict) and item.get(field) == word]
-        yield from _reached(reached, path[1:])
+class _Part(NamedTuple):
+    """One name of a path; of a list only the items whose ``field`` is ``word``."""
+
+    name: str
+    field: str
+    word: str
+
+
+@cache
+def _parsed(place: str) -> tuple[tuple[_Part, ...], str]:
+    """The parts of a path, and the prefix that the value must have."""
+    path, _, prefix = place.partition(":")
+    parts = []
+    for one in path.split("."):
+        name, _, wanted = one.partition("[")
+        field, _, word = wanted.rstrip("]").partition("=")
+        parts.append(_Part(name, field, word))
+    return tuple(parts), prefix
+
+
+def _reached(value: Any, path: tuple[_Part, ...]) -> list[Any]:
+    for at, part in enumerate(path):
+        if isinstance(value, list):
+            return _of_items(value, path[at:])
+        if not isinstance(value, dict):
+            return []
+        value = value.get(part.name)
+        if part.field:
+            items = value if isinstance(value, list) else []
+            value = [item for item in items if isinstance(item, dict) and item.get(part.field) == part.word]
+    return _of_items(value, ()) if isinstance(value, list) else [value]
+
+
+def _of_items(items: list[Any], path: tuple[_Part, ...]) -> list[Any]:
+    return [found for item in items for found in _reached(item, path)]

@@ -79,23 +79,31 @@ def without_response(outcome: T) -> T:
 
 def is_json(value: Any) -> bool:
     """Whether it can be stored: JSON of limited depth, and no larger than the largest answer."""
-    left = [MAX_ANSWER_BYTES]
-
-    def fits(one: Any, depth: int) -> bool:
-        left[0] -= len(one) + 2 if isinstance(one, str) else 2
-        if depth > MAX_DEPTH or left[0] < 0:
+    left, waiting = MAX_ANSWER_BYTES, [(value, 0)]
+    while waiting:
+        one, depth = waiting.pop()
+        if depth > MAX_DEPTH:
             return False
         if isinstance(one, str):
-            return _is_text(one)
-        if isinstance(one, dict):
-            return all(isinstance(key, str) and fits(key, depth) and fits(item, depth + 1) for key, item in one.items())
-        if isinstance(one, list | tuple):
-            return all(fits(item, depth + 1) for item in one)
-        if isinstance(one, float | Decimal):
-            return one == one and one not in (float("inf"), float("-inf"))
-        return one is None or isinstance(one, bool | int)
-
-    return fits(value, 0)
+            left -= len(one)
+            if not _is_text(one):
+                return False
+        elif isinstance(one, dict):
+            for key, item in one.items():
+                if not isinstance(key, str):
+                    return False
+                waiting += (key, depth), (item, depth + 1)
+        elif isinstance(one, list | tuple):
+            waiting += [(item, depth + 1) for item in one]
+        elif isinstance(one, float | Decimal):
+            if one != one or one in (float("inf"), float("-inf")):
+                return False
+        elif one is not None and not isinstance(one, int):
+            return False
+        left -= 2
+        if left < 0 or len(waiting) > left:
+            return False
+    return True
 
 
 def _union(kinds: tuple[Any, ...]) -> Check:
@@ -180,7 +188,7 @@ def _wrong_in_money(value: Money, at: str) -> str | None:
 
 def _is_text(text: str) -> bool:
     # No database stores half a surrogate, and PostgreSQL no NUL.
-    return _NOT_KEPT.search(text) is None
+    return "\0" not in text if text.isascii() else _NOT_KEPT.search(text) is None
 
 
 def _not(value: Any, at: str) -> str:

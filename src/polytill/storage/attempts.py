@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from polytill.domain.states import AttemptState, Environment
 from polytill.storage import reading
@@ -38,9 +39,11 @@ class Attempt:
     next_lookup_at: datetime | None = None
     lookups: int = 0
     wire_format: int = 0  # the parameters of its create call: ``flows/payments/create.py``
+    # The sealed ``next_action`` and what it is, while the request that sealed it still has it. No column.
+    opened_action: tuple[str, Any] | None = field(default=None, compare=False, repr=False)
 
 
-_ATTEMPTS = Table("payment_attempts", Attempt)
+_ATTEMPTS = Table("payment_attempts", Attempt, but="opened_action")
 _WITH_PAYMENT = (
     f"SELECT {_ATTEMPTS.of('a')}, {PAYMENTS.of('p', 'p_')}"  # noqa: S608
     " FROM payment_attempts a JOIN payments p ON p.id = a.payment_id"

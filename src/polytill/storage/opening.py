@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,22 @@ async def create_owner(url: str) -> None:
         await create_postgres_database(url, database_of(url))
 
 
+@dataclass(slots=True)
+class _Open:
+    """An opened database, and what decided that it is this one and may be used. If that changes, it is opened again."""
+
+    entry: PracticeEntry
+    version: str  # of the cluster's address
+    db: PracticeDb
+
+    def entry_fits(self, entry: PracticeEntry) -> bool:
+        """Whether another row of the directory leads to the same database under the same conditions."""
+        return _conditions(self.entry) == _conditions(entry)
+
+
+_conditions = attrgetter("cluster", "database_name", "wrapped_data_key", "schema_version", "epoch")
+
+
 class Opening:
     """Opens practice databases by id."""
 
@@ -85,7 +102,7 @@ class Opening:
         self._rows: tuple[dict[str, practices.ClusterRow], tuple[int, int]] | None = None
         self.directory = Directory(owner, world)
         self.watch = self.directory.watch
-        self._open: OrderedDict[int, tuple[str, PracticeDb]] = OrderedDict()
+        self._open: OrderedDict[int, _Open] = OrderedDict()
         self._forgotten = 0
         self._anchors: dict[int, Anchor] = {}  # kept while a database is closed: what was seen of it still counts
 
@@ -101,17 +118,13 @@ class Opening:
     async def practice(self, practice_id: int) -> PracticeDb:
         """The practice's database as a value. ``NotFound``, or ``WrongPractice`` if the address leads to another one."""
         entry = await self.entry(practice_id)
-        # Everything that decides what is opened and whether it may be. If any of it changes, the database is opened
-        # again.
-        address = (
-            f"{entry.cluster}/{await self._location_version(entry.cluster)}/{entry.database_name}/{entry.wrapped_data_key}"
-            f"/{entry.schema_version}/{migrating.head('practice')}/{entry.epoch}"
-        )
+        version = await self._location_version(entry.cluster)
         held = self._open.get(practice_id)
-        if held and held[0] == address:
+        if held is not None and (held.entry is entry or held.entry_fits(entry)) and held.version == version:
             self._open.move_to_end(practice_id)
-            held[1].anchor.learn(entry.epoch, entry.mark)
-            return held[1]
+            held.entry = entry
+            held.db.anchor.learn(entry.epoch, entry.mark)
+            return held.db
         db = await self._unchecked(entry)
         try:
             at = await migrating.current(db)
@@ -125,10 +138,10 @@ class Opening:
             await db.engine.close()
             raise
         held = self._open.get(practice_id)
-        if held and held[0] == address:  # another task opened it meanwhile
+        if held is not None and held.entry_fits(entry) and held.version == version:  # another task opened it meanwhile
             await db.engine.close()
-            return held[1]
-        self._open[practice_id] = (address, db)
+            return held.db
+        self._open[practice_id] = _Open(entry, version, db)
         await self._close_least_recent()
         return db
 
@@ -186,11 +199,11 @@ class Opening:
     async def _close_least_recent(self) -> None:
         most = sqlite_files() if OPEN_FILES is None else OPEN_FILES
         while len(self._open) > most:
-            practice_id, (_, db) = next(iter(self._open.items()))
-            if db.engine.dialect != "sqlite":
+            practice_id, held = next(iter(self._open.items()))
+            if held.db.engine.dialect != "sqlite":
                 return  # a PostgreSQL engine holds no connection; its server's budget closes them
             del self._open[practice_id]
-            await db.engine.close()
+            await held.db.engine.close()
 
     def opened(self) -> list[int]:
         """The practices that this process has opened."""
@@ -288,8 +301,8 @@ class Opening:
 
     async def close(self) -> None:
         """Close everything that is open."""
-        for _, db in self._open.values():
-            await db.engine.close()
+        for held in self._open.values():
+            await held.db.engine.close()
         self._open.clear()
         for cluster in self._clusters.values():
             await cluster.close()

@@ -158,7 +158,7 @@ def open_credentials(key: DataKey, code: str, sealed: CredentialSet) -> Opened:
 def open_public_key(key: DataKey, code: str, sealed: CredentialSet) -> str | None:
     """The one credential that may be shown."""
     value = sealed.public_key
-    return value and key.open(value, _place(code, "public_key", sealed)).reveal()
+    return value and key.open_public(value, _place(code, "public_key", sealed))
 
 
 def seal_credentials(key: DataKey, code: str, opened: Opened, state: CredentialState, world: World) -> CredentialSet:

@@ -95,9 +95,9 @@ class _Rows:
 
     __slots__ = ("_not_yet", "_values", "shape")
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, args: tuple[Any, ...]) -> None:
         self.shape = shape
-        self._not_yet: list[tuple[Any, ...]] = []  # arguments
+        self._not_yet = [args]
         self._values: dict[tuple[Any, ...], Values] = {}
 
     def add(self, args: tuple[Any, ...]) -> None:
@@ -132,15 +132,20 @@ class Written:
                 )
         if not shape.table:
             return
-        earlier = self._tables.setdefault(shape.table, {})
-        if earlier and (twice := _overlapping(earlier, shape, args)) is not None:
+        earlier = self._tables.get(shape.table)
+        if earlier is None:
+            self._tables[shape.table] = {shape: _Rows(shape, args)}
+            return
+        if (twice := _overlapping(earlier, shape, args)) is not None:
             raise StepsOverlapError(
                 f"Two steps of one unit may write the same row of {shape.table} ({twice.verb}, then {shape.verb})."
                 " PostgreSQL would lose one of them: write what both say in one step."
             )
-        if shape not in earlier:
-            earlier[shape] = _Rows(shape)
-        earlier[shape].add(args)
+        known = earlier.get(shape)
+        if known is None:
+            earlier[shape] = _Rows(shape, args)
+        else:
+            known.add(args)
 
     def _seen(self, read: Read, row: Values) -> Shape | None:
         for shape, known in self._tables[read.table].items():

@@ -62,9 +62,12 @@ class Steps:
 
     def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
         """Add a statement. With ``expect=1`` it must affect exactly one row."""
+        self._queue(Step(sql, args, expect))
+
+    def _queue(self, step: Step) -> None:
         if not self.steps:
             _open_steps.set((*_still_open(), weakref.ref(self)))
-        self.steps.append(Step(sql, args, expect))
+        self.steps.append(step)
 
     def take(self) -> list[Step]:
         """Return the steps for an engine to run; the queue is empty afterwards."""
@@ -117,7 +120,7 @@ class Unit(Steps):
         if len(self.steps) >= MOST_STEPS or self._arguments > MOST_ARGUMENTS:
             raise UnitTooLargeError(f"A unit may have {MOST_STEPS} steps and {MOST_ARGUMENTS} arguments.")
         self._written.add(sql, args)
-        super().add(sql, *args, expect=expect)
+        self._queue(Step(sql, args, expect))
 
     def count(self, sql: str, *args: Any) -> Counted:
         """Add a query, and return where its number of rows will be. It sees the database as it was before the unit; a

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -72,6 +73,7 @@ from polytill.web.console import rollout as console_rollout
 from polytill.web.console import routing as console_routing
 from polytill.web.console import webhooks as console_webhooks
 from polytill.web.error_pages import error_page, is_of_programs
+from polytill.web.fast_paths import FastPaths, Operation
 from polytill.web.metrics import RequestMetrics
 from polytill.web.page_addresses import root_of
 
@@ -271,11 +273,23 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     app.state.keys = KeyCache(till.context)
     metrics = RequestMetrics(till, admission)
     app.state.metrics = metrics
+    app.add_middleware(FastPaths, operations=_fast_operations())
     app.add_middleware(Refusals)
     app.add_middleware(Admitting, admission=admission)
     app.add_middleware(Surroundings, till=till, metrics=metrics)
     app.add_middleware(CrossOrigin)  # outermost, so that a script can also read the response to an internal error
     return app
+
+
+def _fast_operations() -> dict[str, tuple[Operation, BaseRoute]]:
+    operations: dict[str, tuple[APIRouter, Any, Operation]] = {
+        "payments": (payments.router, payments.create_payment, payments.create_quickly),
+        "hooks": (webhooks.router, webhooks.receive_webhook, webhooks.receive_webhook),
+    }
+    return {
+        name: (quick, next(route for route in router.routes if getattr(route, "endpoint", None) is endpoint))
+        for name, (router, endpoint, quick) in operations.items()
+    }
 
 
 def openapi_document() -> dict[str, Any]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
+from types import NoneType
 from typing import Any
 
 import structlog
 
 from polytill.domain.secret import without_secrets
 
+_PLAIN = (str, int, float, bool, NoneType)
+
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace everything that looks like a key in any value, including tracebacks (runs after ``format_exc_info``)."""
     for name, value in event.items():
-        if not isinstance(value, str | int | float | bool | type(None)):
+        if not isinstance(value, _PLAIN):
             event[name] = str(value)
     # Search the whole event once; check each value only if something was found.
     whole = "\n".join([value for value in event.values() if isinstance(value, str)])

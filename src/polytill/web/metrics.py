@@ -18,6 +18,8 @@ from polytill.flows.context import Context
 from polytill.flows.webhooks.forward import Tried
 from polytill.web.admission import Admission, Refused
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 
 def pattern_of(scope: Scope) -> str:
     """The route pattern of a request. The address itself may contain a token that grants access."""
@@ -32,6 +34,8 @@ class RequestMetrics:
         self._requests = Counter(
             "polytill_requests_total", "HTTP requests", ["method", "route", "status"], registry=self.registry
         )
+        # As many as there are methods, routes and statuses. The library looks its own up under a lock.
+        self._by_labels: dict[tuple[str, str, int], Counter] = {}
         self._seconds = Histogram(
             "polytill_request_seconds",
             "Duration of HTTP requests",
@@ -145,7 +149,12 @@ class RequestMetrics:
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one request that has a response."""
-        self._requests.labels(scope["method"], pattern_of(scope), str(status)).inc()
+        method = scope["method"] if scope["method"] in _METHODS else "other"  # anybody can invent methods without end
+        labels = method, pattern_of(scope), status
+        counter = self._by_labels.get(labels)
+        if counter is None:
+            counter = self._by_labels[labels] = self._requests.labels(*map(str, labels))
+        counter.inc()
         self._seconds.observe(seconds)
 
     def serve(self, host: str, port: int) -> None:

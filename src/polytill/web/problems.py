@@ -133,6 +133,11 @@ def _http(request: Request, error: Exception) -> Response:
     return response
 
 
+def response_to(request: Request, error: PolytillError | HTTPException) -> Response:
+    """The response to an error, as for a request that the framework answers."""
+    return _known(request, error) if isinstance(error, PolytillError) else _http(request, error)
+
+
 def _methods_at(request: Request) -> list[str]:
     """The methods of an address. The framework reports only those of the first route that it matched."""
     # A mount sets its own Allow header.

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from polytill.domain.contacts import stored_phone
 from polytill.domain.routing import Verdict
+from polytill.domain.values import with_changes
 from polytill.flows import pool_exchange
 from polytill.flows.context import Context, Practice, Snapshot
 from polytill.flows.payments import customers
@@ -45,7 +46,8 @@ async def choose(context: Context, snapshot: Snapshot, wanted: Wanted, payment: 
         keys = [(one.code, one.environment.value) for one in everyone if one.is_enabled]
         pool_exchange.permit_unasked(context, holder[0], keys)
     facts = facts_of(context, snapshot, wanted, everyone, holder)
-    found = decide(everyone, wanted, replace(facts, draw=payment.draw, traits=payment.traits, tried=payment.tried))
+    facts = with_changes(facts, draw=payment.draw, traits=payment.traits, tried=payment.tried)
+    found = decide(everyone, wanted, facts)
     # Nothing has waited since the health was read, so no other payment of this process has the permit.
     if holder is not None and found.ranked and found.ranked[0].verdict is Verdict.probe:
         context.provider_health.reserve((found.ranked[0].code, environment_of(everyone, wanted).value), holder)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Duplicate, FieldError, Forbidden, Invalid, PracticeBehind, Stale, invalid
@@ -16,6 +16,7 @@ from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
 from polytill.domain.sources import Source
 from polytill.domain.states import AttemptState, CaptureMode, Environment, PaymentStatus, PracticeState
+from polytill.domain.values import with_changes
 from polytill.flows import pool_exchange
 from polytill.flows.command import Command
 from polytill.flows.commits import until_committed
@@ -120,7 +121,7 @@ def _wanted(request: PaymentRequest) -> Wanted:
 async def _read(practice: Practice, snapshot: Snapshot, request: PaymentRequest, key: str) -> PaymentRequest:
     """The request in normal form. ``Invalid`` with a pointer for every invalid field."""
     countries = customers.countries_of(snapshot.place, request.amount.currency)
-    request = replace(
+    request = with_changes(
         request,
         customer=customers.read_customer(request.customer, countries),
         description=customers.unless_blank(request.description),
@@ -204,12 +205,13 @@ async def attempt_in_turn(
         outcome = await _observed(
             practice, payment, attempt, start(practice, merchant, payment, attempt, configuration)
         )
-        named[attempt.id] = await named_by_outcome(practice.context, attempt, outcome)
+        named[attempt.id] = names = await named_by_outcome(practice.context, attempt, outcome)
         successor = None
         if number < len(ranked) and _may_fail_over(outcome):
             successor = new_attempt(practice.context, payment, ranked[number], attempt.number + 1, practice.now())
         steps = ExtraSteps(successor=successor)
-        payment, attempts[-1] = await settle(practice, payment, attempt, Finding(outcome, Source.answer), steps)
+        finding = Finding(outcome, Source.answer, named=names)
+        payment, attempts[-1] = await settle(practice, payment, attempt, finding, steps)
         if successor is None:
             break
         if await storage_attempts.by_id(practice.db, successor.id) is None:
@@ -292,7 +294,12 @@ def create_params(context: Context, merchant: str, payment: Payment, attempt: At
 
 def client_token(context: Context, payment: Payment) -> str:
     """The payer's token for one payment. A key authenticates it, so nothing needs to be stored."""
-    return address(CLIENT_TOKEN, payment.practice_id, payment.id.encode(), context.ring.derived("addresses")[0])
+    return _client_token(payment.practice_id, payment.id, context.ring.derived("addresses")[0])
+
+
+@lru_cache(maxsize=1024)  # a payment needs its token for the return address and again for the response
+def _client_token(practice_id: int, payment_id: str, key: bytes) -> str:
+    return address(CLIENT_TOKEN, practice_id, payment_id.encode(), key)
 
 
 def return_address(context: Context, payment: Payment) -> str:

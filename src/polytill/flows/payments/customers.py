@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from polytill.domain.contacts import InvalidContact, Phone, read_email, read_name, read_phone, stored_phone
 from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.localities import Locality, locality
-from polytill.domain.text import visible
+from polytill.domain.text import is_blank
 from polytill.providers.contract import Customer
 
 Countries = Sequence[str | None]
@@ -41,7 +41,7 @@ def read_customer(typed: Customer, countries: Countries) -> Customer:
 
 def unless_blank(text: str | None) -> str | None:
     """The text unchanged; None if it has no visible character."""
-    return text if text and visible(text) else None
+    return text if text and not is_blank(text) else None
 
 
 def read_details(typed: Mapping[str, str] | None, countries: Countries) -> dict[str, str] | None:

@@ -9,6 +9,7 @@ from polytill.domain.ledger import LedgerAccount, LedgerFact, provider_account
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import ATTEMPT_NEXT, AttemptState, CaptureMode, PaymentStatus
+from polytill.domain.values import with_changes
 from polytill.flows.payments import partial_captures
 from polytill.flows.provider_calls import OTHER_ACCOUNT
 from polytill.providers.outcomes import (
@@ -90,19 +91,19 @@ def closed_state(outcome: Declined | NotSent) -> AttemptState:
 
 
 def _with(attempt: Attempt, state: AttemptState, outcome: Outcome) -> Attempt:
-    changed = replace(attempt, state=state, unclear_since=None)
+    after = with_changes(attempt, state=state, unclear_since=None)
     transaction_id = getattr(outcome, "provider_transaction_id", None)
     if transaction_id is not None:
-        changed.provider_transaction_id = transaction_id
+        after.provider_transaction_id = transaction_id
     if isinstance(outcome, Declined | NotSent | Unknown):
-        changed.reason, changed.raw_code, changed.detail = outcome.reason.value, outcome.code, outcome.detail
+        after.reason, after.raw_code, after.detail = outcome.reason.value, outcome.code, outcome.detail
     elif isinstance(outcome, NeedsAction) and outcome.last_decline is not None:
         last = outcome.last_decline
-        changed.reason, changed.raw_code, changed.detail = last.reason.value, last.code, last.detail
+        after.reason, after.raw_code, after.detail = last.reason.value, last.code, last.detail
     elif isinstance(outcome, Succeeded) or attempt.state is AttemptState.unknown:
         # The reason of a lost answer is obsolete once the outcome is known. An open payment keeps its last decline.
-        changed.reason = changed.raw_code = changed.detail = None
-    return changed
+        after.reason = after.raw_code = after.detail = None
+    return after
 
 
 def _fits(payment: Payment, attempt: Attempt, amount: Money) -> bool:

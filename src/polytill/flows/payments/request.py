@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from polytill.domain.money import Money
@@ -40,9 +41,13 @@ DEFAULTS: dict[str, Any] = {"capture": CaptureMode.automatic, "save_method": Fal
 
 def meaning(request: PaymentRequest) -> dict[str, Any]:
     """What a request asks for, as JSON. What is blank, or the same as the default, is left out."""
-    given = {part.name: _given(getattr(request, part.name)) for part in fields(request)}
+    given = {name: _given(value) for name, value in zip(_NAMES, _values(request), strict=True) if value is not None}
     given["metadata"] = request.metadata  # stored as it is, blank values too
-    return {name: value for name, value in given.items() if value not in (None, DEFAULTS.get(name))}
+    return {name: value for name, value in given.items() if value is not None and value != DEFAULTS.get(name)}
+
+
+_NAMES = tuple(part.name for part in fields(PaymentRequest))
+_values = attrgetter(*_NAMES)
 
 
 def _given(value: Any) -> Any:

@@ -94,7 +94,9 @@ class _Writing:
         # Read before the unit starts, so that an exception here leaves no work open.
         observed = Observed(outcome, is_lookup, self.steps.resolves)
         queue = await noted_attempt(practice, payment, attempt, verdict.attempt, observed)
-        named = await named_by_outcome(practice.context, attempt, outcome)
+        named = self.finding.named if attempt is self.read else None
+        if named is None:
+            named = await named_by_outcome(practice.context, attempt, outcome)
         self.now = now = practice.now()
         unit = Unit()
         if self.finding.source is Source.staff:

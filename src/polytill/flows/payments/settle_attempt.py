@@ -55,6 +55,7 @@ def timed(
     changed.next_lookup_at = _by_expiry(payment, changed.state, changed.next_lookup_at, now)
     if verdict.action is not None:
         changed.next_action = seal_action(practice, changed.id, verdict.action)
+        changed.opened_action = changed.next_action, verdict.action
     elif changed.state in ATTEMPT_CLOSED or changed.state is AttemptState.succeeded:
         changed.next_action = None
 

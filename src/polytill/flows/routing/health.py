@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 from polytill.domain.money import PPM
 from polytill.domain.routing import HealthState, Verdict
+from polytill.domain.values import with_changes
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
 
 IN_A_ROW = 5
@@ -172,7 +173,7 @@ def _observed_closed(health: ProviderHealth, failed: bool, at: datetime, witness
     recent = (before + (_FAILED if failed else _WORKED))[-WINDOW:]
     failed_by = _newest((*health.failed_by, witness) if failed else health.failed_by, recent)
     opened = health.opened if _FAILED in before else 0
-    health = replace(health, recent=recent, seen_at=at, opened=opened, failed_by=failed_by)
+    health = with_changes(health, recent=recent, seen_at=at, opened=opened, failed_by=failed_by)
     if not failed or not _opens(recent):
         return health
     saw = failed_by if _is_half(recent) else failed_by[-IN_A_ROW:]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
 
-from polytill.domain.text import visible
+from polytill.domain.text import is_blank
 
 
 class RequestBody(BaseModel):
@@ -27,8 +28,14 @@ class BodyWithBlanks(RequestBody):
     def _without_blank(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        required = {spec.alias or name for name, spec in cls.model_fields.items() if spec.is_required()}
-        return {k: v for k, v in given.items() if k in required or not (isinstance(v, str) and not visible(v))}
+        required = _required(cls)
+        return {k: v for k, v in given.items() if not isinstance(v, str) or k in required or not is_blank(v)}
+
+
+@cache
+def _required(body: type[BaseModel]) -> frozenset[str]:
+    """The names in JSON of the fields that must be given."""
+    return frozenset(spec.alias or name for name, spec in body.model_fields.items() if spec.is_required())
 
 
 class EmptyBody(RequestBody):

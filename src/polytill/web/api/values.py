@@ -14,7 +14,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.external_ids import read_external_id
 from polytill.domain.localities import COUNTRIES, time_zones
 from polytill.domain.money import MAX_MINOR
-from polytill.domain.text import visible
+from polytill.domain.text import is_blank
 from polytill.providers.http import origin_of
 
 _control = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]").search
@@ -29,7 +29,7 @@ def no_control(value: str) -> str:
 
 
 def _not_blank(value: str) -> str:
-    if not visible(value):
+    if is_blank(value):
         raise PydanticCustomError("polytill_blank", "must not be blank")
     return value
 

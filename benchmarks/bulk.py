@@ -19,7 +19,7 @@ from polytill.storage import payments as payment_rows
 from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
-from polytill.storage.sqlite import SqliteEngine, bind
+from polytill.storage.sqlite import SqliteEngine, numbered, values
 from polytill.storage.units import Steps
 
 AT_ONCE = 5_000
@@ -41,7 +41,7 @@ class Rows(Steps):
         if isinstance(db.engine, SqliteEngine):
             connection = sqlite3.connect(db.engine.path)
             for sql, rows in self.by_statement.items():
-                connection.executemany(sql, map(bind, rows))
+                connection.executemany(numbered(sql), map(values, rows))
             connection.commit()
             connection.close()
             return

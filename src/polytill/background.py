@@ -63,13 +63,19 @@ async def learn(context: Context) -> None:
     await context.catalog()
 
 
+async def release_idle(context: Context) -> None:
+    """Close connections and files that were unused for a while, and free what was kept of practices for as long."""
+    await context.opening.close_idle()
+    context.drop_old_snapshots()
+
+
 async def renew_for_ever(context: Context, kind: str = "serve", runs_worker: bool = False) -> None:
     """Renew the leases of this process, its announcement, its copy of the directory and its clock, and close idle
     connections, until it is canceled."""
     here = presence.Presence(context, kind, runs_worker)
     context.health.lifespan_runs = True
     async with (
-        beside(_repeat(context, "idle", context.opening.close_idle)),
+        beside(_repeat(context, "idle", partial(release_idle, context))),
         beside(_repeat(context, "clock", partial(watch_clock, context))),
         beside(_repeat(context, "backlog", partial(read_backlog, context), pause_s=BACKLOG_EVERY_S)),
         beside(_repeat(context, "directory", partial(learn, context))),

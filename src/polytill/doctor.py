@@ -248,7 +248,7 @@ async def _files(context: Context) -> AsyncIterator[Finding]:
             yield Finding(False, said)
         return
     count, at_once = len(await practices.listed(context.owner)), files.sqlite_files()
-    if at_once < min(count, files.MOST_FILES):
+    if at_once < min(count, files.ENOUGH_FILES):
         sentence = (
             f"{at_once} of {count} practices can be open at once, because {limit} files may be open (ulimit -n)."
             " Raise the limit."

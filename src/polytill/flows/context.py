@@ -61,8 +61,8 @@ class Snapshot:
     read_at_s: float
     rollout: RolloutPhase | None = None  # None: the practice is not in a rollout
     policies: dict[Environment, ActivePolicy] = field(default_factory=dict)  # none: the default order
-    # Routing's result by currency, with the catalog it was computed for. It stays valid until either is read again.
-    routed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    # ``flows/payments/candidates.py``: the candidates by currency, valid until snapshot or catalog is read again.
+    routed: dict[str, Any] = field(default_factory=dict)
 
     @property
     def live(self) -> dict[str, Configuration]:
@@ -126,6 +126,7 @@ class Context:
         default_factory=dict
     )  # age in seconds, and the ``elapsed_s`` at which it was measured
     leased_until_s: dict[int, float] = field(default_factory=dict)
+    lease_used_s: dict[int, float] = field(default_factory=dict)  # when a payment or webhook last relied on a lease
     # By ``elapsed_s``: until when this process's announcement among the nodes counts as a lease on every practice. Then
     # the practices that rely on it and get their own lease as soon as the owner database is back.
     announced_until_s: float = float("-inf")
@@ -254,6 +255,13 @@ class Context:
             if forgotten == self._forgotten:
                 self._snapshots[db.practice_id] = snapshot
         return snapshot
+
+    def drop_old_snapshots(self) -> None:
+        """Free the memory of snapshots that no flow may use any more."""
+        now = self.world.time_s()
+        for practice_id, snapshot in list(self._snapshots.items()):
+            if not 0 <= now - snapshot.read_at_s < CHECKED_TTL_S:
+                del self._snapshots[practice_id]
 
     def forget(self, practice_id: int) -> None:
         """Read a practice's configurations and directory row again on next use."""

@@ -26,6 +26,7 @@ MARGIN_S = 5.0
 async def ensure(context: Context, practice_id: int) -> None:
     """Hold a valid lease for this practice, so that a worker can reach its payments. ``NotNow`` if that is impossible."""
     now_s = context.world.elapsed_s()
+    context.lease_used_s[practice_id] = now_s
     if now_s < context.leased_until_s.get(practice_id, 0.0) - MARGIN_S:
         return
     announced = now_s < context.announced_until_s - MARGIN_S
@@ -102,7 +103,10 @@ def servable(context: Context) -> int:
 
 
 async def renew(context: Context) -> int:
-    """Write the leases that are owed, then renew those that are used and due, earliest end first. Returns their number.
+    """Write the leases that are owed, then renew those that are due and were used within the time of a lease, earliest end
+    first. Returns their number.
+
+    A practice that is not used any more needs none: a lapsed one stays until a worker has found nothing open there.
 
     Stops at the first that cannot be written: each further one would wait as long for the same database.
     """
@@ -110,12 +114,13 @@ async def renew(context: Context) -> int:
     held = sorted(context.leased_until_s.items(), key=lambda one: one[1])
     due = [practice_id for practice_id, until_s in held if until_s - now_s < RENEW_BEFORE_S]
     due = [*context.owed_leases, *(one for one in due if one not in context.owed_leases)]
-    opened = {*context.opening.opened(), *context.owed_leases}
+    used = {practice_id for practice_id, at_s in context.lease_used_s.items() if now_s - at_s < LEASE_S}
     renewed = 0
     for done, practice_id in enumerate(due):
-        if practice_id not in opened:
+        if practice_id not in used and practice_id not in context.owed_leases:
             if context.leased_until_s[practice_id] < now_s:
                 del context.leased_until_s[practice_id]
+                context.lease_used_s.pop(practice_id, None)
             continue
         try:
             await _write(context, practice_id)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import resource
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from polytill.domain.database_urls import is_postgres
 
 HANDLES = 3  # of an open SQLite database: the file, its log, its index
-MOST_FILES = 200  # SQLite files kept open at once if nothing is scarce
-WANTED_LIMIT = 65_536
+ENOUGH_FILES = 200  # with fewer SQLite files open at once, many practices are slow
+WANTED_LIMIT = 131_072
+OPEN_FILE_BYTES = 400 * 1024  # of memory: the schema, some pages, prepared statements
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 LEAST_ROOM = 1024 * 1024  # bytes; a payment writes some pages of a log
 
 
@@ -32,9 +35,19 @@ def limit() -> int:
 
 
 def sqlite_files() -> int:
-    """How many SQLite files to keep open: at most a third of the limit. The rest is for sockets, the owner database,
-    jobs, and files that are open while others are being closed."""
-    return max(4, min(MOST_FILES, limit() // 3 // HANDLES))
+    """How many SQLite files to keep open: at most a third of the limit of open files, and a quarter of the memory. The
+    rest is for sockets, the owner database, jobs, and files that are open while others are being closed."""
+    return max(4, min(limit() // 3 // HANDLES, memory_bytes() // 4 // OPEN_FILE_BYTES))
+
+
+@cache
+def memory_bytes() -> int:
+    """The memory that this process may use: the machine's, or less in a container."""
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in _MEMORY_LIMITS:
+        with suppress(OSError, ValueError):  # "max", or no control group
+            found = min(found, int(Path(path).read_text()))
+    return found
 
 
 def connections() -> int:

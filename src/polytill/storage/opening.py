@@ -6,6 +6,7 @@ The first opening checks that the database belongs to the practice.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -34,6 +35,7 @@ from polytill.storage.postgres_connect import DatabaseMissing, connect, database
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.sqlite import Hop, SqliteEngine, thread_hop
 
+IDLE_S = 300.0  # a SQLite file that was unused for this long is closed
 OPEN_FILES: int | None = None  # SQLite files kept open at once; None: by the limit of the process
 # Connections of one process to the owner database: its queries are short, and most results are cached for a second.
 OWNER_CONNECTIONS = 10
@@ -270,10 +272,22 @@ class Opening:
         self._forgotten += 1
 
     async def close_idle(self) -> None:
-        """Close connections that were unused for a while."""
+        """Close connections and files that were unused for a while."""
+        await self._close_idle_files()
         for cluster in self._clusters.values():
             if cluster.budget is not None:
                 cluster.budget.close_idle()
+
+    async def _close_idle_files(self) -> None:
+        since_s = asyncio.get_running_loop().time() - IDLE_S
+        for practice_id, held in list(self._open.items()):
+            engine = held.db.engine
+            if not isinstance(engine, SqliteEngine):
+                continue  # its server's budget closes its connections
+            if engine.used_at_s > since_s:
+                break  # the others were used later
+            del self._open[practice_id]
+            await engine.close()
 
     def seal_owners(self, secret: Secret, place: Place) -> str:
         """Seal a secret of the owner database (a server's address, the key that signs events)."""

@@ -1,6 +1,9 @@
 """SQLite at run time: the standard library's driver in a worker thread, one hop for one unit of work.
 
 ``synchronous=FULL`` stays: NORMAL is faster, but can lose the row that says "about to charge" at power loss.
+
+No database waits for another one: they have their own threads, more than ever write to the disk at once, and a file
+that another process has locked is tried again after a pause, in which it occupies no thread.
 """
 
 from __future__ import annotations
@@ -10,9 +13,10 @@ import errno
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +37,26 @@ from polytill.storage.units import Step, mark_open, moment_text
 
 Hop = Callable[[Callable[[], Any]], Awaitable[Any]]
 
+THREADS = 32
+BUSY_MS = 50  # how long a thread waits for a locked file
+BUSY_S, BUSY_PAUSE_S = 10.0, 0.05  # how long a caller does, and the pause between two tries
+# A log is written into its file after so many pages, by the commit that reaches them. A payment writes about thirty.
+WAL_PAGES = 500
+
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
-    "busy_timeout=10000",
-    "cache_size=-128",  # KiB: hundreds of files may be open, and the operating system caches them as well
+    f"busy_timeout={BUSY_MS}",
+    "cache_size=-128",  # KiB: thousands of files may be open, and the operating system caches them as well
+    f"wal_autocheckpoint={WAL_PAGES}",
 )
-_NUMBERS = tuple(str(number) for number in range(1, 1000))
+_threads = ThreadPoolExecutor(THREADS, "sqlite")
 
 
-async def thread_hop(work: Callable[[], Any]) -> Any:
-    """Run blocking work in the loop's worker threads. A simulation passes a hop that runs it in place."""
-    return await asyncio.get_running_loop().run_in_executor(None, work)
+def thread_hop(work: Callable[[], Any]) -> asyncio.Future[Any]:
+    """Run blocking work in a worker thread. A simulation passes a hop that runs it in place."""
+    return asyncio.get_running_loop().run_in_executor(_threads, work)
 
 
 async def inline_hop(work: Callable[[], Any]) -> Any:
@@ -53,13 +64,22 @@ async def inline_hop(work: Callable[[], Any]) -> Any:
     return work()
 
 
-def bind(args: tuple[Any, ...]) -> dict[str, Any]:
+@lru_cache(maxsize=4096)
+def numbered(sql: str) -> str:
+    """A statement with its ``$1`` as SQLite's ``?1``, whose values are found without a name."""
+    return _PARAMETER.sub(r"?\1", sql)
+
+
+_PARAMETER = re.compile(r"\$(\d+)")
+
+
+def values(args: tuple[Any, ...]) -> list[Any]:
     """The arguments of a statement as SQLite takes them."""
-    # ``$1`` is a named parameter called "1" to SQLite.
-    return {
-        name: moment_text(value) if isinstance(value, datetime) else value
-        for name, value in zip(_NUMBERS, args, strict=False)
-    }
+    return [moment_text(value) if isinstance(value, datetime) else value for value in args]
+
+
+class _Locked(NotNow):
+    """Another process has locked the file. Nothing was written."""
 
 
 def _translated(error: sqlite3.Error) -> Exception:
@@ -72,7 +92,7 @@ def _translated(error: sqlite3.Error) -> Exception:
     # The low byte is the kind of fault; the rest gives details.
     kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or "locked" in text or "busy" in text:
-        return NotNow()
+        return _Locked()
     if kind == sqlite3.SQLITE_FULL:
         return DiskFull("The disk of the SQLite files is full.")
     if kind == sqlite3.SQLITE_IOERR:
@@ -133,6 +153,7 @@ class SqliteEngine:
         self._file: tuple[int, int] | None = None  # which file the connection leads to
         self._connection: sqlite3.Connection | None = None
         self._turn = asyncio.Lock()
+        self.used_at_s = 0.0  # by the loop's clock, when it was last used
 
     def adopt(self, connection: sqlite3.Connection) -> None:
         """Use a connection that is already open to the file at this path."""
@@ -165,7 +186,7 @@ class SqliteEngine:
     def _check(self, connection: sqlite3.Connection, anchor: Anchor) -> None:
         try:
             asked = anchor.mark
-            row = connection.execute(anchors.READ_SQLITE, bind(tuple(asked))).fetchone()
+            row = connection.execute(numbered(anchors.READ_SQLITE), values(tuple(asked))).fetchone()
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
                 raise WrongPractice from None
@@ -196,17 +217,32 @@ class SqliteEngine:
         return list(await self._alone(partial(self._fetch_now, sql, args)))
 
     async def _alone(self, work: Callable[[], Any]) -> Any:
-        # The turn belongs to the shielded inner task: a canceled caller returns at once, but nobody else gets the
-        # connection before the thread is done with it.
-        async def turn() -> Any:
-            async with self._turn:
-                return await self._hop(work)
+        """Run work while nobody else has the connection; again for a while, if another process has locked the file."""
+        loop, until_s = asyncio.get_running_loop(), None
+        while True:
+            await self._turn.acquire()
+            # A canceled caller returns at once, but nobody else gets the connection before the thread is done with it.
+            try:
+                running = asyncio.ensure_future(self._hop(work))
+            except BaseException:
+                self._turn.release()
+                raise
+            running.add_done_callback(self._end_turn)
+            try:
+                return await asyncio.shield(running)
+            except _Locked:
+                until_s = loop.time() + BUSY_S if until_s is None else until_s
+                if loop.time() >= until_s:
+                    raise
+            await asyncio.sleep(BUSY_PAUSE_S)
 
-        return await asyncio.shield(turn())
+    def _end_turn(self, _: object) -> None:
+        self.used_at_s = asyncio.get_running_loop().time()
+        self._turn.release()
 
     def _fetch_now(self, sql: str, args: tuple[Any, ...]) -> list[sqlite3.Row]:
         try:
-            return self._opened().execute(sql, bind(args)).fetchall()
+            return self._opened().execute(numbered(sql), values(args)).fetchall()
         except sqlite3.Error as error:
             raise _translated(error) from error
 
@@ -232,7 +268,7 @@ class SqliteEngine:
 
     @staticmethod
     def _step_now(connection: sqlite3.Connection, step: Step) -> int:
-        cursor = connection.execute(step.sql, bind(step.args))
+        cursor = connection.execute(numbered(step.sql), values(step.args))
         count = len(cursor.fetchall()) if step.sql.startswith("SELECT") else cursor.rowcount
         if step.expect is not None and count != step.expect:
             raise Stale
@@ -245,7 +281,7 @@ class SqliteEngine:
             mark_open(+1)
             tx = SqliteTx(self)
             try:
-                await self._to_its_end(partial(self._fetch_now, "BEGIN IMMEDIATE", ()))
+                await self._begun()
                 yield tx
                 await tx.flush()
                 await self._to_its_end(partial(self._fetch_now, "COMMIT", ()))
@@ -255,6 +291,18 @@ class SqliteEngine:
                 raise
             finally:
                 mark_open(-1)
+
+    async def _begun(self) -> None:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + BUSY_S
+        while True:
+            try:
+                await self._to_its_end(partial(self._fetch_now, "BEGIN IMMEDIATE", ()))
+                return
+            except _Locked:
+                if loop.time() >= until_s:
+                    raise
+            await asyncio.sleep(BUSY_PAUSE_S)
 
     async def _to_its_end(self, work: Callable[[], Any]) -> Any:
         # A caller that is canceled half-way still waits for the thread: otherwise its BEGIN would stay open.

@@ -169,7 +169,9 @@ def moment(value: Any) -> datetime | None:
 
 def moment_text(value: datetime) -> str:
     """Return a time as SQLite stores it: UTC, microseconds, sortable as text, same shape as CURRENT_TIMESTAMP."""
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    if value.tzinfo is not UTC:
+        value = value.astimezone(UTC)
+    return value.isoformat(" ", "microseconds")[:26]
 
 
 def json_text(value: Any) -> str | None:

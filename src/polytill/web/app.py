@@ -138,17 +138,19 @@ class Surroundings:
             await send(message)
 
         # Every log line of this request carries its id.
-        with structlog.contextvars.bound_contextvars(requestId=request_id):
-            try:
-                await self._app(scope, receive, sending)
-            except ClientDisconnect:
-                return  # no client is left to respond to
-            except Exception as error:
-                # The server would log the exception's text, which may quote the request.
-                response = problems.unexpected(Request(scope), error)
-                if answering:
-                    raise RuntimeError("a response was interrupted; its cause was logged") from None
-                await response(scope, receive, sending)
+        outside = structlog.contextvars.bind_contextvars(requestId=request_id)
+        try:
+            await self._app(scope, receive, sending)
+        except ClientDisconnect:
+            return  # no client is left to respond to
+        except Exception as error:
+            # The server would log the exception's text, which may quote the request.
+            response = problems.unexpected(Request(scope), error)
+            if answering:
+                raise RuntimeError("a response was interrupted; its cause was logged") from None
+            await response(scope, receive, sending)
+        finally:
+            structlog.contextvars.reset_contextvars(**outside)
         # The lifespan of a mounted app does not run, so it can check for a worker only on a request. The response is
         # sent already.
         await presence.warn_without_worker(self._context)

@@ -6,22 +6,48 @@ A handler's code declares what it needs. If that code fails in a plug-in, only t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from polytill.flows.context import Context, Snapshot
 from polytill.flows.handler_guard import declared, takes
 from polytill.flows.handlers import amount_step, handler_or_reason
+from polytill.flows.routing.decision import Decision
 from polytill.flows.routing.eligibility import Candidate
 from polytill.providers.contract import CustomerFields, Handler
 from polytill.providers.customer_fields import NOTHING
 
 
+@dataclass(slots=True)
+class Routed:
+    """The candidates of a snapshot for one currency, and the decisions that were made of them by the default order.
+
+    ``catalog``: what they were made of. ``decisions``: by ``choose``, each for another kind of payment.
+    """
+
+    catalog: Any
+    candidates: tuple[Candidate, ...]
+    decisions: dict[Any, Decision] = field(default_factory=dict)
+
+    def take_alike(self, amount: int | None) -> bool:
+        """Whether every candidate takes this amount, so that no decision depends on it."""
+        return amount is None or all(_takes(one, amount) for one in self.candidates)
+
+
+def _takes(candidate: Candidate, amount: int) -> bool:
+    support = candidate.support
+    if support is None or amount % candidate.amount_step:
+        return support is None
+    least, most = support.min_amount, support.max_amount
+    return (least is None or amount >= least) and (most is None or amount <= most)
+
+
 async def candidates(context: Context, snapshot: Snapshot, currency: str) -> list[Candidate]:
     """All configurations of a practice as candidates for a currency."""
     catalog = await context.catalog()
-    known = snapshot.routed.get(currency)
-    if known is not None and known[0] is catalog:
-        return list(known[1])
+    known: Routed | None = snapshot.routed.get(currency)
+    if known is not None and known.catalog is catalog:
+        return list(known.candidates)
     found = []
     for configuration in snapshot.configurations.values():
         if configuration.removed_at is not None:
@@ -51,7 +77,7 @@ async def candidates(context: Context, snapshot: Snapshot, currency: str) -> lis
                 catalog_priority=entry.priority if entry else 0,
             )
         )
-    snapshot.routed[currency] = (catalog, tuple(found))
+    snapshot.routed[currency] = Routed(catalog, tuple(found))
     return found
 
 

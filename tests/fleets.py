@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -14,14 +14,23 @@ from polytill.storage.migrating import Step
 NEWER = "practice_9999"
 
 
-@contextmanager
-def a_newer_schema() -> Iterator[None]:
+def a_newer_schema() -> AbstractContextManager[None]:
     """As if this version of polytill had one more migration, which creates a table."""
+    return _with("CREATE TABLE added (id INTEGER)")
+
+
+def a_counted_schema() -> AbstractContextManager[None]:
+    """As ``a_newer_schema``. The table has a row for each time that the migration was done."""
+    return _with("CREATE TABLE IF NOT EXISTS added (id INTEGER)", "INSERT INTO added (id) VALUES (1)")
+
+
+@contextmanager
+def _with(*statements: str) -> Iterator[None]:
     steps, head = migrating.steps, migrating.head
     present = head("practice")
 
     def more(tree: migrating.Tree, dialect: str) -> tuple[Step, ...]:
-        added = (Step(NEWER, present, ("CREATE TABLE added (id INTEGER)",)),) if tree == "practice" else ()
+        added = (Step(NEWER, present, statements),) if tree == "practice" else ()
         return steps(tree, dialect) + added
 
     with pytest.MonkeyPatch.context() as patch:

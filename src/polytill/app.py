@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from polytill import requests, to_results
 from polytill.background import watch_clock
 from polytill.domain.clock import World
 from polytill.domain.errors import OperatorError, TooLarge, invalid
+from polytill.domain.jobs import JobKind, JobState
 from polytill.domain.money import Money
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment, EventState, PaymentStatus
 from polytill.flows import key_ring
-from polytill.flows.admin import fleet, practices, provider_configs
+from polytill.flows.admin import practices, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.context import Context, log
+from polytill.flows.jobs import migrate
 from polytill.flows.payments import capture_cancel
 from polytill.flows.payments.available import available
 from polytill.flows.payments.create import create_payment
@@ -44,7 +45,7 @@ from polytill.results import (
     WebhookReceipt,
 )
 from polytill.settings import Settings
-from polytill.storage import events, migrating
+from polytill.storage import events, jobs, migrating
 from polytill.storage.opening import Opening, open_owner
 from polytill.storage.payment_lists import Filters
 from polytill.storage.sqlite import Hop, thread_hop
@@ -55,7 +56,6 @@ class Polytill:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._migration: asyncio.Task[None] | None = None
 
     @classmethod
     @asynccontextmanager
@@ -95,7 +95,6 @@ class Polytill:
             try:
                 yield till
             finally:
-                await till._stop_migrating()
                 await forward.leave(context)
         finally:
             for one in (own_transport, to_host, relays):
@@ -291,24 +290,8 @@ class Polytill:
     # ── Operation ──
 
     async def migrate_fleet(self, actor: str) -> bool:
-        """Start the migration of every practice to the current schema in the background. False if one is running
-        already."""
-        run = await fleet.begin(self.context, actor)
-        if run is None:
-            return False
-        await self._stop_migrating()  # an earlier run of this process, whose claim has expired
-        self._migration = asyncio.create_task(self._migrate(run, actor))
-        await asyncio.sleep(0)  # a task that is canceled before it starts releases nothing
-        return True
-
-    async def _migrate(self, run: str, actor: str) -> None:
-        try:
-            await fleet.run(self.context, run, actor)
-        except Exception as error:
-            log.error("fleet_migration_stopped", error=type(error).__name__)
-
-    async def _stop_migrating(self) -> None:
-        if self._migration is not None:
-            self._migration.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._migration
+        """Let the workers migrate every practice to the current schema. False if they do so already, or if every
+        practice is migrated."""
+        before = await jobs.unfinished(self.context.owner, JobKind.migrate)
+        job = await migrate.begin(self.context, migrate.Wanted(), requests.checked_actor(actor))
+        return job is not None and (before is None or before.id != job.id or before.state is not JobState.running)

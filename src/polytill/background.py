@@ -93,6 +93,23 @@ async def renew_for_ever(context: Context, kind: str = "serve", runs_worker: boo
             await here.leave()
 
 
+@asynccontextmanager
+async def announced(context: Context, kind: str) -> AsyncIterator[str]:
+    """Announce this process among the nodes beside the block, for a command that runs jobs. Yields the node's id."""
+    here = presence.Presence(context, kind, runs_worker=False)
+    context.health.worker_asked_at_s = float("inf")  # a command needs no worker
+    await here.beat()
+    async with (
+        beside(_repeat(context, "clock", partial(watch_clock, context))),
+        beside(_repeat(context, "presence", here.beat)),
+    ):
+        try:
+            yield here.id
+        finally:
+            with suppress(PolytillError):  # the row lapses
+                await here.leave()
+
+
 async def sweep_for_ever(context: Context) -> None:
     """Run a worker until it is canceled: sweeps of practices and event deliveries."""
     going, sending = claims.Sweeper(context), event_delivery.EventSender(context)

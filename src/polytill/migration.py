@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from polytill.app import Polytill
-from polytill.domain.states import PracticeState
-from polytill.flows.admin import catalog, fleet
+from polytill.domain.jobs import PartState
+from polytill.flows.admin import catalog
 from polytill.flows.admin.practices import clear_half_made
+from polytill.flows.context import Context
+from polytill.flows.jobs import migrate as migrating_job
+from polytill.flows.jobs.migrate import Wanted
+from polytill.flows.jobs.runner import AT_ONCE
+from polytill.job_run import run_here
 from polytill.owner_setup import migrate_owner
 from polytill.settings import Settings
-from polytill.storage import practices
+from polytill.storage import jobs, migrating, practices
+from polytill.storage.jobs import Counts, Job, Part
 
 ACTOR = "cli"
 
@@ -25,6 +32,53 @@ class Migrated:
     failures: dict[int, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was done before the practices are migrated. ``removed``: practices whose creation was never finished."""
+
+    providers: list[str]
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The practices after a migration. ``job`` None: there was nothing to do. ``behind``: at an older schema."""
+
+    practices: int
+    behind: int
+    job: Job | None = None
+    counts: Counts = field(default_factory=Counts)
+    failed: tuple[Part, ...] = ()
+
+
+async def prepare(context: Context) -> Prepared:
+    """Fill the catalog, and remove practices whose creation was never finished."""
+    seeded = await catalog.seed(context)
+    return Prepared(list(seeded.added), await clear_half_made(context))
+
+
+async def migrate_practices(
+    context: Context, wanted: Wanted, show: Callable[[Job, Counts], None], at_once: int = AT_ONCE
+) -> Outcome:
+    """Migrate practices in this process, as a job in its foreground."""
+
+    async def begin(node: str | None) -> Job | None:
+        return await migrating_job.begin(context, wanted, ACTOR, node)
+
+    return await outcome_of(context, await run_here(context, begin, ACTOR, show, at_once))
+
+
+async def outcome_of(context: Context, job: Job | None) -> Outcome:
+    """Where the practices are now, by the directory, and which parts of a job have failed."""
+    by_schema = await practices.count_by_schema(context.owner)
+    total, done = sum(by_schema.values()), by_schema.get(migrating.head("practice"), 0)
+    if job is None:
+        return Outcome(total, total - done)
+    counts = (await jobs.counts(context.owner, [job.id]))[job.id]
+    failed = await jobs.parts(context.owner, job.id, PartState.failed, limit=practices.MOST_ID) if counts.failed else []
+    return Outcome(total, total - done, job, counts, tuple(failed))
+
+
 async def migrate(settings: Settings | None = None) -> Migrated:
     """Create the owner database and its key ring if they do not exist, fill the catalog, and migrate every practice.
 
@@ -34,12 +88,7 @@ async def migrate(settings: Settings | None = None) -> Migrated:
     settings = settings or Settings()
     applied = await migrate_owner(settings)
     async with Polytill.open(settings) as till:
-        context = till.context
-        seeded = await catalog.seed(context)
-        await clear_half_made(context)
-        found = await practices.listed(context.owner)
-        ids = [entry.id for entry in found if entry.state is not PracticeState.provisioning]
-        failures = {}
-        async for done in fleet.migrate_each(context, ids, ACTOR):
-            failures.update({practice_id: why for practice_id, why in done if why is not None})
-    return Migrated(tuple(applied), tuple(seeded.added), len(ids), failures)
+        prepared = await prepare(till.context)
+        found = await migrate_practices(till.context, Wanted(), lambda _, __: None)
+    failures = {part.practice_id: part.detail or "" for part in found.failed}
+    return Migrated(tuple(applied), tuple(prepared.providers), found.practices, failures)

@@ -1,38 +1,32 @@
-"""The worker: sweeps by claims, and scheduled jobs on DBOS. Embedded in ``serve`` if the databases are SQLite files; on
+"""The worker: sweeps by claims; jobs and scheduled work on DBOS. Embedded in ``serve`` if the databases are SQLite files; on
 PostgreSQL any number of ``polytill worker`` processes.
 
 A sweep is found by its practice's lease and held by a claim (``flows/worker/claims.py``). Claims are taken and released
-for many practices at once, while a durable workflow costs about six milliseconds for each. A claim of a crashed worker
-expires, while a workflow of a crashed executor waits until someone resumes it. DBOS runs the scheduled jobs, once for
-all workers together, and distributes them over the practices. Its workflows get ids only, and each is repeatable, so
-the next one does the work of one that died with its process.
+for many practices at once, while a durable workflow costs about ten milliseconds for each. DBOS runs jobs
+(``job_engine.py``), and what is scheduled: once for all workers together, distributed over the practices. Scheduled
+workflows get ids only, and each is repeatable, so the next one does the work of one that died with its process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import platform
-from collections.abc import AsyncIterator, Coroutine
-from contextvars import Context
+from collections.abc import AsyncIterator
+from contextvars import Context as ContextOfTask
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from polytill.app import Polytill
 from polytill.background import beside, renew_for_ever, sweep, sweep_for_ever
-from polytill.flows.context import log
+from polytill.flows.context import Context, log
 from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.rollout.decisions import forget_old
 from polytill.flows.rollout.sync import sync_in_background
 from polytill.flows.worker import claims
-from polytill.storage import durable, leases, practices
+from polytill.job_engine import Beside, Loop, forget_queues, launched
+from polytill.storage import leases, practices
 
-Result = TypeVar("Result")
-
-LISTINGS = "listings"
-# Pinned: queued jobs contain names and ids only, so workers of different versions can run each other's jobs.
-APPLICATION_VERSION = "1"
+LISTINGS, SCHEDULES = "listings", "schedules"
 KEPT = timedelta(days=3)
 CLEANED_AT_ONCE = 500
 
@@ -62,8 +56,9 @@ class Worker:
 async def working(till: Polytill) -> AsyncIterator[None]:
     """Run all background work beside the block."""
     async with (
-        jobs(till),
+        # First, because it ends last: a process that finishes its jobs is still one of the nodes.
         beside(renew_for_ever(till.context, "worker", runs_worker=True)),
+        jobs(till),
         beside(sweep_for_ever(till.context)),
     ):
         yield
@@ -71,93 +66,85 @@ async def working(till: Polytill) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def jobs(till: Polytill) -> AsyncIterator[None]:
-    """Run the scheduled jobs beside the block. Each runs once for all workers together."""
-    # Imported here: 37 MB and nine threads, which a service without an embedded worker saves.
-    from dbos import DBOS, DBOSPortableJSONSerializer
-
-    kept = durable.system_database(till.context.settings.owner_database_url.get_secret_value())
-    DBOS(
-        config={
-            "name": "polytill",
-            "executor_id": f"{platform.node()}-{os.getpid()}-{till.context.world.random_bytes(4).hex()}",
-            "application_version": APPLICATION_VERSION,
-            "serializer": DBOSPortableJSONSerializer(),
-            "use_listen_notify": False,
-            "max_executor_threads": 4,
-            "log_level": "ERROR",
-            **kept,  # type: ignore[typeddict-item]
-        }
-    )
-    try:
-        with durable.reached():
-            await asyncio.to_thread(_launch, till, asyncio.get_running_loop())
+    """Run jobs and scheduled work beside the block. What is scheduled runs once for all workers together."""
+    scheduled = Scheduled(till.context)
+    both = Beside(scheduled.register, scheduled.begin, (LISTINGS, SCHEDULES))
+    async with launched(till.context, both) as runner, beside(runner.run()):
+        log.info("jobs_started", node=till.context.node_id)
         yield
-    finally:
-        await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
-        if engine := kept.get("system_database_engine"):
-            await asyncio.to_thread(engine.dispose)
 
 
-def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
-    """Register the workflows at DBOS, launch it, and set their schedules.
+class Scheduled:
+    """The work that runs by the clock."""
 
-    DBOS runs in threads of its own, and each workflow passes its work to our loop. If DBOS is launched inside a loop,
-    it takes over that loop's threads, which our databases need, and shuts them down with itself.
-    """
-    from dbos import DBOS, SetWorkflowID
+    def __init__(self, context: Context) -> None:
+        self._desk = context
+        self._due: dict[Any, str] = {}
 
-    context = till.context
+    def register(self, loop: Loop) -> None:
+        """Register its workflows at DBOS."""
+        from dbos import DBOS, SetWorkflowID
 
-    def do(work: Coroutine[Any, Any, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work, loop).result()
+        context, do = self._desk, loop.run
 
-    @DBOS.workflow(name="reconcile_practice")
-    def reconcile_practice(practice_id: int) -> int:
-        return do(reconcile(context, practice_id))
+        @DBOS.workflow(name="reconcile_practice")
+        def reconcile_practice(practice_id: int) -> int:
+            return do(reconcile(context, practice_id))
 
-    def enqueue(practice_ids: list[int], at: Any) -> None:
-        for practice_id in practice_ids:
-            with SetWorkflowID(f"reconcile-{practice_id}-{_moment(at):%Y%m%d%H}"):
-                DBOS.enqueue_workflow(LISTINGS, reconcile_practice, practice_id)
+        def enqueue(practice_ids: list[int], at: Any) -> None:
+            for practice_id in practice_ids:
+                with SetWorkflowID(f"reconcile-{practice_id}-{_moment(at):%Y%m%d%H}"):
+                    DBOS.enqueue_workflow(LISTINGS, reconcile_practice, practice_id)
 
-    @DBOS.workflow(name="reconcile_busy")
-    def reconcile_busy(at: Any, _: Any) -> None:
-        enqueue(list(do(leases.all_held(context.owner))), at)
+        @DBOS.workflow(name="reconcile_busy")
+        def reconcile_busy(at: Any, _: Any) -> None:
+            enqueue(list(do(leases.all_held(context.owner))), at)
 
-    @DBOS.workflow(name="reconcile_all")
-    def reconcile_all(at: Any, _: Any) -> None:
-        enqueue([entry.id for entry in do(practices.listed(context.owner))], at)
+        @DBOS.workflow(name="reconcile_all")
+        def reconcile_all(at: Any, _: Any) -> None:
+            enqueue([entry.id for entry in do(practices.listed(context.owner))], at)
 
-    @DBOS.workflow(name="sweep_everyone")
-    def sweep_everyone(_: Any, __: Any) -> None:
-        do(claims.lease_all(context))
+        @DBOS.workflow(name="sweep_everyone")
+        def sweep_everyone(_: Any, __: Any) -> None:
+            do(claims.lease_all(context))
 
-    @DBOS.workflow(name="sync_rollout")
-    def sync_rollout(_: Any, __: Any) -> None:
-        do(sync_in_background(context))
+        @DBOS.workflow(name="sync_rollout")
+        def sync_rollout(_: Any, __: Any) -> None:
+            do(sync_in_background(context))
 
-    @DBOS.workflow(name="clean_up")
-    def clean_up(at: Any, _: Any) -> None:
-        do(forget_old(context))
-        # Outside of the workflow's own context, or DBOS would record the list as a step of it.
-        Context().run(_clean_up, _moment(at))
+        @DBOS.workflow(name="clean_up")
+        def clean_up(at: Any, _: Any) -> None:
+            do(forget_old(context))
+            # Outside of the workflow's own context, or DBOS would record the list as a step of it.
+            ContextOfTask().run(_clean_up, _moment(at))
 
-    DBOS.launch()
-    DBOS.register_queue(LISTINGS, worker_concurrency=2, polling_interval_sec=5.0)
-    due = {
-        reconcile_busy: "0 17 * * * *",
-        reconcile_all: "0 47 2 * * *",
-        sweep_everyone: "0 37 * * * *",
-        sync_rollout: "30 * * * * *",
-        clean_up: "0 7 * * * *",
-    }
-    DBOS.apply_schedules(
-        [
-            {"schedule_name": work.__name__, "workflow_fn": work, "schedule": cron, "context": None}
-            for work, cron in due.items()
-        ]
-    )
-    log.info("jobs_started", executor=DBOS.executor_id)
+        self._due = {
+            reconcile_busy: "0 17 * * * *",
+            reconcile_all: "0 47 2 * * *",
+            sweep_everyone: "0 37 * * * *",
+            sync_rollout: "30 * * * * *",
+            clean_up: "0 7 * * * *",
+        }
+
+    def begin(self) -> None:
+        """Set the schedules, and read the queues."""
+        from dbos import DBOS
+
+        DBOS.register_queue(LISTINGS, worker_concurrency=2, polling_interval_sec=5.0)
+        # A queue of its own: every process reads DBOS's internal one, also those without these workflows.
+        DBOS.register_queue(SCHEDULES, worker_concurrency=2)
+        DBOS.apply_schedules(
+            [
+                {
+                    "schedule_name": work.__name__,
+                    "workflow_fn": work,
+                    "schedule": cron,
+                    "context": None,
+                    "queue_name": SCHEDULES,
+                }
+                for work, cron in self._due.items()
+            ]
+        )
 
 
 def _moment(at: Any) -> datetime:
@@ -169,6 +156,7 @@ def _clean_up(at: datetime) -> None:
     """Delete DBOS's records of workflows that ended long ago, or that died with their process."""
     from dbos import DBOS
 
+    forget_queues(at - KEPT)
     while True:
         old = DBOS.list_workflows(
             end_time=(at - KEPT).isoformat(), limit=CLEANED_AT_ONCE, load_input=False, load_output=False

@@ -28,7 +28,7 @@ SCREENS = os.environ.get("POLYTILL_SCREENS")
 # The pictures that the documentation shows. The others are checked and not stored.
 KEPT = frozenset(
     """login payments payment payment-unknown refund-sure case overview providers provider provider-new payments-first
-    owner owner-catalog owner-provider owner-practices owner-waiting owner-fleet
+    owner owner-catalog owner-provider owner-practices owner-waiting owner-job
     waiting people person-link by-hand-confirm look doors links""".split()  # noqa: SIM905
 )
 KEPT_AS = (("desk", "light"), ("phone", "dark"))

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from polytill.flows.admin import fleet
-from polytill.flows.admin.practices import migrate_practice
+from polytill.domain.jobs import JobKind
+from polytill.storage import jobs
 from tests.browser.scene import chromium, visit
 from tests.fleets import a_newer_schema, break_it, mend
 from tests.installation import Installation, running
+from tests.jobs import node
 from tests.web.browsing import person
 from tests.wording import said
 
@@ -39,24 +40,32 @@ async def test_migrating_all_practices(house: Installation, size: str, tmp_path:
             await page.get_by_role("link", name=said("nav.practices"), exact=True).click()
             await expect(page.get_by_role("heading", name=said("fleet.behind", n=5, of="5"))).to_be_visible()
             await seen.look("owner-fleet-behind")
-            # Another process starts a migration, and the page shows its progress.
-            run = await fleet.begin(context, "elsewhere")
-            assert run is not None
             await page.get_by_role("button", name=said("fleet.begin")).click()
-            await expect(page.locator("[data-done=migration_goes_on]")).to_be_visible()
-            for done in (1, 3):
-                await migrate_practice(context, done, "elsewhere")
-            await expect(page.get_by_text(said("fleet.progress", n="2", of="5", failed="0"))).to_be_visible()
-            await expect(page.get_by_text(said("practices.behind"), exact=True)).to_have_count(3)
-            await seen.look("owner-fleet")
-            await fleet.run(context, run, "elsewhere")
-            await expect(page.get_by_text("the step after practice_0")).to_be_visible()
-            await seen.look("owner-fleet-failed")
-            await mend(house.till, 2)
-            await page.get_by_role("button", name=said("fleet.again")).click()
             await expect(page.locator("[data-done=migration_begun]")).to_be_visible()
-            await expect(page.locator("#fleet-title")).to_have_count(0)
+            job = await jobs.unfinished(context.owner, JobKind.migrate)
+            assert job is not None
+            # A worker elsewhere migrates, and the page shows its progress without a reload.
+            async with node(context) as worker:
+                worker.runner._at_once = 2
+                await worker.runner.turn()
+                while worker.runner.under_way:
+                    await worker.runner.pause(0.1)
+                await expect(page.get_by_text(said("job.done", n="1", of="5", failed="1"))).to_be_visible()
+                await seen.look("owner-job")
+                await worker.drive(job.id)
+            await expect(page.locator("section[data-state=failed]")).to_be_visible()
+            await expect(page.get_by_text("table added already exists")).to_be_visible()
+            await seen.look("owner-job-failed")
+            await mend(house.till, 2)
+            await page.get_by_role("button", name=said("job.retry_one")).click()
+            await expect(page.locator("[data-done=job_resumed]")).to_be_visible()
+            async with node(context) as worker:
+                await worker.drive(job.id)
+            await expect(page.locator("section[data-state=succeeded]")).to_be_visible()
             assert all([(await context.opening.entry(n)).schema_version.endswith("9999") for n in range(1, 6)])
+            await page.get_by_role("link", name=said("nav.jobs"), exact=True).first.click()
+            await expect(page.locator("tr[data-state=succeeded]")).to_be_visible()
+            await seen.look("owner-jobs")
 
 
 async def test_watching_without_a_script(house: Installation, tmp_path: Path) -> None:
@@ -66,8 +75,9 @@ async def test_watching_without_a_script(house: Installation, tmp_path: Path) ->
             await seen.go("/owner/practices")
             await seen.page.get_by_role("button", name=said("fleet.begin")).click()
             await expect(seen.page.locator("[data-done=migration_begun]")).to_be_visible()
-            migration = house.till._migration
-            assert migration is not None
-            await migration
+            job = await jobs.unfinished(house.till.context.owner, JobKind.migrate)
+            assert job is not None
+            async with node(house.till.context) as worker:
+                await worker.drive(job.id)
             await seen.page.reload()
-            await expect(seen.page.locator("#fleet-title")).to_have_count(0)
+            await expect(seen.page.locator("section[data-state=succeeded]")).to_be_visible()

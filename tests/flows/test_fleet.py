@@ -1,116 +1,117 @@
-"""All practices are migrated by one process at a time; a broken one stops none of the others; it can be begun again."""
+"""The migration of all practices as a job: a broken practice stops none of the others, and nothing is done for nothing."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from polytill.app import Polytill
-from polytill.flows.admin import fleet
+from polytill.domain.errors import NotFound
+from polytill.domain.jobs import JobKind, JobState, PartState, PauseReason
 from polytill.flows.admin.practices import migrate_practice
-from polytill.storage import audit, migrating
-from polytill.storage.fleet import Fleet
-from polytill.storage.fleet import read as read_fleet
+from polytill.flows.jobs import control, migrate
+from polytill.flows.jobs.migrate import Wanted
+from polytill.storage import audit, jobs
+from polytill.storage.jobs import Counts, Part
 from tests import calls
 from tests.fleets import NEWER, a_newer_schema, anyhow, break_it, mend
 from tests.installation import fresh_settings, opened
-from tests.web.support import Clock
+from tests.jobs import node
 
 PRACTICES = 4
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def till(tmp_path: Path, engine_url: str | None, clock: Clock) -> AsyncIterator[Polytill]:
-    async with opened(fresh_settings(tmp_path, engine_url), ["paystack"], world=clock.world()) as found:
+async def till(tmp_path: Path, engine_url: str | None) -> AsyncIterator[Polytill]:
+    async with opened(fresh_settings(tmp_path, engine_url), ["paystack"]) as found:
         for number in range(PRACTICES):
             await calls.create_practice(found, f"Practice {number + 1}", "NGN")
-        yield found
+        with a_newer_schema():
+            yield found
 
 
-@pytest.fixture
-def newer(till: Polytill) -> Iterator[None]:
-    with a_newer_schema():
-        yield
+async def failed(till: Polytill, job_id: int) -> dict[int, Part]:
+    return {part.practice_id: part for part in await jobs.parts(till.context.owner, job_id, PartState.failed)}
 
 
-async def seen(till: Polytill) -> Fleet:
-    return await read_fleet(till.context.owner, migrating.head("practice"), till.context.world.now())
-
-
-async def test_nothing_is_behind(till: Polytill) -> None:
-    found = await seen(till)
-    assert (found.practices, found.behind, found.running, found.stopped) == (PRACTICES, 0, False, False)
-
-
-async def test_a_broken_practice_stops_none_of_the_others(till: Polytill, newer: None) -> None:
+async def test_a_broken_practice_stops_none_of_the_others(till: Polytill) -> None:
     context = till.context
     await break_it(till, 2)
     await anyhow(till, 3, "UPDATE alembic_version SET version_num = 'practice_4711'")
-    assert (await seen(till)).behind == PRACTICES
-    run = await fleet.begin(context, "test")
-    assert run is not None
-    assert (await seen(till)).running
-    await fleet.run(context, run, "test")
-    found = await seen(till)
-    assert (found.behind, found.done, found.running, found.stopped) == (2, 2, False, False)
-    assert [one.practice_id for one in found.failures] == [2, 3]
-    refused, not_known = found.failures
-    assert (refused.code, refused.name) == ("refused", "Practice 2")
-    assert "the step after practice_0" in refused.detail
-    assert "practice_4711, which this version of polytill does not know" in not_known.detail
+    assert await till.migrate_fleet("test")
+    assert not await till.migrate_fleet("another")
+    job = await jobs.unfinished(context.owner, JobKind.migrate)
+    assert job is not None
+    async with node(context) as worker:
+        job = await worker.drive(job.id)
+    assert job.state is JobState.failed
+    found = await failed(till, job.id)
+    assert list(found) == [2, 3]
+    assert found[2].code == "migration_refused"
+    assert f"The database rejected the migration to {NEWER}: " in (found[2].detail or "")
+    assert "already exists" in (found[2].detail or "")
+    assert "practice_4711, which this version of polytill does not know" in (found[3].detail or "")
     for practice_id in (1, 4):
         assert (await context.opening.entry(practice_id)).schema_version == NEWER
         assert await (await context.opening.practice(practice_id)).fetch("SELECT id FROM added") == []
     ended = (await audit.listed(context.owner))[0]
-    assert (ended["action"], ended["detail"]) == ("fleet.migration_ended", {"practices": 4, "failed": 2})
-
-
-async def test_it_runs_once_at_a_time_and_again_once_mended(till: Polytill, newer: None) -> None:
-    context = till.context
-    await break_it(till, 2)
-    begun = await asyncio.gather(*(fleet.begin(context, f"owner {n}") for n in range(4)))
-    runs = [run for run in begun if run is not None]
-    assert len(runs) == 1  # four pressed the button
-    await fleet.run(context, runs[0], "test")
-    assert len((await seen(till)).failures) == 1
+    assert (ended["action"], ended["detail"]) == ("job.ended", {"kind": "migrate", "practices": 4, "failed": 2})
     await mend(till, 2)
-    assert await till.migrate_fleet("test")
-    assert till._migration is not None
-    await till._migration
-    found = await seen(till)
-    assert (found.behind, found.failures, found.ended_at is not None) == (0, (), True)
+    again = await migrate.begin(context, Wanted(), "test")
+    assert again is not None
+    assert [one.practice_id for one in await jobs.parts(context.owner, again.id)] == [2, 3]
 
 
-async def test_a_process_that_died_is_followed_by_another(till: Polytill, newer: None, clock: Clock) -> None:
+async def test_one_practice_alone(till: Polytill) -> None:
     context = till.context
-    lost = await fleet.begin(context, "the first")
-    assert lost is not None
-    await migrate_practice(context, 1, "the first")  # and then its process dies
-    assert await fleet.begin(context, "too early") is None
-    clock.advance(fleet.CLAIM_S + 1)
-    stopped = await seen(till)
-    assert (stopped.stopped, stopped.running, stopped.done, stopped.behind) == (True, False, 1, 3)
-    assert await till.migrate_fleet("the second")
-    assert till._migration is not None
-    await till._migration
-    found = await seen(till)
-    assert (found.behind, found.stopped, found.started_by) == (0, False, "the second")
+    async with node(context) as worker:
+        job = await migrate.begin(context, Wanted(practice_ids=(3,)), "test")
+        assert job is not None
+        assert (await worker.drive(job.id)).state is JobState.succeeded
+    assert (await context.opening.entry(3)).schema_version == NEWER
+    assert (await context.opening.entry(1)).schema_version != NEWER
+    with pytest.raises(NotFound):
+        await migrate.begin(context, Wanted(practice_ids=(99,)), "test")
 
 
-async def test_one_that_is_stopped_gives_its_place_up(till: Polytill, newer: None) -> None:
-    assert await till.migrate_fleet("test")
-    await till._stop_migrating()  # as when the service ends
-    found = await seen(till)
-    assert found.stopped or found.behind == 0
-    assert await till.migrate_fleet("again")
-    assert till._migration is not None
-    await till._migration
-    assert (await seen(till)).behind == 0
+async def test_nothing_is_done_for_nothing(till: Polytill) -> None:
+    context = till.context
+    for practice_id in range(1, PRACTICES + 1):
+        await migrate_practice(context, practice_id, "test")
+    before = await audit.listed(context.owner)
+    assert await migrate.begin(context, Wanted(), "test") is None
+    assert not await till.migrate_fleet("test")
+    assert await audit.listed(context.owner) == before
+    assert await jobs.listed(context.owner) == []
+
+
+async def test_the_same_command_again_tries_the_canary_again(till: Polytill) -> None:
+    context = till.context
+    await break_it(till, 1)
+    async with node(context) as worker:
+        job = await migrate.begin(context, Wanted(canary=1), "test")
+        assert job is not None
+        job = await worker.drive(job.id)
+        assert job.pause_reason is PauseReason.canary_failed
+        assert await control.counts(context, job.id) == Counts(waiting=3, failed=1)
+        await mend(till, 1)
+        again = await migrate.begin(context, Wanted(), "test")
+        assert again is not None
+        assert again.id == job.id
+        assert (await worker.drive(job.id)).state is JobState.succeeded
+
+
+async def test_one_to_an_older_version_is_given_up(till: Polytill) -> None:
+    context = till.context
+    old = await control.start(context, control.Order(JobKind.migrate, [1], {"revision": "practice_0001"}), "test")
+    assert old is not None
+    async with node(context) as worker:
+        await worker.runner.turn()
+        assert not worker.runner.under_way, "this version cannot migrate to another one's schema"
+        job = await migrate.begin(context, Wanted(), "test")
+        assert job is not None
+        assert job.id != old.id
+        assert (await control.find(context, old.id)).state is JobState.canceled
+        assert (await worker.drive(job.id)).state is JobState.succeeded

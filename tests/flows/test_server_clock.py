@@ -21,7 +21,6 @@ from polytill.domain.errors import NotNow
 from polytill.domain.states import PaymentStatus
 from polytill.flows import events as outbox
 from polytill.flows import lease
-from polytill.flows.admin import fleet
 from polytill.flows.admin.event_destination import set_destination
 from polytill.flows.context import Practice
 from polytill.flows.reconciliation.payments import reconcile
@@ -208,14 +207,6 @@ async def test_one_that_is_ahead_sends_no_event_that_another_is_sending(
     assert len(sent) == 2, "the first worker is dead"
     for worker in workers:
         await worker.leave()
-
-
-async def test_one_that_is_ahead_takes_no_migration_over(scene: Scene, wrong: SetWrong) -> None:
-    assert await fleet.begin(scene.context, "test") is not None
-    wrong(HOUR)
-    assert await fleet.begin(scene.context, "test") is None
-    scene.clock.at_s += fleet.CLAIM_S + 1
-    assert await fleet.begin(scene.context, "test") is not None
 
 
 # ── The first answer ──

@@ -26,6 +26,7 @@ from polytill.doctor import BEHIND
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.behind import BehindReason
 from polytill.domain.event_types import EventType
+from polytill.domain.jobs import JobKind, JobState, PartState, PauseReason
 from polytill.domain.ledger import LedgerAccount, LedgerFact
 from polytill.domain.legacy_findings import ImportAction, LegacyFinding
 from polytill.domain.past_payments import BackfillAction, Certainty, Doubt, Rejection
@@ -61,6 +62,7 @@ from polytill.domain.states import (
     StaffRole,
 )
 from polytill.flows.admin.practices import KEY_PREFIXES
+from polytill.flows.jobs.kinds import KINDS
 from polytill.flows.payments.returned_amounts import REFUNDED_BY
 from polytill.flows.refunds.disputes import ENDS
 from polytill.web.console.flashes import REPLAYS
@@ -304,6 +306,21 @@ PLACES: list[Place] = [
         DifferenceReason,
         "flows/rollout/differences.py (no difference has it)",
         written_in(f"{FLOWS}rollout/", DifferenceReason),
+    ),
+    # ── Jobs ──
+    Place(JobKind, "flows/jobs/kinds.py (has no steps)", lambda: KINDS),
+    Place(JobKind, "docs/running.md, the table of kinds", table("docs/running.md", "## Jobs")),
+    *(reference(type_) for type_ in (JobKind, JobState, PartState, PauseReason)),
+    *texts(JobKind, "job_kind"),
+    *texts(JobState, "job_state"),
+    *texts(PartState, "part_state"),
+    *texts(PauseReason, "pause_reason"),
+    *(
+        Place(kind, f"{OWNER}, CHECK of {column}", checked(column, "owner"))
+        for kind, column in (
+            *((JobKind, "jobs.kind"), (JobState, "jobs.state"), (PauseReason, "jobs.pause_reason")),
+            (PartState, "job_practices.state"),
+        )
     ),
     # ── Practices and their people ──
     Place(PracticeState, "storage/migrations/owner, CHECK of practices.state", checked("practices.state", "owner")),

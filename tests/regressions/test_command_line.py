@@ -62,6 +62,8 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("rollout", "differences"): [], ("rollout", "readers"): [], ("rollout", "drop-column"): ["--yes"],
     ("routing", "show"): ["1"], ("routing", "draft"): ["1", "policy.json"], ("routing", "publish"): ["1", "1"],
     ("routing", "rollback"): ["1", "1"], ("routing", "simulate"): ["1", "policy.json"],
+    ("jobs", "list"): [], ("jobs", "show"): ["1"], ("jobs", "pause"): ["1"], ("jobs", "resume"): ["1"],
+    ("jobs", "retry"): ["1"], ("jobs", "cancel"): ["1"],
     ("routing", "decide"): ["1", "NGN"], ("routing", "explain"): ["1", "01k"],
 }  # fmt: skip
 
@@ -427,11 +429,11 @@ def test_migrate_names_the_practice_that_it_could_not_migrate(tmp_path: Path) ->
     assert polytill(tmp_path, "practices", "create", "Clinic", "NGN").returncode == 0
     [database] = (tmp_path / "var" / "practices").glob("practice_*.db")
     database.rename(tmp_path / "elsewhere.db")
-    found = polytill(tmp_path, "migrate")
+    found = polytill(tmp_path, "migrate", "--all")
     assert found.returncode == 1
     assert "Practice 1: " in found.stdout
     assert f"var/practices/{database.name}" in found.stdout
-    assert "practice_not_migrated" not in found.stdout
-    logged, said = found.stderr.splitlines()
-    assert json.loads(logged)["event"] == "practice_not_migrated"
+    assert "job_part_failed" not in found.stdout
+    *logged, said = found.stderr.splitlines()
+    assert "job_part_failed" in [json.loads(line)["event"] for line in logged]
     assert said.startswith("polytill: ")

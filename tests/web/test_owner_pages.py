@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from polytill.flows.admin import fleet
-from polytill.storage import practices
-from polytill.storage.fleet import read as read_fleet
+from polytill.domain.jobs import JobKind
+from polytill.flows.jobs import control
+from polytill.flows.jobs.control import Order
+from polytill.storage import jobs, practices
 from tests.fleets import NEWER, a_newer_schema, break_it, mend
 from tests.installation import Installation
+from tests.jobs import node
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice, fresh, snapshot
 from tests.wording import part, said
@@ -72,33 +74,59 @@ async def test_bad_practices(shared: Installation, browser: Browser, fields: dic
 async def test_all_practices_are_migrated(shared: Installation, browser: Browser) -> None:
     broken, whole = await Practice.make(shared, "paystack"), await Practice.make(shared, "paystack")
     path, form = "/owner/practices", "/owner/practices/migration"
+    context = shared.till.context
     assert form not in (await browser.get(path)).forms  # nothing is behind
     with a_newer_schema():
         await break_it(shared.till, broken.id)
         assert part("fleet.behind") in (await browser.get(path)).text
         begun = await browser.send(path, form)
-        assert (begun.status, begun.headers["Location"], begun.done) == (303, path, "migration_begun")
-        migration = shared.till._migration
-        assert migration is not None
-        await migration
-        after = await browser.get(path)
-        assert "the step after practice_0" in after.text
-        assert f'<a class="go" href="/owner/practices/{broken.id}">' in after.html.partition('id="fleet"')[2]
-        assert (await shared.till.context.opening.entry(whole.id)).schema_version == NEWER
-        # Another process is migrating: the page says so, refreshes automatically, and starts nothing.
-        await mend(shared.till, broken.id)
-        elsewhere = await fleet.begin(shared.till.context, "elsewhere")
-        assert elsewhere is not None
-        running = await browser.get(path)
-        assert 'hx-get="/owner/practices"' in running.html
-        assert "<progress" in running.html
-        token = running.forms["/owner/logout"]
-        again = await browser.post(form, token)
-        assert (again.headers["Location"], again.done) == (path, "migration_goes_on")
-        await fleet.run(shared.till.context, elsewhere, "elsewhere")
-        after = await browser.get(path)
+        job = await jobs.unfinished(context.owner, JobKind.migrate)
+        assert job is not None
+        page = f"/owner/jobs/{job.id}"
+        assert (begun.status, begun.headers["Location"], begun.done) == (303, page, "migration_begun")
+        # The page refreshes automatically, and the button is gone; whoever presses it elsewhere starts nothing.
+        running = await browser.get(page)
+        assert f'hx-get="{page}?after=0"' in running.html
+        listed = await browser.get(path)
+        assert form not in listed.forms
+        assert f'href="{page}"' in listed.html
+        again = await browser.post(form, running.forms["/owner/logout"])
+        assert (again.headers["Location"], again.done) == (page, "migration_goes_on")
+        async with node(context) as worker:
+            await worker.drive(job.id)
+        after = await browser.get(page)
+        assert "The database rejected the migration" in after.text
+        assert f'<tr data-practice="{broken.id}" data-state="failed">' in after.html
         assert "hx-get" not in after.html
-        assert "refused" not in after.text
+        assert (await context.opening.entry(whole.id)).schema_version == NEWER
+        # One practice is retried.
+        await mend(shared.till, broken.id)
+        retried = await browser.post(
+            page, {**after.forms["/owner/logout"], "action": "retry", "practice": str(broken.id)}
+        )
+        assert (retried.headers["Location"], retried.done) == (page, "job_resumed")
+        async with node(context) as worker:
+            await worker.drive(job.id)
+        assert 'data-state="succeeded"' in (await browser.get(page)).html
+        assert part("fleet.behind") not in (await browser.get(path)).text
+
+
+async def test_a_job_is_paused_resumed_and_canceled(shared: Installation, browser: Browser) -> None:
+    practice = await Practice.make(shared, "paystack")
+    order = Order(JobKind.migrate, [practice.id], {"revision": NEWER})
+    job = await control.start(shared.till.context, order, "test")
+    assert job is not None
+    page = f"/owner/jobs/{job.id}"
+    assert f'<tr data-job="{job.id}" data-state="running">' in (await browser.get("/owner/jobs")).html
+    token = (await browser.get(page)).forms["/owner/logout"]
+    for action, done in (("pause", "job_paused"), ("resume", "job_resumed"), ("cancel", "job_canceled")):
+        assert (await browser.post(page, {**token, "action": action})).done == done
+    for action in ("pause", "resume", "retry", "cancel"):
+        assert (await browser.post(page, {**token, "action": action})).status == 409
+    assert (await browser.post(page, {**token, "action": "explode"})).status == 422
+    assert part("job_state.canceled") in (await browser.get(page)).text
+    assert f'data-practice="{practice.id}"' not in (await browser.get(f"{page}?state=failed")).html
+    assert (await browser.get("/owner/jobs/987654")).status == 404
 
 
 async def test_who_only_looks_migrates_nothing(shared: Installation) -> None:
@@ -113,9 +141,7 @@ async def test_who_only_looks_migrates_nothing(shared: Installation) -> None:
             assert "/owner/practices/migration" not in seen.forms
             refused = await viewer.post("/owner/practices/migration", seen.forms["/owner/logout"])
             assert refused.status == 403
-            found = await read_fleet(shared.till.context.owner, NEWER, shared.till.context.world.now())
-            assert found.behind > 0
-            assert not found.running
+            assert await jobs.unfinished(shared.till.context.owner, JobKind.migrate) is None
 
 
 async def test_a_provider_is_edited(shared: Installation, browser: Browser) -> None:

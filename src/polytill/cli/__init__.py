@@ -15,7 +15,6 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.progress import Progress
 from rich.text import Text
 
 from polytill import background
@@ -23,9 +22,11 @@ from polytill.app import Polytill
 from polytill.cli.cases import cases_app
 from polytill.cli.catalog import catalog_app
 from polytill.cli.clusters import clusters_app
+from polytill.cli.jobs import jobs_app
 from polytill.cli.keys import keys_app, rotate_ring
 from polytill.cli.legacy import legacy_app
 from polytill.cli.listening import KEEP_ALIVE_S, sockets_at
+from polytill.cli.migrate import migrate
 from polytill.cli.opened import console, fail, opened, sentence_of
 from polytill.cli.people import people_app
 from polytill.cli.practices import practices_app
@@ -34,13 +35,9 @@ from polytill.cli.routing import routing_app
 from polytill.cli.webhooks import webhooks_app
 from polytill.doctor import examine
 from polytill.domain.errors import Invalid, PolytillError
-from polytill.domain.states import PracticeState
-from polytill.flows.admin import catalog, fleet
-from polytill.flows.admin.practices import clear_half_made
 from polytill.flows.context import Context
-from polytill.owner_setup import migrate_owner
 from polytill.settings import Settings
-from polytill.storage import files, practices
+from polytill.storage import files
 from polytill.storage.opening import is_postgres
 from polytill.web import logs
 from polytill.worker import jobs, working
@@ -59,6 +56,7 @@ for name, group in (
     ("legacy", legacy_app),
     ("webhooks", webhooks_app),
     ("rollout", rollout_app),
+    ("jobs", jobs_app),
 ):
     app.add_typer(group, name=name)
 
@@ -243,49 +241,7 @@ def demo(
 # ── Databases ──
 
 
-@app.command()
-def migrate() -> None:
-    """Migrate the owner database and every practice's database to the current schema.
-
-    Creates the owner database and its key ring if they do not exist. An existing owner database needs its own key ring:
-    copy the file from another node. May be repeated, and may run on several nodes at once.
-    """
-    settings = Settings()
-    there = settings.keyring.exists()
-
-    async def run() -> None:
-        applied = await migrate_owner(settings)
-        if not there and settings.keyring.exists():
-            said = f"Created the key ring {settings.keyring}. Keep a copy: no secret can be opened without it."
-            console.print(said, soft_wrap=True)
-        console.print(f"Owner database: {', '.join(applied) or 'nothing to do'}")
-        async with Polytill.open(settings) as till:
-            seeded = await catalog.seed(till.context)
-            if seeded.added:
-                console.print(f"Catalog: added {', '.join(seeded.added)}")
-            for one in till.context.registry.plug_ins():
-                if one.refused:
-                    console.print(f"Plug-in {one.code}: {one.refused}", style="yellow")
-            if cleared := await clear_half_made(till.context):
-                console.print(f"Removed incomplete practices: {cleared}.")
-            entries = [
-                e for e in await practices.listed(till.context.owner) if e.state is not PracticeState.provisioning
-            ]
-            failures: dict[int, str] = {}
-            with Progress(console=console, transient=True) as progress:
-                task = progress.add_task("Practices", total=len(entries))
-                async for done in fleet.migrate_each(till.context, [entry.id for entry in entries], "cli"):
-                    progress.advance(task, len(done))
-                    failures |= {practice_id: why for practice_id, why in done if why is not None}
-            console.print(f"Practices: {len(entries)}, at the current version: {len(entries) - len(failures)}")
-            for practice_id, why in sorted(failures.items()):
-                console.print(f"Practice {practice_id}: {why}", style="red")
-            if failures:
-                fail(
-                    "Some practices could not be migrated. All others are done. Fix them, then run `polytill migrate` again."
-                )
-
-    asyncio.run(run())
+app.command("migrate")(migrate)
 
 
 @app.command()

@@ -200,6 +200,12 @@ class OperatorError(PolytillError):
     public: str | None = "The installation has an error. The operator can find its cause in the log."
 
 
+class MigrationRefused(OperatorError):
+    """The database rejected a migration, which was rolled back."""
+
+    code = "migration_refused"
+
+
 class WrongPractice(OperatorError):
     """The opened database belongs to another practice. Nothing was read from it."""
 

@@ -130,6 +130,7 @@ class Context:
     # By ``elapsed_s``: until when this process's announcement among the nodes counts as a lease on every practice. Then
     # the practices that rely on it and get their own lease as soon as the owner database is back.
     announced_until_s: float = float("-inf")
+    node_id: str | None = None  # of this process among the nodes, once it is announced
     owed_leases: set[int] = field(default_factory=set)
     # When a provider rejected replaced keys, by practice, configuration, version.
     refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)

@@ -64,6 +64,7 @@ class Presence:
         jumps, until_s = context.server_clock.jumps, elapsed_s + LEASE_S
         nodes.announce(unit, node, context.shared_after(0), context.shared_after(LIVE_S))
         await context.owner.commit(unit)
+        context.node_id = self.id
         if jumps == context.server_clock.jumps:  # else the shared time jumped during the write
             context.announced_until_s = until_s
         await self._compare()

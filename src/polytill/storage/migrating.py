@@ -11,7 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from polytill.domain.errors import OperatorError
+from polytill.domain.errors import MigrationRefused, NotNow, OperatorError
+from polytill.storage import refusals
 from polytill.storage.databases import Database, OwnerDb, Tx
 
 Tree = Literal["owner", "practice"]
@@ -132,12 +133,19 @@ async def declare_readers(owner: OwnerDb) -> None:
 
 
 async def migrate(database: Database, tree: Tree) -> list[str]:
-    """Migrate a database to the newest revision of its tree, one transaction per step. Returns the applied revisions."""
+    """Migrate a database to the newest revision of its tree, one transaction per step. Returns the applied revisions.
+    ``MigrationRefused`` if the database rejects a step, which is rolled back then."""
     applied = []
     for step in steps(tree, database.engine.dialect):
-        async with database.transaction() as tx:
-            if await _apply(tx, step, database.engine.dialect):
-                applied.append(step.revision)
+        try:
+            async with database.transaction() as tx:
+                if await _apply(tx, step, database.engine.dialect):
+                    applied.append(step.revision)
+        except (NotNow, OperatorError):
+            raise
+        except Exception as error:
+            why = refusals.reason(error)
+            raise MigrationRefused(f"The database rejected the migration to {step.revision}: {why}.") from error
     return applied
 
 

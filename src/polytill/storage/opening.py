@@ -133,7 +133,8 @@ class Opening:
             if not await migrating.readable(self._owner, "practice", at):
                 raise PracticeNotMigrated(
                     f"The database of practice {entry.id} is at schema {at}, and this version of polytill needs"
-                    f" {migrating.head('practice')}; run `polytill migrate` of the newest version."
+                    f" {migrating.head('practice')}; run `polytill migrate --practice {entry.id}` of the newest"
+                    " version."
                 )
         except BaseException:
             self._open.pop(practice_id, None)

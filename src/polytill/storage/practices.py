@@ -197,6 +197,21 @@ async def listed(owner: OwnerDb, after_id: int = 0, limit: int = MOST_ID) -> lis
     return await _PRACTICES.all(owner, "WHERE id > $1 ORDER BY id LIMIT $2", after_id, limit)
 
 
+async def at_other_schema(owner: OwnerDb, version: str) -> list[int]:
+    """The practices whose databases are at another schema version, by id."""
+    return await owner.column(
+        "SELECT id FROM practices WHERE state <> 'provisioning' AND schema_version <> $1 ORDER BY id", version
+    )
+
+
+async def count_by_schema(owner: OwnerDb) -> dict[str, int]:
+    """The number of practices at each schema version."""
+    rows = await owner.fetch(
+        "SELECT schema_version, count(*) AS n FROM practices WHERE state <> 'provisioning' GROUP BY schema_version"
+    )
+    return {row["schema_version"]: row["n"] for row in rows}
+
+
 async def by_external_id(owner: OwnerDb, external_id: str) -> PracticeEntry | None:
     """The practice with this external id."""
     return await _PRACTICES.one(owner, "WHERE external_id = $1", external_id)

@@ -32,8 +32,8 @@ from polytill.storage.schema_columns import (
     stamps,
     text,
     unique,
-    whole,
 )
+from polytill.storage.schema_jobs import add_job_tables
 from polytill.storage.schema_rollout import add_rollout_tables
 
 owner = sa.MetaData(naming_convention=NAMING)
@@ -139,19 +139,6 @@ _table(
     index("claimed_by"),
 )
 
-# One process at a time migrates all practices. It holds the one row; the other rows are its failures.
-_table(
-    "fleet_migration",
-    *only_row(),
-    *text("run", "started_by"),
-    *whole("to_migrate"),
-    *moment("started_at", "claimed_until"),
-    *maybe("ended_at", kind=Moment),
-)
-_table(
-    "fleet_migration_failures", given_id("practice_id", sa.Integer, "practices"), *text("code", "detail"), *moment("at")
-)
-
 # The keys that every node's key ring must have: a keyed check value of each key that wraps something. It does not
 # reveal the key.
 _table("key_ring_keys", given_id("key_id"), *text("check_value"), *moment("created_at"))
@@ -205,4 +192,5 @@ _table(
     _pending_index("payment_id", "feed_id"),
 )
 
+add_job_tables(owner)
 add_rollout_tables(owner)

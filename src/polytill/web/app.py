@@ -33,6 +33,7 @@ from polytill.web.api import (
     cases,
     document,
     events,
+    jobs,
     payment_links,
     payments,
     platform,
@@ -65,6 +66,7 @@ from polytill.web.console import (
     shown_once,
     sign_in,
 )
+from polytill.web.console import jobs as console_jobs
 from polytill.web.console import owner as console_owner
 from polytill.web.console import payment_links as console_payment_links
 from polytill.web.console import payments as console_payments
@@ -82,6 +84,7 @@ _CONSOLE = (
     sign_in,
     console_owner,
     console_rollout,
+    console_jobs,
     catalog,
     console_payments,
     captures,
@@ -327,6 +330,7 @@ def _with_routes(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]
         payment_links,
         saved_methods,
         rollout,
+        jobs,
         service,
     ):
         app.include_router(module.router)

@@ -29,6 +29,7 @@ GROUPS = {
     "practices": "Practices, as the owner creates and changes them.",
     "provider catalog": "The owner's catalog of providers, with their terms for each currency.",
     "rollout": "The gradual rollout from a host application's old code, practice by practice.",
+    "jobs": "Operations on practices, such as a migration: progress, pause, resume, retry, cancel.",
     "events": "Events for the host application: the feed, the destination and the deliveries.",
     "platform": "Clusters, audit log and health of the platform.",
     "webhooks": "Where providers send their webhooks.",

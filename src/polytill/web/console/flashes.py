@@ -89,6 +89,9 @@ class Done(StrEnum):
     canceled = "canceled", Outcome.succeeded
     events_replayed = "events_replayed", Outcome.submitted
     migration_begun = "migration_begun", Outcome.submitted
+    job_paused = "job_paused", Outcome.succeeded
+    job_resumed = "job_resumed", Outcome.submitted
+    job_canceled = "job_canceled", Outcome.succeeded
     prepared = "prepared", Outcome.submitted
     manual_payment_created = "manual_payment_created", Outcome.submitted
     refund_submitted = "refund_submitted", Outcome.submitted

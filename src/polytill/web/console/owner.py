@@ -12,6 +12,7 @@ from fastapi import Path, Response
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import CallerError, PolytillError
+from polytill.domain.jobs import JobKind
 from polytill.domain.localities import time_zones
 from polytill.domain.states import DeliveryState, PracticeState
 from polytill.flows.admin import event_destination
@@ -24,7 +25,7 @@ from polytill.flows.webhooks import receive
 from polytill.storage import (
     cases,
     event_deliveries,
-    fleet,
+    jobs,
     leases,
     migrating,
     overview,
@@ -124,8 +125,9 @@ async def home(visitor: OwnerViewer) -> Response:
 
 @router.get("/practices")
 async def list_practices(visitor: OwnerViewer, after: After = 0) -> Response:
-    """List practices with their recent number of payments. During a migration of all, the page shows its progress."""
+    """List practices with their recent number of payments. If some are not migrated, the page says so."""
     context, head = visitor.context, migrating.head("practice")
+    by_schema = await practices.count_by_schema(context.owner)
     found = await practices.listed(context.owner, after, PER_PAGE + 1)
     return visitor.page(
         "owner/practices.html",
@@ -133,16 +135,19 @@ async def list_practices(visitor: OwnerViewer, after: After = 0) -> Response:
         following=found[PER_PAGE - 1].id if len(found) > PER_PAGE else None,
         head=head,
         volumes=await overview.volumes(context.owner, context.world.after(-30 * A_DAY_S)),
-        fleet=await fleet.read(context.owner, head, context.shared_after(0)),
-        after=after,
+        in_all=sum(by_schema.values()),
+        behind=sum(by_schema.values()) - by_schema.get(head, 0),
+        migration=await jobs.unfinished(context.owner, JobKind.migrate),
     )
 
 
 @router.post("/practices/migration")
 async def migrate_all(visitor: OwnerAdmin) -> Response:
-    """Start the migration of every practice. A migration that is running is not started twice."""
+    """Let the workers migrate every practice. A migration that is running is not started twice."""
     begun = await visitor.till.migrate_fleet(visitor.actor)
-    return visitor.see("/practices", Done.migration_begun if begun else Done.migration_goes_on)
+    job = await jobs.unfinished(visitor.context.owner, JobKind.migrate)
+    to = "/practices" if job is None else f"/jobs/{job.id}"
+    return visitor.see(to, Done.migration_begun if begun else Done.migration_goes_on)
 
 
 async def _new_practice(visitor: OwnerAdmin, **more: Any) -> Response:

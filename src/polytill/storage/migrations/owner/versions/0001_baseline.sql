@@ -61,17 +61,22 @@ CREATE TABLE event_previous_secrets (
     CONSTRAINT pk_event_previous_secrets PRIMARY KEY (id)
 );
 
-CREATE TABLE fleet_migration (
-    id INTEGER NOT NULL,
-    run TEXT NOT NULL,
-    started_by TEXT NOT NULL,
-    to_migrate BIGINT NOT NULL,
-    started_at {moment} NOT NULL,
-    claimed_until {moment} NOT NULL,
+CREATE TABLE jobs (
+    id {bigserial} NOT NULL,
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    arguments {json} NOT NULL,
+    pause_reason TEXT,
+    foreground TEXT,
+    created_at {moment} NOT NULL,
     ended_at {moment},
-    CONSTRAINT pk_fleet_migration PRIMARY KEY (id),
-    CONSTRAINT ck_fleet_migration_one_row CHECK (id = 1)
+    CONSTRAINT pk_jobs PRIMARY KEY (id),
+    CONSTRAINT ck_jobs_kind CHECK (kind IN ('migrate')),
+    CONSTRAINT ck_jobs_state CHECK (state IN ('running', 'paused', 'succeeded', 'failed', 'canceled')),
+    CONSTRAINT ck_jobs_pause_reason CHECK (pause_reason IN ('requested', 'interrupted', 'canary_failed'))
 );
+CREATE INDEX ix_jobs_state ON jobs (state);
 
 CREATE TABLE key_ring_keys (
     key_id TEXT NOT NULL,
@@ -206,6 +211,27 @@ CREATE INDEX ix_event_deliveries_pending_payment_id_feed_id ON event_deliveries 
 CREATE INDEX ix_event_deliveries_pending_practice_id_next_try_at ON event_deliveries (practice_id, next_try_at) WHERE state = 'pending';
 CREATE INDEX ix_event_deliveries_state_next_try_at ON event_deliveries (state, next_try_at);
 
+CREATE TABLE job_practices (
+    job_id {bigkey} NOT NULL,
+    practice_id INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    is_canary BOOLEAN DEFAULT {false} NOT NULL,
+    tries INTEGER DEFAULT 0 NOT NULL,
+    step TEXT,
+    node TEXT,
+    code TEXT,
+    detail TEXT,
+    due_at {moment},
+    started_at {moment},
+    ended_at {moment},
+    CONSTRAINT pk_job_practices PRIMARY KEY (job_id, practice_id),
+    CONSTRAINT fk_job_practices_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE,
+    CONSTRAINT ck_job_practices_state CHECK (state IN ('waiting', 'running', 'succeeded', 'failed', 'canceled'))
+);
+CREATE INDEX ix_job_practices_job_id_state ON job_practices (job_id, state);
+CREATE INDEX ix_job_practices_practice_id ON job_practices (practice_id);
+CREATE UNIQUE INDEX ix_job_practices_running ON job_practices (practice_id) WHERE state = 'running';
+
 CREATE TABLE person_links (
     id {bigserial} NOT NULL,
     user_id INTEGER NOT NULL,
@@ -300,15 +326,6 @@ CREATE TABLE api_keys (
     CONSTRAINT uq_api_keys_key_hash UNIQUE (key_hash),
     CONSTRAINT ck_api_keys_kind CHECK (kind IN ('owner', 'practice', 'publishable')),
     CONSTRAINT ck_api_keys_practice_bound CHECK ((kind = 'owner') = (practice_id IS NULL))
-);
-
-CREATE TABLE fleet_migration_failures (
-    practice_id INTEGER NOT NULL,
-    code TEXT NOT NULL,
-    detail TEXT NOT NULL,
-    at {moment} NOT NULL,
-    CONSTRAINT pk_fleet_migration_failures PRIMARY KEY (practice_id),
-    CONSTRAINT fk_fleet_migration_failures_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id)
 );
 
 CREATE TABLE practice_leases (

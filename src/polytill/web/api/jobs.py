@@ -1,0 +1,90 @@
+"""Jobs, as the owner watches and controls them. Workers run them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path, Response
+
+from polytill.domain.jobs import PartState
+from polytill.flows.context import Context
+from polytill.flows.jobs import control
+from polytill.storage import jobs
+from polytill.web.api.auth import Owner
+from polytill.web.api.bodies import strict_router
+from polytill.web.api.models.jobs import Job, JobPractice, RetryJob
+from polytill.web.api.responses import respond
+from polytill.web.api.values import After, Before, Limit
+
+router = strict_router("jobs", "/api/owner/jobs")
+
+JobId = Annotated[int, Path(alias="jobId", ge=1, le=2**53)]
+
+
+async def _answer(context: Context, job: jobs.Job) -> Response:
+    return respond(Job.of(job, await control.counts(context, job.id)))
+
+
+@router.get("", response_model=list[Job])
+async def list_jobs(caller: Owner, before: Before = None, limit: Limit = 100) -> Response:
+    """List jobs, newest first."""
+    found = await jobs.listed(caller.context.owner, before, limit)
+    counts = await jobs.counts(caller.context.owner, [job.id for job in found])
+    return respond([Job.of(job, counts[job.id]) for job in found])
+
+
+@router.get("/{jobId}", response_model=Job)
+async def get_job(caller: Owner, job_id: JobId) -> Response:
+    """Get a job."""
+    return await _answer(caller.context, await control.find(caller.context, job_id))
+
+
+@router.get("/{jobId}/practices", response_model=list[JobPractice])
+async def list_job_practices(
+    caller: Owner, job_id: JobId, state: PartState | None = None, after: After = 0, limit: Limit = 100
+) -> Response:
+    """List the practices of a job by id.
+
+    Starts after the id `after`. Each has its state, step, duration and error.
+    """
+    await control.find(caller.context, job_id)
+    found = await jobs.parts(caller.context.owner, job_id, state, after, limit)
+    return respond([JobPractice.from_record(part) for part in found])
+
+
+@router.post("/{jobId}/pause", response_model=Job)
+async def pause_job(caller: Owner, job_id: JobId) -> Response:
+    """Pause a job.
+
+    Practices that are being worked on are finished, and no other one is started. 409 if it is not running.
+    """
+    return await _answer(caller.context, await control.pause(caller.context, job_id, caller.actor))
+
+
+@router.post("/{jobId}/resume", response_model=Job)
+async def resume_job(caller: Owner, job_id: JobId) -> Response:
+    """Resume a paused job.
+
+    The workers run it. If it was paused because a canary failed, the other practices are started nevertheless. 409 if
+    it has ended, or a command runs it.
+    """
+    return await _answer(caller.context, await control.resume(caller.context, job_id, caller.actor))
+
+
+@router.post("/{jobId}/retry", response_model=Job)
+async def retry_job(caller: Owner, job_id: JobId, body: RetryJob) -> Response:
+    """Retry the failed practices of a job.
+
+    All of them, or one. Each continues at the step that failed. 409 if nothing has failed, or the job was canceled.
+    """
+    found = await control.retry(caller.context, job_id, caller.actor, body.practice_id)
+    return await _answer(caller.context, found)
+
+
+@router.post("/{jobId}/cancel", response_model=Job)
+async def cancel_job(caller: Owner, job_id: JobId) -> Response:
+    """Cancel a job.
+
+    Practices that are being worked on are finished, and no other one is started. 409 if it has ended.
+    """
+    return await _answer(caller.context, await control.cancel(caller.context, job_id, caller.actor))

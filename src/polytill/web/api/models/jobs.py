@@ -1,0 +1,68 @@
+"""Jobs: requests and responses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StrictInt
+
+from polytill.domain.jobs import JobKind, JobState, PartState, PauseReason
+from polytill.storage import jobs
+from polytill.web.api.requests import RequestBody
+from polytill.web.api.responses import Moment, ResponseBody
+
+
+class RetryJob(RequestBody):
+    """What is retried: one practice, or by default all that failed."""
+
+    practice_id: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)] | None = None
+
+
+class JobCounts(ResponseBody):
+    """The number of a job's practices by state."""
+
+    total: int
+    waiting: int
+    running: int
+    succeeded: int
+    failed: int
+    canceled: int
+
+
+class Job(ResponseBody):
+    """An operation on one practice or many."""
+
+    id: int
+    kind: JobKind
+    state: JobState
+    pause_reason: PauseReason | None
+    arguments: dict[str, Any]
+    actor: str
+    created_at: Moment
+    ended_at: Moment | None
+    practices: JobCounts
+
+    @classmethod
+    def of(cls, job: jobs.Job, counts: jobs.Counts) -> Self:
+        """Build it from its row."""
+        return cls.from_record(job, practices=JobCounts.from_record(counts))
+
+
+class JobPractice(ResponseBody):
+    """The part of a job that concerns one practice.
+
+    `step` is the one that runs, or ran last. `code` and `detail` say why it failed, or why it is tried again.
+    `durationMs` is how long the last try took, in milliseconds.
+    """
+
+    practice_id: int
+    name: str | None
+    state: PartState
+    step: str | None
+    tries: int
+    is_canary: bool
+    code: str | None
+    detail: str | None
+    started_at: Moment | None
+    ended_at: Moment | None
+    duration_ms: int | None

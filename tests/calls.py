@@ -20,7 +20,7 @@ async def create_practice(
     name: str,
     currency: str,
     *,
-    cluster: str = "default",
+    cluster: str | None = None,
     country: str | None = None,
     time_zone: str | None = None,
     external_id: str | None = None,

@@ -118,16 +118,16 @@ class Polytill:
         currency: str,
         *,
         actor: str,
-        cluster: str = "default",
+        cluster: str | None = None,
         country: str | None = None,
         time_zone: str | None = None,
         external_id: str | None = None,
     ) -> NewPractice:
         """Onboard a practice: its database, its data key and its first API key.
 
-        ``country`` (ISO 3166-1 alpha-2) and ``time_zone`` (IANA) default to those of the currency. ``external_id`` is
-        your own identifier of the practice. It is unique: a repeated call raises ``Conflict`` and creates no second
-        practice.
+        Without a ``cluster`` it goes to the open one with most room. ``country`` (ISO 3166-1 alpha-2) and ``time_zone``
+        (IANA) default to those of the currency. ``external_id`` is your own identifier of the practice. It is unique: a
+        repeated call raises ``Conflict`` and creates no second practice.
         """
         new = practices.NewPractice(name, currency, cluster, country, time_zone, external_id)
         entry, key = await practices.create_practice(self.context, new, requests.checked_actor(actor))

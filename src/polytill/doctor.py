@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,10 +10,13 @@ from urllib.parse import urlsplit
 
 from polytill.app import Polytill
 from polytill.domain.behind import BehindReason
+from polytill.domain.database_urls import shown_place
 from polytill.domain.errors import PolytillError
 from polytill.domain.rollout import FieldState
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import PracticeState, ProviderStatus
+from polytill.flows.admin import clusters, placement
+from polytill.flows.admin.clusters import ClusterStatus
 from polytill.flows.admin.event_destination import FAILING, read_backlog
 from polytill.flows.context import Context
 from polytill.flows.handlers import handler_or_reason
@@ -53,19 +57,7 @@ async def examine(settings: Settings) -> list[Finding]:
     try:
         KeyRing.read(settings.keyring)
         async with Polytill.open(settings) as till:
-            for check in (
-                _catalog,
-                _plug_ins,
-                _practices,
-                _clock,
-                _work,
-                _events,
-                _relays,
-                _rollout,
-                _connections,
-                _nodes,
-                _files,
-            ):
+            for check in (_catalog, _plug_ins, _practices, _clock, _work, _events, _relays, _rollout, _nodes, _files):
                 findings += [finding async for finding in check(till.context)]
     except PolytillError as error:
         findings.append(Finding(True, error.detail))
@@ -114,10 +106,23 @@ async def _plug_ins(context: Context) -> AsyncIterator[Finding]:
 
 
 async def _practices(context: Context) -> AsyncIterator[Finding]:
+    """Find clusters on which no practice can be created, and practices that cannot be opened. If a cluster does not
+    work, its practices are one finding."""
+    found = await clusters.survey(context)
+    for sentence in _clusters(found):
+        yield Finding(True, sentence)
+    for finding in _connections(context, found):
+        yield finding
+    broken = {one.row.name for one in found if one.problem is not None}
+    closed: Counter[str] = Counter()
     head = migrating.head("practice")
     for entry in await practices.listed(context.owner):
+        if closed[entry.cluster]:
+            closed[entry.cluster] += 1
+            continue
         if entry.state is PracticeState.provisioning:
             said = f"was not created completely. Its database is {entry.database_name}."
+            said += f" Run `polytill practices discard {entry.id}`."
         elif entry.schema_version != head:
             said = f"is at schema {entry.schema_version}. Run `polytill migrate`."
         else:
@@ -130,7 +135,26 @@ async def _practices(context: Context) -> AsyncIterator[Finding]:
                 )
             except PolytillError as error:
                 said = f"cannot be opened: {error.detail}"
+                closed[entry.cluster] += entry.cluster in broken
         yield Finding(True, f"Practice {entry.id} {said}")
+    for name, number in closed.items():
+        if number > 1:
+            others = "1 other practice" if number == 2 else f"{number - 1} other practices"
+            yield Finding(
+                True, f"{others} on the cluster {name} could not be checked, since the cluster does not work."
+            )
+
+
+def _clusters(found: Iterable[ClusterStatus]) -> Iterator[str]:
+    """What is wrong with each cluster, and that none has room."""
+    for one in found:
+        name = one.row.name
+        if one.problem is not None:
+            yield f"No practice can be created on the cluster {name}: {one.problem}"
+        for sentence in one.unavailable_sentences():
+            yield f"Cluster {name}: {sentence}"
+    if not placement.in_order((one.row for one in found), {one.row.name: one.practices for one in found}):
+        yield "No cluster has room for a new practice. Open one, raise its capacity, or add another."
 
 
 async def _clock(context: Context) -> AsyncIterator[Finding]:
@@ -211,22 +235,22 @@ def _named(names: Iterable[str]) -> str:
     return ", ".join(found[:MOST_NAMED]) + (" and others" if len(found) > MOST_NAMED else "")
 
 
-async def _connections(context: Context) -> AsyncIterator[Finding]:
+def _connections(context: Context, found: Iterable[ClusterStatus]) -> Iterator[Finding]:
     """Find servers that one process alone could fill. The number of processes is not known here."""
-    owners_place = _place(context.settings.owner_database_url.get_secret_value())
-    for name in ("default", *(row.name for row in await practices.clusters(context.owner))):
-        try:
-            cluster = await context.opening.cluster(name)
-            await cluster.check()
-            room = await cluster.room()
-        except PolytillError as error:
-            yield Finding(True, f"No practice can be created on the cluster {name}: {error.detail}")
-            continue
-        ours = context.settings.database_connections + OWNER_CONNECTIONS * (_place(cluster.location) == owners_place)
-        if room is not None and ours > room:
+    owners = context.settings.owner_database_url.get_secret_value()
+    of_server: dict[str, list[ClusterStatus]] = {}
+    for one in found:
+        if one.server_connections is not None and one.place is not None:
+            of_server.setdefault(one.place, []).append(one)
+    for place, here in of_server.items():
+        ours = sum(one.row.connection_limit or context.settings.database_connections for one in here)
+        ours += OWNER_CONNECTIONS * (is_postgres(owners) and shown_place(owners) == place)
+        room = min(one.server_connections or 0 for one in here)
+        if ours > room:
+            which = f"the cluster{'s' * (len(here) > 1)} {_named(one.row.name for one in here)}"
             sentence = (
-                f"The server of the cluster {name} accepts {room} connections, and each polytill process opens up to {ours}."
-                " Lower POLYTILL_DATABASE_CONNECTIONS, or raise the server's max_connections."
+                f"The server of {which} accepts {room} connections, and each polytill process opens up to {ours}."
+                " Lower POLYTILL_DATABASE_CONNECTIONS or the cluster's connections, or raise the server's max_connections."
             )
             yield Finding(False, sentence)
 
@@ -254,8 +278,3 @@ async def _files(context: Context) -> AsyncIterator[Finding]:
             " Raise the limit."
         )
         yield Finding(False, sentence)
-
-
-def _place(url: str) -> str:
-    """Return host and port."""
-    return urlsplit(url).netloc.rpartition("@")[2]

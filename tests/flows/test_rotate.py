@@ -12,13 +12,14 @@ from polytill.domain.errors import KeyRingDiffers, SealBroken
 from polytill.domain.ids import read_address
 from polytill.domain.sealing import KeyRing, Place
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
+from polytill.domain.states import ClusterState, Environment
 from polytill.flows import key_ring
 from polytill.flows.admin import event_destination, key_rotation, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.webhooks.receive import HOOK
-from polytill.storage import key_ring_keys, practices
+from polytill.storage import cluster_rows, key_ring_keys
+from polytill.storage.cluster_rows import ClusterRow
 from polytill.storage.opening import open_owner
 from polytill.storage.provider_configs import all_of, open_credentials
 from polytill.storage.units import Unit
@@ -50,7 +51,8 @@ async def _add_cluster(till: Polytill, name: str, url: str) -> None:
     """A registered server that nobody can reach: what the API would not save."""
     sealed = till.context.opening.seal_owners(Secret(url), Place("clusters", name, "sealed_url"))
     unit = Unit()
-    practices.add_cluster(unit, name, sealed, till.context.world.now())
+    row = ClusterRow(name, sealed, ClusterState.open, None, None, 0, till.context.world.now())
+    cluster_rows.add(unit, row)
     await till.context.owner.commit(unit)
 
 
@@ -61,7 +63,7 @@ async def _opens(till: Polytill, practice_id: int) -> None:
     secret = open_credentials(practice.db.data_key, "paystack", active).secret_key
     assert secret is not None
     assert secret.reveal() == SECRET
-    [(name, sealed)] = (await practices.sealed_urls(till.context.owner)).items()
+    [(name, sealed)] = (await cluster_rows.sealed_urls(till.context.owner)).items()
     assert "pw@moon" in till.context.opening.open_owners(sealed, Place("clusters", name, "sealed_url")).reveal()
     to = await event_destination.current(till.context)
     assert to is not None

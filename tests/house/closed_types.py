@@ -47,6 +47,7 @@ from polytill.domain.sources import Source
 from polytill.domain.states import (
     ApiKeyKind,
     CaptureMode,
+    ClusterState,
     CredentialState,
     DeliveryState,
     DetachmentState,
@@ -327,6 +328,9 @@ PLACES: list[Place] = [
     *texts(PracticeState, "practice_state"),
     Place(BehindReason, "storage/migrations/owner, CHECK of practices.behind", checked("practices.behind", "owner")),
     Place(BehindReason, "doctor.py, BEHIND", lambda: {reason.value for reason in BEHIND}),
+    Place(ClusterState, f"{OWNER}, CHECK of clusters.state", checked("clusters.state", "owner")),
+    *texts(ClusterState, "cluster_state"),
+    reference(ClusterState),
     *(
         Place(StaffRole, f"storage/migrations/{tree}, CHECK of users.role", checked("users.role", tree))
         for tree in TREES

@@ -7,6 +7,8 @@ every end of the run, a SIGKILL included.
 Only the standard library is used: `./run` looks for the server before anything is installed.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import pwd
@@ -125,7 +127,7 @@ def folder_for_data(durable: bool) -> str | None:
 class PostgresServer:
     """One running server. `kill` and `start` simulate a crash and the recovery from it."""
 
-    def __init__(self, binaries: Path, *, durable: bool = False) -> None:
+    def __init__(self, binaries: Path, *, durable: bool = False, primary: PostgresServer | None = None) -> None:
         self.binaries = binaries
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="polytill-pg-", dir=folder_for_data(durable)))
@@ -135,7 +137,7 @@ class PostgresServer:
             os.chown(self.folder, *self._account)
         self._watcher = self._watch()
         try:
-            self._create(durable)
+            self._create(durable) if primary is None else self._copy(primary)
             self.start()
         except BaseException:
             self.close()
@@ -200,6 +202,15 @@ class PostgresServer:
         with (self.data_folder / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
 
+    def _copy(self, primary: PostgresServer) -> None:
+        self._call("pg_basebackup", "-R", "-c", "fast", "-h", "127.0.0.1", "-p", str(primary.port), "-U", USER)
+        with (self.data_folder / "postgresql.conf").open("a") as file:  # the last value of a setting counts
+            file.write(f"port = {self.port}\nunix_socket_directories = '{self.folder}'\n")
+
+    def promote(self) -> None:
+        """Make a standby the primary, and return when it can be written."""
+        self._call("pg_ctl", "promote", "-w", "-t", str(START_TIMEOUT_S))
+
     def _call(self, program: str, *arguments: str) -> None:
         # The output goes to a file: the server inherits a pipe, and reading it would wait for the server.
         with (self.folder / "commands.log").open("ab") as output:
@@ -223,12 +234,13 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
-    """Start a server and stop it at the end of the block. `durable` leaves fsync on, as in production."""
+def postgres_server(*, durable: bool = False, primary: PostgresServer | None = None) -> Iterator[PostgresServer]:
+    """Start a server and stop it at the end of the block. `durable` leaves fsync on, as in production. With a `primary`
+    it is a standby of that server."""
     binaries = find_binaries()
     if binaries is None:
         raise PostgresError(MISSING)
-    server = PostgresServer(binaries, durable=durable)
+    server = PostgresServer(binaries, durable=durable, primary=primary)
     try:
         yield server
     finally:

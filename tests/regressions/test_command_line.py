@@ -54,6 +54,7 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("people", "change"): ["ada@example.com", "--owner", "--inactive"], ("people", "list"): ["--owner"],
     ("clusters", "list"): [], ("clusters", "add"): ["second"], ("clusters", "change"): ["second"],
     ("clusters", "close"): ["second"], ("clusters", "open"): ["second"], ("clusters", "remove"): ["second"],
+    ("practices", "discard"): ["1"],
     ("legacy", "backfill"): ["rows.csv", "--practice", "1", "--amounts", "minor"],
     ("webhooks", "list"): ["1"], ("webhooks", "dismiss"): ["1", "--note", "old", "--all"],
     ("webhooks", "relay"): ["1", "paystack", "--environment", "sandbox", "--off"],
@@ -284,8 +285,9 @@ def test_clusters_on_the_command_line(shell: Shell, hardened: PostgresServer) ->
     assert shell.run("clusters", "remove", "third")[0] == 0
     assert [row[0] for row in listed(shell)] == ["default", "second"]
     for command in ("change", "close", "open", "remove"):
-        assert "no cluster" in shell.fails("clusters", command, "third")
-        assert "setting" in shell.fails("clusters", command, "default")
+        assert "no cluster" in shell.fails("clusters", command, "third", given=f"{good}\n")
+        if command in ("change", "remove"):
+            assert "setting" in shell.fails("clusters", command, "default", given=f"{good}\n")
         assert "letter" in shell.fails("clusters", command, "Third!")
 
 

@@ -129,8 +129,8 @@ async def test_a_cluster_is_checked_changed_closed_and_removed(tmp_path: Path, p
         assert made.status == 201, made.body
         practice_id, practice_key = made.body["practice"]["id"], made.body["key"]
         # The password of the server changes: the new address is used at once, without a restart.
-        changed = await house.call("PATCH", f"{path}/second", key, {"url": postgres_url, "isActive": False})
-        assert (changed.status, changed.body["isActive"]) == (200, False)
+        changed = await house.call("PATCH", f"{path}/second", key, {"url": postgres_url, "state": "closed"})
+        assert (changed.status, changed.body["state"]) == (200, "closed")
         await connection.execute(f"ALTER ROLE {role} NOLOGIN")
         listed = await house.call("GET", f"/api/practices/{practice_id}/payments", practice_key)
         assert listed.status == 200, listed.body

@@ -284,11 +284,11 @@ async def test_no_payment_at_a_cluster_that_is_known_to_have_changed(
     settings = fresh_settings(tmp_path, postgres_url)
     async with opened(settings) as till, outage_of(settings) as outage, Polytill.open(outage.settings) as other:
         monkeypatch.setattr(watch, "INTERVAL_S", 0.0)
-        await clusters.add(till.context, "second", Secret(postgres_url), "test")
+        await clusters.add(till.context, "second", Secret(postgres_url), clusters.Limits(), "test")
         practice_id = (await calls.create_practice(till, "A", "NGN", cluster="second"))[0].id
         await learn(other.context)
         await other.context.opening.practice(practice_id)
-        await clusters.change(till.context, "second", Secret(postgres_url), None, "test")
+        await clusters.change(till.context, "second", clusters.ClusterChanges(url=Secret(postgres_url)), "test")
         await other.context.opening.watch.generation()
         await outage.begin()
         for _ in range(2):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polytill.app import Polytill
-from polytill.domain.errors import Invalid, NotFound
+from polytill.domain.errors import Invalid
 from polytill.domain.secret import Secret
 from polytill.flows.admin import clusters
 from polytill.flows.admin.practices import key_hash
@@ -160,14 +160,14 @@ async def test_what_is_refused_leaves_nothing(till: Polytill) -> None:
     before = await rows(till)
     with pytest.raises(Invalid):
         await calls.create_practice(till, "Clinic", "XXX")
-    with pytest.raises(NotFound):
+    with pytest.raises(Invalid):
         await calls.create_practice(till, "Clinic", "NGN", cluster="nowhere")
     assert await rows(till) == before
 
 
 @pytest.mark.postgres
 async def test_a_second_cluster(tmp_path: Path, till: Polytill, postgres_url: str) -> None:
-    await clusters.add(till.context, "second", Secret(postgres_url), "test")
+    await clusters.add(till.context, "second", Secret(postgres_url), clusters.Limits(), "test")
     assert postgres_url not in repr(await plain(till.context.owner, "SELECT name, sealed_url FROM clusters"))
     entry, _ = await calls.create_practice(till, "Far", "NGN", cluster="second")
     practice = await till.context.practice(entry.id)

@@ -17,9 +17,9 @@ from polytill.domain.errors import NotFound, NotNow, SealBroken, WrongPractice
 from polytill.domain.states import PracticeState
 from polytill.flows.admin import catalog
 from polytill.flows.admin.practices import PracticeChanges, change_practice, key_hash, migrate_practice, revoke_key
-from polytill.storage import api_keys, migrating, practices, watch
+from polytill.storage import api_keys, cluster_rows, migrating, watch
+from polytill.storage.cluster_rows import ClusterRow
 from polytill.storage.databases import OwnerDb
-from polytill.storage.practices import ClusterRow
 from polytill.web.api.auth import KeyCache
 from tests import calls
 from tests.installation import fresh_settings, opened
@@ -146,7 +146,7 @@ async def test_clusters_that_change_while_they_are_read_are_read_again(
 ) -> None:
     opening = nodes.here.context.opening
     opening.forget_clusters()
-    real, times = practices.clusters, 0
+    real, times = cluster_rows.listed, 0
 
     async def changing(owner: OwnerDb) -> list[ClusterRow]:
         nonlocal times
@@ -155,7 +155,7 @@ async def test_clusters_that_change_while_they_are_read_are_read_again(
             opening.forget_clusters()
         return rows
 
-    monkeypatch.setattr(practices, "clusters", changing)
+    monkeypatch.setattr(cluster_rows, "listed", changing)
     await opening.learn()
     await opening.learn()
     assert times == 2

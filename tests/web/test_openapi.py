@@ -126,7 +126,7 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
     await ask("POST", f"{own}/keys", {"name": "second"})
     await ask("POST", f"{own}/clusters", {"name": "moon", "url": f"{postgres_url}/postgres"})
     await ask("GET", f"{own}/clusters")
-    await ask("PATCH", f"{own}/clusters/{{name}}", {"isActive": False}, name="moon")
+    await ask("PATCH", f"{own}/clusters/{{name}}", {"state": "closed"}, name="moon")
     await ask("DELETE", f"{own}/clusters/{{name}}", name="moon")
 
     await ask("GET", f"{p}/payment-providers/available")

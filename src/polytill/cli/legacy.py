@@ -61,7 +61,9 @@ def legacy_import(
     keys_file: Annotated[Path, typer.Option(help="File for the first keys of new practices, mode 0600")] = Path(
         "polytill-import-keys.jsonl"
     ),
-    cluster: Annotated[str, typer.Option(help="The cluster for new practices")] = "default",
+    cluster: Annotated[
+        str | None, typer.Option(help="The cluster for new practices; default: the open one with most room")
+    ] = None,
 ) -> None:
     """Import practices with their provider keys from a host application's database or file.
 

@@ -13,7 +13,7 @@ from polytill.cli.backups import practices_backup, practices_backups, practices_
 from polytill.cli.key_test import practices_test_keys
 from polytill.cli.opened import PracticeId, console, fail, opened
 from polytill.domain.states import PracticeState
-from polytill.flows.admin.practices import NewPractice, PracticeChanges, change_practice, create_practice
+from polytill.flows.admin.practices import NewPractice, PracticeChanges, change_practice, create_practice, discard
 from polytill.flows.adoption.adopt import Adoption, adopt
 from polytill.flows.context import Context
 from polytill.storage import practices
@@ -31,7 +31,9 @@ practices_app.command("restore")(practices_restore)
 def practices_create(
     name: Annotated[str, typer.Argument(help="The practice's name")],
     currency: Annotated[str, typer.Argument(help="Its default currency, such as NGN")],
-    cluster: Annotated[str, typer.Option(help="The cluster for its database")] = "default",
+    cluster: Annotated[
+        str | None, typer.Option(help="The cluster for its database; default: the open one with most room")
+    ] = None,
     country: Annotated[str | None, typer.Option(help="ISO 3166-1 code; default: the country of the currency")] = None,
     time_zone: Annotated[
         str | None, typer.Option(help="IANA name, such as Africa/Lagos; default: the zone of the country")
@@ -73,6 +75,19 @@ def practices_list(
             e.schema_version,
         )
     console.print(table)
+
+
+@practices_app.command("discard")
+def practices_discard(
+    practice: PracticeId,
+    without_database: Annotated[
+        bool, typer.Option("--without-database", help="Its server is gone: a database that may be there stays")
+    ] = False,
+) -> None:
+    """Remove what is left of a practice whose creation failed: its row, and its database if there is one."""
+    entry = opened(lambda context: discard(context, practice, "cli", without_database))
+    said = f"The database {entry.database_name} was not touched." if without_database else "Its database is dropped."
+    console.print(f"Practice {entry.id} ({entry.name}): discarded. {said}", soft_wrap=True)
 
 
 @practices_app.command("change")

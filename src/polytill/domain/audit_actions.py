@@ -70,6 +70,7 @@ class AuditAction(StrEnum):
     person_signed_out = "person.signed_out"
     practice_created = "practice.created"
     practice_changed = "practice.changed"
+    practice_discarded = "practice.discarded"
     practice_migrated = "practice.migrated"
     practice_behind = "practice.behind"
     practice_current = "practice.current"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit, urlunsplit
 
 POSTGRES = ("postgresql://", "postgres://")
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+:")
 _UNSEEN = re.compile(r"[\x00-\x20\x7f]")
-# The options of an address that this program interprets, besides host names and the like.
 _HOST = re.compile(r"^[A-Za-z0-9_.-]+$|^\[[0-9A-Fa-f:.%]+\]$")
 
 
@@ -42,6 +41,20 @@ def wrong_with_place(place: str) -> str | None:
     return None
 
 
+def wrong_with_cluster(address: str) -> str | None:
+    """What is wrong with the address of a cluster, which is an absolute directory or a server. None if it can be
+    tried."""
+    if not is_postgres(address):
+        if address.startswith("/") and address.isprintable():
+            return None
+        return "The address of a server starts with postgresql://, and that of a directory for SQLite files with /."
+    if (wrong := wrong_with_server(address)) is not None:
+        return wrong
+    if len(hosts_of(address)) > 1 and primary_only(address) not in ("read-write", "primary"):
+        return "Connections must lead to the primary of several hosts: leave target_session_attrs out."
+    return None
+
+
 def wrong_with_server(url: str) -> str | None:
     """What is wrong with the address of a PostgreSQL server. None if it can be tried."""
     if not is_postgres(url):
@@ -58,7 +71,7 @@ def wrong_with_server(url: str) -> str | None:
     hosts = parts.netloc.rpartition("@")[2]
     if not hosts and not options.get("host"):
         return "The address names no host: postgresql://user:password@host:port."
-    if any(_UNSEEN.search(unquote(part)) for part in (parts.netloc, parts.path)):
+    if any(_UNSEEN.search(unquote(part)) for part in (parts.netloc, parts.path, parts.query)):
         return "The address contains a space or a control character."
     if "/" in parts.path.lstrip("/"):
         return "The address names more than a database after the host; in a password write / as %2F."
@@ -69,6 +82,41 @@ def wrong_with_server(url: str) -> str | None:
         if re.search(r":[^\]]*$", one) and not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
             return "The port in the address is not a number from 1 to 65535."
     return None
+
+
+def hosts_of(url: str) -> list[str]:
+    """The hosts of a server's address, each with its port if that is written."""
+    parts = urlsplit(url)
+    options = parse_qs(parts.query)
+    if hosts := parts.netloc.rpartition("@")[2]:
+        return [host for host in hosts.split(",") if host]
+    found = [host for host in ",".join(options.get("host", [])).split(",") if host]
+    ports = ",".join(options.get("port", [])).split(",")  # one for all, or one for each
+    if len(ports) != len(found):
+        ports = ports[:1] * len(found)
+    return [f"{host}:{port}" if port and "/" not in host else host for host, port in zip(found, ports, strict=True)]
+
+
+def primary_only(url: str) -> str:
+    """The ``target_session_attrs`` with which an address is used: of several hosts, only the one that can be written,
+    unless the address says otherwise."""
+    given = parse_qs(urlsplit(url).query).get("target_session_attrs")
+    return given[-1] if given else "read-write" if len(hosts_of(url)) > 1 else "any"
+
+
+def at_host(url: str, host: str, attributes: str = "any") -> str:
+    """The address of one of several hosts, with these ``target_session_attrs``."""
+    parts = urlsplit(url)
+    user, at, _ = parts.netloc.rpartition("@")
+    options = [(name, value) for name, values in parse_qs(parts.query).items() for value in values]
+    kept = [(name, value) for name, value in options if name not in ("host", "port", "target_session_attrs")]
+    kept += [("target_session_attrs", attributes)] if attributes != "any" else []
+    return urlunsplit((parts.scheme, f"{user}{at}{host}", parts.path, urlencode(kept, quote_via=quote), ""))
+
+
+def shown_place(location: str) -> str:
+    """Where a cluster is, for people: the hosts of its server, or its directory. Never user, password or options."""
+    return ", ".join(hosts_of(location)) if is_postgres(location) else location
 
 
 def place_of(url: str) -> str:

@@ -37,6 +37,13 @@ class PracticeState(StrEnum):
     suspended = "suspended"
 
 
+class ClusterState(StrEnum):
+    """Whether a cluster accepts new practices. Its practices are served either way."""
+
+    open = "open"
+    closed = "closed"
+
+
 class ProviderStatus(StrEnum):
     """Whether practices may use a provider of the catalog. ``deprecated``: only those that already do."""
 

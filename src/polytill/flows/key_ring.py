@@ -11,7 +11,7 @@ from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import KeyRingDiffers, NotFound, SealBroken
 from polytill.domain.sealing import KeyRing, Place
 from polytill.flows.context import Context
-from polytill.storage import audit, key_ring_keys, nodes, practices
+from polytill.storage import audit, cluster_rows, key_ring_keys, nodes
 from polytill.storage.databases import OwnerDb
 from polytill.storage.nodes import Node
 from polytill.storage.opening import Opening
@@ -58,7 +58,7 @@ async def _opens_what_is_there(owner: OwnerDb, opening: Opening, ring: KeyRing) 
     try:
         for practice_id, wrapped in await key_ring_keys.anything_sealed(owner):
             ring.unwrap(practice_id, wrapped)
-        for name, sealed in (await practices.sealed_urls(owner)).items():
+        for name, sealed in (await cluster_rows.sealed_urls(owner)).items():
             opening.open_owners(sealed, Place("clusters", name, "sealed_url"))
     except SealBroken:
         raise KeyRingDiffers(

@@ -6,23 +6,35 @@ import asyncio
 import os
 import shutil
 import sqlite3
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from polytill.domain.database_urls import is_postgres, place_of
-from polytill.domain.errors import DatabaseRefused, OperatorError
+import asyncpg
+
+from polytill.domain.database_urls import at_host, hosts_of, is_postgres, place_of
+from polytill.domain.errors import DatabaseRefused, DiskFull, OperatorError, PolytillError
 from polytill.storage import files, migrating
 from polytill.storage.anchors import Anchor
 from polytill.storage.databases import Database, Engine
 from polytill.storage.postgres import Budget, PostgresEngine
-from polytill.storage.postgres_connect import ADMIN, connect, refusals, with_database
+from polytill.storage.postgres_connect import ADMIN, HOST_S, DatabaseRightMissing, connect, refusals, with_database
 from polytill.storage.sqlite import Hop, SqliteEngine, file_fault, thread_hop
 
 OLDEST_SERVER = 15  # of PostgreSQL
+AT_ONCE = 4
 
 _ROOM = (
     "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
     " - COALESCE(current_setting('reserved_connections', true)::int, 0)"
+)
+
+_ABLE = (
+    "SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS standby,"
+    " current_setting('transaction_read_only')::bool AS read_only,"
+    " (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user) AS may_create,"
+    " (SELECT datistemplate OR pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE datname = $1) AS may_copy"
 )
 
 
@@ -69,11 +81,12 @@ async def _drop_database(connection: Any, name: str) -> None:
         await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-async def check_server(url: str) -> None:
-    """Raise ``NotNow`` or ``OperatorError`` with one sentence if practices cannot be created on a PostgreSQL server."""
-    cluster = Cluster(url, 2, thread_hop)
+@asynccontextmanager
+async def at_address(address: str) -> AsyncIterator[Cluster]:
+    """A cluster at an address that is not saved yet, with a few connections of its own, to try it out."""
+    cluster = Cluster(address, 1 + AT_ONCE, thread_hop, is_made=True)
     try:
-        await cluster.check()
+        yield cluster
     finally:
         await cluster.close()
 
@@ -81,8 +94,10 @@ async def check_server(url: str) -> None:
 class Cluster:
     """Where practice databases are created: a directory of SQLite files, or a PostgreSQL server."""
 
-    def __init__(self, location: str, connections: int, hop: Hop) -> None:
+    def __init__(self, location: str, connections: int, hop: Hop, is_made: bool = False) -> None:
+        """``is_made``: a directory must exist. If its disk is not mounted, files would be created elsewhere."""
         self.location = location
+        self._is_made = is_made
         self._hop = hop
         self._budget = Budget(location, connections) if is_postgres(location) else None
         self._template_turn = asyncio.Lock()
@@ -119,7 +134,7 @@ class Cluster:
 
     async def _template(self) -> str:
         # The template is named after its revision, so a new schema version creates a new template.
-        name = f"polytill_template_{migrating.head('practice')}"
+        name = _template_name()
         if self._budget is None:
             if not self.file(name).exists():
                 await self._make_template(name, self.file(f"{name}.making-{os.getpid()}").stem)
@@ -166,17 +181,91 @@ class Cluster:
     async def check(self) -> None:
         """Check whether practices can be created here. Raises an error with one sentence if not."""
         if self._budget is None:
-            nearest = files.nearest(self.location)
-            if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-                raise DatabaseRefused(f"The directory {Path(self.location)} cannot be written.")
+            await self._hop(lambda: _check_directory(Path(self.location), self._is_made))
             return
         async with self._budget.admin() as connection:
-            version = int(await connection.fetchval("SHOW server_version_num"))
-            if version < OLDEST_SERVER * 10_000:
-                raise DatabaseRefused(f"The server {place_of(self.location)} is older than PostgreSQL {OLDEST_SERVER}.")
-            may = await connection.fetchval("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")
-            if not may:
-                raise DatabaseRefused(f"The user may not make databases on {place_of(self.location)} (CREATEDB).")
+            found = await connection.fetchrow(_ABLE, _template_name())
+        place = place_of(self.location)
+        if found["version"] < OLDEST_SERVER * 10_000:
+            raise DatabaseRefused(f"The server {place} is older than PostgreSQL {OLDEST_SERVER}.")
+        if found["standby"]:
+            raise DatabaseRefused(f"The server {place} is a standby, which cannot be written. Name the primary.")
+        if found["read_only"]:
+            raise DatabaseRefused(f"The server {place} lets this user only read (default_transaction_read_only).")
+        if not found["may_create"]:
+            raise DatabaseRefused(f"The user may not make databases on {place} (CREATEDB).")
+        if found["may_copy"] is False:
+            raise DatabaseRefused(
+                f"On {place}, the user may not copy the database {_template_name()}, which another user made. Make it a"
+                " member of that user's role."
+            )
+
+    async def try_out(self, name: str) -> None:
+        """Check whether practices can be created here by creating a database of this new name and dropping it. Raises an
+        error with one sentence if not."""
+        await self.check()
+        if self._budget is None:
+            await self._hop(lambda: _write_and_delete(self._file(name)))
+            return
+        place = place_of(self.location)
+        async with self._budget.admin() as connection:
+            try:
+                await _make_database(connection, name, None, place)
+                await _drop_database(connection, name)
+            except asyncpg.PostgresError as error:
+                said = f"The server {place} cannot make and remove a database ({type(error).__name__})."
+                raise DatabaseRefused(said) from error
+
+    async def unavailable_hosts(self) -> dict[str, str]:
+        """Of several hosts in the address: those that could not become the primary now, each with the reason."""
+        hosts = hosts_of(self.location) if self._budget is not None else []
+        if len(hosts) < 2:
+            return {}
+        found = dict(zip(hosts, await asyncio.gather(*(self._host(host) for host in hosts)), strict=True))
+        reasons = {host: answer for host, answer in found.items() if isinstance(answer, str)}
+        servers = {host: answer for host, answer in found.items() if isinstance(answer, int)}
+        if len(set(servers.values())) > 1:
+            reasons |= dict.fromkeys(servers, "It is another server than the other hosts.")
+        return reasons
+
+    async def _host(self, host: str) -> int | str | None:
+        """Which server a host is, or the reason why nobody can sign in there. None if the user may not know. A standby
+        has the same number as its primary."""
+        try:
+            connection = await connect(with_database(at_host(self.location, host), ADMIN), HOST_S)
+            try:
+                with refusals("read which server this is"):
+                    return int(await connection.fetchval("SELECT system_identifier FROM pg_control_system()"))
+            finally:
+                await connection.close()
+        except DatabaseRightMissing:
+            return None
+        except PolytillError as error:
+            return error.detail
+
+    async def missing(self, database_names: Iterable[str]) -> list[str]:
+        """Which of these databases are not here."""
+        wanted = list(database_names)
+        if self._budget is None:
+            return [name for name in wanted if not self._file(name).is_file()]
+        async with self._budget.admin() as connection:
+            rows = await connection.fetch("SELECT datname::text FROM pg_database WHERE datname = ANY($1)", wanted)
+        here = {row["datname"] for row in rows}
+        return [name for name in wanted if name not in here]
+
+    async def check_identities(self, homes: Iterable[tuple[int, str]]) -> None:
+        """Check that databases belong to their practices, given as ids and names. ``WrongPractice`` if one does not."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(practice_id: int, database_name: str) -> None:
+            async with gate:
+                engine = self.engine(database_name, practice_id)
+                try:
+                    await engine.fetch("SELECT practice_id FROM identity")  # whose engine compares it
+                finally:
+                    await engine.close()
+
+        await asyncio.gather(*(one(practice_id, name) for practice_id, name in homes))
 
     async def room(self) -> int | None:
         """The server's connection limit for everybody. None for a directory."""
@@ -186,9 +275,41 @@ class Cluster:
             return int(await connection.fetchval(_ROOM))
 
     async def close(self) -> None:
-        """Close all idle connections."""
+        """Close all idle connections, and every other one when it is returned."""
         if self._budget is not None:
             await self._budget.close()
+
+
+def _template_name() -> str:
+    return f"polytill_template_{migrating.head('practice')}"
+
+
+def _check_directory(where: Path, is_made: bool) -> None:
+    if is_made and not where.is_dir():
+        raise DatabaseRefused(f"The directory {where} does not exist. Create it, or mount its disk.")
+    nearest = files.nearest(str(where))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise DatabaseRefused(f"The directory {where} cannot be written.")
+    if files.is_full(str(where)):
+        raise DiskFull(f"The disk of the directory {where} is full.")
+
+
+def _write_and_delete(path: Path) -> None:
+    try:
+        new_sqlite_file(path)
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute("CREATE TABLE tried (id INTEGER)")
+        finally:
+            connection.close()
+    except OSError as error:
+        raise file_fault(error) from error
+    except sqlite3.Error as error:
+        said = f"The directory {path.parent} cannot hold SQLite files ({type(error).__name__})."
+        raise DatabaseRefused(said) from error
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _copy_new(template: Path, path: Path) -> None:

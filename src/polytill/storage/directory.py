@@ -8,6 +8,8 @@ is known to have changed since it was read is never used: the practice may be su
 
 from __future__ import annotations
 
+from collections import Counter
+
 from polytill.domain.clock import World
 from polytill.domain.errors import NotFound, NotNow
 from polytill.domain.states import PracticeState
@@ -86,6 +88,10 @@ class Directory:
             for entry, generation in self._entries.values()
             if entry.state is PracticeState.active and not changed("practice", str(entry.id), generation)
         ]
+
+    def counts(self) -> Counter[str]:
+        """Return how many practices are known here on each cluster."""
+        return Counter(entry.cluster for entry, _ in list(self._entries.values()))
 
     async def read(self) -> bool:
         """Read everything if the owner database has changed and the read is due. Return whether it was read."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qs
 
+from polytill.domain.database_urls import hosts_of, primary_only
 from polytill.domain.errors import OperatorError
 from polytill.storage.opening import is_postgres
+from polytill.storage.postgres_connect import HOST_S
 
 
 def system_database(owner_url: str) -> dict[str, Any]:
@@ -19,13 +22,19 @@ def system_database(owner_url: str) -> dict[str, Any]:
         return {"system_database_url": owner_url}
     import psycopg
     import sqlalchemy as sa
+    from psycopg.conninfo import make_conninfo
 
     # Only libpq reads an address with several hosts: SQLAlchemy's addresses have one.
     address, _, options = owner_url.partition("?")
     kept = "&".join(option for option in options.split("&") if option and not option.startswith("pgbouncer="))
+    target = f"{address}?{kept}" if kept else address
+    if len(hosts_of(owner_url)) > 1:
+        target = make_conninfo(target, target_session_attrs=primary_only(owner_url))
+        if "connect_timeout" not in parse_qs(options):
+            target = make_conninfo(target, connect_timeout=int(HOST_S))  # of each host
     engine = sa.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(f"{address}?{kept}" if kept else address),
+        creator=lambda: psycopg.connect(target),
         pool_size=2,
         max_overflow=2,
         pool_pre_ping=True,

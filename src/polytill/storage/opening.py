@@ -24,7 +24,7 @@ from polytill.domain.errors import DatabaseUnavailable, NotFound, NotNow, Operat
 from polytill.domain.localities import Locality
 from polytill.domain.sealing import DataKey, KeyRing, Place
 from polytill.domain.secret import Secret
-from polytill.storage import anchors, migrating, practices, units
+from polytill.storage import anchors, cluster_rows, migrating, units
 from polytill.storage.anchors import Anchor
 from polytill.storage.clusters import Cluster, create_postgres_database, new_sqlite_file
 from polytill.storage.databases import OwnerDb, PracticeDb
@@ -101,7 +101,7 @@ class Opening:
         self._hop = hop
         self._clusters: dict[str, Cluster] = {DEFAULT: Cluster(location, connections, hop)}
         self._sealed: dict[str, str] = {}
-        self._rows: tuple[dict[str, practices.ClusterRow], tuple[int, int]] | None = None
+        self._rows: tuple[dict[str, cluster_rows.ClusterRow], tuple[int, int]] | None = None
         self.directory = Directory(owner, world)
         self.watch = self.directory.watch
         self._open: OrderedDict[int, _Open] = OrderedDict()
@@ -218,55 +218,90 @@ class Opening:
         self.directory.forget(practice_id)
 
     async def cluster(self, name: str) -> Cluster:
-        """A cluster by its name."""
+        """A cluster by its name. ``NotFound`` if there is none."""
         if name == DEFAULT:
             return self._clusters[DEFAULT]
         row = await self._cluster_row(name)
         if row is None:
+            self.forget_clusters()  # it may have been added a moment ago
+            row = await self._cluster_row(name)
+        if row is None:
             raise NotFound(f"There is no cluster named {name!r}.")
+        return await self._reached(row)
+
+    async def cluster_of(self, row: cluster_rows.ClusterRow) -> Cluster:
+        """The cluster of a row that was read just now, and may be newer than what this process knows."""
+        if row.name != DEFAULT and self._sealed.get(row.name) != row.sealed_url:
+            self.forget_clusters()
+        return await self.cluster(row.name)
+
+    async def _reached(self, row: cluster_rows.ClusterRow) -> Cluster:
+        """The cluster of a row. If its address has changed, the connections to the old one are closed."""
+        name, sealed = row.name, row.sealed_url or ""
         held = self._clusters.get(name)
-        if held is None or self._sealed.get(name) != row.sealed_url:
-            url = self.open_owners(row.sealed_url, Place("clusters", name, "sealed_url")).reveal()
+        if held is None or self._sealed.get(name) != sealed:
+            url = self.open_owners(sealed, Place("clusters", name, "sealed_url")).reveal()
             if held is None or held.location != url:
-                self._clusters[name] = Cluster(url, self._connections, self._hop)
+                self._clusters[name] = Cluster(url, row.connection_limit or self._connections, self._hop, is_made=True)
                 if held is not None:
                     await held.close()  # what is in use there finishes
-            self._sealed[name] = row.sealed_url
+            self._sealed[name] = sealed
         return self._clusters[name]
 
-    async def _cluster_rows(self) -> dict[str, practices.ClusterRow]:
-        """The registered clusters, at most a second old; older while the owner database cannot be reached."""
+    async def _cluster_rows(self) -> tuple[dict[str, cluster_rows.ClusterRow], tuple[int, int]]:
+        """The registered clusters, at most a second old, and what they were read under; older while the owner database
+        cannot be reached."""
         known = (await self.watch.generation(), self._forgotten)
         if self._rows is None or (self._rows[1] != known and not self.watch.away):
             try:
-                self._rows = {row.name: row for row in await practices.clusters(self._owner)}, known
+                found = {row.name: row for row in await cluster_rows.listed(self._owner)}
             except NotNow:
                 if self._rows is None:
                     raise
-        return self._rows[0]
+                return self._rows
+            if self._rows is None or self._rows[1] <= known:  # another task may have read newer ones meanwhile
+                self._rows = found, known
+                await self._apply(found)
+            return found, known
+        return self._rows
 
-    async def _cluster_row(self, name: str) -> practices.ClusterRow | None:
+    async def _apply(self, rows: dict[str, cluster_rows.ClusterRow]) -> None:
+        """Bring the clusters that this process uses in line with their rows, also those that nobody asks for now."""
+        for name, held in list(self._clusters.items()):
+            row = rows.get(name)
+            if held.budget is not None:
+                held.budget.resize((row.connection_limit if row else None) or self._connections)
+            if name == DEFAULT:
+                continue
+            if row is None:
+                self._clusters.pop(name, None)
+                self._sealed.pop(name, None)
+                await held.close()
+            elif self._sealed.get(name) != row.sealed_url:
+                with suppress(SealBroken):  # whoever needs it is told
+                    await self._reached(row)
+
+    async def _cluster_row(self, name: str) -> cluster_rows.ClusterRow | None:
         """Return a cluster's row; ``NotNow`` if it has changed and cannot be read: its practices may have moved."""
-        row = (await self._cluster_rows()).get(name)
-        if self._rows is not None and self.watch.changed_since("cluster", name, self._rows[1][0]):
-            raise DatabaseUnavailable(
-                f"The address of the cluster {name!r} has changed and cannot be read now. Try again later."
-            )
-        return row
+        for _ in range(2):  # another task may have seen the change while this one read
+            rows, known = await self._cluster_rows()
+            if not self.watch.changed_since("cluster", name, known[0]):
+                return rows.get(name)
+        raise DatabaseUnavailable(
+            f"The address of the cluster {name!r} has changed and cannot be read now. Try again later."
+        )
+
+    def known_clusters(self) -> list[tuple[cluster_rows.ClusterRow, Budget | None]]:
+        """The registered clusters as this process knows them, each with its connections if they are in use here."""
+        rows = {} if self._rows is None else self._rows[0]
+        held = self._clusters
+        return [(row, held[row.name].budget if row.name in held else None) for row in list(rows.values())]
 
     async def _location_version(self, cluster: str) -> str:
         if cluster == DEFAULT:
             return ""
         row = await self._cluster_row(cluster)
-        return row.sealed_url[-24:] if row else ""
-
-    async def open_to_new(self, name: str) -> Cluster:
-        """A cluster that accepts new practices. ``NotFound`` if there is none of this name, or it is closed to them."""
-        if name != DEFAULT:
-            row = (await self._cluster_rows()).get(name)
-            if row is not None and not row.is_active:
-                raise NotFound(f"The cluster {name!r} is closed to new practices.")
-        return await self.cluster(name)
+        return (row.sealed_url or "")[-24:] if row else ""
 
     def forget_clusters(self) -> None:
         """Read the registered clusters again next time."""

@@ -57,6 +57,14 @@ class Budget:
         self._lowered, self._full_until_s = ceiling, -math.inf
         self._anchors: dict[str, Anchor] = {}  # what a database must be
         self._place = anchors.PLACE  # the query for where a database is
+        self._is_closed = False
+
+    def resize(self, ceiling: int) -> None:
+        """Change the limit. Idle connections beyond it are closed, and others when they are returned."""
+        self.ceiling = ceiling
+        while self.total > self.limit and self._close_least_recent():
+            pass
+        self._invite()
 
     def expect(self, database: str, anchor: Anchor) -> None:
         """Check each new connection to ``database``, and refuse it unless it belongs to this practice: a database may be
@@ -255,7 +263,7 @@ class Budget:
             same[1].set_result(connection)
             return
         # If a caller waits for another practice, this one's connection makes room.
-        if broken or waiting or self.total > self.limit:
+        if broken or waiting or self._is_closed or self.total > self.limit:
             connection.terminate()
             self._free_slot()
             return
@@ -265,12 +273,15 @@ class Budget:
 
     def _free_slot(self) -> None:
         self.total -= 1
+        self._invite()
+
+    def _invite(self) -> None:
+        """Give free slots to whoever waits: each opens a connection."""
         while self._waiting and self.total < self.limit:
             _, place = self._waiting.popleft()
             if not place.done():
                 self.total += 1
-                place.set_result(None)  # a free slot; the waiter opens the connection
-                return
+                place.set_result(None)
 
     async def forget(self, database: str) -> None:
         """Close the idle connections to one database (it is being dropped or renamed)."""
@@ -280,7 +291,8 @@ class Budget:
             await connection.close()
 
     async def close(self) -> None:
-        """Close every idle connection."""
+        """Close every idle connection, and every other one when it is returned: its address is no longer in use."""
+        self._is_closed = True
         for database in list(self._idle):
             await self.forget(database)
 

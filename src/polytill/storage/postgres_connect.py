@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from polytill.domain.database_urls import place_of, wrong_with_server
+from polytill.domain.database_urls import at_host, hosts_of, place_of, primary_only, wrong_with_server
 from polytill.domain.errors import (
     CheckRefused,
     DatabaseRefused,
@@ -22,6 +22,10 @@ from polytill.domain.errors import (
 )
 
 ADMIN = "postgres"  # the database from which others are created and dropped
+CONNECT_S, HOST_S = 10.0, 3.0  # for a connection to one host, and to each of several
+
+# Of an address with several hosts: the one that could be written when it was used last.
+_last_primary: dict[str, str] = {}
 
 GONE = (
     asyncpg.PostgresConnectionError,
@@ -45,6 +49,10 @@ class ServerFull(DatabaseUnavailable):
 
 class DatabaseMissing(DatabaseUnavailable):
     """There is no such database on the server."""
+
+
+class DatabaseRightMissing(DatabaseRefused):
+    """The database user lacks a right that one statement needs."""
 
 
 _NO_ROOM = (asyncpg.exceptions.DiskFullError, asyncpg.exceptions.OutOfMemoryError, asyncpg.exceptions.PostgresIOError)
@@ -92,25 +100,54 @@ def refusals(what: str) -> Iterator[None]:
     try:
         yield
     except asyncpg.InsufficientPrivilegeError as error:
-        raise DatabaseRefused(f"The database user lacks the right to {what}.") from error
+        raise DatabaseRightMissing(f"The database user lacks the right to {what}.") from error
     except FAILS as error:
         raise translated(error) from error
 
 
-async def connect(url: str) -> Any:
-    """A connection by address. ``?pgbouncer=true`` in it turns prepared statements off, which a pooler breaks."""
+async def connect(url: str, timeout_s: float = CONNECT_S) -> Any:
+    """A connection by address: of several hosts, to the one that can be written. ``?pgbouncer=true`` in it turns prepared
+    statements off, which a pooler breaks. ``timeout_s`` is for an address with one host."""
     if (wrong := wrong_with_server(url)) is not None:
         raise OperatorError(wrong)
+    hosts = hosts_of(url)
+    if len(hosts) < 2 or any("/" in host for host in hosts):
+        return await _connected(url, timeout_s)
+    return await _connected_to_one(url, hosts)
+
+
+async def _connected_to_one(url: str, hosts: list[str]) -> Any:
+    """A connection to the first of several hosts that can be written, beginning with the one that could last. Each has a
+    time limit of its own, since a host that is switched off answers nothing."""
+    known = ",".join(hosts)
+    failures: list[Exception] = []
+    for host in sorted(hosts, key=lambda host: host != _last_primary.get(known)):
+        try:
+            connection = await _connected(at_host(url, host, primary_only(url)), HOST_S)
+        except (NotNow, OperatorError) as error:
+            failures.append(error)
+            continue
+        _last_primary[known] = host
+        return connection
+    for failure in failures:
+        if type(failure) is not DatabaseUnavailable:  # a rejected password, a full server, a missing database
+            raise failure
+    raise DatabaseUnavailable(
+        f"The database {place_of(url)} cannot be reached just now: none of its hosts can be written."
+    ) from failures[0]
+
+
+async def _connected(url: str, timeout_s: float) -> Any:
     parts = urlsplit(url)
     options = parse_qs(parts.query)
     pooled = options.pop("pgbouncer", ["false"])[0] == "true"
-    query = "&".join(f"{name}={value}" for name, values in options.items() for value in values)
+    query = urlencode(options, doseq=True, quote_via=quote)
     address = urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
     try:
         return await asyncpg.connect(
             address,
             statement_cache_size=0 if pooled else 200,
-            timeout=10.0,
+            timeout=timeout_s,
             command_timeout=30.0,
             server_settings={"application_name": "polytill"},
         )
@@ -131,6 +168,8 @@ def _not_connected(url: str, error: Exception) -> Exception:
         return DatabaseMissing(f"There is no database {place}.")
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
         return OperatorError(f"The options of the address of {place} are not valid.")
+    if type(error) is ConnectionError and "SSL" in str(error):
+        return DatabaseRefused(f"The PostgreSQL server has no TLS, which the address of {place} requires.")
     if isinstance(error, GONE):
         return DatabaseUnavailable(f"The database {place} cannot be reached just now ({type(error).__name__}).")
     if isinstance(error, asyncpg.PostgresError | ValueError):

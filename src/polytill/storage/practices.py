@@ -217,23 +217,6 @@ async def by_external_id(owner: OwnerDb, external_id: str) -> PracticeEntry | No
     return await _PRACTICES.one(owner, "WHERE external_id = $1", external_id)
 
 
-async def sealed_urls(owner: OwnerDb) -> dict[str, str]:
-    """The sealed addresses of registered servers by name."""
-    return {row.name: row.sealed_url for row in await clusters(owner)}
-
-
-def reseal_url(unit: Writes, name: str, before: str, sealed_url: str, now: datetime) -> None:
-    """Replace a sealed address by the same one, sealed again."""
-    unit.add(
-        "UPDATE clusters SET sealed_url = $3, updated_at = $4 WHERE name = $1 AND sealed_url = $2",
-        name,
-        before,
-        sealed_url,
-        now,
-        expect=1,
-    )
-
-
 def rewrap(unit: Writes, practice_id: int, before: str, wrapped_data_key: str, now: datetime) -> None:
     """Replace a wrapped data key by the same one, wrapped again."""
     unit.add(
@@ -246,65 +229,14 @@ def rewrap(unit: Writes, practice_id: int, before: str, wrapped_data_key: str, n
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterRow:
-    """A registered server. ``is_active``: it accepts new practices. Its existing practices are served either way."""
-
-    name: str
-    sealed_url: str
-    is_active: bool
-    created_at: datetime | None
-
-
-_CLUSTERS = Table("clusters", ClusterRow)
-
-
-async def clusters(owner: OwnerDb) -> list[ClusterRow]:
-    """Registered servers."""
-    return await _CLUSTERS.all(owner, "ORDER BY id")
-
-
-async def count_by_cluster(owner: OwnerDb) -> dict[str, int]:
-    """How many practices each server has; one that has none is left out."""
-    rows = await owner.fetch("SELECT cluster, COUNT(*) AS n FROM practices GROUP BY cluster")
-    return {row["cluster"]: int(row["n"]) for row in rows}
-
-
-def change_cluster(unit: Writes, name: str, sealed_url: str | None, is_active: bool | None, now: datetime) -> None:
-    """Replace the address, or open or close a server to new practices. None leaves a value as it is."""
-    unit.add(
-        "UPDATE clusters SET sealed_url = COALESCE($2, sealed_url), is_active = COALESCE($3, is_active), updated_at = $4"
-        " WHERE name = $1",
-        name,
-        sealed_url,
-        is_active,
-        now,
-        expect=1,
+async def homes(owner: OwnerDb | Tx, cluster: str) -> list[tuple[int, str]]:
+    """The practices on a cluster: id and name of the database. Without those that are being created."""
+    rows = await owner.fetch(
+        "SELECT id, database_name FROM practices WHERE cluster = $1 AND state <> 'provisioning' ORDER BY id", cluster
     )
+    return [(int(row["id"]), row["database_name"]) for row in rows]
 
 
-async def hold_cluster(tx: Tx, name: str) -> bool:
-    """Lock a server against removal and closing until this transaction ends. False if it accepts no new practices."""
-    return await _locked(tx, name, "is_active")
-
-
-async def _locked(tx: Tx, name: str, condition: str = "TRUE") -> bool:
-    lock = f"UPDATE clusters SET updated_at = updated_at WHERE name = $1 AND {condition} RETURNING id"  # noqa: S608
-    return await tx.one(lock, name) is not None
-
-
-async def remove_cluster(tx: Tx, name: str) -> int | None:
-    """Remove a server. Returns the number of practices on it, which keep it from being removed; None if there is no
-    such server."""
-    if not await _locked(tx, name):
-        return None
-    count = int(await tx.value("SELECT COUNT(*) FROM practices WHERE cluster = $1", name))
-    if count == 0:
-        tx.add("DELETE FROM clusters WHERE name = $1", name, expect=1)
-    return count
-
-
-def add_cluster(unit: Writes, name: str, sealed_url: str, now: datetime) -> None:
-    """Register a PostgreSQL server."""
-    add = "INSERT INTO clusters (name, sealed_url, created_at, updated_at) VALUES ($1, $2, $3, $3)"
-    unit.add(add, name, sealed_url, now, expect=1)
+async def half_made(owner: OwnerDb | Tx) -> list[PracticeEntry]:
+    """The practices that are being created, or whose creation ended half-way."""
+    return await _PRACTICES.all(owner, "WHERE state = 'provisioning' ORDER BY id")

@@ -7,7 +7,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from polytill.domain.behind import BehindReason
-from polytill.domain.states import ApiKeyKind, DeliveryState, IntegrationType, PracticeState, ProviderStatus
+from polytill.domain.states import (
+    ApiKeyKind,
+    ClusterState,
+    DeliveryState,
+    IntegrationType,
+    PracticeState,
+    ProviderStatus,
+)
 from polytill.storage.schema_columns import (
     NAMING,
     Json,
@@ -86,7 +93,22 @@ _table(
     check("amounts", "transaction_fee_fixed >= 0 AND min_amount >= 0 AND max_amount >= 0"),
 )
 
-_table("clusters", id_column(), *text("name", "sealed_url"), flag("is_active", True), *stamps(), unique("name"))
+# Where practices are placed. The address of the default cluster is a setting, so its row has none. ``capacity``: of
+# practices; ``connection_limit``: of one process. Without a value, the one has no limit, and the other that of the settings.
+_table(
+    "clusters",
+    id_column(),
+    *text("name"),
+    *maybe("sealed_url"),
+    *text("state", default="open"),
+    *maybe("capacity", "connection_limit", kind=sa.Integer),
+    *small("priority", default=0),
+    *stamps(),
+    unique("name"),
+    one_of("state", ClusterState),
+    check("address", "(name = 'default') = (sealed_url IS NULL)"),
+    check("limits", "capacity >= 1 AND connection_limit >= 2"),
+)
 
 _table(
     "practices",

@@ -56,6 +56,7 @@ from polytill.web.console import (
     activity,
     captures,
     catalog,
+    clusters,
     exports,
     manual_payments,
     overview,
@@ -83,6 +84,7 @@ from polytill.web.page_addresses import root_of
 _CONSOLE = (
     sign_in,
     console_owner,
+    clusters,
     console_rollout,
     console_jobs,
     catalog,

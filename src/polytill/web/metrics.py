@@ -17,6 +17,7 @@ from polytill.flows.admin.readiness import REASONS
 from polytill.flows.context import Context
 from polytill.flows.webhooks.forward import Tried
 from polytill.web.admission import Admission, Refused
+from polytill.web.cluster_metrics import ClusterMetrics
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -48,6 +49,7 @@ class RequestMetrics:
         self.degraded(())
         self._measure(till.context)
         self._measure_admission(admission)
+        self.registry.register(ClusterMetrics(till.context))
 
     def _measure(self, context: Context) -> None:
         """Gauges that are read when they are scraped. Undelivered events: from the last reading of this process, at most

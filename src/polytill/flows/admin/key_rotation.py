@@ -10,7 +10,7 @@ from polytill.domain.errors import Stale
 from polytill.domain.sealing import Place
 from polytill.flows.admin.event_destination import PLACE, current
 from polytill.flows.context import Context
-from polytill.storage import audit, event_deliveries, practices
+from polytill.storage import audit, cluster_rows, event_deliveries, practices
 from polytill.storage.units import Unit
 
 
@@ -41,10 +41,10 @@ async def reseal_owners(context: Context, actor: str) -> int:
     now = context.world.now()
     unit = Unit()
     resealed = 0
-    for name, sealed in (await practices.sealed_urls(context.owner)).items():
+    for name, sealed in (await cluster_rows.sealed_urls(context.owner)).items():
         place = Place("clusters", name, "sealed_url")
         fresh = context.opening.seal_owners(context.opening.open_owners(sealed, place), place)
-        practices.reseal_url(unit, name, sealed, fresh, now)
+        cluster_rows.reseal(unit, name, sealed, fresh, now)
         resealed += 1
     to = await current(context)
     place = PLACE

@@ -6,11 +6,13 @@ import base64
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
 from types import EllipsisType
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.errors import Conflict, Duplicate, NotFound, invalid
+from polytill.domain.errors import Conflict, Duplicate, NotFound, NotNow, invalid
 from polytill.domain.external_ids import read_external_id
 from polytill.domain.ids import new_id
 from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
@@ -18,16 +20,18 @@ from polytill.domain.names import read_name
 from polytill.domain.secret import Secret
 from polytill.domain.states import ApiKeyKind, PracticeState
 from polytill.flows import key_ring
+from polytill.flows.admin import placement
 from polytill.flows.context import Context, log
 from polytill.storage import api_keys, audit, migrating, practice_profile, practices
 from polytill.storage.api_keys import ApiKey
 from polytill.storage.clusters import Cluster
 from polytill.storage.databases import PracticeDb
-from polytill.storage.opening import DEFAULT, NewIdentity, stamp_identity
+from polytill.storage.opening import NewIdentity, stamp_identity
 from polytill.storage.practices import Made, PracticeEntry
 from polytill.storage.units import Unit
 
 KEY_PREFIXES = {ApiKeyKind.owner: "pt_owner_", ApiKeyKind.practice: "pt_practice_", ApiKeyKind.publishable: "pt_pub_"}
+ONBOARDING_S = 60.0  # no onboarding takes longer
 PRACTICE_SCOPES = ["read", "payments", "refunds", "configure"]
 
 
@@ -103,11 +107,12 @@ def _taken(external_id: str | None) -> Conflict:
 @dataclass(frozen=True, slots=True)
 class NewPractice:
     """A practice to create. Country and time zone default to those of the currency and the country; ``external_id`` is
-    the host application's own identifier, unique if it is given."""
+    the host application's own identifier, unique if it is given. Without a ``cluster`` the practice goes to the open one
+    with most room."""
 
     name: str
     currency: str
-    cluster: str = DEFAULT
+    cluster: str | None = None
     country: str | None = None
     time_zone: str | None = None
     external_id: str | None = None
@@ -120,22 +125,20 @@ async def create_practice(
 
     ``hand_over`` gets id and first key before the practice becomes active; if it raises, nothing is created. So a
     caller can keep the key safely, whatever happens to this process. ``Conflict`` if another practice has the external
-    id; nothing is created then.
+    id, or if no cluster has room, ``Invalid`` if the named one does not accept it; nothing is created then.
     """
-    name, currency, cluster = _name(new.name), new.currency, new.cluster
+    name, currency = _name(new.name), new.currency
     _check_settings(currency, new.country, new.time_zone)
     home = locality(currency, new.country, new.time_zone)
     external_id = _read_external_id(new.external_id)
-    place = await context.opening.open_to_new(cluster)
     await key_ring.may_seal(context)
-    await place.check()  # before a row is written that would be left behind if the server does not work
     now = context.world.now()
     database_name = f"{practices.DATABASE_PREFIX}{context.world.random_bytes(8).hex()}"
     entry = PracticeEntry(
         id=0,
         name=name,
         default_currency=currency,
-        cluster=cluster,
+        cluster="",
         database_name=database_name,
         schema_version="",
         state=PracticeState.provisioning,
@@ -147,26 +150,24 @@ async def create_practice(
         external_id=external_id,
     )
     try:
-        async with context.owner.transaction() as tx:
-            if cluster != DEFAULT and not await practices.hold_cluster(tx, cluster):
-                raise NotFound(f"The cluster {cluster!r} is closed to new practices.")
-            practice_id = await practices.reserve(tx, entry)
+        entry, cluster = await placement.reserve(context, entry, new.cluster)
     except Duplicate:
         raise _taken(external_id) from None
+    practice_id = entry.id
     try:
-        made = await _new_database(context, place, replace(entry, id=practice_id))
+        made = await _new_database(context, await context.opening.cluster_of(cluster), entry)
         key, hashed = new_key(context, ApiKeyKind.practice)
         unit = Unit()
         practices.activate(unit, practice_id, made, now)
         first = ApiKey(0, ApiKeyKind.practice, practice_id, "first key", tuple(PRACTICE_SCOPES), key[-4:], now)
         api_keys.insert(unit, first, hashed)
-        detail = {"name": name, "cluster": cluster} | ({"externalId": external_id} if external_id else {})
+        detail = {"name": name, "cluster": entry.cluster} | ({"externalId": external_id} if external_id else {})
         audit.append(unit, now, actor, AuditAction.practice_created, f"practice:{practice_id}", detail)
         if hand_over is not None:
             hand_over(practice_id, Secret(key))
         await context.owner.commit(unit)
     except BaseException as error:
-        if await _undone(context, practice_id, cluster, database_name) or not isinstance(error, Exception):
+        if await _undone(context, entry) is not Undone.in_use or not isinstance(error, Exception):
             raise
         # Only the answer to the last commit was lost.
     context.opening.forget(practice_id)
@@ -190,34 +191,74 @@ async def _new_database(context: Context, place: Cluster, entry: PracticeEntry) 
     return Made(migrating.head("practice"), wrapped, epoch)
 
 
-async def _undone(context: Context, practice_id: int, cluster: str, database_name: str) -> bool:
-    """Undo an onboarding. Return False if the practice is in use, so that its database must stay.
+class Undone(StrEnum):
+    """The outcome of undoing an onboarding."""
 
-    Failures here are logged, so that the caller gets the first error.
-    """
+    done = "done"
+    in_use = "in_use"  # the practice was created completely, or is no longer there
+    failed = "failed"  # the row stays, because the database could not be dropped
+
+
+async def _undone(context: Context, entry: PracticeEntry, without_database: bool = False) -> Undone:
+    """Undo an onboarding. Failures here are logged, so that the caller gets the first error."""
     try:
         async with context.owner.transaction() as tx:  # the row is deleted only after the database
-            if not await practices.forget(tx, practice_id):
-                return False
-            await (await context.opening.cluster(cluster)).drop(database_name)
+            if not await practices.forget(tx, entry.id):
+                return Undone.in_use
+            if not without_database:
+                await (await context.opening.cluster(entry.cluster)).drop(entry.database_name)
     except Exception as error:
-        log.error("onboarding_left_over", practice=practice_id, database=database_name, error=type(error).__name__)
-    return True
+        log.error("onboarding_left_over", practice=entry.id, database=entry.database_name, error=type(error).__name__)
+        return Undone.failed
+    return Undone.done
 
 
 async def clear_half_made_one(context: Context, entry: PracticeEntry) -> bool:
-    """Undo one onboarding whose process died half-way. False if the practice is in use."""
-    return await _undone(context, entry.id, entry.cluster, entry.database_name)
+    """Undo one onboarding whose process died half-way. False if that was not possible."""
+    return await _undone(context, entry) is Undone.done
 
 
 async def clear_half_made(context: Context, older_than_s: float = 600.0) -> int:
     """Undo onboardings whose process died half-way. Return their number."""
     before = context.world.after(-older_than_s)
-    cleared = 0
-    for entry in await practices.listed(context.owner, limit=1_000_000):
-        if entry.state is PracticeState.provisioning and entry.created_at is not None and entry.created_at < before:
-            cleared += await _undone(context, entry.id, entry.cluster, entry.database_name)
-    return cleared
+    left = [entry for entry in await practices.half_made(context.owner) if not began_after(entry, before)]
+    return sum([await clear_half_made_one(context, entry) for entry in left])
+
+
+def began_after(entry: PracticeEntry, moment: datetime) -> bool:
+    """Whether the creation of a practice began at this moment or later, so that it may still run."""
+    return entry.created_at is None or entry.created_at >= moment
+
+
+async def discard(context: Context, practice_id: int, actor: str, without_database: bool = False) -> PracticeEntry:
+    """Remove what an onboarding left behind that failed and could not be undone. Return what the directory had of it.
+
+    ``without_database``: its server is gone or does not answer, and a database that may be there stays. ``NotFound``,
+    or ``Conflict`` if the practice was created completely, or if its onboarding may still run.
+    """
+    entry = await practices.by_id(context.owner, practice_id)
+    if entry is None:
+        raise NotFound(f"There is no practice {practice_id}.")
+    created = f"Practice {practice_id} was created completely, so it cannot be discarded."
+    if entry.state is not PracticeState.provisioning:
+        raise Conflict(created, code="practice_created")
+    if began_after(entry, context.world.after(-ONBOARDING_S)):
+        raise Conflict(
+            f"Practice {practice_id} may still be in creation. Try again in a minute.", code="practice_in_creation"
+        )
+    undone = await _undone(context, entry, without_database)
+    if undone is Undone.failed:
+        raise NotNow(
+            f"The database {entry.database_name} could not be dropped, so nothing was discarded. If its server is gone,"
+            " add --without-database."
+        )
+    if undone is Undone.in_use:
+        raise Conflict(created, code="practice_created")
+    unit = Unit()
+    about = {"cluster": entry.cluster, "database": entry.database_name, "withoutDatabase": without_database}
+    audit.append(unit, context.world.now(), actor, AuditAction.practice_discarded, f"practice:{practice_id}", about)
+    await context.owner.commit(unit)
+    return entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

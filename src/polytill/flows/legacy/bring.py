@@ -38,7 +38,9 @@ async def planned_only(plan: Plan) -> AsyncIterator[Result]:
         yield Result(one, one.action, one.existing.id if one.existing else None)
 
 
-async def bring_all(context: Context, plan: Plan, keys: KeyFile, actor: str, cluster: str) -> AsyncIterator[Result]:
+async def bring_all(
+    context: Context, plan: Plan, keys: KeyFile, actor: str, cluster: str | None
+) -> AsyncIterator[Result]:
     """Import every practice that nothing holds up. An error of one practice does not stop the others.
 
     ``NotNow`` after ``MOST_FAILURES`` practices in a row whose databases were not available.
@@ -61,7 +63,7 @@ async def bring_all(context: Context, plan: Plan, keys: KeyFile, actor: str, clu
             raise NotNow("The databases are not available. Run the import again later: it continues where it stopped.")
 
 
-async def bring(context: Context, planned: PlannedPractice, keys: KeyFile, actor: str, cluster: str) -> Result:
+async def bring(context: Context, planned: PlannedPractice, keys: KeyFile, actor: str, cluster: str | None) -> Result:
     """Create the practice if there is none, with its first key in ``keys``; then add the missing configurations, all in
     one transaction."""
     entry = planned.existing or await _created(context, planned, keys, actor, cluster)
@@ -70,7 +72,7 @@ async def bring(context: Context, planned: PlannedPractice, keys: KeyFile, actor
 
 
 async def _created(
-    context: Context, planned: PlannedPractice, keys: KeyFile, actor: str, cluster: str
+    context: Context, planned: PlannedPractice, keys: KeyFile, actor: str, cluster: str | None
 ) -> PracticeEntry:
     external_id = planned.external_id or ""
     keys.open()

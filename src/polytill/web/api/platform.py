@@ -21,7 +21,6 @@ from polytill.web.api.models.platform import (
     ChangeCluster,
     Cluster,
     Health,
-    NewCluster,
     PlugIn,
     ProviderHealth,
 )
@@ -36,36 +35,38 @@ ClusterName = Annotated[Code, Path(alias="name")]
 
 @router.get("/clusters", response_model=list[Cluster])
 async def list_clusters(caller: Owner) -> Response:
-    """List clusters."""
-    rows = await practices.clusters(caller.context.owner)
-    return respond([Cluster("default", True, None), *(Cluster.of(row) for row in rows)])
+    """List clusters, the default one first.
 
-
-@router.post("/clusters", status_code=201, response_model=NewCluster)
-async def add_cluster(caller: Owner, body: AddCluster) -> Response:
-    """Register a PostgreSQL server.
-
-    The server is tested first: it must be possible to create practices on it now. Its address is sealed.
+    Each is tried at this moment: `problem` says why no practice can be created there now.
     """
-    await clusters.add(caller.context, body.name, Secret(body.url), caller.actor)
-    return respond(NewCluster(body.name, True), 201)
+    return respond([Cluster.of(found) for found in await clusters.survey(caller.context)])
+
+
+@router.post("/clusters", status_code=201, response_model=Cluster)
+async def add_cluster(caller: Owner, body: AddCluster) -> Response:
+    """Register a cluster.
+
+    A database is created there and dropped before the address is saved, sealed. Nothing is saved if that fails.
+    """
+    await clusters.add(caller.context, body.name, Secret(body.url), body.limits(), caller.actor)
+    return respond(Cluster.of(await clusters.status_of(caller.context, body.name)), 201)
 
 
 @router.patch("/clusters/{name}", response_model=Cluster)
 async def change_cluster(caller: Owner, name: ClusterName, body: ChangeCluster) -> Response:
-    """Change a server.
+    """Change a cluster.
 
-    Replaces its address, which is tested first, or opens or closes it to new practices.
+    Opens or closes it to new practices, changes its limits, or replaces its address. A new address is tried first, and
+    must have the databases of the cluster's practices; every process uses it within two seconds. The address of the
+    default cluster is a setting.
     """
-    url = None if body.url is None else Secret(body.url)
-    await clusters.change(caller.context, name, url, body.is_active, caller.actor)
-    [row] = [row for row in await practices.clusters(caller.context.owner) if row.name == name]
-    return respond(Cluster.of(row))
+    await clusters.change(caller.context, name, body.changes(), caller.actor)
+    return respond(Cluster.of(await clusters.status_of(caller.context, name)))
 
 
 @router.delete("/clusters/{name}", status_code=204)
 async def remove_cluster(caller: Owner, name: ClusterName) -> Response:
-    """Remove a server that holds no practice.
+    """Remove a cluster that holds no practice.
 
     409 if it holds practices.
     """

@@ -6,12 +6,9 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
-from polytill.domain.errors import NotFound, invalid
 from polytill.domain.states import PracticeState
 from polytill.flows.admin import practices as admin_practices
-from polytill.flows.context import Context
 from polytill.storage import practices
-from polytill.storage.practices import PracticeEntry
 from polytill.web.api.auth import Owner, PracticeId
 from polytill.web.api.bodies import strict_router
 from polytill.web.api.models.practices import ChangePractice, CreatePractice, NewPractice, Practice
@@ -46,20 +43,8 @@ async def create_practice(caller: Owner, body: CreatePractice) -> Response:
 
     The response contains its first key, which is shown only once.
     """
-    entry, key = await create(caller.context, body, caller.actor)
+    entry, key = await admin_practices.create_practice(caller.context, body.new(), caller.actor)
     return respond(NewPractice(Practice.from_record(entry), key), 201)
-
-
-async def create(context: Context, body: CreatePractice, actor: str) -> tuple[PracticeEntry, str]:
-    """Create a practice on a cluster that is open to new ones. Return it and its first key."""
-    try:
-        await context.opening.open_to_new(body.cluster)
-    except NotFound as error:
-        raise invalid("/cluster", error.detail) from None
-    new = admin_practices.NewPractice(
-        body.name, body.default_currency, body.cluster, body.country, body.time_zone, body.external_id
-    )
-    return await admin_practices.create_practice(context, new, actor)
 
 
 @router.get("/{practiceId}", response_model=Practice)

@@ -15,7 +15,7 @@ from polytill.domain.errors import CallerError, PolytillError
 from polytill.domain.jobs import JobKind
 from polytill.domain.localities import time_zones
 from polytill.domain.states import DeliveryState, PracticeState
-from polytill.flows.admin import event_destination
+from polytill.flows.admin import event_destination, placement
 from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin import staff as people
 from polytill.flows.context import Context
@@ -24,6 +24,7 @@ from polytill.flows.recovery import lookup
 from polytill.flows.webhooks import receive
 from polytill.storage import (
     cases,
+    cluster_rows,
     event_deliveries,
     jobs,
     leases,
@@ -36,7 +37,6 @@ from polytill.storage import (
 from polytill.storage.overview import Waiting
 from polytill.storage.practices import PracticeEntry
 from polytill.web.api.models.practices import ChangePractice, CreatePractice
-from polytill.web.api.practices import create
 from polytill.web.api.values import After
 from polytill.web.console.flashes import REPLAYS, Done
 from polytill.web.console.pages import EXPECTED, errors_by_field, page_router, shaped
@@ -151,8 +151,8 @@ async def migrate_all(visitor: OwnerAdmin) -> Response:
 
 
 async def _new_practice(visitor: OwnerAdmin, **more: Any) -> Response:
-    rows = await practices.clusters(visitor.context.owner)
-    clusters = ["default", *(row.name for row in rows if row.is_active)]
+    rows, counts = await cluster_rows.listed(visitor.context.owner), await cluster_rows.counts(visitor.context.owner)
+    clusters = [row.name for row in placement.in_order(rows, counts)]
     return visitor.page(
         "owner/practice_new.html", clusters=clusters, currencies=sorted(CURRENCIES), zones=sorted(time_zones()), **more
     )
@@ -174,7 +174,8 @@ async def create_practice(visitor: OwnerAdmin) -> Response:
     """Create a practice. Its key is shown once, on the next page only."""
     given = _upper(visitor.form.given("name", "defaultCurrency", "cluster", "country", "timeZone", "externalId"))
     try:
-        entry, key = await create(visitor.context, shaped(CreatePractice, given), visitor.actor)
+        wanted = shaped(CreatePractice, given).new()
+        entry, key = await admin_practices.create_practice(visitor.context, wanted, visitor.actor)
     except EXPECTED as error:
         return await _new_practice(visitor, error=error, given=given, errors=_wrong(error))
     return show_once(visitor, f"/owner/practices/{entry.id}", kind="key", name=entry.name, key=key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from polytill.domain.states import PracticeState, StaffRole
+from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin.practices import PracticeChanges
 from polytill.web.api.requests import RequestBody
 from polytill.web.api.responses import Moment, ResponseBody
@@ -12,14 +13,20 @@ from polytill.web.api.values import Code, Country, Currency, ExternalId, TimeZon
 
 
 class CreatePractice(RequestBody):
-    """A practice to create."""
+    """A practice to create. Without a cluster it goes to the open one with most room."""
 
     name: Word
     default_currency: Currency
-    cluster: Code = "default"
+    cluster: Code | None = None
     country: Country | None = None
     time_zone: TimeZone | None = None
     external_id: ExternalId | None = None
+
+    def new(self) -> admin_practices.NewPractice:
+        """The practice in the form that the flow takes."""
+        return admin_practices.NewPractice(
+            self.name, self.default_currency, self.cluster, self.country, self.time_zone, self.external_id
+        )
 
 
 class ChangePractice(RequestBody):

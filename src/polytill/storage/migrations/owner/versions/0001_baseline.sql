@@ -12,13 +12,20 @@ CREATE INDEX ix_audit_log_subject ON audit_log (subject);
 CREATE TABLE clusters (
     id {serial} NOT NULL,
     name TEXT NOT NULL,
-    sealed_url TEXT NOT NULL,
-    is_active BOOLEAN DEFAULT {true} NOT NULL,
+    sealed_url TEXT,
+    state TEXT DEFAULT 'open' NOT NULL,
+    capacity INTEGER,
+    connection_limit INTEGER,
+    priority INTEGER DEFAULT 0 NOT NULL,
     created_at {moment} DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at {moment} DEFAULT CURRENT_TIMESTAMP NOT NULL,
     CONSTRAINT pk_clusters PRIMARY KEY (id),
+    CONSTRAINT ck_clusters_state CHECK (state IN ('open', 'closed')),
+    CONSTRAINT ck_clusters_address CHECK ((name = 'default') = (sealed_url IS NULL)),
+    CONSTRAINT ck_clusters_limits CHECK (capacity >= 1 AND connection_limit >= 2),
     CONSTRAINT uq_clusters_name UNIQUE (name)
 );
+INSERT INTO clusters (name) VALUES ('default');
 
 CREATE TABLE currencies (
     id INTEGER NOT NULL,

@@ -16,7 +16,7 @@ import asyncpg
 from polytill.domain.database_urls import at_host, hosts_of, is_postgres, place_of
 from polytill.domain.errors import DatabaseRefused, DiskFull, OperatorError, PolytillError
 from polytill.storage import files, migrating
-from polytill.storage.anchors import Anchor
+from polytill.storage.anchors import Anchor, Mark
 from polytill.storage.databases import Database, Engine
 from polytill.storage.postgres import Budget, PostgresEngine
 from polytill.storage.postgres_connect import ADMIN, HOST_S, DatabaseRightMissing, connect, refusals, with_database
@@ -205,7 +205,7 @@ class Cluster:
         error with one sentence if not."""
         await self.check()
         if self._budget is None:
-            await self._hop(lambda: _write_and_delete(self._file(name)))
+            await self._hop(lambda: _write_and_delete(self.file(name)))
             return
         place = place_of(self.location)
         async with self._budget.admin() as connection:
@@ -247,7 +247,7 @@ class Cluster:
         """Which of these databases are not here."""
         wanted = list(database_names)
         if self._budget is None:
-            return [name for name in wanted if not self._file(name).is_file()]
+            return [name for name in wanted if not self.file(name).is_file()]
         async with self._budget.admin() as connection:
             rows = await connection.fetch("SELECT datname::text FROM pg_database WHERE datname = ANY($1)", wanted)
         here = {row["datname"] for row in rows}
@@ -259,7 +259,7 @@ class Cluster:
 
         async def one(practice_id: int, database_name: str) -> None:
             async with gate:
-                engine = self.engine(database_name, practice_id)
+                engine = self.engine(database_name, Anchor(practice_id, "", Mark()))
                 try:
                     await engine.fetch("SELECT practice_id FROM identity")  # whose engine compares it
                 finally:

@@ -24,7 +24,7 @@ from polytill.domain.errors import DatabaseUnavailable, NotFound, NotNow, Operat
 from polytill.domain.localities import Locality
 from polytill.domain.sealing import DataKey, KeyRing, Place
 from polytill.domain.secret import Secret
-from polytill.storage import anchors, cluster_rows, migrating, units
+from polytill.storage import anchors, cluster_rows, migrating, practices, units
 from polytill.storage.anchors import Anchor
 from polytill.storage.clusters import Cluster, create_postgres_database, new_sqlite_file
 from polytill.storage.databases import OwnerDb, PracticeDb

@@ -11,7 +11,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.localities import zone_of
 from polytill.domain.states import PracticeState
 from polytill.storage.anchors import Mark
-from polytill.storage.columns import Reader, Table
+from polytill.storage.columns import Reader
 from polytill.storage.databases import OwnerDb, Tx, Writes
 
 DATABASE_PREFIX = "practice_"  # of the names of practice databases

@@ -39,6 +39,7 @@ from polytill.storage.schema_columns import (
     stamps,
     text,
     unique,
+    whole,
 )
 from polytill.storage.schema_jobs import add_job_tables
 from polytill.storage.schema_rollout import add_rollout_tables

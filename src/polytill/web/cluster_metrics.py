@@ -27,11 +27,11 @@ _METRICS: tuple[tuple[str, str, Callable[[Known], float | None]], ...] = (
     ("practices", "Practices on the cluster", lambda known: known.practices),
     ("capacity", "How many practices the cluster may have, if it has a limit", lambda known: known.row.capacity),
     ("open", "1 if the cluster accepts new practices", lambda known: known.row.state is ClusterState.open),
-    ("connections", "Connections of this process", lambda known: known.budget and known.budget.total),
+    ("connections", "Connections of this process", lambda known: None if known.budget is None else known.budget.total),
     (
         "connection_limit",
         "How many connections this process may hold",
-        lambda known: known.budget and known.budget.limit,
+        lambda known: None if known.budget is None else known.budget.limit,
     ),
 )
 

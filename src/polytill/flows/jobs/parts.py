@@ -58,7 +58,9 @@ async def opened(context: Context, job_id: int, practice_id: int) -> Running:
     """The part as this process runs it. ``PartLost`` if it is not this process's."""
     job = await jobs.find(context.owner, job_id)
     part = await jobs.part(context.owner, job_id, practice_id)
-    if job is None or part is None or part.state is not PartState.running or part.node != context.node_id:
+    if job is None or part is None or part.state is not PartState.running:
+        raise PartLost
+    if part.node is None or part.node != context.node_id:
         raise PartLost
     return Running(context, job, Taken(job_id, practice_id, part.tries, part.step), part.node, part.step)
 

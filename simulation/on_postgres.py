@@ -24,8 +24,9 @@ from polytill.providers.http import Http
 from polytill.providers.registry import Registry
 from polytill.storage import migrating, practices
 from polytill.storage.clusters import drop_postgres_database
+from polytill.storage.connection_budget import Budget
 from polytill.storage.opening import Opening, create_owner, open_owner
-from polytill.storage.postgres import Budget, PostgresEngine, PostgresTx
+from polytill.storage.postgres import PostgresEngine, PostgresTx
 from polytill.storage.postgres_connect import with_database
 from polytill.storage.sqlite import inline_hop
 from polytill.storage.units import Step

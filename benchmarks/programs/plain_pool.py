@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from polytill.storage.postgres import Budget
+from polytill.storage.connection_budget import Budget
 from polytill.storage.postgres_connect import with_database
 
 OF_ONE = 4  # connections of one database at most

@@ -15,6 +15,7 @@ from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
 from polytill.flows.context import Context, log
 from polytill.flows.rollout import keeping, settling
 from polytill.flows.rollout.overview import OVERVIEW_EVERY_S, read_overview
+from polytill.flows.warm_up import warm_up
 from polytill.flows.webhooks import forward
 from polytill.flows.worker import claims, event_delivery
 
@@ -79,6 +80,7 @@ async def renew_for_ever(context: Context, kind: str = "serve", runs_worker: boo
         beside(_repeat(context, "clock", partial(watch_clock, context))),
         beside(_repeat(context, "backlog", partial(read_backlog, context), pause_s=BACKLOG_EVERY_S)),
         beside(_repeat(context, "directory", partial(learn, context))),
+        beside(_repeat(context, "warm_up", partial(warm_up, context), once=True)),
         beside(_repeat(context, "rollout_overview", partial(read_overview, context), pause_s=OVERVIEW_EVERY_S)),
         beside(_repeat(context, "presence", here.beat)),
         beside(

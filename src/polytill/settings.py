@@ -51,7 +51,16 @@ class Settings(BaseSettings):
     decrypt_hooks: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="Comma-separated dotted paths of functions that may decrypt keys during an import"
     )
-    database_connections: int = Field(100, ge=2, le=5000, description="Maximum connections to each PostgreSQL server")
+    database_connections: int = Field(
+        100, ge=2, le=5000, description="Maximum connections of one process to each PostgreSQL server"
+    )
+    server_connections: int | None = Field(
+        None,
+        ge=4,
+        le=100_000,
+        description="Maximum connections of all processes together to each PostgreSQL server;"
+        " empty: 80 % of what the server accepts",
+    )
     provider_timeout_s: float = Field(30.0, gt=0, le=120, description="Seconds to wait for a provider's answer")
     most_requests: int = Field(
         2_000,

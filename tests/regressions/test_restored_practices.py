@@ -27,8 +27,8 @@ from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import NotSent, Reason, Unknown
 from polytill.storage import events, payments, practices
 from polytill.storage.anchors import is_elsewhere
+from polytill.storage.connection_budget import Budget
 from polytill.storage.payments import Payment
-from polytill.storage.postgres import Budget
 from polytill.storage.postgres_connect import connect, with_database
 from tests import calls
 from tests.flows import scenes

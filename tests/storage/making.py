@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from polytill.storage.clusters import create_postgres_database, drop_postgres_database, new_sqlite_file
+from polytill.storage.connection_budget import Budget
 from polytill.storage.databases import Database
-from polytill.storage.postgres import Budget, PostgresEngine
+from polytill.storage.postgres import PostgresEngine
 from polytill.storage.sqlite import SqliteEngine
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from polytill.domain.errors import NotNow
-from polytill.storage import postgres
+from polytill.storage import connection_budget
 from polytill.storage.clusters import create_postgres_database, drop_postgres_database
-from polytill.storage.postgres import Budget, PostgresEngine
+from polytill.storage.connection_budget import MOST_OVERTAKEN, SHORT_FOR, Budget
+from polytill.storage.postgres import PostgresEngine
 from polytill.storage.postgres_connect import with_database
 
 pytestmark = pytest.mark.postgres
@@ -43,7 +45,7 @@ class Watched:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.open: list[Any] = []
         self.most = 0
-        real = postgres.connect
+        real = connection_budget.connect
 
         async def connect(url: str) -> Any:
             connection = await real(url)
@@ -51,7 +53,7 @@ class Watched:
             self.most = max(self.most, sum(not c.is_closed() for c in self.open))
             return connection
 
-        patch.setattr(postgres, "connect", connect)
+        patch.setattr(connection_budget, "connect", connect)
 
 
 async def turns(number: int = 5) -> None:
@@ -82,7 +84,7 @@ async def test_a_warm_connection_is_used_again(budget: Budget, databases: list[s
         pass
     async with budget.lend(databases[0]) as again:
         assert again is first
-    assert budget.opened_count == 1
+    assert budget.counts.opened == 1
 
 
 async def test_the_least_recently_used_idle_one_makes_room(budget: Budget, databases: list[str]) -> None:
@@ -123,7 +125,7 @@ async def test_those_who_wait_for_the_same_practice_come_first(budget: Budget, d
 
     async with budget.lend(databases[1]):
         holding = asyncio.create_task(hold())
-        while budget.opened_count < 2:  # noqa: ASYNC110 (opening a connection tells nobody)
+        while budget.counts.opened < 2:  # noqa: ASYNC110 (opening a connection tells nobody)
             await asyncio.sleep(0)
         waiting = [asyncio.create_task(use(budget, name, order)) for name in (databases[2], databases[0], databases[0])]
         await turns()
@@ -134,7 +136,54 @@ async def test_those_who_wait_for_the_same_practice_come_first(budget: Budget, d
         assert await waiting[2] is held
         assert await waiting[0] is not held
     assert order == [databases[0], databases[0], databases[2]]
-    assert budget.opened_count == 3
+    assert budget.counts.opened == 3
+
+
+async def test_a_busy_practice_overtakes_another_one_only_a_few_times(postgres_url: str, databases: list[str]) -> None:
+    budget = Budget(postgres_url, ceiling=1, wait_s=30.0)
+    order: list[str] = []
+    async with budget.lend(databases[0]):
+        first = asyncio.create_task(use(budget, databases[1], order))
+        await turns()
+        busy = [asyncio.create_task(use(budget, databases[0], order)) for _ in range(3 * MOST_OVERTAKEN)]
+        await turns()
+    await asyncio.gather(first, *busy)
+    assert order.index(databases[1]) == MOST_OVERTAKEN
+    assert (budget.counts.waits, budget.counts.refused) == (1 + 3 * MOST_OVERTAKEN, 0)
+    assert budget.counts.evicted == 2  # for the one, and back
+    await budget.close()
+
+
+async def test_a_share_is_kept_to_at_once(budget: Budget, databases: list[str]) -> None:
+    budget.resize(10)
+    async with budget.lend(databases[0]), budget.lend(databases[1]):
+        await use(budget, databases[2])
+        assert budget.total == 3
+        budget.take_share(2)
+        assert (budget.total, budget.limit) == (2, 2)
+        waiting = asyncio.create_task(use(budget, databases[2]))
+        await turns()
+        assert not waiting.done()
+        budget.take_share(3)
+        await waiting
+    assert budget.total == 3
+    budget.take_share(100)
+    assert budget.limit == 10, "a share does not raise the process's own limit"
+
+
+async def test_what_a_budget_wants(budget: Budget, databases: list[str]) -> None:
+    budget.resize(40)
+    assert budget.wants() == 2
+    async with AsyncExitStack() as held:
+        for _ in range(12):
+            await held.enter_async_context(budget.lend(databases[0]))
+        assert budget.wants() == 15
+    budget.resize(2)
+    await use(budget, databases[1])
+    budget.resize(40)
+    assert budget.counts.evicted == 1
+    assert [budget.wants() for _ in range(SHORT_FOR)] == [40] * SHORT_FOR, "it was short of connections"
+    assert budget.wants() == 4, "it is no longer"
 
 
 async def test_not_now_when_none_comes_free(postgres_url: str, databases: list[str]) -> None:
@@ -168,7 +217,7 @@ async def test_gone_just_as_the_place_came(
         await place
         raise gone
 
-    monkeypatch.setattr(postgres.asyncio, "wait_for", too_late)
+    monkeypatch.setattr(connection_budget.asyncio, "wait_for", too_late)
     async with budget.lend(databases[1]):
         async with budget.lend(databases[0]):
             waiting = asyncio.create_task(use(budget, databases[0] if same else databases[2]))
@@ -217,7 +266,7 @@ async def test_a_value_that_does_not_fit_is_no_outage(budget: Budget, databases:
         with pytest.raises(Exception, match="invalid input for query argument") as caught:
             await engine.fetch("SELECT $1::bigint", wrong)
         assert not isinstance(caught.value, NotNow)
-    assert budget.opened_count == 1
+    assert budget.counts.opened == 1
 
 
 async def test_a_server_that_cannot_be_reached_is_not_now(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,9 +281,9 @@ async def test_an_error_of_ours_does_not_cost_the_connection(budget: Budget, dat
     engine = PostgresEngine(budget, databases[0])
     with pytest.raises(Exception, match="nothing_here"):
         await engine.fetch("SELECT * FROM nothing_here")
-    assert (budget.total, budget.opened_count) == (1, 1)
+    assert (budget.total, budget.counts.opened) == (1, 1)
     await engine.fetch("SELECT 1")
-    assert budget.opened_count == 1
+    assert budget.counts.opened == 1
 
 
 # ── A server whose connections are all taken ──
@@ -244,7 +293,7 @@ async def test_an_error_of_ours_does_not_cost_the_connection(budget: Budget, dat
 async def narrow(postgres_url: str, databases: list[str]) -> AsyncIterator[str]:
     """The address of the server for a user who may open three connections."""
     role = f"narrow_{secrets.token_hex(5)}"
-    server = await postgres.connect(with_database(postgres_url, "postgres"))
+    server = await connection_budget.connect(with_database(postgres_url, "postgres"))
     await server.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 3")
     yield postgres_url.replace("//polytill@", f"//{role}@")
     await server.execute(f"DROP ROLE {role}")
@@ -301,7 +350,7 @@ async def test_what_nobody_uses_is_another_process_s_to_have(
     waiting = asyncio.create_task(use(other, databases[0]))
     while not other._was_full():  # noqa: ASYNC110 (nobody is told)
         await asyncio.sleep(0.01)
-    monkeypatch.setattr(postgres, "IDLE_S", 0.0)
+    monkeypatch.setattr(connection_budget, "IDLE_S", 0.0)
     wide.close_idle()
     assert wide.total == 0
     await waiting
@@ -322,15 +371,15 @@ async def test_what_the_server_has_not_noticed_yet_costs_no_further_connection(
     """The server has not noticed a closed connection yet, so it still counts."""
     for name in (*databases, "postgres"):
         await use(wide, name)
-    before, real, slow = wide.limit, postgres.connect, [True]
+    before, real, slow = wide.limit, connection_budget.connect, [True]
 
     async def connect(url: str) -> Any:
         if slow and slow.pop():
-            raise postgres.ServerFull
+            raise connection_budget.ServerFull
         return await real(url)
 
-    monkeypatch.setattr(postgres, "connect", connect)
+    monkeypatch.setattr(connection_budget, "connect", connect)
     monkeypatch.setattr(wide, "_give_back", lambda: pytest.fail("one more was returned"))
-    monkeypatch.setattr(postgres, "PAUSE_S", 0.5)
+    monkeypatch.setattr(connection_budget, "PAUSE_S", 0.5)
     await use(wide, next(name for name in (*databases, "postgres") if name not in wide._idle))
     assert wide.limit == before

@@ -114,6 +114,11 @@ def at_host(url: str, host: str, attributes: str = "any") -> str:
     return urlunsplit((parts.scheme, f"{user}{at}{host}", parts.path, urlencode(kept, quote_via=quote), ""))
 
 
+def is_pooled(url: str) -> bool:
+    """Whether an address says that it leads to a pooler in transaction mode."""
+    return parse_qs(urlsplit(url).query).get("pgbouncer") == ["true"]
+
+
 def shown_place(location: str) -> str:
     """Where a cluster is, for people: the hosts of its server, or its directory. Never user, password or options."""
     return ", ".join(hosts_of(location)) if is_postgres(location) else location

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from polytill.domain.errors import KeyRingDiffers, NotNow, PolytillError
 from polytill.flows import key_ring
+from polytill.flows.connection_shares import Sharing
 from polytill.flows.context import Context, log
-from polytill.storage import leases, nodes
+from polytill.storage import connection_shares, leases, nodes
 from polytill.storage.nodes import Node
 from polytill.storage.units import Unit
 
@@ -36,11 +37,13 @@ class Presence:
     kind: str
     runs_worker: bool
     id: str = field(init=False)
+    sharing: Sharing = field(init=False)
     _announced_at_s: float = field(default=float("-inf"), init=False)
     _left: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.id = self.context.world.random_bytes(8).hex()
+        self.sharing = Sharing(self.context, self.id)
 
     @property
     def name(self) -> str:
@@ -68,6 +71,7 @@ class Presence:
         if jumps == context.server_clock.jumps:  # else the shared time jumped during the write
             context.announced_until_s = until_s
         await self._compare()
+        await self.sharing.agree()
         await warn_without_worker(context)
 
     async def _compare(self) -> None:
@@ -90,6 +94,7 @@ class Presence:
         unit = Unit()
         for practice_id in self.context.owed_leases:
             leases.hold(unit, practice_id, self.context.shared_after(0), self.context.shared_after(0))
+        connection_shares.leave(unit, self.id)
         nodes.leave(unit, self.id, self.context.shared_after(-KEPT_S))
         try:
             await self.context.owner.commit(unit)

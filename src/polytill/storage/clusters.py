@@ -17,18 +17,14 @@ from polytill.domain.database_urls import at_host, hosts_of, is_postgres, place_
 from polytill.domain.errors import DatabaseRefused, DiskFull, OperatorError, PolytillError
 from polytill.storage import files, migrating
 from polytill.storage.anchors import Anchor, Mark
+from polytill.storage.connection_budget import Budget
 from polytill.storage.databases import Database, Engine
-from polytill.storage.postgres import Budget, PostgresEngine
+from polytill.storage.postgres import PostgresEngine
 from polytill.storage.postgres_connect import ADMIN, HOST_S, DatabaseRightMissing, connect, refusals, with_database
 from polytill.storage.sqlite import Hop, SqliteEngine, file_fault, thread_hop
 
 OLDEST_SERVER = 15  # of PostgreSQL
 AT_ONCE = 4
-
-_ROOM = (
-    "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
-    " - COALESCE(current_setting('reserved_connections', true)::int, 0)"
-)
 
 _ABLE = (
     "SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS standby,"
@@ -269,10 +265,7 @@ class Cluster:
 
     async def room(self) -> int | None:
         """The server's connection limit for everybody. None for a directory."""
-        if self._budget is None:
-            return None
-        async with self._budget.admin() as connection:
-            return int(await connection.fetchval(_ROOM))
+        return None if self._budget is None else await self._budget.room()
 
     async def close(self) -> None:
         """Close all idle connections, and every other one when it is returned."""

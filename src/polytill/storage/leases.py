@@ -36,6 +36,13 @@ def hold_all(unit: Writes, until: datetime) -> None:
     )
 
 
+async def newest(owner: OwnerDb, limit: int) -> list[int]:
+    """The practices whose leases end last, and were therefore used last."""
+    return await owner.column(
+        "SELECT practice_id FROM practice_leases ORDER BY lease_until DESC, practice_id LIMIT $1", limit
+    )
+
+
 def set_right(unit: Writes, claimed_after: datetime, due_after: datetime, now: datetime) -> None:
     """End claims, and make visits due, that a clock far ahead has put off to a time that no correct clock writes:
     otherwise nobody else would visit these practices before that time. This is not checked in each claim, because a

@@ -27,10 +27,11 @@ from polytill.domain.secret import Secret
 from polytill.storage import anchors, cluster_rows, migrating, practices, units
 from polytill.storage.anchors import Anchor
 from polytill.storage.clusters import Cluster, create_postgres_database, new_sqlite_file
+from polytill.storage.connection_budget import Budget
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.directory import Directory
 from polytill.storage.files import sqlite_files
-from polytill.storage.postgres import Budget, PostgresEngine
+from polytill.storage.postgres import PostgresEngine
 from polytill.storage.postgres_connect import DatabaseMissing, connect, database_of
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.sqlite import Hop, SqliteEngine, thread_hop
@@ -39,6 +40,7 @@ IDLE_S = 300.0  # a SQLite file that was unused for this long is closed
 OPEN_FILES: int | None = None  # SQLite files kept open at once; None: by the limit of the process
 # Connections of one process to the owner database: its queries are short, and most results are cached for a second.
 OWNER_CONNECTIONS = 10
+OWNERS = "owner database"  # what its connections are called among those of the clusters
 
 DEFAULT = "default"  # the cluster named in the settings
 CLUSTER_KEY_OWNER = 0  # the "practice" whose data key seals addresses in the owner database
@@ -291,11 +293,20 @@ class Opening:
             f"The address of the cluster {name!r} has changed and cannot be read now. Try again later."
         )
 
-    def known_clusters(self) -> list[tuple[cluster_rows.ClusterRow, Budget | None]]:
-        """The registered clusters as this process knows them, each with its connections if they are in use here."""
-        rows = {} if self._rows is None else self._rows[0]
-        held = self._clusters
-        return [(row, held[row.name].budget if row.name in held else None) for row in list(rows.values())]
+    def known_clusters(self) -> list[cluster_rows.ClusterRow]:
+        """The registered clusters as this process knows them."""
+        return [] if self._rows is None else list(self._rows[0].values())
+
+    def budgets_by_name(self) -> dict[str, Budget]:
+        """The connections of this process: those to the owner database, and to each cluster by its name."""
+        owners = self._owner.engine
+        found = {OWNERS: owners.budget} if isinstance(owners, PostgresEngine) else {}
+        return found | {name: one.budget for name, one in self._clusters.items() if one.budget is not None}
+
+    def budgets(self) -> dict[str, list[Budget]]:
+        """The connections of this process by server."""
+        found = list(self.budgets_by_name().values())
+        return {server: [one for one in found if one.server == server] for server in {one.server for one in found}}
 
     async def _location_version(self, cluster: str) -> str:
         if cluster == DEFAULT:

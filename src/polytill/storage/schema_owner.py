@@ -166,6 +166,14 @@ _table(
 # reveal the key.
 _table("key_ring_keys", given_id("key_id"), *text("check_value"), *moment("created_at"))
 # The running processes, each with the keys that it has. The row of a crashed process expires.
+# What each process may have of a server's connections (``storage/connection_shares.py``).
+_table(
+    "connection_shares",
+    *text("server", "node_id"),
+    *small("connections", "wanted", "most"),
+    sa.PrimaryKeyConstraint("server", "node_id"),
+)
+
 _table("nodes", given_id(), *text("name", "key_checks"), flag("runs_worker", None), *moment("started_at", "live_until"))
 # The oldest revision of each tree whose version of polytill may still use the databases as they are now.
 _table("schema_readers", given_id("tree"), *text("oldest"))

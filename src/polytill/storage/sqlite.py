@@ -141,6 +141,11 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+async def _pause(loop: asyncio.AbstractEventLoop) -> None:
+    with suppress(TimeoutError):  # nobody tells when another process has unlocked the file
+        await asyncio.wait_for(loop.create_future(), BUSY_PAUSE_S)
+
+
 class SqliteEngine:
     """One database file with one connection, used by one task at a time."""
 
@@ -234,7 +239,7 @@ class SqliteEngine:
                 until_s = loop.time() + BUSY_S if until_s is None else until_s
                 if loop.time() >= until_s:
                     raise
-            await asyncio.sleep(BUSY_PAUSE_S)
+            await _pause(loop)
 
     def _end_turn(self, _: object) -> None:
         self.used_at_s = asyncio.get_running_loop().time()
@@ -302,7 +307,7 @@ class SqliteEngine:
             except _Locked:
                 if loop.time() >= until_s:
                     raise
-            await asyncio.sleep(BUSY_PAUSE_S)
+            await _pause(loop)
 
     async def _to_its_end(self, work: Callable[[], Any]) -> Any:
         # A caller that is canceled half-way still waits for the thread: otherwise its BEGIN would stay open.

@@ -11,15 +11,13 @@ from prometheus_client.registry import Collector
 from polytill.domain.states import ClusterState
 from polytill.flows.context import Context
 from polytill.storage.cluster_rows import ClusterRow
-from polytill.storage.postgres import Budget
 
 
 class Known(NamedTuple):
-    """What this process knows of a cluster. ``budget``: None if it is a directory, or not in use here."""
+    """What this process knows of a cluster."""
 
     row: ClusterRow
     practices: int
-    budget: Budget | None
 
 
 # Name, description and value of each metric. None: the metric is left out for this cluster.
@@ -27,12 +25,6 @@ _METRICS: tuple[tuple[str, str, Callable[[Known], float | None]], ...] = (
     ("practices", "Practices on the cluster", lambda known: known.practices),
     ("capacity", "How many practices the cluster may have, if it has a limit", lambda known: known.row.capacity),
     ("open", "1 if the cluster accepts new practices", lambda known: known.row.state is ClusterState.open),
-    ("connections", "Connections of this process", lambda known: None if known.budget is None else known.budget.total),
-    (
-        "connection_limit",
-        "How many connections this process may hold",
-        lambda known: None if known.budget is None else known.budget.limit,
-    ),
 )
 
 
@@ -46,7 +38,7 @@ class ClusterMetrics(Collector):
         """See Collector."""
         opening = self._context.opening
         counts = opening.directory.counts()
-        clusters = [Known(row, counts[row.name], budget) for row, budget in opening.known_clusters()]
+        clusters = [Known(row, counts[row.name]) for row in opening.known_clusters()]
         for name, what, value_of in _METRICS:
             family = GaugeMetricFamily(f"polytill_cluster_{name}", what, labels=["cluster"])
             for known in clusters:

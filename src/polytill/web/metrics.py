@@ -18,6 +18,7 @@ from polytill.flows.context import Context
 from polytill.flows.webhooks.forward import Tried
 from polytill.web.admission import Admission, Refused
 from polytill.web.cluster_metrics import ClusterMetrics
+from polytill.web.connection_metrics import ConnectionMetrics
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -50,6 +51,7 @@ class RequestMetrics:
         self._measure(till.context)
         self._measure_admission(admission)
         self.registry.register(ClusterMetrics(till.context))
+        self.registry.register(ConnectionMetrics(till.context))
 
     def _measure(self, context: Context) -> None:
         """Gauges that are read when they are scraped. Undelivered events: from the last reading of this process, at most

@@ -92,6 +92,15 @@ CREATE TABLE key_ring_keys (
     CONSTRAINT pk_key_ring_keys PRIMARY KEY (key_id)
 );
 
+CREATE TABLE connection_shares (
+    server TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    connections INTEGER NOT NULL,
+    wanted INTEGER NOT NULL,
+    most INTEGER NOT NULL,
+    CONSTRAINT pk_connection_shares PRIMARY KEY (server, node_id)
+);
+
 CREATE TABLE nodes (
     id TEXT NOT NULL,
     name TEXT NOT NULL,

@@ -1,0 +1,400 @@
+"""The connection budget of a PostgreSQL server: how many connections this process has there, and who gets them.
+
+A cold connection costs the server about 12 ms of CPU, a warm one 0.4 ms, so the budget should cover the active
+practices: one connection per practice unless it is busy, a hard limit, least recently used idle connections closed
+first, connections in use never, and a returned connection goes first to a waiter for the same practice, but not always:
+a busy practice overtakes another one only a few times.
+
+The limit is one process's; the processes agree on their shares of a server (``flows/connection_shares.py``). The server's
+own limit (``max_connections``) is shared with others as well. If the server has no slot left, this process closes idle
+connections and tries again, and takes no more than it had for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from polytill.domain.database_urls import is_pooled, shown_place
+from polytill.domain.errors import NotNow, PracticeUnavailable, WrongPractice
+from polytill.storage import anchors
+from polytill.storage.anchors import Anchor
+from polytill.storage.postgres_connect import ADMIN, GONE, DatabaseMissing, ServerFull, connect, with_database
+
+DEFAULT_CEILING = 100
+WAIT_S = 5.0
+FULL_S = 30.0  # for this long after the server was full, we open no more connections than we had then
+IDLE_S, IDLE_WHEN_FULL_S = 300.0, 10.0  # a connection unused for this long is closed, for other processes
+PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0  # before a full server is tried again
+FEWEST = 2  # a caller that holds a connection may need another to finish
+SHORT_FOR = 6  # so many calls of ``wants`` later, a budget that was short of connections is short no longer
+MOST_OVERTAKEN = 8  # how often callers for the same practice are served before the first in line
+
+_ROOM = (
+    "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+    " - COALESCE(current_setting('reserved_connections', true)::int, 0)"
+)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a budget did since the process began, for the metrics.
+
+    Args:
+        opened: Connections that were opened.
+        waits: Requests for a connection that had to wait, and ``waited_s``, how many seconds in all.
+        refused: Those of them that got none in time.
+        evicted: Idle connections that were closed to make room for another database.
+        full: How often the server accepted no more connections.
+    """
+
+    opened: int = 0
+    waits: int = 0
+    waited_s: float = 0.0
+    refused: int = 0
+    evicted: int = 0
+    full: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    """Who waits for a connection. ``place`` gets one to the same database, or None: a free slot."""
+
+    database: str
+    place: asyncio.Future[Any]
+    overtaken: int = 0
+
+
+class Budget:
+    """This process's connections to one server: at most ``ceiling``, shared by all its databases.
+
+    Attributes:
+        share: What this process may have of the server's connections, as the processes agreed; None: they did not yet.
+        total: Connections that are open or being opened.
+        counts: What it did so far.
+    """
+
+    def __init__(self, server_url: str, ceiling: int = DEFAULT_CEILING, wait_s: float = WAIT_S) -> None:
+        self._server_url = server_url
+        self.ceiling = ceiling
+        self.share: int | None = None
+        self.counts = Counts()
+        self._wait_s = wait_s
+        self.total = 0
+        self._idle: OrderedDict[str, list[Any]] = OrderedDict()  # database -> connections, least recently used first
+        self._used_at_s: dict[str, float] = {}  # when a connection to a database was last returned
+        self._waiting: deque[_Waiter] = deque()
+        self._short_before, self._short_for = 0, 0  # how often it was short of connections, as ``wants`` last saw it
+        self._lowered, self._full_until_s = ceiling, -math.inf
+        self._anchors: dict[str, Anchor] = {}  # what a database must be
+        self._place = anchors.PLACE  # the query for where a database is
+        self._is_closed = False
+
+    @property
+    def server(self) -> str:
+        """The hosts of the server."""
+        return shown_place(self._server_url)
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for a connection."""
+        return len(self._waiting)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the address leads to a pooler."""
+        return is_pooled(self._server_url)
+
+    def resize(self, ceiling: int) -> None:
+        """Change the limit. Idle connections beyond it are closed, and others when they are returned."""
+        self.ceiling = ceiling
+        self._fit()
+
+    def take_share(self, share: int) -> None:
+        """Use at most this many of the server's connections. What is too many is closed as with ``resize``."""
+        self.share = share
+        self._fit()
+
+    def wants(self) -> int:
+        """How many connections it could use: what is open and a quarter more, or all that it may have if it was short of
+        connections lately, in the time of the last calls."""
+        short = self.counts.evicted + self.counts.waits
+        if short > self._short_before or self._waiting:
+            self._short_for = SHORT_FOR
+        else:
+            self._short_for = max(0, self._short_for - 1)
+        self._short_before = short
+        wanted = self.ceiling if self._short_for else self.total + max(FEWEST, self.total // 4)
+        return min(self.ceiling, max(FEWEST, wanted))
+
+    async def room(self) -> int:
+        """The server's connection limit for everybody."""
+        async with self.admin() as connection:
+            return int(await connection.fetchval(_ROOM))
+
+    def _fit(self) -> None:
+        while self.total > self.limit and self._close_least_recent():
+            pass
+        self._invite()
+
+    def expect(self, database: str, anchor: Anchor) -> None:
+        """Check each new connection to ``database``, and refuse it unless it belongs to this practice: a database may be
+        swapped for another under a running process, and no connection outlives that."""
+        self._anchors[database] = anchor
+
+    async def _checked(self, database: str, connection: Any) -> None:
+        anchor = self._anchors.get(database)
+        if anchor is None:
+            return
+        try:
+            await self.check(connection, anchor)
+        except BaseException:
+            connection.terminate()
+            raise
+
+    async def check(self, connection: Any, anchor: Anchor) -> None:
+        """Compare the database of a connection with what is known of it. ``WrongPractice`` if it is another practice's."""
+        try:
+            asked = anchor.mark
+            row = await self._asked(connection, anchors.read_postgres, *asked)
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
+            row = None
+        if row is None:
+            raise WrongPractice
+        anchor.check(anchors.of_postgres(row), asked)
+
+    async def _asked(self, connection: Any, text: Callable[[str], str], *args: Any) -> Any:
+        try:
+            return await connection.fetchrow(text(self._place), *args)
+        except asyncpg.InsufficientPrivilegeError:
+            if self._place == anchors.PLACE_WITHOUT_SYSTEM:
+                raise
+            self._place = anchors.PLACE_WITHOUT_SYSTEM
+            return await connection.fetchrow(text(self._place), *args)
+
+    async def place(self, connection: Any) -> str:
+        """Where the database of a connection is."""
+        row = await self._asked(connection, anchors.place_postgres)
+        return str(row["place"])
+
+    @property
+    def limit(self) -> int:
+        """The current limit: the ceiling or the share, and lower for a while after the server was full."""
+        most = self.ceiling if self.share is None else min(self.ceiling, self.share)
+        return min(most, self._lowered) if self._was_full() else most
+
+    def _was_full(self) -> bool:
+        return asyncio.get_running_loop().time() < self._full_until_s
+
+    async def fetchrow(self, database: str, sql: str, args: list[Any]) -> Any:
+        """One statement on a connection to ``database``: the usual case of ``lend``, without its generator."""
+        connection = self._idle_one(database) or await self._new_one(database)
+        broken = True  # a canceled query may still be running on it
+        try:
+            row = await connection.fetchrow(sql, *args)
+            broken = False
+            return row
+        except Exception as error:
+            broken = isinstance(error, GONE)
+            raise
+        finally:
+            self._take_back(database, connection, broken or connection.is_closed())
+
+    @asynccontextmanager
+    async def lend(self, database: str) -> AsyncIterator[Any]:
+        """A connection to ``database`` for a short time. ``NotNow`` if none is free in time."""
+        connection = self._idle_one(database) or await self._new_one(database)
+        broken = False
+        try:
+            yield connection
+        except asyncio.CancelledError:
+            broken = True  # a query may still be running on it
+            raise
+        except BaseException as error:
+            broken = connection.is_closed() or isinstance(error, GONE)
+            raise
+        finally:
+            self._take_back(database, connection, broken or connection.is_closed())
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[Any]:
+        """A connection for creating and dropping databases. It counts like the others and is closed in order, so that
+        what is canceled half-way is over on the server, too."""
+        connection = await self._new_one(ADMIN)
+        try:
+            yield connection
+        finally:
+            try:
+                await connection.close()
+            finally:
+                self._free_slot()
+
+    def _idle_one(self, database: str) -> Any | None:
+        connections = self._idle.get(database)
+        while connections:
+            connection = connections.pop()
+            if not connections:
+                del self._idle[database]
+            if not connection.is_closed():
+                return connection
+            self.total -= 1
+        return None
+
+    async def _new_one(self, database: str) -> Any:
+        if self.total >= self.limit:
+            if not self._close_least_recent():
+                return await self._wait(database)
+            self.counts.evicted += 1
+        self.total += 1
+        return await self._open(database)
+
+    async def _open(self, database: str) -> Any:
+        try:
+            connection = await self._connected(database)
+        except BaseException:
+            self._free_slot()
+            raise
+        self.counts.opened += 1
+        return connection
+
+    async def _connected(self, database: str) -> Any:
+        """Open a new connection. If the server is full, close a few idle ones and try again after a short time."""
+        loop = asyncio.get_running_loop()
+        until_s, pause_s = loop.time() + self._wait_s, PAUSE_S
+        while True:
+            try:
+                connection = await connect(with_database(self._server_url, database))
+                await self._checked(database, connection)
+                return connection
+            except DatabaseMissing as error:
+                if database in self._anchors:
+                    raise PracticeUnavailable(error.detail) from error
+                raise
+            except ServerFull:
+                self.counts.full += 1
+                # The server may not have finished the connections that we closed a moment ago.
+                if pause_s > PAUSE_S or not self._was_full():
+                    self._give_back()
+                if loop.time() + pause_s > until_s:
+                    raise
+            with suppress(TimeoutError):  # nothing signals a free slot
+                await asyncio.wait_for(loop.create_future(), pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _give_back(self) -> None:
+        """Close a quarter of the idle connections; only one if that was done a moment ago."""
+        idle = sum(len(connections) for connections in self._idle.values())
+        for _ in range(1 if self._was_full() else max(1, idle // 4)):
+            self._close_least_recent()
+        self._lowered = max(FEWEST, self.total)
+        self._full_until_s = asyncio.get_running_loop().time() + FULL_S
+
+    def close_idle(self) -> None:
+        """Close connections that were unused for a while. The server's slots are not ours alone."""
+        since_s = asyncio.get_running_loop().time() - (IDLE_WHEN_FULL_S if self._was_full() else IDLE_S)
+        while self._idle and self._used_at_s[next(iter(self._idle))] <= since_s:
+            self._close_least_recent()
+
+    async def _wait(self, database: str) -> Any:
+        loop = asyncio.get_running_loop()
+        waiter, since_s = _Waiter(database, loop.create_future()), loop.time()
+        self._waiting.append(waiter)
+        self.counts.waits += 1
+        try:
+            connection = await asyncio.wait_for(waiter.place, self._wait_s)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if waiter.place.done() and not waiter.place.cancelled():
+                self._return_unused(database, waiter.place.result())
+            if isinstance(error, TimeoutError):
+                self.counts.refused += 1
+                raise NotNow("All database connections are in use; try again in a moment.") from error
+            raise
+        finally:
+            self.counts.waited_s += loop.time() - since_s
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+        # None is a free slot: this caller opens a new connection.
+        return connection if connection is not None else await self._open(database)
+
+    def _return_unused(self, database: str, connection: Any | None) -> None:
+        if connection is not None:
+            self._take_back(database, connection, connection.is_closed())
+        else:
+            self._free_slot()
+
+    def _close_least_recent(self) -> bool:
+        if not self._idle:
+            return False
+        database, connections = next(iter(self._idle.items()))
+        connection = connections.pop(0)
+        if not connections:
+            del self._idle[database]
+        self.total -= 1
+        connection.terminate()
+        return True
+
+    def _take_back(self, database: str, connection: Any, broken: bool) -> None:
+        waiter = None if broken else self._next_for(database)
+        if waiter is not None:
+            self._waiting.remove(waiter)
+            waiter.place.set_result(connection)
+            return
+        # If a caller waits for another practice, this one's connection makes room.
+        makes_room = any(not waiter.place.done() for waiter in self._waiting)
+        if broken or makes_room or self._is_closed or self.total > self.limit:
+            self.counts.evicted += makes_room and not broken
+            connection.terminate()
+            self._free_slot()
+            return
+        self._idle.setdefault(database, []).append(connection)
+        self._idle.move_to_end(database)
+        self._used_at_s[database] = asyncio.get_running_loop().time()
+
+    def _next_for(self, database: str) -> _Waiter | None:
+        """Who gets a connection to this database as it is. None if nobody waits for it, or if the first in line, who waits
+        for another one, was overtaken often enough."""
+        first: _Waiter | None = None
+        for waiter in self._waiting:
+            if waiter.place.done():
+                continue
+            if waiter.database == database:
+                if first is not None:
+                    first.overtaken += 1
+                return waiter
+            if first is None:
+                first = waiter
+                if first.overtaken >= MOST_OVERTAKEN:
+                    return None
+        return None
+
+    def _free_slot(self) -> None:
+        self.total -= 1
+        self._invite()
+
+    def _invite(self) -> None:
+        """Give free slots to whoever waits: each opens a connection."""
+        while self._waiting and self.total < self.limit:
+            place = self._waiting.popleft().place
+            if not place.done():
+                self.total += 1
+                place.set_result(None)
+
+    async def forget(self, database: str) -> None:
+        """Close the idle connections to one database (it is being dropped or renamed)."""
+        self._used_at_s.pop(database, None)
+        for connection in self._idle.pop(database, []):
+            self.total -= 1
+            await connection.close()
+
+    async def close(self) -> None:
+        """Close every idle connection, and every other one when it is returned: its address is no longer in use."""
+        self._is_closed = True
+        for database in list(self._idle):
+            await self.forget(database)

@@ -57,7 +57,7 @@ async def test_migrating_all_practices(house: Installation, size: str, tmp_path:
             await expect(page.get_by_text("table added already exists")).to_be_visible()
             await seen.look("owner-job-failed")
             await mend(house.till, 2)
-            await page.get_by_role("button", name=said("job.retry_one")).click()
+            await page.locator("tr[data-practice='2'] button").click()
             await expect(page.locator("[data-done=job_resumed]")).to_be_visible()
             async with node(context) as worker:
                 await worker.drive(job.id)

@@ -206,7 +206,7 @@ def test_faults_of_the_practices_server(shell: Shell, hardened: PostgresServer) 
         ("cases", "list", "--practice", "1"),
         ("cases", "resolve", "1", "c", "look_up"),
         ("practices", "change", "1", "--name", "B"),
-        ("migrate",),
+        ("migrate", "--all"),
         ("doctor",),
     ]
     faults = {

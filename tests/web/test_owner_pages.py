@@ -60,7 +60,7 @@ async def test_a_practice_from_the_form(shared: Installation, browser: Browser) 
         ({"name": "X", "defaultCurrency": "XXZ"}, "fault.no_currency"),
         ({"name": "X", "defaultCurrency": "ng"}, "fault.no_currency"),
         ({"name": "x" * 201, "defaultCurrency": "NGN"}, "200"),
-        ({"name": "X", "defaultCurrency": "NGN", "cluster": "nowhere"}, "nowhere"),
+        ({"name": "X", "defaultCurrency": "NGN", "cluster": "nowhere"}, "fault.no_such_cluster"),
         ({"name": "a\x07b", "defaultCurrency": "NGN"}, "characters"),
     ],
 )

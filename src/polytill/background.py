@@ -13,11 +13,15 @@ from polytill.domain.places import places
 from polytill.flows import lease, pool_exchange, presence
 from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
 from polytill.flows.context import Context, log
+from polytill.flows.jobs import backup
 from polytill.flows.rollout import keeping, settling
 from polytill.flows.rollout.overview import OVERVIEW_EVERY_S, read_overview
 from polytill.flows.warm_up import warm_up
 from polytill.flows.webhooks import forward
 from polytill.flows.worker import claims, event_delivery
+from polytill.storage import practice_backups
+
+BACKUPS_EVERY_S = 60.0
 
 
 @asynccontextmanager
@@ -64,6 +68,11 @@ async def learn(context: Context) -> None:
     await context.catalog()
 
 
+async def read_backups(context: Context) -> None:
+    """Read how many practices have a good backup, for the metrics."""
+    context.backups = await practice_backups.overview(context.owner)
+
+
 async def release_idle(context: Context) -> None:
     """Close connections and files that were unused for a while, and free what was kept of practices for as long."""
     await context.opening.close_idle()
@@ -79,6 +88,7 @@ async def renew_for_ever(context: Context, kind: str = "serve", runs_worker: boo
         beside(_repeat(context, "idle", partial(release_idle, context))),
         beside(_repeat(context, "clock", partial(watch_clock, context))),
         beside(_repeat(context, "backlog", partial(read_backlog, context), pause_s=BACKLOG_EVERY_S)),
+        beside(_repeat(context, "backups", partial(read_backups, context), pause_s=BACKUPS_EVERY_S)),
         beside(_repeat(context, "directory", partial(learn, context))),
         beside(_repeat(context, "warm_up", partial(warm_up, context), once=True)),
         beside(_repeat(context, "rollout_overview", partial(read_overview, context), pause_s=OVERVIEW_EVERY_S)),
@@ -122,7 +132,14 @@ async def sweep_for_ever(context: Context) -> None:
     try:
         lapsed = _repeat(context, "lapsed", claims.Lapsed(context).look)
         deliveries = _repeat(context, "deliveries", partial(event_delivery.turn, sending, context))
-        async with beside(lapsed), beside(deliveries), beside(_repeat(context, "rollout", partial(_rollout, context))):
+        scheduled = partial(backup.start_scheduled, context)
+        backups = _repeat(context, "backup_schedule", scheduled, pause_s=backup.SCHEDULED_EVERY_S)
+        async with (
+            beside(lapsed),
+            beside(deliveries),
+            beside(backups),
+            beside(_repeat(context, "rollout", partial(_rollout, context))),
+        ):
             await _repeat(context, "rounds", partial(claims.turn, going, context))
     finally:
         for worker in (going, sending):

@@ -24,7 +24,7 @@ from polytill.flows.rollout import readers as rollout_readers
 from polytill.flows.worker.claims import CLAIM_S
 from polytill.providers.http import may_receive_keys
 from polytill.settings import Settings
-from polytill.storage import files, leases, migrating, nodes, practice_rollouts, practices
+from polytill.storage import files, leases, migrating, nodes, practice_backups, practice_rollouts, practices
 from polytill.storage.opening import OWNER_CONNECTIONS, is_postgres
 
 # A running worker sweeps every due practice within seconds.
@@ -34,6 +34,8 @@ FIELD_TRIES = 5
 MOST_NAMED = 5
 # An old address that takes webhooks takes each within minutes.
 RELAYS_LATE = timedelta(hours=1)
+# Backups are scheduled daily, and a job of many practices takes its time.
+BACKUPS_LATE = timedelta(hours=36)
 # What is known of a practice's database that is behind.
 BEHIND = {
     BehindReason.epoch: "has a database from before it was last adopted",
@@ -57,7 +59,19 @@ async def examine(settings: Settings) -> list[Finding]:
     try:
         KeyRing.read(settings.keyring)
         async with Polytill.open(settings) as till:
-            for check in (_catalog, _plug_ins, _practices, _clock, _work, _events, _relays, _rollout, _nodes, _files):
+            for check in (
+                _catalog,
+                _plug_ins,
+                _practices,
+                _clock,
+                _work,
+                _events,
+                _backups,
+                _relays,
+                _rollout,
+                _nodes,
+                _files,
+            ):
                 findings += [finding async for finding in check(till.context)]
     except PolytillError as error:
         findings.append(Finding(True, error.detail))
@@ -191,6 +205,24 @@ async def _events(context: Context) -> AsyncIterator[Finding]:
         what = "1 event waits" if backlog.retrying == 1 else f"{backlog.retrying} events wait"
         sentence = f"The event destination has not accepted an event for more than {hours} h: {what} for another try."
         yield Finding(True, sentence)
+
+
+async def _backups(context: Context) -> AsyncIterator[Finding]:
+    """Find practices whose last good backup is missing or old, if backups are made."""
+    if not context.settings.backups:
+        return
+    found = await practice_backups.overview(context.owner)
+    missing = found.practices - found.with_backup
+    if missing:
+        what = "1 practice has" if missing == 1 else f"{missing} practices have"
+        yield Finding(
+            bool(context.settings.backup_schedule), f"{what} no good backup. Run `polytill practices backup`."
+        )
+    if found.oldest_at is not None and context.settings.backup_schedule:
+        age = context.world.now() - found.oldest_at
+        if age > BACKUPS_LATE:
+            hours = int(age.total_seconds() // 3600)
+            yield Finding(True, f"The last good backup of a practice is {hours} h old. See `polytill jobs list`.")
 
 
 async def _relays(context: Context) -> AsyncIterator[Finding]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from polytill.domain.database_urls import wrong_with_owner, wrong_with_place
 from polytill.providers.http import origin_of
+
+_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 
 class Settings(BaseSettings):
@@ -69,6 +72,9 @@ class Settings(BaseSettings):
         description="Requests that one process answers at once; a practice gets a quarter of them",
     )
     backups: str = Field("", description="Where backups are kept: a directory or s3://bucket/prefix")
+    backup_schedule: str = Field("", description="Time of day in UTC at which workers back up all practices, HH:MM")
+    backups_kept: int = Field(0, ge=0, le=100_000, description="Number of backups kept of each practice; 0: all")
+    backups_kept_days: int = Field(0, ge=0, le=36_500, description="Days for which backups are kept; 0: for ever")
     payment_expires_s: int = Field(24 * 3600, ge=60, description="Seconds until an unpaid payment expires")
     rotation_overlap_s: int = Field(
         72 * 3600, ge=0, description="Seconds during which a replaced webhook secret is still accepted"
@@ -101,6 +107,19 @@ class Settings(BaseSettings):
         if (wrong := wrong_with(value.get_secret_value())) is not None:
             raise ValueError(wrong)
         return value
+
+    @field_validator("backup_schedule")
+    @classmethod
+    def _schedule(cls, value: str) -> str:
+        if value and not _TIME_OF_DAY.fullmatch(value):
+            raise ValueError("must be a time of day in UTC, such as 02:30")
+        return value
+
+    @model_validator(mode="after")
+    def _backups_have_a_place(self) -> Self:
+        if (self.backup_schedule or self.backups_kept or self.backups_kept_days) and not self.backups:
+            raise ValueError("POLYTILL_BACKUPS must say where backups are kept")
+        return self
 
     @field_validator("host_database_url")
     @classmethod

@@ -16,11 +16,13 @@ from polytill.domain.jobs import JobKind, JobState, PartState, PauseReason
 from polytill.flows.context import Context
 from polytill.flows.jobs import control
 from polytill.flows.jobs.control import JobConflict, Order
+from polytill.flows.jobs.kinds import KINDS
 from polytill.flows.jobs.parts import AGAIN_AFTER_S
 from polytill.flows.jobs.step import State, StepFailed
 from polytill.flows.presence import LIVE_S, Presence
 from polytill.storage import audit, jobs
 from polytill.storage.jobs import Counts, Job, Part
+from polytill.web.words import LANGUAGES, words_for
 from tests import calls
 from tests.installation import fresh_settings, opened
 from tests.jobs import PlainEngine, node, steps
@@ -89,6 +91,12 @@ async def found(till: Polytill, job: Job) -> dict[int, Part]:
 
 async def said(till: Polytill) -> list[str]:
     return [line["action"] for line in reversed(await audit.listed(till.context.owner)) if "job." in line["action"]]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_step_has_a_text(language: str) -> None:
+    words = words_for(language, "")
+    assert [name for kind in KINDS.values() for name in kind.names if not words.has(f"job_step.{name}")] == []
 
 
 async def test_every_step_of_every_practice_once(till: Polytill, work: Steps) -> None:

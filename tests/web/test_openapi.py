@@ -31,7 +31,9 @@ from schemathesis.specs.openapi.checks import (
 from polytill.background import sweep
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment
-from polytill.storage import cases
+from polytill.storage import cases, practice_backups
+from polytill.storage.practice_backups import PracticeBackup
+from polytill.storage.units import Unit
 from tests.installation import TEST_KEYS, Installation, running
 from tests.web.support import Json, Practice, fresh
 
@@ -42,7 +44,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 @pytest.fixture
 async def house(tmp_path: Path, engine_url: str | None) -> AsyncIterator[Installation]:
-    async with running(tmp_path, engine_url) as found:
+    async with running(tmp_path, engine_url, backups=str(tmp_path / "kept")) as found:
         yield found
 
 
@@ -229,6 +231,7 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
     await ask("GET", f"{p}/cases")
     await ask("GET", f"{p}/cases/{{caseId}}", caseId=case)
     await ask("POST", f"{p}/cases/{{caseId}}/resolve", {"action": "resolve", "note": "Seen"}, caseId=case)
+    await _jobs(house, ask, practice.id)
     await ask("GET", "/healthz")
     await ask("GET", "/readyz")
     left_out = {
@@ -242,6 +245,25 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
     elsewhere = {("delete", f"{own}/payment-providers/{{code}}"), ("post", f"{p}/payments/{{paymentId}}/continue")}
     elsewhere |= {("post", f"{own}/rollout/practices/{{practiceId}}/{name}") for name in ("sync", "resolve")}
     assert left_out <= elsewhere, left_out
+
+
+async def _jobs(house: Installation, ask: Callable[..., Awaitable[Any]], practice_id: int) -> None:
+    """A job is watched, paused, resumed, retried and canceled."""
+    jobs = "/api/owner/jobs"
+    job = await ask("POST", f"{jobs}/backup", {"practiceIds": [practice_id]})
+    one = {"jobId": str(job["id"])}
+    await ask("POST", f"{jobs}/{{jobId}}/pause", **one)
+    await ask("POST", f"{jobs}/{{jobId}}/resume", **one)
+    await house.till.context.owner.fetch("UPDATE job_practices SET state = 'failed', code = 'x', detail = 'No.'")
+    await ask("POST", f"{jobs}/{{jobId}}/retry", {"practiceId": practice_id}, **one)
+    await ask("POST", f"{jobs}/{{jobId}}/cancel", **one)
+    for template in (jobs, f"{jobs}/{{jobId}}", f"{jobs}/{{jobId}}/practices?state=canceled"):
+        assert await ask("GET", template, **one)
+    made = PracticeBackup(practice_id, "practice-1", "s3://bucket", 1, 1, house.till.context.world.now(), False)
+    unit = Unit()
+    practice_backups.record(unit, made)
+    await house.till.context.owner.commit(unit)
+    assert len(await ask("GET", f"{jobs}/backup/latest")) == 1
 
 
 async def _rollout(house: Installation, ask: Callable[..., Awaitable[Any]]) -> None:

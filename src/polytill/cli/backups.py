@@ -7,18 +7,23 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.progress import Progress
 from rich.table import Table
 
+from polytill.cli.jobs import ACTOR, Detach, Run, run_job
 from polytill.cli.opened import PracticeId, console, fail, opened
-from polytill.domain.errors import PolytillError
+from polytill.domain.clock import wire_time
+from polytill.domain.jobs import PartState
 from polytill.flows import backups
-from polytill.flows.backups import Backup
 from polytill.flows.context import Context
-from polytill.storage import practices
+from polytill.flows.jobs import backup
+from polytill.settings import Settings
+from polytill.storage import jobs, practice_backups, practices
 from polytill.storage.backup_stores import BackupStore, backup_store
+from polytill.storage.jobs import Job
+from polytill.storage.practice_backups import PracticeBackup
 
 Result = TypeVar("Result")
+NO_PLACE = "Say where backups are kept: --in, or POLYTILL_BACKUPS."
 Place = Annotated[str, typer.Option("--in", help="A directory or s3://bucket/prefix; default: POLYTILL_BACKUPS")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON")]
 Name = Annotated[
@@ -30,7 +35,7 @@ def _with_store(place: str, work: Callable[[Context, BackupStore], Awaitable[Res
     async def run(context: Context) -> Result:
         chosen = place or context.settings.backups
         if not chosen:
-            fail("Say where backups are kept: --in, or POLYTILL_BACKUPS.")
+            fail(NO_PLACE)
         return await work(context, backup_store(chosen))
 
     return opened(run)
@@ -48,44 +53,50 @@ async def _named(store: BackupStore, practice_id: int, name: str) -> str:
 def practices_backup(
     which: Annotated[list[int] | None, typer.Argument(help="The practices' ids")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Back up all practices")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Restore each backup beside its practice's database, and compare all rows")
+    ] = False,
     place: Place = "",
+    detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
-    """Back up practices' databases while they are used. Each backup is encrypted under its practice's data key."""
+    """Back up practices' databases while they are used, as a job.
+
+    Each backup is encrypted under its practice's data key, and read back after it was written. Ctrl-C pauses the job;
+    `polytill jobs resume` continues it.
+    """
     if everyone == bool(which):
         fail("Give either the practices' ids or --all.")
+    if not (place or Settings().backups):
+        fail(NO_PLACE)
+    wanted = backup.Wanted(which or (), place, check)
 
-    async def work(context: Context, store: BackupStore) -> tuple[list[Backup], dict[int, str]]:
-        chosen = which or [entry.id for entry in await practices.listed(context.owner)]
-        made, failed = [], {}
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            for practice_id in progress.track(chosen, description="Backing up"):
-                try:
-                    made.append(await backups.back_up(context, practice_id, store))
-                except PolytillError as error:
-                    failed[practice_id] = error.detail
-        return made, failed
+    async def begin(context: Context, node: str | None) -> Job:
+        job = await backup.begin(context, wanted, ACTOR, node)
+        return job or fail("There is no practice to back up.")
 
-    made, failed = _with_store(place, work)
-    if as_json:
-        print(json.dumps({"made": [_shown(one) for one in made], "failed": failed}))
-    else:
-        for one in made:
-            console.print(f"Practice {one.practice_id}: {one.name}, {one.rows} rows, {one.size} bytes")
-        for practice_id, why in failed.items():
-            console.print(f"Practice {practice_id} was not backed up: {why}", soft_wrap=True)
-    if failed:
-        raise SystemExit(1)
+    async def made(context: Context, job: Job) -> list[dict[str, Any]]:
+        parts = await jobs.parts(context.owner, job.id, PartState.succeeded, limit=practices.MOST_ID)
+        chosen = {part.practice_id for part in parts}
+        found = await practice_backups.listed(context.owner, limit=practices.MOST_ID)
+        return [_shown(one) for one in found if one.practice_id in chosen]
+
+    run_job(begin, Run(detach, as_json, details=("backups", made), sentence=_sentence))
 
 
-def _shown(one: Backup) -> dict[str, Any]:
+def _shown(one: PracticeBackup) -> dict[str, Any]:
     return {
-        "practiceId": one.practice_id,
+        "practice": one.practice_id,
         "name": one.name,
-        "madeAt": one.made_at.isoformat(),
-        "rows": one.rows,
+        "madeAt": wire_time(one.made_at),
+        "rows": one.row_count,
         "bytes": one.size,
+        "isRestored": one.is_restored,
     }
+
+
+def _sentence(one: dict[str, Any]) -> str:
+    return f"Practice {one['practice']}: {one['name']}, {one['rows']} rows, {one['bytes']} bytes"
 
 
 def practices_backups(practice: PracticeId, place: Place = "", as_json: AsJson = False) -> None:

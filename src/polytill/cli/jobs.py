@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -145,31 +146,58 @@ def run_until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
         raise SystemExit(128 + (stopped_by or [signal.SIGINT])[0]) from None
 
 
-def run_job(begin: Callable[[Context, str | None], Awaitable[Job]], detach: bool, as_json: bool, at_once: int) -> None:
+# By job: what it made, as JSON.
+Details = Callable[[Context, Job], Awaitable[list[dict[str, Any]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a command runs its job, and what it prints of it.
+
+    Args:
+        detach: Leave the job to the workers.
+        as_json: Print JSON.
+        at_once: How many practices are worked on at the same time.
+        details: The member of the JSON with what the job made, and what reads it.
+        sentence: One of these in a sentence.
+    """
+
+    detach: bool
+    as_json: bool
+    at_once: int = AT_ONCE
+    details: tuple[str, Details] | None = None
+    sentence: Callable[[dict[str, Any]], str] = str
+
+
+def run_job(begin: Callable[[Context, str | None], Awaitable[Job]], how: Run) -> None:
     """Begin a job, run it in this process or leave it to the workers, and print how it ended. Exits with 1 if a practice
     has failed or the job is paused."""
 
-    async def work(show: Show) -> tuple[Job, Counts, list[Part]]:
+    async def work(show: Show) -> tuple[Job, Counts, list[Part], list[dict[str, Any]]]:
         async with Polytill.open() as till:
             context = till.context
-            if detach:
+            if how.detach:
                 job = await begin(context, None)
             else:
-                found = await run_here(context, lambda node: begin(context, node), ACTOR, show, at_once)
+                found = await run_here(context, lambda node: begin(context, node), ACTOR, show, how.at_once)
                 assert found is not None
                 job = found
             counts = await control.counts(context, job.id)
-            return job, counts, await _failed(context, job.id, counts)
+            made = [] if how.detach or how.details is None else await how.details[1](context, job)
+            return job, counts, await _failed(context, job.id, counts), made
 
-    with progress_bar(not (as_json or detach)) as show:
-        job, counts, failed = run_until_stopped(work(show))
-    if as_json:
-        print_json({**job_json(job, counts), "failures": [part_json(one) for one in failed]})
-    elif detach:
+    with progress_bar(not (how.as_json or how.detach)) as show:
+        job, counts, failed, made = run_until_stopped(work(show))
+    if how.as_json:
+        more = {how.details[0]: made} if how.details is not None and not how.detach else {}
+        print_json({**job_json(job, counts), **more, "failures": [part_json(one) for one in failed]})
+    elif how.detach:
         console.print(f"Job {job.id} ({job.kind.value}) is left to the workers. See `polytill jobs show {job.id}`.")
     else:
+        for one in made:
+            console.print(how.sentence(one), soft_wrap=True)
         print_outcome(job, counts, failed)
-    if not detach and job.state is not JobState.succeeded:
+    if not how.detach and job.state is not JobState.succeeded:
         raise SystemExit(1)
 
 
@@ -266,7 +294,7 @@ def jobs_resume(job_id: JobId, detach: Detach = False, at_once: AtOnce = AT_ONCE
     async def begin(context: Context, node: str | None) -> Job:
         return await control.resume(context, job_id, ACTOR, node)
 
-    run_job(begin, detach, as_json, at_once)
+    run_job(begin, Run(detach, as_json, at_once))
 
 
 @jobs_app.command("retry")
@@ -282,4 +310,4 @@ def jobs_retry(
     async def begin(context: Context, node: str | None) -> Job:
         return await control.retry(context, job_id, ACTOR, practice, node)
 
-    run_job(begin, detach, as_json, at_once)
+    run_job(begin, Run(detach, as_json, at_once))

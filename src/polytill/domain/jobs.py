@@ -9,6 +9,7 @@ class JobKind(StrEnum):
     """What a job does. ``flows/jobs/kinds.py`` has the steps of each kind."""
 
     migrate = "migrate"
+    backup = "backup"
 
 
 class JobState(StrEnum):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Any, BinaryIO
 
 from polytill.domain.audit_actions import AuditAction
@@ -22,7 +22,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.sealed_stream import Sealing, header_of, opened
 from polytill.domain.sealing import DataKey
 from polytill.flows.context import Context
-from polytill.storage import audit, copies, dumps, migrating, practices
+from polytill.storage import audit, copies, dumps, files, migrating, practices
 from polytill.storage.backup_stores import BackupStore
 from polytill.storage.clusters import Cluster
 from polytill.storage.databases import Database
@@ -72,9 +72,9 @@ async def names(store: BackupStore, practice_id: int) -> list[str]:
 @contextmanager
 def _folder(cluster: Cluster) -> Iterator[Path]:
     """A folder for a sealed file. Files of SQLite practices are as large as their own disk has room for."""
-    place = cluster.location if cluster.budget is None else None
-    with TemporaryDirectory(dir=place, prefix=".backup-") as folder:
-        yield Path(folder)
+    place = Path(cluster.location if cluster.budget is None else gettempdir())
+    with files.working_folder(place, ".polytill-backup-") as folder:
+        yield folder
 
 
 async def _key_and_place(context: Context, practice_id: int) -> tuple[PracticeEntry, DataKey, Cluster]:
@@ -126,6 +126,61 @@ def _content(sealed: BinaryIO, key: DataKey, bound: bytes) -> Iterator[bytes]:
         raise OperatorError(
             "This backup does not open: it was changed or cut off, or the practice has another data key now."
         ) from error
+
+
+async def verify(context: Context, practice_id: int, store: BackupStore, name: str) -> None:
+    """Read a backup back from its store, and open all of it. ``OperatorError`` if it is not as it was written.
+
+    Each piece of it is authenticated, so that no byte can differ. Unlike ``check``, nothing is restored.
+    """
+    _, key, cluster = await _key_and_place(context, practice_id)
+    with _folder(cluster) as folder:
+        file = folder / "verified"
+        await asyncio.to_thread(store.get, name, file)
+        await asyncio.to_thread(_open_all, file, key)
+
+
+def _open_all(file: Path, key: DataKey) -> None:
+    with _read(file, key) as (_, pieces):
+        for _ in pieces:
+            pass
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Which backups of a practice are kept: the newest ``number``, and those of the last ``days``. 0: no limit."""
+
+    number: int = 0
+    days: int = 0
+
+    def superseded(self, found: Sequence[str], last_good: str, now: datetime) -> list[str]:
+        """The names of a practice's backups that may be deleted. Never the last good one, nor one made after it.
+
+        Args:
+            found: The names in the store, the oldest first.
+            last_good: The newest backup that was verified.
+            now: The time from which days are counted.
+        """
+        if (not self.number and not self.days) or last_good not in found:
+            return []
+        newest = {*found[-self.number :]} if self.number else set()
+        since = now - timedelta(days=self.days)
+        older = found[: found.index(last_good)]
+        return [
+            name
+            for name in older
+            if name not in newest and not (self.days and (at := made_at(name)) is not None and at >= since)
+        ]
+
+
+async def delete_superseded(
+    store: BackupStore, practice_id: int, kept: Retention, last_good: str, now: datetime
+) -> int:
+    """Delete the backups of a practice that need not be kept any longer. Returns their number."""
+    old = kept.superseded(await names(store, practice_id), last_good, now)
+    for name in old:
+        await asyncio.to_thread(store.delete, name)
+    return len(old)
 
 
 async def check(context: Context, practice_id: int, store: BackupStore, name: str) -> list[str]:

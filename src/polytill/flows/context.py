@@ -36,6 +36,7 @@ from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.event_deliveries import Backlog
 from polytill.storage.opening import Opening
+from polytill.storage.practice_backups import BackupOverview
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.webhook_relays import Waiting
 
@@ -147,6 +148,7 @@ class Context:
     host_transport: Transport | None = None
     relays: Relays = field(default_factory=Relays)
     event_backlog: Backlog = field(default_factory=Backlog)  # as last read by this process
+    backups: BackupOverview = field(default_factory=BackupOverview)  # as last read by this process
     recorded: dict[int, set[str]] = field(default_factory=dict)  # by practice, the newest payments in the records
     # Called after a configuration was saved over the API. The demo uses it to register hook addresses at its simulator.
     on_configured: Any = None

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from polytill.domain.errors import NotFound, OperatorError
+from polytill.storage import files
 
 
 class BackupStore(Protocol):
@@ -24,6 +25,9 @@ class BackupStore(Protocol):
 
     def names(self, prefix: str) -> list[str]:
         """The names that begin with ``prefix``, in order."""
+
+    def delete(self, name: str) -> None:
+        """Delete a kept file. One that is not there is deleted already."""
 
 
 def backup_store(place: str) -> BackupStore:
@@ -51,15 +55,11 @@ class DirectoryStore:
         partial = self._folder / f".{name}.partial"
         with _told(self._folder):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                with file.open("rb") as source, partial.open("wb") as target:
-                    os.fchmod(target.fileno(), 0o600)
-                    shutil.copyfileobj(source, target)
-                    target.flush()
-                    os.fsync(target.fileno())
+            with file.open("rb") as source, files.working_file(partial, ".*.partial") as target:
+                shutil.copyfileobj(source, target)
+                target.flush()
+                os.fsync(target.fileno())
                 partial.replace(self._folder / name)
-            finally:
-                partial.unlink(missing_ok=True)
 
     def get(self, name: str, to: Path) -> None:
         """Write a kept file to ``to``."""
@@ -72,6 +72,13 @@ class DirectoryStore:
         """The names that begin with ``prefix``."""
         with _told(self._folder):
             return sorted(one.name for one in self._folder.glob("[!.]*") if one.name.startswith(prefix))
+
+    def delete(self, name: str) -> None:
+        """Delete a kept file."""
+        if "/" in name:
+            raise _no_such(name)
+        with _told(self._folder):
+            (self._folder / name).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -114,6 +121,11 @@ class S3Store:
                 Bucket=self._bucket, Prefix=self._prefix + prefix
             )
             return sorted(str(one["Key"])[len(self._prefix) :] for page in pages for one in page.get("Contents", ()))
+
+    def delete(self, name: str) -> None:
+        """Delete a kept file."""
+        with self._told():
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -7,10 +7,9 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from polytill.domain.errors import DatabaseUnavailable, OperatorError
-from polytill.storage import dumps
+from polytill.storage import dumps, files
 from polytill.storage.clusters import Cluster, create_postgres_database
 from polytill.storage.dumps import Fingerprint
 from polytill.storage.postgres_connect import ADMIN, connect, with_database
@@ -30,8 +29,8 @@ async def dumped(cluster: Cluster, database: str) -> AsyncIterator[tuple[Fingerp
     if not cluster.file(database).exists():
         raise DatabaseUnavailable(f"The file of the database {database} is missing.")
     # In the same directory: there is room for the practices' files, and others cannot read them.
-    with TemporaryDirectory(dir=cluster.location, prefix=".copy-") as folder:
-        copy = Path(folder) / "copy.db"
+    with files.working_folder(Path(cluster.location), ".polytill-copy-") as folder:
+        copy = folder / "copy.db"
         fingerprint = await asyncio.to_thread(dumps.copy_sqlite, cluster.file(database), copy)
         yield fingerprint, _in_threads(lambda: dumps.file_pieces(copy))
 

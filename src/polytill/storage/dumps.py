@@ -24,6 +24,7 @@ from polytill.storage.postgres_connect import connect
 Fingerprint = dict[str, tuple[int, str]]
 
 PIECE = 64 * 1024
+LONGEST_S = 3600.0  # for one statement over a large table
 PAGES_AT_ONCE = 256  # of a SQLite file; others use the database between two of these
 PAUSE_S = 0.005
 DEBIANS = Path("/usr/lib/postgresql")
@@ -57,13 +58,18 @@ def _without_password(url: str) -> tuple[str, dict[str, str]]:
 # ── Fingerprints ──
 
 
+async def read_alike(connection: Any) -> None:
+    """Let a connection write the text of a row as every other one does."""
+    await connection.execute(_SESSION)
+
+
 async def fingerprint_postgres(connection: Any) -> Fingerprint:
     """The fingerprint of a PostgreSQL database, as this connection's transaction sees it."""
-    await connection.execute(_SESSION)
+    await read_alike(connection)
     found: Fingerprint = {}
     for row in await connection.fetch(_TABLES):
         table = row["tablename"]
-        counted = await connection.fetchrow(f'{_COUNTED} FROM "{table}" t')
+        counted = await connection.fetchrow(f'{_COUNTED} FROM "{table}" t', timeout=LONGEST_S)
         found[table] = (counted["rows"], counted["sum"])
     return found
 
@@ -112,14 +118,43 @@ async def dumped_postgres(url: str) -> AsyncIterator[tuple[Fingerprint, AsyncIte
         await connection.close()
 
 
+async def piped_postgres(url: str, snapshot: str, to: str) -> None:
+    """Dump a snapshot of a database into an empty one at another address, without a file between them."""
+    address, environment = _without_password(url)
+    into, environment_into = _without_password(to)
+    words = ["--format=custom", "--no-owner", "--no-acl", f"--snapshot={snapshot}", f"--dbname={address}"]
+    words_into = ["--no-owner", "--no-acl", "--exit-on-error", "--single-transaction", f"--dbname={into}"]
+    reading, writing = os.pipe()
+    try:
+        async with (
+            _started(_program("pg_restore"), words_into, environment_into, given=reading),
+            _started(_program("pg_dump"), words, environment, taken=writing),
+        ):
+            os.close(reading)
+            os.close(writing)
+            reading = writing = -1
+    finally:
+        for one in (reading, writing):
+            if one >= 0:
+                os.close(one)
+
+
 @asynccontextmanager
 async def _started(
-    program: str, words: list[str], environment: dict[str, str]
+    program: str, words: list[str], environment: dict[str, str], given: int | None = None, taken: int | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a program beside the block. ``OperatorError`` with its first line of complaint if it fails."""
+    """Run a program beside the block. ``OperatorError`` with its first line of complaint if it fails.
+
+    ``given`` and ``taken``: descriptors that it reads and writes instead of pipes to this process.
+    """
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        program, *words, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
+        program,
+        *words,
+        stdin=pipe if given is None else given,
+        stdout=pipe if taken is None else taken,
+        stderr=pipe,
+        env=environment,
     )
     assert process.stderr is not None
     complaints = asyncio.create_task(process.stderr.read())
@@ -172,7 +207,7 @@ def copy_sqlite(source: Path, target: Path) -> Fingerprint:
         one.execute("PRAGMA busy_timeout = 10000")
         one.backup(copy, pages=PAGES_AT_ONCE, sleep=PAUSE_S)
         copy.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, without a log beside it
-        return _sound(copy)
+        return sound_sqlite(copy)
 
 
 def load_sqlite(target: Path, pieces: Iterator[bytes]) -> Fingerprint:
@@ -184,12 +219,13 @@ def load_sqlite(target: Path, pieces: Iterator[bytes]) -> Fingerprint:
         file.flush()
         os.fsync(file.fileno())
     with closing(sqlite3.connect(target)) as connection:
-        found = _sound(connection)
+        found = sound_sqlite(connection)
         connection.execute("PRAGMA journal_mode = WAL").fetchall()  # closing it empties the log
     return found
 
 
-def _sound(connection: sqlite3.Connection) -> Fingerprint:
+def sound_sqlite(connection: sqlite3.Connection) -> Fingerprint:
+    """The fingerprint of an open SQLite database that is not damaged. ``OperatorError`` if it is."""
     try:
         [(said,)] = connection.execute("PRAGMA integrity_check(1)").fetchall()
         if said != "ok":

@@ -1,12 +1,17 @@
-"""The limit of open files, and whether the disk of SQLite files is full."""
+"""The limit of open files, whether the disk of SQLite files is full, and temporary files that a killed process leaves."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import BinaryIO
 
 from polytill.domain.database_urls import is_postgres
 
@@ -69,3 +74,59 @@ def is_full(place: str) -> bool:
 def nearest(place: str) -> Path:
     """A directory, or the nearest one above it that exists."""
     return next((one for one in (Path(place), *Path(place).parents) if one.exists()), Path())
+
+
+# ── Temporary files ──
+
+
+@contextmanager
+def locked(path: Path, waits: bool = False) -> Iterator[bool]:
+    """Hold the lock of an existing file or folder beside the block. The lock of a killed process ends with it.
+
+    Yields False, without the lock, if another process has it; with ``waits`` it waits for that one.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def working_folder(place: Path, prefix: str) -> Iterator[Path]:
+    """A temporary folder beside the block, which only this user can read. Those of killed processes are deleted."""
+    with ExitStack() as held:
+        with locked(place, waits=True):  # a folder without a lock is nobody's
+            delete_left(place, f"{prefix}*")
+            folder = Path(mkdtemp(prefix=prefix, dir=place))
+            held.callback(shutil.rmtree, folder, ignore_errors=True)
+            held.enter_context(locked(folder))
+        yield folder
+
+
+@contextmanager
+def working_file(path: Path, pattern: str) -> Iterator[BinaryIO]:
+    """A temporary file beside the block, opened to write, which only this user can read. Those of killed processes beside
+    it, by the pattern of their names, are deleted."""
+    with ExitStack() as held:
+        with locked(path.parent, waits=True):
+            delete_left(path.parent, pattern)
+            held.callback(path.unlink, missing_ok=True)
+            file = held.enter_context(path.open("wb"))
+            os.fchmod(file.fileno(), 0o600)
+            held.enter_context(locked(path))
+        yield file
+
+
+def delete_left(place: Path, pattern: str) -> None:
+    """Delete temporary files and folders of these names that a killed process has left. The caller holds the lock of
+    the folder."""
+    for path in place.glob(pattern):
+        with suppress(OSError), locked(path) as is_ours:  # another user's, perhaps
+            if is_ours:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

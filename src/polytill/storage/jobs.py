@@ -139,6 +139,11 @@ async def unfinished(owner: Reads, kind: JobKind) -> Job | None:
     return await _JOBS.one(owner, "WHERE kind = $1 AND state IN ('running', 'paused') ORDER BY id DESC LIMIT 1", kind)
 
 
+async def newest(owner: Reads, kind: JobKind, actor: str) -> Job | None:
+    """The newest job of a kind that this actor has started. None if there is none."""
+    return await _JOBS.one(owner, "WHERE kind = $1 AND actor = $2 ORDER BY id DESC LIMIT 1", kind, actor)
+
+
 async def counts(owner: OwnerDb, job_ids: Collection[int]) -> dict[int, Counts]:
     """The parts of jobs by state, in one query."""
     found: dict[int, dict[str, int]] = {job_id: {} for job_id in job_ids}

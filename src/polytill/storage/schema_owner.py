@@ -162,6 +162,23 @@ _table(
     index("claimed_by"),
 )
 
+# The last good backup of each practice.
+_table(
+    "practice_backups",
+    sa.Column(
+        "practice_id",
+        sa.Integer,
+        sa.ForeignKey("practices.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    *text("name", "place"),
+    *whole("size", "row_count"),
+    *moment("made_at"),
+    flag("is_restored", None),
+    index("made_at"),
+)
+
 # The keys that every node's key ring must have: a keyed check value of each key that wraps something. It does not
 # reveal the key.
 _table("key_ring_keys", given_id("key_id"), *text("check_value"), *moment("created_at"))

@@ -106,7 +106,24 @@ class RequestMetrics:
         )
         for result in (*Tried, RelayState.gave_up):
             relayed.labels(result).set_function(partial(_relays_so_far, context, result))
+        self._measure_backups(context)
         self._measure_rollout(context)
+
+    def _measure_backups(self, context: Context) -> None:
+        """Gauges of the last good backups, as this process read them last: at most a minute ago."""
+        for name, what, value in (
+            (
+                "practices_without_backup",
+                "Practices without a good backup",
+                lambda: context.backups.practices - context.backups.with_backup,
+            ),
+            (
+                "backups_oldest_seconds",
+                "Age of the oldest among the last good backups of all practices; 0 if there is none",
+                lambda: _age_s(context, context.backups.oldest_at),
+            ),
+        ):
+            Gauge(f"polytill_{name}", what, registry=self.registry).set_function(value)
 
     def _measure_admission(self, admission: Admission) -> None:
         for name, what, value in (

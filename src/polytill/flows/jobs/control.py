@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from polytill.domain.audit_actions import AuditAction
@@ -35,6 +36,7 @@ class Order:
         canaries: Practices that come first. The others start only after all of these have succeeded; if one fails,
             the job is paused.
         is_single: There is at most one unfinished job of this kind.
+        not_since: None is started if the same actor has started one of this kind at this time or later.
     """
 
     kind: JobKind
@@ -42,11 +44,12 @@ class Order:
     arguments: State
     canaries: Collection[int] = ()
     is_single: bool = False
+    not_since: datetime | None = None
 
 
 async def start(context: Context, order: Order, actor: str, foreground: str | None = None) -> Job | None:
-    """Create a job, which starts at once. None if it would have no practice. If there is a single unfinished one
-    already, that is returned as it is.
+    """Create a job, which starts at once. None if it would have no practice, or by ``not_since``. If there is a single
+    unfinished one already, that is returned as it is.
 
     ``foreground`` is the node that will run it. Without it, the workers do.
     """
@@ -56,10 +59,14 @@ async def start(context: Context, order: Order, actor: str, foreground: str | No
     now = context.shared_after(0)
     new = Job(0, order.kind, JobState.running, actor, order.arguments, None, foreground, now, None)
     async with context.owner.transaction() as tx:
-        if order.is_single:
+        if order.is_single or order.not_since is not None:
             await jobs.lock(tx, context.owner.engine.dialect)
-            if (known := await jobs.unfinished(tx, order.kind)) is not None:
-                return known
+        if order.not_since is not None:
+            newest = await jobs.newest(tx, order.kind, actor)
+            if newest is not None and newest.created_at >= order.not_since:
+                return None
+        if order.is_single and (known := await jobs.unfinished(tx, order.kind)) is not None:
+            return known
         job_id = await jobs.create(tx, new, chosen, frozenset(order.canaries))
         detail = {"kind": order.kind.value, "practices": len(chosen)}
         audit.append(tx, context.world.now(), actor, AuditAction.job_started, f"job:{job_id}", detail)

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from fastapi import Path, Response
 
+from polytill.domain.errors import Conflict
 from polytill.domain.jobs import PartState
 from polytill.flows.context import Context
-from polytill.flows.jobs import control
-from polytill.storage import jobs
+from polytill.flows.jobs import backup, control
+from polytill.storage import jobs, practice_backups
 from polytill.web.api.auth import Owner
 from polytill.web.api.bodies import strict_router
-from polytill.web.api.models.jobs import Job, JobPractice, RetryJob
+from polytill.web.api.models.jobs import BackUpPractices, Job, JobPractice, LastBackup, RetryJob
 from polytill.web.api.responses import respond
 from polytill.web.api.values import After, Before, Limit
 
@@ -31,6 +32,30 @@ async def list_jobs(caller: Owner, before: Before = None, limit: Limit = 100) ->
     found = await jobs.listed(caller.context.owner, before, limit)
     counts = await jobs.counts(caller.context.owner, [job.id for job in found])
     return respond([Job.of(job, counts[job.id]) for job in found])
+
+
+@router.post("/backup", response_model=Job, status_code=201)
+async def back_up_practices(caller: Owner, body: BackUpPractices) -> Response:
+    """Back up practices.
+
+    The workers do it as a job. Backups go to the place of the setting `POLYTILL_BACKUPS`; 409 if that is not set, or if there
+    is no practice.
+    """
+    wanted = backup.Wanted(tuple(body.practice_ids or ()), is_restored=body.check)
+    job = await backup.begin(caller.context, wanted, caller.actor)
+    if job is None:
+        raise Conflict("There is no practice to back up.", code="no_practice")
+    return respond(Job.of(job, await control.counts(caller.context, job.id)), 201)
+
+
+@router.get("/backup/latest", response_model=list[LastBackup])
+async def list_last_backups(caller: Owner, after: After = 0, limit: Limit = 100) -> Response:
+    """List the last good backup of each practice, by the practice's id.
+
+    Starts after the id `after`. A practice without a good backup is left out.
+    """
+    found = await practice_backups.listed(caller.context.owner, after, limit)
+    return respond([LastBackup.from_record(one) for one in found])
 
 
 @router.get("/{jobId}", response_model=Job)

@@ -90,6 +90,7 @@ class Done(StrEnum):
     events_replayed = "events_replayed", Outcome.submitted
     migration_begun = "migration_begun", Outcome.submitted
     job_paused = "job_paused", Outcome.succeeded
+    job_started = "job_started", Outcome.submitted
     job_resumed = "job_resumed", Outcome.submitted
     job_canceled = "job_canceled", Outcome.succeeded
     prepared = "prepared", Outcome.submitted

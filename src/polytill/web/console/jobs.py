@@ -8,7 +8,7 @@ from fastapi import Path, Query, Response
 
 from polytill.domain.errors import invalid
 from polytill.domain.jobs import JobState, PartState
-from polytill.flows.jobs import control
+from polytill.flows.jobs import backup, control
 from polytill.storage import jobs
 from polytill.web.api.values import After, Before
 from polytill.web.console.flashes import Done
@@ -33,6 +33,23 @@ AnyState = Annotated[PartState | None, Query()]
 @router.get("")
 async def list_jobs(visitor: OwnerViewer, before: Before = None) -> Response:
     """List jobs, newest first."""
+    return await _list(visitor, before)
+
+
+@router.post("/backup")
+async def back_up(visitor: OwnerAdmin) -> Response:
+    """Let the workers back up one practice, or all."""
+    practice = visitor.form.text("practice")
+    is_one = practice.isdecimal() and len(practice) < 11
+    wanted = backup.Wanted((int(practice),) if is_one else (), is_restored=visitor.form.has("check"))
+    try:
+        job = await backup.begin(visitor.context, wanted, visitor.actor)
+    except EXPECTED as error:
+        return await _list(visitor, error=error)
+    return visitor.see("/jobs" if job is None else f"/jobs/{job.id}", Done.job_started)
+
+
+async def _list(visitor: OwnerViewer, before: int | None = None, **more: Any) -> Response:
     owner = visitor.context.owner
     found = await jobs.listed(owner, before, PER_PAGE + 1)
     shown = found[:PER_PAGE]
@@ -42,6 +59,8 @@ async def list_jobs(visitor: OwnerViewer, before: Before = None) -> Response:
         counts=await jobs.counts(owner, [job.id for job in shown]),
         tones=TONES,
         following=shown[-1].id if len(found) > PER_PAGE else None,
+        has_backups=bool(visitor.context.settings.backups),
+        **more,
     )
 
 

@@ -30,6 +30,7 @@ from polytill.storage import (
     leases,
     migrating,
     overview,
+    practice_backups,
     practices,
     staff,
     webhook_events,
@@ -214,6 +215,8 @@ async def _practice_page(visitor: OwnerViewer, practice_id: int, **more: Any) ->
         currencies=sorted(CURRENCIES),
         zones=sorted(time_zones()),
         nobody=nobody,
+        backup=await practice_backups.find(context.owner, practice_id),
+        has_backups=bool(context.settings.backups),
         **{"email": "", "given": stored, **more},
     )
 

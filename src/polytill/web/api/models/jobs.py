@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 
 from polytill.domain.jobs import JobKind, JobState, PartState, PauseReason
 from polytill.storage import jobs
@@ -16,6 +16,35 @@ class RetryJob(RequestBody):
     """What is retried: one practice, or by default all that failed."""
 
     practice_id: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)] | None = None
+
+
+PracticeIds = Annotated[list[Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]], Field(min_length=1, max_length=10_000)]
+
+
+class BackUpPractices(RequestBody):
+    """Which practices are backed up: these, or by default all.
+
+    With `check` each backup is restored beside its practice's database and compared. Otherwise it is read back and opened.
+    """
+
+    practice_ids: PracticeIds | None = None
+    check: StrictBool = False
+
+
+class LastBackup(ResponseBody):
+    """The last good backup of one practice.
+
+    `place` is the directory, or `s3://bucket/prefix`, in which it is. `isRestored` says that it was restored and compared;
+    otherwise it was read back and opened.
+    """
+
+    practice_id: int
+    name: str
+    place: str
+    size: int
+    row_count: int
+    made_at: Moment
+    is_restored: bool
 
 
 class JobCounts(ResponseBody):

@@ -79,7 +79,7 @@ CREATE TABLE jobs (
     created_at {moment} NOT NULL,
     ended_at {moment},
     CONSTRAINT pk_jobs PRIMARY KEY (id),
-    CONSTRAINT ck_jobs_kind CHECK (kind IN ('migrate')),
+    CONSTRAINT ck_jobs_kind CHECK (kind IN ('migrate', 'backup')),
     CONSTRAINT ck_jobs_state CHECK (state IN ('running', 'paused', 'succeeded', 'failed', 'canceled')),
     CONSTRAINT ck_jobs_pause_reason CHECK (pause_reason IN ('requested', 'interrupted', 'canary_failed'))
 );
@@ -343,6 +343,19 @@ CREATE TABLE api_keys (
     CONSTRAINT ck_api_keys_kind CHECK (kind IN ('owner', 'practice', 'publishable')),
     CONSTRAINT ck_api_keys_practice_bound CHECK ((kind = 'owner') = (practice_id IS NULL))
 );
+
+CREATE TABLE practice_backups (
+    practice_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    place TEXT NOT NULL,
+    size BIGINT NOT NULL,
+    row_count BIGINT NOT NULL,
+    made_at {moment} NOT NULL,
+    is_restored BOOLEAN NOT NULL,
+    CONSTRAINT pk_practice_backups PRIMARY KEY (practice_id),
+    CONSTRAINT fk_practice_backups_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id) ON DELETE CASCADE
+);
+CREATE INDEX ix_practice_backups_made_at ON practice_backups (made_at);
 
 CREATE TABLE practice_leases (
     practice_id INTEGER NOT NULL,

@@ -14,6 +14,7 @@ import uvloop
 from benchmarks.ground import Ground
 from benchmarks.programs.living import serve_asgi
 from benchmarks.programs.plain_pool import PlainPools
+from polytill import memory
 from polytill.app import Polytill
 from polytill.storage import clusters
 from polytill.web import admission, logs
@@ -29,7 +30,9 @@ async def main() -> None:
         case ["plain"]:
             vars(clusters)["Budget"] = PlainPools
     async with Polytill.open(Ground.read(Path(sys.argv[1])).opened_settings()) as till:
-        await serve_asgi(make_app(till))
+        app = make_app(till)
+        memory.settle()
+        await serve_asgi(app)
 
 
 if __name__ == "__main__":

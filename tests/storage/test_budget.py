@@ -139,6 +139,46 @@ async def test_those_who_wait_for_the_same_practice_come_first(budget: Budget, d
     assert budget.counts.opened == 3
 
 
+async def test_a_connection_in_use_is_waited_for_a_moment(
+    budget: Budget, databases: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget.resize(10)
+    monkeypatch.setattr(connection_budget, "PATIENCE_S", 30.0)
+    async with budget.lend(databases[0]) as held:
+        second = asyncio.create_task(use(budget, databases[0]))
+        await turns()
+        async with budget.lend(databases[0]) as third:
+            assert third is not held, "one caller waits for a connection, no more"
+            assert not second.done()
+        assert await second is third
+    assert (budget.counts.opened, budget.counts.waits, budget.total) == (2, 0, 2)
+
+
+async def test_a_connection_that_does_not_come_back_is_not_waited_for(
+    budget: Budget, databases: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget.resize(10)
+    monkeypatch.setattr(connection_budget, "PATIENCE_S", 0.0)
+    async with budget.lend(databases[0]) as held:
+        assert await use(budget, databases[0]) is not held
+    assert not budget._patient
+    assert not budget._lent
+
+
+async def test_who_waits_for_one_connection_takes_no_slot_from_others(
+    budget: Budget, databases: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_budget, "PATIENCE_S", 30.0)
+    async with budget.lend(databases[0]) as held:
+        async with budget.lend(databases[1]):
+            patient = asyncio.create_task(use(budget, databases[0]))
+            await turns()
+        await use(budget, databases[1])
+        assert budget.counts.opened == 2, "the returned connection was kept"
+        assert not patient.done()
+    assert await patient is held
+
+
 async def test_a_busy_practice_overtakes_another_one_only_a_few_times(postgres_url: str, databases: list[str]) -> None:
     budget = Budget(postgres_url, ceiling=1, wait_s=30.0)
     order: list[str] = []
@@ -149,7 +189,7 @@ async def test_a_busy_practice_overtakes_another_one_only_a_few_times(postgres_u
         await turns()
     await asyncio.gather(first, *busy)
     assert order.index(databases[1]) == MOST_OVERTAKEN
-    assert (budget.counts.waits, budget.counts.refused) == (1 + 3 * MOST_OVERTAKEN, 0)
+    assert (budget.counts.waits, budget.counts.refused) == (3 * MOST_OVERTAKEN, 0), "one of all waits as for its own"
     assert budget.counts.evicted == 2  # for the one, and back
     await budget.close()
 

@@ -2,8 +2,10 @@
 
 A cold connection costs the server about 12 ms of CPU, a warm one 0.4 ms, so the budget should cover the active
 practices: one connection per practice unless it is busy, a hard limit, least recently used idle connections closed
-first, connections in use never, and a returned connection goes first to a waiter for the same practice, but not always:
-a busy practice overtakes another one only a few times.
+first, connections in use never. A query takes a millisecond or two, so whoever finds the practice's connection in use waits
+for it a moment before another one is opened: otherwise two requests of one practice would close the connection of a
+third, and a short backlog would become a long one. A returned connection goes first to a waiter for the same practice,
+but not always: a busy practice overtakes another one only a few times.
 
 The limit is one process's; the processes agree on their shares of a server (``flows/connection_shares.py``). The server's
 own limit (``max_connections``) is shared with others as well. If the server has no slot left, this process closes idle
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ WAIT_S = 5.0
 FULL_S = 30.0  # for this long after the server was full, we open no more connections than we had then
 IDLE_S, IDLE_WHEN_FULL_S = 300.0, 10.0  # a connection unused for this long is closed, for other processes
 PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0  # before a full server is tried again
+PATIENCE_S = 0.05  # how long a connection that is in use is waited for before another one is opened
 FEWEST = 2  # a caller that holds a connection may need another to finish
 SHORT_FOR = 6  # so many calls of ``wants`` later, a budget that was short of connections is short no longer
 MOST_OVERTAKEN = 8  # how often callers for the same practice are served before the first in line
@@ -65,10 +68,11 @@ class Counts:
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """Who waits for a connection. ``place`` gets one to the same database, or None: a free slot."""
+    """Who waits for a connection. ``place`` gets one to the same database, or None: a free slot, if it ``takes_slots``."""
 
     database: str
     place: asyncio.Future[Any]
+    takes_slots: bool
     overtaken: int = 0
 
 
@@ -90,6 +94,8 @@ class Budget:
         self.total = 0
         self._idle: OrderedDict[str, list[Any]] = OrderedDict()  # database -> connections, least recently used first
         self._used_at_s: dict[str, float] = {}  # when a connection to a database was last returned
+        self._lent: Counter[str] = Counter()  # connections in use or being opened, by database
+        self._patient: Counter[str] = Counter()  # callers who wait for one of these, by database
         self._waiting: deque[_Waiter] = deque()
         self._short_before, self._short_for = 0, 0  # how often it was short of connections, as ``wants`` last saw it
         self._lowered, self._full_until_s = ceiling, -math.inf
@@ -104,8 +110,8 @@ class Budget:
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for a connection."""
-        return len(self._waiting)
+        """How many callers wait for a connection or a slot, because all are in use."""
+        return sum(waiter.takes_slots for waiter in self._waiting)
 
     @property
     def is_pooled(self) -> bool:
@@ -126,7 +132,7 @@ class Budget:
         """How many connections it could use: what is open and a quarter more, or all that it may have if it was short of
         connections lately, in the time of the last calls."""
         short = self.counts.evicted + self.counts.waits
-        if short > self._short_before or self._waiting:
+        if short > self._short_before or self.waiting:
             self._short_for = SHORT_FOR
         else:
             self._short_for = max(0, self._short_for - 1)
@@ -195,7 +201,7 @@ class Budget:
 
     async def fetchrow(self, database: str, sql: str, args: list[Any]) -> Any:
         """One statement on a connection to ``database``: the usual case of ``lend``, without its generator."""
-        connection = self._idle_one(database) or await self._new_one(database)
+        connection = self._idle_one(database) or await self._another_one(database)
         broken = True  # a canceled query may still be running on it
         try:
             row = await connection.fetchrow(sql, *args)
@@ -210,7 +216,7 @@ class Budget:
     @asynccontextmanager
     async def lend(self, database: str) -> AsyncIterator[Any]:
         """A connection to ``database`` for a short time. ``NotNow`` if none is free in time."""
-        connection = self._idle_one(database) or await self._new_one(database)
+        connection = self._idle_one(database) or await self._another_one(database)
         broken = False
         try:
             yield connection
@@ -234,6 +240,7 @@ class Budget:
             try:
                 await connection.close()
             finally:
+                self._end_loan(ADMIN)
                 self._free_slot()
 
     def _idle_one(self, database: str) -> Any | None:
@@ -243,9 +250,23 @@ class Budget:
             if not connections:
                 del self._idle[database]
             if not connection.is_closed():
+                self._lent[database] += 1
                 return connection
             self.total -= 1
         return None
+
+    async def _another_one(self, database: str) -> Any:
+        """A connection that is in use and comes back in a moment, or a new one. At most one caller waits for each."""
+        connection = None
+        if self._patient[database] < self._lent[database]:
+            self._patient[database] += 1
+            try:
+                connection = await self._in_line(database, PATIENCE_S, takes_slots=False)
+            finally:
+                self._patient[database] -= 1
+                if not self._patient[database]:
+                    del self._patient[database]
+        return connection or await self._new_one(database)
 
     async def _new_one(self, database: str) -> Any:
         if self.total >= self.limit:
@@ -256,13 +277,20 @@ class Budget:
         return await self._open(database)
 
     async def _open(self, database: str) -> Any:
+        self._lent[database] += 1
         try:
             connection = await self._connected(database)
         except BaseException:
+            self._end_loan(database)
             self._free_slot()
             raise
         self.counts.opened += 1
         return connection
+
+    def _end_loan(self, database: str) -> None:
+        self._lent[database] -= 1
+        if not self._lent[database]:
+            del self._lent[database]
 
     async def _connected(self, database: str) -> Any:
         """Open a new connection. If the server is full, close a few idle ones and try again after a short time."""
@@ -304,24 +332,34 @@ class Budget:
 
     async def _wait(self, database: str) -> Any:
         loop = asyncio.get_running_loop()
-        waiter, since_s = _Waiter(database, loop.create_future()), loop.time()
-        self._waiting.append(waiter)
+        since_s = loop.time()
         self.counts.waits += 1
         try:
-            connection = await asyncio.wait_for(waiter.place, self._wait_s)
+            connection = await self._in_line(database, self._wait_s, takes_slots=True)
+        except TimeoutError as error:
+            self.counts.refused += 1
+            raise NotNow("All database connections are in use; try again in a moment.") from error
+        finally:
+            self.counts.waited_s += loop.time() - since_s
+        # None is a free slot: this caller opens a new connection.
+        return connection if connection is not None else await self._open(database)
+
+    async def _in_line(self, database: str, wait_s: float, *, takes_slots: bool) -> Any:
+        """Wait for a connection to this database, or for a slot: then None. After the time, ``TimeoutError``, or None for
+        whoever takes no slots."""
+        waiter = _Waiter(database, asyncio.get_running_loop().create_future(), takes_slots)
+        self._waiting.append(waiter)
+        try:
+            return await asyncio.wait_for(waiter.place, wait_s)
         except (TimeoutError, asyncio.CancelledError) as error:
             if waiter.place.done() and not waiter.place.cancelled():
                 self._return_unused(database, waiter.place.result())
-            if isinstance(error, TimeoutError):
-                self.counts.refused += 1
-                raise NotNow("All database connections are in use; try again in a moment.") from error
-            raise
+            if takes_slots or not isinstance(error, TimeoutError):
+                raise
+            return None
         finally:
-            self.counts.waited_s += loop.time() - since_s
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-        # None is a free slot: this caller opens a new connection.
-        return connection if connection is not None else await self._open(database)
 
     def _return_unused(self, database: str, connection: Any | None) -> None:
         if connection is not None:
@@ -346,8 +384,9 @@ class Budget:
             self._waiting.remove(waiter)
             waiter.place.set_result(connection)
             return
+        self._end_loan(database)
         # If a caller waits for another practice, this one's connection makes room.
-        makes_room = any(not waiter.place.done() for waiter in self._waiting)
+        makes_room = any(waiter.takes_slots and not waiter.place.done() for waiter in self._waiting)
         if broken or makes_room or self._is_closed or self.total > self.limit:
             self.counts.evicted += makes_room and not broken
             connection.terminate()
@@ -368,7 +407,7 @@ class Budget:
                 if first is not None:
                     first.overtaken += 1
                 return waiter
-            if first is None:
+            if first is None and waiter.takes_slots:
                 first = waiter
                 if first.overtaken >= MOST_OVERTAKEN:
                     return None
@@ -380,11 +419,13 @@ class Budget:
 
     def _invite(self) -> None:
         """Give free slots to whoever waits: each opens a connection."""
-        while self._waiting and self.total < self.limit:
-            place = self._waiting.popleft().place
-            if not place.done():
+        for waiter in list(self._waiting):
+            if self.total >= self.limit:
+                return
+            if waiter.takes_slots and not waiter.place.done():
+                self._waiting.remove(waiter)
                 self.total += 1
-                place.set_result(None)
+                waiter.place.set_result(None)
 
     async def forget(self, database: str) -> None:
         """Close the idle connections to one database (it is being dropped or renamed)."""

@@ -28,6 +28,7 @@ TARGET_S, OWN_TARGET_S = 0.02, 0.2
 FEW = 32  # with fewer in progress nothing is refused: a lag then comes from other processes, or from a stall
 LEAST_PER_S = 10.0  # some requests are always admitted: without them nobody would learn that the overload has ended
 BACK_OFF, RECOVER = 0.95, 1.08
+NO_QUEUE, RECOVER_FAST = 0.1, 1.2  # with less than this part of a target, there is no queue at all
 DRAINED = 15.0  # a queue of this many times the target is worked off within about a window
 OVERDRAFT_S = 0.1  # what small practices may take beyond the rate, as a time of it
 PART_OF_ONE = 4  # one practice may have this part of the requests in progress: a quarter
@@ -119,7 +120,7 @@ class Admission:
         if queue > 1:
             self.rate = max(LEAST_PER_S, answered_per_s * (BACK_OFF - min(0.8, queue / DRAINED)))
         elif self.rate < math.inf:
-            self.rate *= RECOVER
+            self.rate *= RECOVER_FAST if queue < NO_QUEUE else RECOVER
             if self.rate > 4 * max(answered_per_s, LEAST_PER_S):
                 self.rate = math.inf
         self._answered, self._window_s = 0, 0.0

@@ -14,7 +14,7 @@ import uvloop
 from benchmarks.ground import Ground
 from benchmarks.programs.living import serve_asgi
 from benchmarks.programs.plain_pool import PlainPools
-from polytill import memory
+from polytill import background
 from polytill.app import Polytill
 from polytill.storage import clusters
 from polytill.web import admission, logs
@@ -31,7 +31,7 @@ async def main() -> None:
             vars(clusters)["Budget"] = PlainPools
     async with Polytill.open(Ground.read(Path(sys.argv[1])).opened_settings()) as till:
         app = make_app(till)
-        memory.settle()
+        background.settle_memory()
         await serve_asgi(app)
 
 

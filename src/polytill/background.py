@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -22,6 +23,22 @@ from polytill.flows.worker import claims, event_delivery
 from polytill.storage import practice_backups
 
 BACKUPS_EVERY_S = 60.0
+
+
+# A full collection looks at every object that is not frozen. It comes half as often as by default, because few objects
+# ever form cycles.
+FULL_COLLECTION_EVERY = 20
+
+
+def settle_memory() -> None:
+    """Take everything that is loaded by now out of garbage collection. Call this once, before a process serves.
+
+    Otherwise each full collection looks at a million objects of modules, models and routes that stay to the end, and
+    every request waits for it: 120 ms every ten seconds at 250 payments a second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_EVERY)
 
 
 @asynccontextmanager

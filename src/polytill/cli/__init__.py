@@ -17,7 +17,7 @@ import typer
 from pydantic import ValidationError
 from rich.text import Text
 
-from polytill import background, memory
+from polytill import background
 from polytill.app import Polytill
 from polytill.cli.cases import cases_app
 from polytill.cli.catalog import catalog_app
@@ -159,7 +159,7 @@ def serve(bind: Annotated[str, typer.Option(help="host:port; POLYTILL_BIND by de
                 timeout_keep_alive=KEEP_ALIVE_S,
                 limit_concurrency=files.connections(),  # beyond it 503, because accepting would fail
             )
-            memory.settle()
+            background.settle_memory()
             console.print(f"Serving on http://{place}")
             async with jobs(till) if embeds else nullcontext():
                 await uvicorn.Server(config).serve(sockets)
@@ -184,7 +184,7 @@ def worker() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         async with Polytill.open(settings) as till, working(till):
-            memory.settle()
+            background.settle_memory()
             console.print("Working until Ctrl-C.")
             await stopping.wait()
 

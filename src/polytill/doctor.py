@@ -24,7 +24,16 @@ from polytill.flows.rollout import readers as rollout_readers
 from polytill.flows.worker.claims import CLAIM_S
 from polytill.providers.http import may_receive_keys
 from polytill.settings import Settings
-from polytill.storage import files, leases, migrating, nodes, practice_backups, practice_rollouts, practices
+from polytill.storage import (
+    files,
+    leases,
+    migrating,
+    nodes,
+    practice_backups,
+    practice_moves,
+    practice_rollouts,
+    practices,
+)
 from polytill.storage.opening import OWNER_CONNECTIONS, is_postgres
 
 # A running worker sweeps every due practice within seconds.
@@ -67,6 +76,7 @@ async def examine(settings: Settings) -> list[Finding]:
                 _work,
                 _events,
                 _backups,
+                _moves,
                 _relays,
                 _rollout,
                 _nodes,
@@ -223,6 +233,16 @@ async def _backups(context: Context) -> AsyncIterator[Finding]:
         if age > BACKUPS_LATE:
             hours = int(age.total_seconds() // 3600)
             yield Finding(True, f"The last good backup of a practice is {hours} h old. See `polytill jobs list`.")
+
+
+async def _moves(context: Context) -> AsyncIterator[Finding]:
+    """Note old databases that are kept after moves."""
+    kept = await practice_moves.unconfirmed(context.owner, limit=MOST_NAMED + 1)
+    if kept:
+        named = _named(str(one.practice_id) for one in kept)
+        yield Finding(
+            False, f"Old databases are kept of practice {named}. Run `polytill practices move --confirm` to drop them."
+        )
 
 
 async def _relays(context: Context) -> AsyncIterator[Finding]:

@@ -155,7 +155,15 @@ def powers_stay_home(found: list[Module]) -> Iterator[str]:
 
 # A database is created, migrated and copied before any flow can open it.
 MAKES_DATABASES = frozenset(
-    {"storage.opening", "storage.clusters", "storage.migrating", "storage.copies", "storage.dumps"}
+    {
+        "storage.opening",
+        "storage.clusters",
+        "storage.migrating",
+        "storage.copies",
+        "storage.dumps",
+        "storage.moving_postgres",
+        "storage.moving_sqlite",
+    }
 )
 # The host application's own database, on a connection of its own: no installation's rows are in it.
 HOSTS_OWN = frozenset({"storage.host_field", "storage.host_rows"})

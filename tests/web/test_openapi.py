@@ -32,9 +32,11 @@ from polytill.background import sweep
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment
 from polytill.storage import cases, practice_backups
+from polytill.storage.opening import is_postgres
 from polytill.storage.practice_backups import PracticeBackup
 from polytill.storage.units import Unit
 from tests.installation import TEST_KEYS, Installation, running
+from tests.jobs import node
 from tests.web.support import Json, Practice, fresh
 
 EXAMPLES = int(os.environ.get("POLYTILL_CAMPAIGN_EXAMPLES", "12"))
@@ -264,6 +266,16 @@ async def _jobs(house: Installation, ask: Callable[..., Awaitable[Any]], practic
     practice_backups.record(unit, made)
     await house.till.context.owner.commit(unit)
     assert len(await ask("GET", f"{jobs}/backup/latest")) == 1
+    place = house.till.context.settings.practice_databases.get_secret_value()
+    other = place if is_postgres(place) else f"{place}-2"
+    if other != place:
+        Path(other).mkdir()  # noqa: ASYNC240
+    await ask("POST", "/api/owner/clusters", {"name": "second", "url": other})
+    job = await ask("POST", f"{jobs}/move", {"practiceIds": [practice_id], "cluster": "second"})
+    async with node(house.till.context) as engine:
+        await engine.drive(job["id"])
+    assert [one["toCluster"] for one in await ask("GET", f"{jobs}/move/unconfirmed")] == ["second"]
+    await ask("POST", f"{jobs}/move/confirm", {"practiceIds": [practice_id]})
 
 
 async def _rollout(house: Installation, ask: Callable[..., Awaitable[Any]]) -> None:

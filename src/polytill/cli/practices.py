@@ -11,6 +11,7 @@ from rich.table import Table
 
 from polytill.cli.backups import practices_backup, practices_backups, practices_check_backup, practices_restore
 from polytill.cli.key_test import practices_test_keys
+from polytill.cli.moves import practices_move
 from polytill.cli.opened import PracticeId, console, fail, opened
 from polytill.domain.states import PracticeState
 from polytill.flows.admin.practices import NewPractice, PracticeChanges, change_practice, create_practice, discard
@@ -25,6 +26,7 @@ practices_app.command("backup")(practices_backup)
 practices_app.command("backups")(practices_backups)
 practices_app.command("check-backup")(practices_check_backup)
 practices_app.command("restore")(practices_restore)
+practices_app.command("move")(practices_move)
 
 
 @practices_app.command("create")

@@ -76,6 +76,8 @@ class AuditAction(StrEnum):
     practice_current = "practice.current"
     practice_restored = "practice.restored"
     practice_adopted = "practice.adopted"
+    practice_moved = "practice.moved"
+    practice_old_copy_dropped = "practice.old_copy_dropped"
     practice_checkout_color = "practice.checkout_color"
     practice_key_rewrapped = "practice.key_rewrapped"
     provider_added = "provider.added"

@@ -168,6 +168,12 @@ class PracticeUnavailable(NotNow):
     retry_after_s = 30
 
 
+class PracticeMissing(PracticeUnavailable):
+    """The practice's database is not at its place: it is being moved or restored, or it was lost."""
+
+    retry_after_s = 2
+
+
 class PracticeNotMigrated(PracticeUnavailable):
     """The schema of the practice's database does not match this version of polytill. Run `polytill migrate`."""
 

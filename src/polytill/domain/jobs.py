@@ -10,6 +10,7 @@ class JobKind(StrEnum):
 
     migrate = "migrate"
     backup = "backup"
+    move = "move"
 
 
 class JobState(StrEnum):

@@ -87,7 +87,7 @@ def of_sqlite(row: Any, file: tuple[int, int] | None) -> Identity:
 class Anchor:
     """What this process knows of one practice's database. Each new connection to it is checked (``check``)."""
 
-    __slots__ = ("_visit", "behind", "checks", "epoch", "mark", "must_read", "practice_id")
+    __slots__ = ("_visit", "behind", "checks", "epoch", "is_missing", "mark", "must_read", "practice_id")
 
     def __init__(self, practice_id: int, epoch: str, mark: Mark) -> None:
         self.practice_id = practice_id
@@ -96,6 +96,8 @@ class Anchor:
         self.behind: BehindReason | None = None
         # Whether the database may have been replaced since the mark was read: then a newer mark may be in the directory.
         self.must_read = False
+        # Whether the database was not found at its place: it may have been moved since the directory was read.
+        self.is_missing = False
         self.checks = 0
         self._visit: str | None = None
 

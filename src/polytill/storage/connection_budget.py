@@ -25,7 +25,7 @@ from typing import Any
 import asyncpg
 
 from polytill.domain.database_urls import is_pooled, shown_place
-from polytill.domain.errors import NotNow, PracticeUnavailable, WrongPractice
+from polytill.domain.errors import NotNow, PracticeMissing, WrongPractice
 from polytill.storage import anchors
 from polytill.storage.anchors import Anchor
 from polytill.storage.postgres_connect import ADMIN, GONE, DatabaseMissing, ServerFull, connect, with_database
@@ -303,7 +303,8 @@ class Budget:
                 return connection
             except DatabaseMissing as error:
                 if database in self._anchors:
-                    raise PracticeUnavailable(error.detail) from error
+                    self._anchors[database].is_missing = True
+                    raise PracticeMissing(error.detail) from error
                 raise
             except ServerFull:
                 self.counts.full += 1

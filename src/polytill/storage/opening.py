@@ -121,6 +121,10 @@ class Opening:
 
     async def practice(self, practice_id: int) -> PracticeDb:
         """The practice's database as a value. ``NotFound``, or ``WrongPractice`` if the address leads to another one."""
+        known = self._anchors.get(practice_id)
+        if known is not None and known.is_missing and not self.watch.away:
+            known.is_missing = False
+            self.directory.forget(practice_id)
         entry = await self.entry(practice_id)
         version = await self._location_version(entry.cluster)
         held = self._open.get(practice_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from polytill.domain.behind import BehindReason
@@ -80,6 +81,14 @@ async def reserve(tx: Tx, entry: PracticeEntry) -> int:
     return practice_id
 
 
+class Place(NamedTuple):
+    """Where a practice's database is, and its epoch."""
+
+    cluster: str
+    database: str
+    epoch: str
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """What is known of a practice's new database."""
@@ -152,6 +161,20 @@ def replace_database(unit: Writes, practice_id: int, epoch: str, version: str, n
         practice_id,
         epoch,
         version,
+        now,
+        expect=1,
+    )
+
+
+def move(unit: Writes, practice_id: int, before: Place, after: Place, now: datetime) -> None:
+    """Record that a practice's database is at another place, under another epoch. ``Stale`` if it is not at the place of
+    before, or not under its epoch."""
+    unit.add(
+        "UPDATE practices SET cluster = $5, database_name = $6, epoch = $7, updated_at = $8"
+        " WHERE id = $1 AND cluster = $2 AND database_name = $3 AND epoch = $4",
+        practice_id,
+        *before,
+        *after,
         now,
         expect=1,
     )

@@ -179,6 +179,19 @@ _table(
     index("made_at"),
 )
 
+# Copies of practices' databases that are or were moved. ``moved_at``: since when the copy is in use; the database of before
+# is kept as ``kept`` until somebody confirms.
+_table(
+    "practice_moves",
+    given_id("to_database"),
+    sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id", ondelete="CASCADE"), nullable=False),
+    *text("to_cluster", "from_cluster", "kept"),
+    *moment("started_at"),
+    *maybe("moved_at", kind=Moment),
+    *maybe("refused_ms", kind=sa.Integer),
+    index("practice_id"),
+)
+
 # The keys that every node's key ring must have: a keyed check value of each key that wraps something. It does not
 # reveal the key.
 _table("key_ring_keys", given_id("key_id"), *text("check_value"), *moment("created_at"))

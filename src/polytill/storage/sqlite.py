@@ -26,6 +26,7 @@ from polytill.domain.errors import (
     DiskFull,
     Duplicate,
     NotNow,
+    PracticeMissing,
     PracticeUnavailable,
     Stale,
     WrongPractice,
@@ -180,7 +181,8 @@ class SqliteEngine:
         try:
             connection = connect(self.path)
         except DatabaseUnavailable as error:
-            raise PracticeUnavailable(error.detail) from error
+            self._anchor.is_missing = not self.path.exists()
+            raise (PracticeMissing if self._anchor.is_missing else PracticeUnavailable)(error.detail) from error
         try:
             self._check(connection, self._anchor)
         except BaseException:
@@ -258,8 +260,7 @@ class SqliteEngine:
 
     def _commit_now(self, steps: list[Step]) -> list[int]:
         try:
-            connection = self._opened()
-            connection.execute("BEGIN IMMEDIATE")
+            connection = self._begin_now()
             try:
                 counts = [self._step_now(connection, step) for step in steps]
                 connection.execute("COMMIT")
@@ -268,6 +269,18 @@ class SqliteEngine:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+
+    def _begin_now(self) -> sqlite3.Connection:
+        """Begin to write. A file that was moved away while this waited for the right to write is not written to."""
+        try:
+            connection = self._opened()
+            connection.execute("BEGIN IMMEDIATE")
+            if _file_at(self.path) != self._file:
+                connection.execute("ROLLBACK")
+                raise _Locked
+            return connection
         except sqlite3.Error as error:
             raise _translated(error) from error
 
@@ -302,7 +315,7 @@ class SqliteEngine:
         until_s = loop.time() + BUSY_S
         while True:
             try:
-                await self._to_its_end(partial(self._fetch_now, "BEGIN IMMEDIATE", ()))
+                await self._to_its_end(self._begin_now)
                 return
             except _Locked:
                 if loop.time() >= until_s:

@@ -16,7 +16,7 @@ from polytill.domain.states import ClusterState
 from polytill.flows import key_ring
 from polytill.flows.admin.practices import ONBOARDING_S, began_after
 from polytill.flows.context import Context
-from polytill.storage import audit, cluster_rows, practices
+from polytill.storage import audit, cluster_rows, practice_moves, practices
 from polytill.storage.cluster_rows import ClusterRow
 from polytill.storage.clusters import Cluster, at_address
 from polytill.storage.databases import Tx
@@ -199,7 +199,8 @@ async def remove(context: Context, name: str, actor: str) -> None:
     _not_the_default(name)
     async with context.owner.transaction() as tx:
         held = await cluster_rows.hold(tx, name)
-        if held is not None and held[1] == 0:
+        kept = await practice_moves.on_cluster(tx, name)
+        if held is not None and held[1] == 0 and kept == 0:
             cluster_rows.remove(tx, name)
             audit.append(tx, context.world.now(), actor, AuditAction.cluster_removed, name)
     if held is None:
@@ -210,6 +211,9 @@ async def remove(context: Context, name: str, actor: str) -> None:
         left = [entry.id for entry in await practices.half_made(context.owner) if entry.cluster == name]
         if left:
             said += f" Not created completely: {_named(left)}. Run `polytill practices discard ID`."
+        raise Conflict(said, code="cluster_in_use")
+    if kept:
+        said = f"Old databases of moved practices are kept on the cluster {name!r}. Run `polytill practices move --confirm`."
         raise Conflict(said, code="cluster_in_use")
     context.opening.forget_clusters()
 

@@ -36,7 +36,7 @@ def in_order(clusters: Iterable[ClusterRow], counts: Mapping[str, int]) -> list[
     def rank(row: ClusterRow) -> tuple[float, int, int, str]:
         return -_room(row, counts.get(row.name, 0)), -row.priority, counts.get(row.name, 0), row.name
 
-    accepting = (row for row in clusters if _why_not(row, counts.get(row.name, 0)) is None)
+    accepting = (row for row in clusters if why_not(row, counts.get(row.name, 0)) is None)
     return sorted(accepting, key=rank)
 
 
@@ -44,7 +44,8 @@ def _room(row: ClusterRow, count: int) -> float:
     return math.inf if row.capacity is None else row.capacity - count
 
 
-def _why_not(row: ClusterRow, count: int) -> Refusal | None:
+def why_not(row: ClusterRow, count: int) -> Refusal | None:
+    """Why a cluster with so many practices accepts no other; None if it does."""
     if row.state is ClusterState.closed:
         return Refusal("cluster_closed", f"The cluster {row.name!r} is closed to new practices.")
     if _room(row, count) <= 0:
@@ -88,7 +89,7 @@ async def _reserve_on(
 ) -> tuple[PracticeEntry, ClusterRow]:
     """Reserve a new practice on the cluster that is named. Its server is checked before a row is written that would be
     left behind if the server does not work."""
-    why = _missing(name) if row is None else _why_not(row, count)
+    why = _missing(name) if row is None else why_not(row, count)
     if why is None:
         await (await context.opening.cluster(name)).check()
         reserved = await _reserved(context, replace(entry, cluster=name))
@@ -105,6 +106,6 @@ async def _reserved(context: Context, entry: PracticeEntry) -> tuple[PracticeEnt
         held = await cluster_rows.hold(tx, entry.cluster)
         if held is None:
             return _missing(entry.cluster)
-        if (why := _why_not(*held)) is not None:
+        if (why := why_not(*held)) is not None:
             return why
         return replace(entry, id=await practices.reserve(tx, entry)), held[0]

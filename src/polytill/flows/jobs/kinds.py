@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polytill.domain.jobs import JobKind
-from polytill.flows.jobs import backup, migrate
+from polytill.flows.jobs import backup, migrate, move
 from polytill.flows.jobs.step import Kind
 
-KINDS: dict[JobKind, Kind] = {JobKind.migrate: migrate.KIND, JobKind.backup: backup.KIND}
+KINDS: dict[JobKind, Kind] = {JobKind.migrate: migrate.KIND, JobKind.backup: backup.KIND, JobKind.move: move.KIND}

@@ -6,14 +6,23 @@ from typing import Annotated
 
 from fastapi import Path, Response
 
-from polytill.domain.errors import Conflict
+from polytill.domain.errors import Conflict, invalid
 from polytill.domain.jobs import PartState
 from polytill.flows.context import Context
-from polytill.flows.jobs import backup, control
-from polytill.storage import jobs, practice_backups
+from polytill.flows.jobs import backup, control, move
+from polytill.storage import jobs, practice_backups, practice_moves
 from polytill.web.api.auth import Owner
 from polytill.web.api.bodies import strict_router
-from polytill.web.api.models.jobs import BackUpPractices, Job, JobPractice, LastBackup, RetryJob
+from polytill.web.api.models.jobs import (
+    BackUpPractices,
+    ConfirmMoves,
+    Job,
+    JobPractice,
+    LastBackup,
+    Move,
+    MovePractices,
+    RetryJob,
+)
 from polytill.web.api.responses import respond
 from polytill.web.api.values import After, Before, Limit
 
@@ -56,6 +65,41 @@ async def list_last_backups(caller: Owner, after: After = 0, limit: Limit = 100)
     """
     found = await practice_backups.listed(caller.context.owner, after, limit)
     return respond([LastBackup.from_record(one) for one in found])
+
+
+@router.post("/move", response_model=Job, status_code=201)
+async def move_to_cluster(caller: Owner, body: MovePractices) -> Response:
+    """Move practices to another cluster.
+
+    The workers do it as a job. Each practice stays in use, and its requests are refused with 503 for a moment while it is
+    switched. Its old database is kept until the move is confirmed. 409 if a practice cannot be moved there.
+    """
+    if (body.cluster is None) != body.back:
+        raise invalid("/cluster", "Give either a cluster or back.", reason="move_target")
+    wanted = move.Wanted(body.practice_ids, body.cluster)
+    job = await move.begin(caller.context, wanted, caller.actor)
+    return respond(Job.of(job, await control.counts(caller.context, job.id)), 201)
+
+
+@router.get("/move/unconfirmed", response_model=list[Move])
+async def list_unconfirmed_moves(caller: Owner, after: After = 0, limit: Limit = 100) -> Response:
+    """List the moved practices whose old databases are kept, by the practice's id.
+
+    Starts after the id `after`.
+    """
+    found = await practice_moves.unconfirmed(caller.context.owner, after, limit)
+    return respond([Move.from_record(one) for one in found])
+
+
+@router.post("/move/confirm", response_model=list[Move])
+async def confirm_moves(caller: Owner, body: ConfirmMoves) -> Response:
+    """Drop the old databases of practices that were moved.
+
+    A practice must be current at its new place. 409 if no old database of it is kept; the ones before it in the list are
+    dropped then.
+    """
+    done = [await move.confirm(caller.context, practice_id, caller.actor) for practice_id in body.practice_ids]
+    return respond([Move.from_record(one) for one in done])
 
 
 @router.get("/{jobId}", response_model=Job)

@@ -8,7 +8,7 @@ from fastapi import Path, Query, Response
 
 from polytill.domain.errors import invalid
 from polytill.domain.jobs import JobState, PartState
-from polytill.flows.jobs import backup, control
+from polytill.flows.jobs import backup, control, move
 from polytill.storage import jobs
 from polytill.web.api.values import After, Before
 from polytill.web.console.flashes import Done
@@ -47,6 +47,21 @@ async def back_up(visitor: OwnerAdmin) -> Response:
     except EXPECTED as error:
         return await _list(visitor, error=error)
     return visitor.see("/jobs" if job is None else f"/jobs/{job.id}", Done.job_started)
+
+
+@router.post("/move")
+async def move_practice(visitor: OwnerAdmin) -> Response:
+    """Let the workers move one practice to another cluster or back, or drop the old database of a moved one."""
+    practice, cluster = visitor.form.text("practice"), visitor.form.text("cluster")
+    practice_id = int(practice) if practice.isdecimal() and len(practice) < 11 else 0
+    try:
+        if visitor.form.text("action") == "confirm":
+            await move.confirm(visitor.context, practice_id, visitor.actor)
+            return visitor.see(f"/practices/{practice_id}", Done.removed)
+        job = await move.begin(visitor.context, move.Wanted([practice_id], cluster or None), visitor.actor)
+    except EXPECTED as error:
+        return await _list(visitor, error=error)
+    return visitor.see(f"/jobs/{job.id}", Done.job_started)
 
 
 async def _list(visitor: OwnerViewer, before: int | None = None, **more: Any) -> Response:

@@ -31,6 +31,7 @@ from polytill.storage import (
     migrating,
     overview,
     practice_backups,
+    practice_moves,
     practices,
     staff,
     webhook_events,
@@ -215,6 +216,10 @@ async def _practice_page(visitor: OwnerViewer, practice_id: int, **more: Any) ->
         currencies=sorted(CURRENCIES),
         zones=sorted(time_zones()),
         nobody=nobody,
+        move=await practice_moves.last(context.owner, practice_id),
+        elsewhere=[
+            (row.name, row.name) for row in await cluster_rows.listed(context.owner) if row.name != entry.cluster
+        ],
         backup=await practice_backups.find(context.owner, practice_id),
         has_backups=bool(context.settings.backups),
         **{"email": "", "given": stored, **more},

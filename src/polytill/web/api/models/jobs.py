@@ -31,6 +31,34 @@ class BackUpPractices(RequestBody):
     check: StrictBool = False
 
 
+class MovePractices(RequestBody):
+    """Which practices are moved, and where to: a `cluster`, or with `back` each to where it was before its last move."""
+
+    practice_ids: PracticeIds
+    cluster: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    back: StrictBool = False
+
+
+class ConfirmMoves(RequestBody):
+    """The moved practices whose old databases are dropped."""
+
+    practice_ids: PracticeIds
+
+
+class Move(ResponseBody):
+    """A practice that was moved, and whose old database is kept under the name `kept` on `fromCluster`.
+
+    `refusedMs` is for how long its requests were refused, in milliseconds.
+    """
+
+    practice_id: int
+    from_cluster: str
+    to_cluster: str
+    kept: str
+    moved_at: Moment | None
+    refused_ms: int | None
+
+
 class LastBackup(ResponseBody):
     """The last good backup of one practice.
 

@@ -79,7 +79,7 @@ CREATE TABLE jobs (
     created_at {moment} NOT NULL,
     ended_at {moment},
     CONSTRAINT pk_jobs PRIMARY KEY (id),
-    CONSTRAINT ck_jobs_kind CHECK (kind IN ('migrate', 'backup')),
+    CONSTRAINT ck_jobs_kind CHECK (kind IN ('migrate', 'backup', 'move')),
     CONSTRAINT ck_jobs_state CHECK (state IN ('running', 'paused', 'succeeded', 'failed', 'canceled')),
     CONSTRAINT ck_jobs_pause_reason CHECK (pause_reason IN ('requested', 'interrupted', 'canary_failed'))
 );
@@ -371,6 +371,20 @@ CREATE TABLE practice_leases (
 CREATE INDEX ix_practice_leases_claimed_by ON practice_leases (claimed_by);
 CREATE INDEX ix_practice_leases_lease_until ON practice_leases (lease_until);
 CREATE INDEX ix_practice_leases_visit_due_at ON practice_leases (visit_due_at);
+
+CREATE TABLE practice_moves (
+    to_database TEXT NOT NULL,
+    practice_id INTEGER NOT NULL,
+    to_cluster TEXT NOT NULL,
+    from_cluster TEXT NOT NULL,
+    kept TEXT NOT NULL,
+    started_at {moment} NOT NULL,
+    moved_at {moment},
+    refused_ms INTEGER,
+    CONSTRAINT pk_practice_moves PRIMARY KEY (to_database),
+    CONSTRAINT fk_practice_moves_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id) ON DELETE CASCADE
+);
+CREATE INDEX ix_practice_moves_practice_id ON practice_moves (practice_id);
 
 CREATE TABLE practice_rollouts (
     practice_id INTEGER NOT NULL,

@@ -30,6 +30,7 @@ from polytill.simulator.app import RunningSimulator, start
 from polytill.storage import practices
 from polytill.storage.clusters import drop_postgres_database
 from polytill.storage.opening import is_postgres
+from polytill.storage.postgres_connect import database_of, with_database
 from polytill.web.app import make_app
 
 TEST_KEYS: dict[str, dict[str, str]] = {
@@ -82,7 +83,7 @@ def fresh_settings(folder: Path, postgres_url: str | None = None, **more: Any) -
     name = f"owner_{secrets.token_hex(6)}"
     return Settings(
         _env_file=None,
-        owner_database_url=f"{postgres_url}/{name}" if postgres_url else f"sqlite:///{folder}/owner.db",
+        owner_database_url=with_database(postgres_url, name) if postgres_url else f"sqlite:///{folder}/owner.db",
         practice_databases=postgres_url or str(folder / "practices"),
         keyring=ring,
         **more,
@@ -111,7 +112,7 @@ async def _drop(settings: Settings, practice_databases: list[str]) -> None:
     server = settings.practice_databases.get_secret_value()
     if not is_postgres(server):
         return
-    owner = settings.owner_database_url.get_secret_value().rpartition("/")[2]
+    owner = database_of(settings.owner_database_url.get_secret_value())
     for name in (owner, *practice_databases):
         with contextlib.suppress(PolytillError):
             await drop_postgres_database(server, name)

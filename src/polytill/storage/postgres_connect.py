@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -105,6 +106,9 @@ def refusals(what: str) -> Iterator[None]:
         raise translated(error) from error
 
 
+_POOLER_HAS_NONE = re.compile(r"database .* does not exist|no such database")
+
+
 async def connect(url: str, timeout_s: float = CONNECT_S) -> Any:
     """A connection by address: of several hosts, to the one that can be written. ``?pgbouncer=true`` in it turns prepared
     statements off, which a pooler breaks. ``timeout_s`` is for an address with one host."""
@@ -160,6 +164,11 @@ def _not_connected(url: str, error: Exception) -> Exception:
     if isinstance(error, asyncpg.exceptions.TooManyConnectionsError):  # also if the rest is reserved for superusers
         return ServerFull()
     place = place_of(url)
+    if isinstance(error, asyncpg.exceptions.ProtocolViolationError):  # PgBouncer says everything under this code
+        if _POOLER_HAS_NONE.search(str(error)):
+            return DatabaseMissing(f"There is no database {place}.")
+        if "no more connections allowed" in str(error):
+            return ServerFull()
     if isinstance(error, _NOT_LET_IN):
         return DatabaseRefused(f"The PostgreSQL server rejects the user or the password for {place}.")
     if isinstance(error, asyncpg.InsufficientPrivilegeError):

@@ -63,11 +63,12 @@ async def _host() -> AsyncIterator[tuple[Host, str]]:
 async def _happen(till: Polytill, practice_id: int, count: int, mark: str) -> list[str]:
     made = [f"{mark}-{practice_id}-{number}" for number in range(count)]
     async with till.context.owner.transaction() as tx:
+        await events.open_feed(tx, till.context.owner, till.context.feed_seen, till.context.world.now())
         for name in made:
             event = Event(
                 name, practice_id, Environment.sandbox, "payment.succeeded", name, {}, till.context.world.now()
             )
-            position = await events.feed(tx, event, till.context.owner.engine.dialect)
+            position = await events.feed(tx, event)
             assert position is not None
             event_deliveries.plan(tx, replace(event, position=position), till.context.shared_after(-1))
     return made

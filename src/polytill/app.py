@@ -87,6 +87,7 @@ class Polytill:
                 raise OperatorError(why)
             await key_ring.check(owner, ring)
             context = Context(settings, world, ring, owner, opening, Registry(settings.handler_modules), http)
+            context.feed_seen.process = world.random_bytes(8).hex()
             context.host_transport, context.relays.transport = to_host, transport or relays
             await host.connect(context)
             till = cls(context)

@@ -108,6 +108,7 @@ async def happen(till: Polytill, practice_id: int, payments: int, each: int = 1)
     """Events of a practice in the feed, due: so many of each payment."""
     made = []
     async with till.context.owner.transaction() as tx:
+        await events.open_feed(tx, till.context.owner, till.context.feed_seen, till.context.world.now())
         for _ in range(payments):
             payment_id = f"p{next(_count)}"
             for _ in range(each):
@@ -120,7 +121,7 @@ async def happen(till: Polytill, practice_id: int, payments: int, each: int = 1)
                     {"paymentId": payment_id},
                     till.context.world.now(),
                 )
-                position = await events.feed(tx, event, till.context.owner.engine.dialect)
+                position = await events.feed(tx, event)
                 assert position is not None
                 event_deliveries.plan(tx, replace(event, position=position), till.context.shared_after(-1))
                 made.append(event.event_id)

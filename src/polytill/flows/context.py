@@ -35,6 +35,7 @@ from polytill.storage import catalog, practice_snapshots
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.event_deliveries import Backlog
+from polytill.storage.events import FeedSeen
 from polytill.storage.opening import Opening
 from polytill.storage.practice_backups import BackupOverview
 from polytill.storage.provider_configs import Configuration
@@ -149,6 +150,7 @@ class Context:
     relays: Relays = field(default_factory=Relays)
     event_backlog: Backlog = field(default_factory=Backlog)  # as last read by this process
     backups: BackupOverview = field(default_factory=BackupOverview)  # as last read by this process
+    feed_seen: FeedSeen = field(default_factory=lambda: FeedSeen(""))
     recorded: dict[int, set[str]] = field(default_factory=dict)  # by practice, the newest payments in the records
     # Called after a configuration was saved over the API. The demo uses it to register hook addresses at its simulator.
     on_configured: Any = None

@@ -15,7 +15,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment
-from polytill.flows.context import Context, Practice
+from polytill.flows.context import Context, Practice, log
 from polytill.flows.payment_records import record_of
 from polytill.providers.contract import DisputeFact, RefundFact
 from polytill.storage import cases, event_deliveries, events, payment_records, practices
@@ -110,19 +110,22 @@ async def forward(practice: Practice) -> int:
     The same owner transaction moves the practice's mark to the last of them, unless its database is behind: then the mark
     keeps saying what it lacks.
     """
+    await _find_lost(practice)
     waiting = await events.unforwarded(practice.db)
     if not waiting:
         return 0
     await practice.context.opening.read_mark(practice.id)
     now, due = practice.now(), practice.context.shared_after(0)
-    to = await event_deliveries.destination(practice.context.owner, due)
-    anchor, last = practice.db.anchor, waiting[-1]
+    anchor, last, owner = practice.db.anchor, waiting[-1], practice.context.owner
+    to = await event_deliveries.destination(owner, due)
     about = dict.fromkeys(event.payment_id for event in waiting if event.payment_id is not None)
     records = [] if anchor.behind is not None else [await record_of(practice, one) for one in about]
     mark = Mark(last.position, last.event_id)
-    async with practice.context.owner.transaction() as tx:
+    async with owner.transaction() as tx:
+        newest = await events.open_feed(tx, owner, practice.context.feed_seen, due)
         for event in waiting:
-            position = await events.feed(tx, event, practice.context.owner.engine.dialect)
+            position = await events.feed(tx, event)
+            newest = max(newest, position or 0)
             if position is not None and to is not None:
                 event_deliveries.plan(tx, replace(event, position=position), due)
         if anchor.behind is None:
@@ -130,13 +133,44 @@ async def forward(practice: Practice) -> int:
         for record in records:
             if record is not None:
                 payment_records.keep(tx, record)
+    practice.context.feed_seen.position = max(newest, practice.context.feed_seen.position)
     if anchor.behind is None:
-        anchor.learn(anchor.epoch, mark)
+        anchor.read(anchor.epoch, mark)
     unit = Unit()
     for event in waiting:
         events.mark_forwarded(unit, event, now)
     await practice.db.commit(unit)
     return len(waiting)
+
+
+def owner_may_lack(practice: Practice, last_forwarded: int) -> bool:
+    """Whether the owner's feed may lack events that the practice's database has marked as forwarded: ``forward`` finds
+    out. What is behind has events of another history."""
+    anchor = practice.db.anchor
+    return anchor.behind is None and last_forwarded > anchor.owners_position
+
+
+async def _find_lost(practice: Practice) -> None:
+    """Mark events as not forwarded that the owner database has lost: an older copy of it was restored.
+
+    The mark of the directory is written with the events and before they are marked as forwarded. So it is read after
+    them here, and is never smaller unless it was lost.
+    """
+    anchor, context = practice.db.anchor, practice.context
+    forwarded = await events.last_forwarded(practice.db)
+    if not owner_may_lack(practice, forwarded):
+        return
+    entry = await practices.by_id(context.owner, practice.id)
+    if entry is None or entry.epoch != anchor.epoch:
+        return  # what is behind is another question
+    anchor.read(entry.epoch, entry.mark)
+    if not owner_may_lack(practice, forwarded):
+        return
+    log.error("owner_database_older", practice=practice.id, has=anchor.owners_position, forwarded=forwarded)
+    context.recorded.pop(practice.id, None)  # the records of its payments were lost as well
+    unit = Unit()
+    events.forward_again(unit, anchor.owners_position)
+    await practice.db.commit(unit)
 
 
 def event_view(event: Event) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from polytill.domain.errors import KeyRingDiffers, NotNow, PolytillError
 from polytill.flows import key_ring
@@ -20,6 +21,7 @@ LEASE_S = 900.0  # how long an announcement counts as a lease on every practice
 MOST_OWED = (
     200  # leases that a process still writes when it ends; if it owes more, its row lapses and all practices are swept
 )
+EVERYONE_PAST_S = 60.0  # nobody relies on the leases that make every practice due for one sweep
 KEPT_S = 24 * 3600.0
 WORKER_ASKED_S = 60.0  # interval between checks that a worker runs
 WORKER_SAID_S = 600.0  # interval between warnings that none runs
@@ -39,6 +41,7 @@ class Presence:
     id: str = field(init=False)
     sharing: Sharing = field(init=False)
     _announced_at_s: float = field(default=float("-inf"), init=False)
+    _live_until: datetime | None = field(default=None, init=False)
     _left: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -62,17 +65,36 @@ class Presence:
         if not changed and elapsed_s - self._announced_at_s < ANNOUNCED_S:
             return
         self._announced_at_s = elapsed_s
+        await self._find_older()
         unit = Unit()
         node = Node(self.id, self.name, self.runs_worker, context.ring.checks())
         jumps, until_s = context.server_clock.jumps, elapsed_s + LEASE_S
-        nodes.announce(unit, node, context.shared_after(0), context.shared_after(LIVE_S))
+        live_until = context.shared_after(LIVE_S)
+        nodes.announce(unit, node, context.shared_after(0), live_until)
         await context.owner.commit(unit)
+        self._live_until = live_until
         context.node_id = self.id
         if jumps == context.server_clock.jumps:  # else the shared time jumped during the write
             context.announced_until_s = until_s
         await self._compare()
         await self.sharing.agree()
         await warn_without_worker(context)
+
+    async def _find_older(self) -> None:
+        """Write again what this process relies on if the owner database lacks its last announcement: an older copy was
+        restored, or the process was cut off for so long that its row was deleted."""
+        if self._live_until is None:
+            return
+        found, context = await nodes.live_until(self.context.owner, self.id), self.context
+        if found is not None and found >= self._live_until:
+            return
+        log.warning("announcement_lost", node=self.id)
+        for practice_id in context.leased_until_s:
+            context.leased_until_s[practice_id] = float("-inf")  # each is written again before it is relied on
+        context.recorded.clear()
+        unit = Unit()
+        leases.hold_all(unit, context.shared_after(-EVERYONE_PAST_S))
+        await context.owner.commit(unit)
 
     async def _compare(self) -> None:
         before = self.context.health.key_ring

@@ -87,12 +87,24 @@ def of_sqlite(row: Any, file: tuple[int, int] | None) -> Identity:
 class Anchor:
     """What this process knows of one practice's database. Each new connection to it is checked (``check``)."""
 
-    __slots__ = ("_visit", "behind", "checks", "epoch", "is_missing", "mark", "must_read", "practice_id")
+    __slots__ = (
+        "_visit",
+        "behind",
+        "checks",
+        "epoch",
+        "is_missing",
+        "mark",
+        "must_read",
+        "owners_position",
+        "practice_id",
+    )
 
     def __init__(self, practice_id: int, epoch: str, mark: Mark) -> None:
         self.practice_id = practice_id
         self.epoch = epoch
         self.mark = mark
+        # The position of the mark as the owner database had it when it was last read. It may be an older copy itself.
+        self.owners_position = mark.position
         self.behind: BehindReason | None = None
         # Whether the database may have been replaced since the mark was read: then a newer mark may be in the directory.
         self.must_read = False
@@ -109,6 +121,11 @@ class Anchor:
         known = self.mark
         event = mark[:2] if mark.position > known.position else known[:2]
         self.mark = Mark(*event, max(mark.payment_id or "", known.payment_id or "") or None)
+
+    def read(self, epoch: str, mark: Mark) -> None:
+        """Take what was just read from the directory."""
+        self.owners_position = mark.position
+        self.learn(epoch, mark)
 
     def check(self, found: Identity, asked: Mark) -> None:
         """Compare what a database says of itself. ``WrongPractice`` if it belongs to another practice.

@@ -76,6 +76,10 @@ class Engine(Protocol):
     async def place(self) -> str | None:
         """Where this database is, if the engine can tell."""
 
+    @property
+    def visit(self) -> str:
+        """SQLite: the file that is open now, which changes if another one is put in its place. PostgreSQL: empty."""
+
     async def close(self) -> None:
         """Release connections and files."""
 

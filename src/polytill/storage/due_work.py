@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from polytill.storage.databases import PracticeDb
+from polytill.storage.events import LAST_FORWARDED
 from polytill.storage.search_blocks import ROWS
 from polytill.storage.units import moment
 from polytill.storage.webhook_relays import Waiting
@@ -43,7 +44,8 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class DueWork:
-    """Which work is due in a practice. ``open``: whether there is any left, now or later."""
+    """Which work is due in a practice. ``open``: whether there is any left, now or later. ``last_forwarded``: the position of the
+    newest event that is marked as forwarded."""
 
     new_payments: bool
     events: bool
@@ -55,6 +57,7 @@ class DueWork:
     search_rows: bool
     detachments: bool
     open: bool
+    last_forwarded: int
     relays: Waiting
 
     @property
@@ -93,7 +96,8 @@ _OPEN = (
 _EXISTS_OPEN = " OR ".join(f"EXISTS (SELECT 1 FROM {one})" for one in _OPEN)  # noqa: S608
 _EACH_DUE = ", ".join(f"EXISTS (SELECT 1 FROM {due}) AS {name}" for name, due in _DUE.items())  # noqa: S608
 _READ = (
-    f"SELECT {_EACH_DUE}, {_EXISTS_OPEN} AS open, relays.number, relays.oldest_at, relays.next_try_at"  # noqa: S608
+    f"SELECT {_EACH_DUE}, {_EXISTS_OPEN} AS open, {LAST_FORWARDED} AS last_forwarded, relays.number, relays.oldest_at,"  # noqa: S608
+    " relays.next_try_at"
     " FROM (SELECT COUNT(*) AS number, MIN(created_at) AS oldest_at, MIN(next_try_at) AS next_try_at"
     " FROM webhook_relays WHERE state = 'waiting') AS relays"
 )
@@ -114,7 +118,8 @@ async def read(db: PracticeDb, times: Times, recorded: Recorded) -> DueWork:
         recorded.number,
     )
     relays = Waiting(int(row["number"]), moment(row["oldest_at"]), moment(row["next_try_at"]))
-    return DueWork(**{name: bool(row[name]) for name in (*_DUE, "open")}, relays=relays)
+    forwarded = int(row["last_forwarded"] or 0)
+    return DueWork(**{name: bool(row[name]) for name in (*_DUE, "open")}, last_forwarded=forwarded, relays=relays)
 
 
 async def anything_open(db: PracticeDb) -> bool:

@@ -34,7 +34,7 @@ _COUNTED = "SELECT count(*) AS rows, COALESCE(sum(('x' || left(md5(t::text), 15)
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
 
 
-def _program(name: str) -> str:
+def client_program(name: str) -> str:
     """The newest one of PostgreSQL's client programs. Debian keeps a version each outside of PATH."""
     versions = [folder for folder in DEBIANS.glob("*/bin") if (folder / name).exists()]
     newest = max(versions, key=lambda folder: [int(part) for part in folder.parent.name.split(".")], default=None)
@@ -112,7 +112,7 @@ async def dumped_postgres(url: str) -> AsyncIterator[tuple[Fingerprint, AsyncIte
             fingerprint = await fingerprint_postgres(connection)
             address, environment = _without_password(url)
             words = ["--format=custom", "--no-owner", "--no-acl", f"--snapshot={snapshot}", f"--dbname={address}"]
-            async with _started(_program("pg_dump"), words, environment) as process:
+            async with _started(client_program("pg_dump"), words, environment) as process:
                 yield fingerprint, _pieces(process)
     finally:
         await connection.close()
@@ -181,7 +181,7 @@ async def load_postgres(url: str, pieces: Iterator[bytes]) -> Fingerprint:
     """Restore a dump into an empty database, in one transaction. Returns the fingerprint of what is there now."""
     address, environment = _without_password(url)
     words = ["--no-owner", "--no-acl", "--exit-on-error", "--single-transaction", f"--dbname={address}"]
-    async with _started(_program("pg_restore"), words, environment) as process:
+    async with _started(client_program("pg_restore"), words, environment) as process:
         assert process.stdin is not None
         try:
             for piece in pieces:

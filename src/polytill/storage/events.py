@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from polytill.domain.review_cases import CaseKind
@@ -69,6 +69,20 @@ def mark_forwarded(unit: Writes, event: Event, now: datetime) -> None:
     unit.add("UPDATE events SET forwarded_at = $2 WHERE id = $1", event.position, now)
 
 
+async def last_forwarded(db: PracticeDb) -> int:
+    """The position of the newest event that is marked as forwarded. 0 if none is."""
+    return int(await db.value(f"SELECT {LAST_FORWARDED}") or 0)
+
+
+# Most of the newest events are forwarded, so that this reads a few rows from the end of the table.
+LAST_FORWARDED = "(SELECT id FROM events WHERE forwarded_at IS NOT NULL ORDER BY id DESC LIMIT 1)"
+
+
+def forward_again(unit: Writes, after: int) -> None:
+    """Mark the events after a position as not forwarded: the owner's feed has lost them."""
+    unit.add("UPDATE events SET forwarded_at = NULL WHERE id > $1 AND forwarded_at IS NOT NULL", after)
+
+
 async def newest(db: PracticeDb) -> tuple[Mark, datetime | None]:
     """The newest event and payment of a practice's database, and when the event was recorded."""
     payment_id = await db.value("SELECT max(id) FROM payments")
@@ -81,15 +95,59 @@ async def newest(db: PracticeDb) -> tuple[Mark, datetime | None]:
 # ── The owner's feed ──
 
 
-async def feed(tx: Tx, event: Event, dialect: str) -> int | None:
-    """Add an event to the feed and return its position. None if it is in the feed already.
+@dataclass(slots=True)
+class FeedSeen:
+    """What one process knows of the feed.
 
-    Positions are assigned under a lock, so that a reader never sees a later one before an earlier one.
+    Args:
+        process: Names the process.
+        position: The newest position that it has seen there.
     """
-    if dialect == "postgresql":
-        await tx.fetch("SELECT pg_advisory_xact_lock(7041777)")
-    added = insert_into("event_feed", _NEW) + " ON CONFLICT (event_id) DO NOTHING RETURNING id"
-    position: int | None = await tx.value(added, *EVENTS.values(event, _NEW))
+
+    process: str
+    position: int = 0
+
+
+# No installation has forwarded so many events a second for long.
+POSITIONS_A_SECOND = 100_000
+_COUNTED_FROM = datetime(2026, 1, 1, tzinfo=UTC)
+# Changes when a dump is restored, also into the same database, and when the server starts, also from a restored copy.
+_VISIT = (
+    "(SELECT concat_ws(' ', d.oid, EXTRACT(EPOCH FROM pg_postmaster_start_time()), pg_relation_filenode('event_feed'))"
+    " FROM pg_database d WHERE d.datname = current_database())"
+)
+_OPEN_FEED = (
+    "UPDATE feed_state SET visit = {visit}, position ="
+    " CASE WHEN position < $2 AND (visit <> {visit} OR position < $1) THEN $2 ELSE position END WHERE id = 1 RETURNING position"
+)
+_TAKE = (
+    "UPDATE feed_state SET position = position + 1"
+    " WHERE id = 1 AND NOT EXISTS (SELECT 1 FROM event_feed WHERE event_id = $1) RETURNING position"
+)
+
+
+async def open_feed(tx: Tx, owner: OwnerDb, seen: FeedSeen, now: datetime) -> int:
+    """Lock the feed until the transaction ends, and return its newest position.
+
+    Nobody else adds an event meanwhile, so that a reader never sees a later one before an earlier one. Where the owner
+    database may have been replaced by an older copy since the last event, positions continue at a number that depends on
+    the time, and that no lost event had: a reader's cursor from before never hides a new event. It is not known here
+    whether it was replaced. On PostgreSQL the server's start counts, on SQLite the process's.
+    """
+    first = int((now - _COUNTED_FROM).total_seconds() * POSITIONS_A_SECOND)
+    if owner.engine.dialect == "postgresql":
+        position = await tx.value(_OPEN_FEED.format(visit=_VISIT), seen.position, first)
+    else:
+        visit = f"{seen.process} {owner.engine.visit}"
+        position = await tx.value(_OPEN_FEED.format(visit="$3"), seen.position, first, visit)
+    return int(position)
+
+
+async def feed(tx: Tx, event: Event) -> int | None:
+    """Add an event to the feed after ``open_feed``, and return its position. None if it is in the feed already."""
+    position: int | None = await tx.value(_TAKE, event.event_id)
+    if position is not None:
+        tx.add(insert_into("event_feed", f"id, {_NEW}"), position, *EVENTS.values(event, _NEW))
     return position
 
 

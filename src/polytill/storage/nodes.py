@@ -32,6 +32,11 @@ def announce(unit: Writes, node: Node, now: datetime, until: datetime) -> None:
     _NODES.insert(unit, node, end=known, started_at=now, live_until=until)
 
 
+async def live_until(owner: OwnerDb, node_id: str) -> datetime | None:
+    """Until when a process is announced. None if it is not."""
+    return moment(await owner.value("SELECT live_until FROM nodes WHERE id = $1", node_id))
+
+
 def leave(unit: Writes, node_id: str, lapsed_before: datetime) -> None:
     """Record that a process stopped, and delete the rows of crashed processes."""
     unit.add("DELETE FROM nodes WHERE id = $1 OR live_until < $2", node_id, lapsed_before)

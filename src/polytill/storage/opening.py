@@ -130,8 +130,9 @@ class Opening:
         held = self._open.get(practice_id)
         if held is not None and (held.entry is entry or held.entry_fits(entry)) and held.version == version:
             self._open.move_to_end(practice_id)
+            if held.entry is not entry:
+                held.db.anchor.read(entry.epoch, entry.mark)
             held.entry = entry
-            held.db.anchor.learn(entry.epoch, entry.mark)
             return held.db
         db = await self._unchecked(entry)
         try:
@@ -158,7 +159,7 @@ class Opening:
         cluster = await self.cluster(entry.cluster)
         data_key = self.data_key(entry)
         anchor = self._anchors.setdefault(entry.id, Anchor(entry.id, entry.epoch, entry.mark))
-        anchor.learn(entry.epoch, entry.mark)
+        anchor.read(entry.epoch, entry.mark)
         db = PracticeDb(cluster.engine(entry.database_name, anchor), entry.id, data_key, anchor)
         try:
             await db.engine.verify(anchor)
@@ -186,7 +187,7 @@ class Opening:
             with suppress(NotNow):
                 entry = await practices.by_id(self._owner, practice_id)
                 if entry is not None:
-                    anchor.learn(entry.epoch, entry.mark)
+                    anchor.read(entry.epoch, entry.mark)
                     is_known = True
         anchor.must_read = False
         await db.engine.verify(anchor)

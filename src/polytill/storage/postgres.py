@@ -68,6 +68,8 @@ class PostgresEngine:
         except FAILS as error:
             raise translated(error) from error
 
+    visit = ""
+
     async def place(self) -> str | None:
         """The server's system identifier and the database's number there."""
         try:

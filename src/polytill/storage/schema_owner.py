@@ -221,6 +221,10 @@ _table(
     index("payment_id"),
 )
 
+# The position of the newest event in the feed, and where the database was when its numbering began
+# (``storage/events.py``). The migration inserts the only row.
+_table("feed_state", *only_row(), *whole("position", default=0), *text("visit", default=""))
+
 # Of each recent payment what brings it back if its practice's database is restored from an older copy: sealed with the
 # practice's data key, and without data about a person.
 _table(

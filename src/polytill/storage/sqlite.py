@@ -215,6 +215,11 @@ class SqliteEngine:
         except sqlite3.Error as error:
             raise _translated(error) from error
 
+    @property
+    def visit(self) -> str:
+        """The file that is open now."""
+        return str(self._file)
+
     async def place(self) -> str | None:
         """None: nothing tells a copied file from the original that a move would not change as well."""
         return None

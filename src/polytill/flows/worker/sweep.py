@@ -9,7 +9,7 @@ import structlog
 
 from polytill.domain.errors import NotNow
 from polytill.flows.context import Context, Practice, log
-from polytill.flows.events import forward
+from polytill.flows.events import forward, owner_may_lack
 from polytill.flows.lease import note_behind
 from polytill.flows.payment_records import record_new, recorded_until
 from polytill.flows.payments.saved_methods import detach_due
@@ -36,7 +36,8 @@ async def sweep_practice(context: Context, practice_id: int, lease_until: dateti
     due = await _due(practice)
     if due.new_payments:
         await record_new(practice)
-    done = await _forward_first(practice) if due.events else 0  # before any wait for a provider
+    is_lacking = owner_may_lack(practice, due.last_forwarded)
+    done = await _forward_first(practice) if due.events or is_lacking else 0  # before any wait for a provider
     context.relays.note(practice_id, due.relays)
     if due.relays.next_try_at is not None and due.relays.next_try_at <= context.shared_after(0):
         begin_relays(practice)

@@ -85,6 +85,15 @@ CREATE TABLE jobs (
 );
 CREATE INDEX ix_jobs_state ON jobs (state);
 
+CREATE TABLE feed_state (
+    id INTEGER NOT NULL,
+    position BIGINT DEFAULT 0 NOT NULL,
+    visit TEXT DEFAULT '' NOT NULL,
+    CONSTRAINT pk_feed_state PRIMARY KEY (id),
+    CONSTRAINT ck_feed_state_one_row CHECK (id = 1)
+);
+INSERT INTO feed_state (id) VALUES (1);
+
 CREATE TABLE key_ring_keys (
     key_id TEXT NOT NULL,
     check_value TEXT NOT NULL,

@@ -15,7 +15,7 @@ from polytill.domain.money import Money
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment, EventState, PaymentStatus
-from polytill.flows import key_ring
+from polytill.flows import installation, key_ring
 from polytill.flows.admin import practices, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.context import Context, log
@@ -89,7 +89,9 @@ class Polytill:
             context = Context(settings, world, ring, owner, opening, Registry(settings.handler_modules), http)
             context.feed_seen.process = world.random_bytes(8).hex()
             context.host_transport, context.relays.transport = to_host, transport or relays
-            await host.connect(context)
+            await installation.check(context)
+            if not context.installation.is_silent:  # else its process is restarted after it was adopted
+                await host.connect(context)
             till = cls(context)
             till._report_plug_ins()
             await watch_clock(context)  # before this process writes its first lease

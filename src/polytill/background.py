@@ -24,6 +24,10 @@ from polytill.storage import practice_backups
 
 BACKUPS_EVERY_S = 60.0
 
+COPIED_ASKED_S = 1.0
+# What a process does in a copy of an installation as well.
+IN_COPIES = frozenset({"idle", "clock", "directory", "presence", "leases"})
+
 
 # A full collection looks at every object that is not frozen. It comes half as often as by default, because few objects
 # ever form cycles.
@@ -55,7 +59,9 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 async def sweep(context: Context, everyone: bool = False) -> int:
     """Sweep the practices that hold a lease, or every practice, once, and deliver events. Return the number of
-    processed items."""
+    processed items: none in a copy of an installation."""
+    if context.installation.copied is not None:
+        return 0
     done = await claims.sweep(context, everyone) + await event_delivery.deliver(context) + await forward.finish(context)
     _tell_clock(context)
     return done
@@ -139,8 +145,15 @@ async def announced(context: Context, kind: str) -> AsyncIterator[str]:
                 await here.leave()
 
 
+async def adopted(context: Context) -> None:
+    """Wait while this installation is a copy that nobody has adopted: its worker does nothing."""
+    while context.installation.copied is not None:  # noqa: ASYNC110
+        await asyncio.sleep(COPIED_ASKED_S)
+
+
 async def sweep_for_ever(context: Context) -> None:
     """Run a worker until it is canceled: sweeps of practices and event deliveries."""
+    await adopted(context)
     going, sending = claims.Sweeper(context), event_delivery.EventSender(context)
     log.info("worker_started", worker=going.worker)
     # Before the clock decides the first claim. While the server is away, nothing can be claimed either.
@@ -177,8 +190,11 @@ async def _repeat(
     once: bool = False,
     pause_s: float | None = None,
 ) -> None:
-    """Repeat ``work`` until it is canceled, whatever fails; with ``once``, until it has succeeded once."""
+    """Repeat ``work`` until it is canceled, whatever fails; with ``once``, until it has succeeded once. In a copy of an
+    installation only what keeps the process itself up to date is done."""
     while True:
+        if name not in IN_COPIES:
+            await adopted(context)
         try:
             await work()
             if once:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from polytill.app import Polytill
 from polytill.domain.behind import BehindReason
+from polytill.domain.copies import CopyReason
 from polytill.domain.database_urls import shown_place
 from polytill.domain.errors import PolytillError
 from polytill.domain.rollout import FieldState
@@ -18,6 +19,7 @@ from polytill.domain.states import PracticeState, ProviderStatus
 from polytill.flows.admin import clusters, placement
 from polytill.flows.admin.clusters import ClusterStatus
 from polytill.flows.admin.event_destination import FAILING, read_backlog
+from polytill.flows.adoption.unknown import unknown_practices
 from polytill.flows.context import Context
 from polytill.flows.handlers import handler_or_reason
 from polytill.flows.rollout import readers as rollout_readers
@@ -26,6 +28,7 @@ from polytill.providers.http import may_receive_keys
 from polytill.settings import Settings
 from polytill.storage import (
     files,
+    installations,
     leases,
     migrating,
     nodes,
@@ -51,6 +54,15 @@ BEHIND = {
     BehindReason.birthplace: "has a database that was restored or copied",
     BehindReason.mark: "has a database that lacks events or payments which polytill has already recorded",
 }
+# How a copy of an installation was noticed, and what follows.
+COPIED = {
+    CopyReason.name: "POLYTILL_INSTALLATION is {setting!r}, and the owner database is of the installation {name!r}.",
+    CopyReason.place: "The owner database is in another place than where it was created or adopted.",
+}
+INERT = (
+    "So this is a copy: no production payment is taken, no provider is called with production keys, and no worker runs. Run"
+    " `polytill installation adopt` to use it in place of the original, or `polytill neutralize` to try things with it."
+)
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -69,6 +81,7 @@ async def examine(settings: Settings) -> list[Finding]:
         KeyRing.read(settings.keyring)
         async with Polytill.open(settings) as till:
             for check in (
+                _installation,
                 _catalog,
                 _plug_ins,
                 _practices,
@@ -103,6 +116,22 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     owner_on_server = is_postgres(settings.owner_database_url.get_secret_value())
     if owner_on_server != is_postgres(settings.practice_databases.get_secret_value()):
         yield Finding(False, "The owner database and the practices' databases are on different engines.")
+
+
+async def _installation(context: Context) -> AsyncIterator[Finding]:
+    state, found = context.installation, await installations.read(context.owner)
+    if state.copied is not None:
+        yield Finding(
+            True, f"{COPIED[state.copied].format(name=found.name, setting=context.settings.installation)} {INERT}"
+        )
+    if state.older_since is not None:
+        said = "The owner database was restored from an older copy. Run `polytill installation adopt`."
+        yield Finding(True, said)
+    if state.is_sandbox_only:
+        yield Finding(False, "This installation was neutralized: it has only the sandbox.")
+    for one in await unknown_practices(context):
+        said = f"is not in the directory. Its database is {one.database_name} on the cluster {one.cluster}."
+        yield Finding(True, f"Practice {one.practice_id} ({one.name}) {said}")
 
 
 async def _catalog(context: Context) -> AsyncIterator[Finding]:

@@ -10,6 +10,7 @@ from polytill.domain.jobs import PartState
 from polytill.flows.admin import catalog
 from polytill.flows.admin.practices import clear_half_made
 from polytill.flows.context import Context
+from polytill.flows.installation import must_be_adopted
 from polytill.flows.jobs import migrate as migrating_job
 from polytill.flows.jobs.migrate import Wanted
 from polytill.flows.jobs.runner import AT_ONCE
@@ -52,7 +53,8 @@ class Outcome:
 
 
 async def prepare(context: Context) -> Prepared:
-    """Fill the catalog, and remove practices whose creation was never finished."""
+    """Fill the catalog, and remove practices whose creation was never finished. ``InstallationCopied`` in a copy."""
+    must_be_adopted(context)
     seeded = await catalog.seed(context)
     return Prepared(list(seeded.added), await clear_half_made(context))
 

@@ -31,6 +31,11 @@ class Settings(BaseSettings):
         description="Practice databases: a directory of SQLite files, or the URL of a PostgreSQL server",
     )
     keyring: Path = Field(Path("var/keyring"), description="File of key-encryption keys, mode 0600")
+    installation: str = Field(
+        "",
+        pattern=r"^[a-z0-9-]{0,40}$",
+        description="Name of this installation; with another name its databases are only read",
+    )
     public_url: str = Field(
         "http://127.0.0.1:8420", description="Public URL of this service, for customers and webhooks"
     )

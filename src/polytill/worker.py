@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from polytill.app import Polytill
-from polytill.background import beside, renew_for_ever, sweep, sweep_for_ever
+from polytill.background import adopted, beside, renew_for_ever, sweep, sweep_for_ever
 from polytill.flows.context import Context, log
 from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.rollout.decisions import forget_old
@@ -66,12 +66,23 @@ async def working(till: Polytill) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def jobs(till: Polytill) -> AsyncIterator[None]:
-    """Run jobs and scheduled work beside the block. What is scheduled runs once for all workers together."""
+    """Run jobs and scheduled work beside the block, in a copy of an installation as soon as it is adopted. What is
+    scheduled runs once for all workers together."""
+    if till.context.installation.copied is not None:
+        async with beside(_jobs_later(till)):
+            yield
+        return
     scheduled = Scheduled(till.context)
     both = Beside(scheduled.register, scheduled.begin, (LISTINGS, SCHEDULES))
     async with launched(till.context, both) as runner, beside(runner.run()):
         log.info("jobs_started", node=till.context.node_id)
         yield
+
+
+async def _jobs_later(till: Polytill) -> None:
+    await adopted(till.context)
+    async with jobs(till):
+        await asyncio.Event().wait()
 
 
 class Scheduled:

@@ -45,7 +45,7 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("migrate",): [], ("sweep",): [], ("doctor",): [], ("rotate",): [],
     ("legacy", "import"): ["legacy.json"], ("practices", "create"): ["A", "NGN"], ("practices", "list"): [],
     ("practices", "change"): ["1", "--name", "B"], ("practices", "test-keys"): ["1", "paystack"],
-    ("practices", "adopt"): ["1"],
+    ("practices", "adopt"): ["1"], ("installation", "adopt"): [], ("neutralize",): [],
     ("practices", "backup"): ["1", "--in", "kept"], ("practices", "backups"): ["1", "--in", "kept"],
     ("practices", "check-backup"): ["1", "--in", "kept"], ("practices", "restore"): ["1", "latest", "--in", "kept"],
     ("practices", "move"): ["1", "--to", "second"],

@@ -17,12 +17,22 @@ from structlog.testing import capture_logs
 
 from polytill.app import Polytill
 from polytill.background import sweep
+from polytill.domain.copies import CopyReason
+from polytill.domain.errors import Conflict, InstallationCopied, OwnerDatabaseOlder, Unauthorized
+from polytill.domain.states import ApiKeyKind
 from polytill.flows import presence
-from polytill.storage import events, leases, payment_records, practices
+from polytill.flows.admin import readiness, staff
+from polytill.flows.admin.practices import create_key, key_hash, revoke_key
+from polytill.flows.admin.readiness import NO_WORKER, OWNER_OLDER
+from polytill.flows.adoption.installation import adopt_installation
+from polytill.storage import api_keys, events, leases, payment_records, practices
 from polytill.storage.events import Event
+from tests import calls
 from tests.flows import scenes
 from tests.flows.scenes import Scene
 from tests.restoring import OwnerBackup
+
+PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
@@ -71,7 +81,8 @@ async def test_no_cursor_hides_an_event_of_after_the_restore(scene: Scene) -> No
             following = {one.event_id for one in await _feed(again, read.position)}
             assert {one.event_id for one in now} - known <= following
         assert len({one.position for one in now}) == len(now)
-        assert {one["event"] for one in logs if one["log_level"] == "error"} == {"owner_database_older"}
+        errors = [one["event"] for one in logs if one["log_level"] == "error"]
+        assert errors == ["events_lost_by_owner", "owner_database_older"]
         assert len(await payment_records.listed(again.context.owner, again.practice_id, "", 100)) == 8
 
 
@@ -130,3 +141,86 @@ async def test_a_process_that_goes_on_through_the_restore(scene: Scene, engine_u
     with capture_logs() as logs:
         await here.beat()
     assert [one for one in logs if one["event"] == "announcement_lost"] == []
+
+
+# ── Until it is adopted ──
+
+
+async def _older(scene: Scene, again: Scene) -> None:
+    """The worker has noticed that events were lost."""
+    await sweep(again.context, everyone=True)
+    assert again.context.installation.older_since is not None
+
+
+async def test_nothing_comes_back_unnoticed(scene: Scene) -> None:
+    """A revoked key stays revoked, staff who were deactivated stay out, and doctor and readiness say why."""
+    context, owner = scene.context, scene.context.owner
+    link = await staff.invite(context, owner, "ada@example.com", "Ada", "admin", "test")
+    session = await staff.choose_password(context, owner, link.rpartition("/")[2], PASSWORD)
+    key = await create_key(context, ApiKeyKind.practice, scene.practice_id, "host", None, "test")
+    await _paid_and_forwarded(scene, 1)
+    backup = await OwnerBackup.of(context.settings)
+    await staff.change(context, owner, "ada@example.com", None, False, "test")
+    [held] = [one for one in await api_keys.listed(owner, scene.practice_id) if one.name == "host"]
+    await revoke_key(context, held.id, scene.practice_id, "test")
+    await _paid_and_forwarded(scene, 1)
+    await backup.restore()
+    async with restarted(scene) as again:
+        context, owner = again.context, again.context.owner
+        assert await api_keys.by_hash(owner, key_hash(key)) is not None
+        await _older(scene, again)
+        assert await api_keys.by_hash(owner, key_hash(key)) is None
+        assert await staff.session_of(context, owner, session.token.reveal()) is None
+        with pytest.raises(OwnerDatabaseOlder):
+            await staff.sign_in(context, owner, "ada@example.com", PASSWORD, "192.0.2.1")
+        with pytest.raises(OwnerDatabaseOlder):
+            await calls.create_practice(again.till, "Second", "NGN")
+        assert OWNER_OLDER in (await readiness.check(context)).degraded
+        await again.succeeded()  # payments go on
+        found = await adopt_installation(context, "test")
+        assert found.is_done
+        assert await staff.session_of(context, owner, session.token.reveal()) is None
+        with pytest.raises(Unauthorized):
+            await staff.sign_in(context, owner, "ada@example.com", PASSWORD, "192.0.2.1")
+        assert (await readiness.check(context)).degraded == [NO_WORKER]
+        with pytest.raises(Conflict):
+            await adopt_installation(context, "test")
+        await calls.create_practice(again.till, "Second", "NGN")
+
+
+async def test_a_practice_of_after_the_backup_keeps_its_id(scene: Scene) -> None:
+    backup = await OwnerBackup.of(scene.context.settings)
+    lost, _ = await calls.create_practice(scene.till, "Lost", "NGN")
+    await backup.restore()
+    async with restarted(scene) as again:
+        for _ in range(2):
+            with pytest.raises(OwnerDatabaseOlder):
+                await calls.create_practice(again.till, "New", "NGN")
+        dry = await adopt_installation(again.context, "test", is_dry=True)
+        assert [(one.practice_id, one.name) for one in dry.unknown] == [(lost.id, "Lost")]
+        assert not dry.is_done
+        assert again.context.installation.older_since is not None
+        found = await adopt_installation(again.context, "test")
+        assert any("Lost" in note and lost.database_name in note for note in found.notes)
+        made, _ = await calls.create_practice(again.till, "New", "NGN")
+        assert made.id == lost.id + 1
+
+
+async def test_a_dump_restored_into_another_database_is_a_copy(scene: Scene, engine_url: str | None) -> None:
+    """PostgreSQL cannot tell it from a copy of the installation, so nothing of production is done before it is adopted."""
+    if engine_url is None:
+        pytest.skip("a file that is put back at its path is no copy")
+    await _paid_and_forwarded(scene, 1)
+    backup = await OwnerBackup.of(scene.context.settings)
+    lost = await _paid_and_forwarded(scene, 1)
+    await backup.restore(is_elsewhere=True)
+    async with restarted(scene) as again:
+        context = again.context
+        assert context.installation.copied is CopyReason.place
+        assert await sweep(context, everyone=True) == 0
+        with pytest.raises(InstallationCopied):
+            await again.pay("new")  # of the sandbox, but the practice's database is the original
+        found = await adopt_installation(context, "test")
+        assert (found.is_done, found.events, found.behind) == (True, 1, [])
+        assert [one.payment_id for one in await _feed(again)][1:] == lost
+        await again.succeeded()

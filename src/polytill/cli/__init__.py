@@ -22,6 +22,7 @@ from polytill.app import Polytill
 from polytill.cli.cases import cases_app
 from polytill.cli.catalog import catalog_app
 from polytill.cli.clusters import clusters_app
+from polytill.cli.installation import installation_app, neutralize
 from polytill.cli.jobs import jobs_app
 from polytill.cli.keys import keys_app, rotate_ring
 from polytill.cli.legacy import legacy_app
@@ -57,6 +58,7 @@ for name, group in (
     ("webhooks", webhooks_app),
     ("rollout", rollout_app),
     ("jobs", jobs_app),
+    ("installation", installation_app),
 ):
     app.add_typer(group, name=name)
 
@@ -272,6 +274,7 @@ def doctor() -> None:
 
 
 app.command("rotate")(rotate_ring)
+app.command("neutralize")(neutralize)
 
 
 # ── The catalog ──

@@ -191,6 +191,31 @@ class PracticeBehind(NotNow):
     retry_after_s = 60
 
 
+class InstallationCopied(NotNow):
+    """This installation is a copy that nobody has adopted, so that nothing of production is done here."""
+
+    code = "installation_copied"
+    public = (
+        "This installation is a copy of another one. Its operator must adopt it before it takes payments or changes"
+        " anything."
+    )
+    retry_after_s = 60
+
+
+class SandboxOnly(Forbidden):
+    """This installation was neutralized: it has no production."""
+
+    code = "sandbox_only"
+
+
+class OwnerDatabaseOlder(NotNow):
+    """The owner database is older than what the practices' databases know of it."""
+
+    code = "owner_database_older"
+    public = "The owner database was restored from an older copy. This continues when its operator has adopted it."
+    retry_after_s = 60
+
+
 class ProviderRefused(PolytillError):
     """The payment provider rejected the request."""
 

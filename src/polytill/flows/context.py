@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from polytill.domain.clock import World
+from polytill.domain.copies import CopyReason
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import NotNow
 from polytill.domain.identifiers import Numbers
@@ -89,6 +90,28 @@ class Health:
 
 
 @dataclass(slots=True)
+class InstallationState:
+    """What this process knows of the installation (``flows/installation.py``).
+
+    Args:
+        copied: Why it is a copy that nobody has adopted; None if it is not.
+        older_since: Since when the owner database is known to be an older copy; None if it is not.
+        ids_checked: Whether the clusters were searched for practices that the owner database does not know.
+        is_sandbox_only: Whether it was neutralized.
+    """
+
+    copied: CopyReason | None = None
+    older_since: datetime | None = None
+    ids_checked: bool = False
+    is_sandbox_only: bool = False
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is sent to anybody else from here."""
+        return self.copied is not None or self.is_sandbox_only
+
+
+@dataclass(slots=True)
 class Relays:
     """What this process forwards to old addresses: ``flows/webhooks/forward.py``."""
 
@@ -140,6 +163,7 @@ class Context:
     reconciled: dict[tuple[int, int, Environment], Progress] = field(default_factory=dict)
     numbers: Numbers = field(default_factory=Numbers)
     health: Health = field(default_factory=Health)
+    installation: InstallationState = field(default_factory=InstallationState)
     slow_providers: SlowProviderLimiter = field(default_factory=SlowProviderLimiter)
     pool: ProviderPool = field(default_factory=ProviderPool)
     provider_health: ProvidersHealth = field(default_factory=ProvidersHealth)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from polytill.domain.audit_actions import AuditAction
 from polytill.domain.clock import wire_time
 from polytill.domain.event_types import EventType
 from polytill.domain.ids import new_id
@@ -16,9 +17,10 @@ from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice, log
+from polytill.flows.installation import note_older
 from polytill.flows.payment_records import record_of
 from polytill.providers.contract import DisputeFact, RefundFact
-from polytill.storage import cases, event_deliveries, events, payment_records, practices
+from polytill.storage import api_keys, audit, cases, event_deliveries, events, payment_records, practices
 from polytill.storage.anchors import Mark
 from polytill.storage.databases import Writes
 from polytill.storage.events import Event
@@ -143,6 +145,22 @@ async def forward(practice: Practice) -> int:
     return len(waiting)
 
 
+async def revoke_again(practice: Practice) -> int:
+    """Revoke the API keys in the owner database that the practice's database knows as revoked. Returns their number."""
+    hashes = await api_keys.revoked_in(practice.db)
+    if not hashes:
+        return 0
+    found, unit = await api_keys.in_use_of(practice.context.owner, hashes), Unit()
+    for key in found:
+        api_keys.revoke(unit, key.id, practice.id, practice.now())
+        audit.append(
+            unit, practice.now(), "polytill", AuditAction.key_revoked, f"practice:{practice.id}", {"id": key.id}
+        )
+    if found:
+        await practice.context.owner.commit(unit)
+    return len(found)
+
+
 def owner_may_lack(practice: Practice, last_forwarded: int) -> bool:
     """Whether the owner's feed may lack events that the practice's database has marked as forwarded: ``forward`` finds
     out. What is behind has events of another history."""
@@ -166,8 +184,10 @@ async def _find_lost(practice: Practice) -> None:
     anchor.read(entry.epoch, entry.mark)
     if not owner_may_lack(practice, forwarded):
         return
-    log.error("owner_database_older", practice=practice.id, has=anchor.owners_position, forwarded=forwarded)
+    log.error("events_lost_by_owner", practice=practice.id, has=anchor.owners_position, forwarded=forwarded)
+    await note_older(context, "events")
     context.recorded.pop(practice.id, None)  # the records of its payments were lost as well
+    await revoke_again(practice)
     unit = Unit()
     events.forward_again(unit, anchor.owners_position)
     await practice.db.commit(unit)

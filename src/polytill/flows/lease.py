@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import NotNow, PracticeBehind
-from polytill.flows import presence
+from polytill.domain.states import Environment
+from polytill.flows import installation, presence
 from polytill.flows.context import Context, log
 from polytill.flows.presence import LEASE_S as LEASE_S
 from polytill.storage import audit, leases, practices
@@ -42,16 +43,20 @@ async def ensure(context: Context, practice_id: int) -> None:
         raise NotNow("This practice cannot take payments just now; try again in a moment.", code="no_lease") from error
 
 
-async def may_begin(context: Context, practice_id: int) -> None:
+async def may_begin(context: Context, practice_id: int, environment: Environment) -> None:
     """Before money is taken, returned or decided about: the practice's database is current, and a worker can reach it.
 
-    ``PracticeBehind`` if the database is older than what the owner database knows of it; ``NotNow`` without a lease.
+    ``PracticeBehind`` if the database is older than what the owner database knows of it; ``InstallationCopied`` in a copy,
+    except for the sandbox of a copied database; ``NotNow`` without a lease.
     """
+    installation.may_use(context, environment)
     try:
         await context.opening.must_be_current(practice_id)
     except PracticeBehind:
         await note_behind(context, practice_id)
         raise
+    if context.installation.copied is not None:
+        installation.may_write(await context.practice(practice_id), environment)
     await ensure(context, practice_id)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from polytill.domain.errors import KeyRingDiffers, NotNow, PolytillError
-from polytill.flows import key_ring
+from polytill.flows import installation, key_ring
 from polytill.flows.connection_shares import Sharing
 from polytill.flows.context import Context, log
 from polytill.storage import connection_shares, leases, nodes
@@ -59,6 +59,7 @@ class Presence:
         if self._left:
             return
         changed = context.ring.refresh()
+        await installation.check(context)
         if changed:
             log.info("key_ring_read", keys=context.ring.ids)
         elapsed_s = context.world.elapsed_s()
@@ -67,7 +68,7 @@ class Presence:
         self._announced_at_s = elapsed_s
         await self._find_older()
         unit = Unit()
-        node = Node(self.id, self.name, self.runs_worker, context.ring.checks())
+        node = Node(self.id, self.name, self.runs_worker and context.installation.copied is None, context.ring.checks())
         jumps, until_s = context.server_clock.jumps, elapsed_s + LEASE_S
         live_until = context.shared_after(LIVE_S)
         nodes.announce(unit, node, context.shared_after(0), live_until)
@@ -92,6 +93,7 @@ class Presence:
         for practice_id in context.leased_until_s:
             context.leased_until_s[practice_id] = float("-inf")  # each is written again before it is relied on
         context.recorded.clear()
+        context.installation.ids_checked = False
         unit = Unit()
         leases.hold_all(unit, context.shared_after(-EVERYONE_PAST_S))
         await context.owner.commit(unit)

@@ -14,6 +14,7 @@ from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_WON, CredentialState,
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.handler_guard import answered_wrongly, clean, declared, handler_failed, listed, own_copy, understood
 from polytill.flows.handlers import handler_or_reason
+from polytill.flows.installation import may_use
 from polytill.flows.next_action import charges_at_once
 from polytill.flows.provider_waits import provider_wait
 from polytill.providers.contained import ends_only_itself
@@ -56,10 +57,12 @@ class NoEnd(Exception):
 
 
 def build(practice: Practice, entry: ProviderEntry, account: Account, for_webhook: bool = False) -> Handler | NotSent:
-    """A handler for one account. ``NotSent`` if keys must not be sent to the address in the catalog.
+    """A handler for one account. ``NotSent`` if keys must not be sent to the address in the catalog, ``InstallationCopied``
+    for production keys in a copy that nobody has adopted.
 
     Only a handler that verifies a webhook gets the webhook secrets.
     """
+    may_use(practice.context, account.environment)
     cls, missing = handler_or_reason(practice.context, entry)
     if cls is None:
         return NotSent(Reason.config, "handler_missing", missing)

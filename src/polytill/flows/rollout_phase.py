@@ -16,6 +16,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.rollout import FIELD_DECIDES, RolloutPhase
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice
+from polytill.flows.installation import must_be_adopted
 from polytill.storage import events, practice_profile, practice_rollouts
 from polytill.storage.databases import Tx
 from polytill.storage.events import Event
@@ -62,6 +63,7 @@ async def announce_change(practice: Practice) -> RolloutPhase | None:
     loses nothing: the worker compares both, whether the change was made or not. A comparison that comes before the change
     is made does not count afterwards, because the change is counted (``hold``).
     """
+    must_be_adopted(practice.context)
     await practice.context.opening.must_be_current(practice.id)
     phase = await practice_profile.rollout_phase(practice.db)
     if phase in FIELD_DECIDES:
@@ -92,6 +94,7 @@ async def hold(practice: Practice, tx: Tx, announced: RolloutPhase | None) -> No
 
 async def announce_following(practice: Practice) -> RolloutPhase | None:
     """Before our configurations follow the field: return the phase. ``OursDecide`` if they do not follow it."""
+    must_be_adopted(practice.context)
     await practice.context.opening.must_be_current(practice.id)
     phase = await practice_profile.rollout_phase(practice.db)
     if phase not in FIELD_DECIDES:

@@ -89,9 +89,11 @@ class Anchor:
 
     __slots__ = (
         "_visit",
+        "at_birthplace",
         "behind",
         "checks",
         "epoch",
+        "is_copied",
         "is_missing",
         "mark",
         "must_read",
@@ -106,6 +108,10 @@ class Anchor:
         # The position of the mark as the owner database had it when it was last read. It may be an older copy itself.
         self.owners_position = mark.position
         self.behind: BehindReason | None = None
+        # Whether the installation is a copy, whose databases are all in another place; and, if the engine can tell, whether
+        # this one is where it was created.
+        self.is_copied = False
+        self.at_birthplace: bool | None = None
         # Whether the database may have been replaced since the mark was read: then a newer mark may be in the directory.
         self.must_read = False
         # Whether the database was not found at its place: it may have been moved since the directory was read.
@@ -144,7 +150,9 @@ class Anchor:
     def _compared(self, found: Identity) -> BehindReason | None:
         if found.epoch != self.epoch:
             return BehindReason.epoch
-        if is_elsewhere(found.birthplace, found.place):
+        is_away = is_elsewhere(found.birthplace, found.place)
+        self.at_birthplace = None if found.birthplace is None or found.place is None else not is_away
+        if is_away and not self.is_copied:
             return BehindReason.birthplace
         return None if found.has_mark else BehindReason.mark
 
@@ -191,14 +199,15 @@ def held(anchor: Anchor) -> tuple[str, list[Any]]:
     return sql, args
 
 
-def stamp(unit: Steps, practice_id: int, epoch: str, birthplace: str | None, now: Any) -> None:
-    """Write into a new database to whom it belongs, its epoch, and where it was created."""
+def stamp(unit: Steps, practice_id: int, epoch: str, birthplace: str | None, now: Any, installation: str = "") -> None:
+    """Write into a new database to whom it belongs, its epoch, where it was created, and the installation's uid."""
     unit.add(
-        "INSERT INTO identity (id, practice_id, epoch, birthplace, created_at) VALUES (1, $1, $2, $3, $4)",
+        "INSERT INTO identity (id, practice_id, epoch, birthplace, created_at, installation) VALUES (1, $1, $2, $3, $4, $5)",
         practice_id,
         epoch,
         birthplace,
         now,
+        installation,
         expect=1,
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from polytill.domain.states import ApiKeyKind
 from polytill.storage.columns import Condition, Table
-from polytill.storage.databases import OwnerDb, Writes
+from polytill.storage.databases import OwnerDb, PracticeDb, Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,32 @@ def revoke(unit: Writes, key_id: int, practice_id: int | None, now: datetime) ->
     key.compare("id =", key_id)
     key.compare("practice_id =", practice_id)
     unit.add(f"UPDATE api_keys SET revoked_at = $1 WHERE {key} AND revoked_at IS NULL", *key.args, expect=1)  # noqa: S608
+
+
+async def practice_of(owner: OwnerDb, key_id: int) -> tuple[int, str] | None:
+    """The practice of a practice's key, and the key's hash. None if it is another key, or none."""
+    row = await owner.one("SELECT practice_id, key_hash FROM api_keys WHERE id = $1", key_id)
+    return None if row is None or row["practice_id"] is None else (row["practice_id"], row["key_hash"])
+
+
+def note_revoked(unit: Writes, key_hash: str, now: datetime) -> None:
+    """Write into a practice's database that one of its keys is revoked."""
+    unit.add(
+        "INSERT INTO revoked_keys (key_hash, revoked_at) VALUES ($1, $2) ON CONFLICT (key_hash) DO NOTHING",
+        key_hash,
+        now,
+    )
+
+
+async def revoked_in(db: PracticeDb) -> list[str]:
+    """The hashes of the keys that a practice's database knows as revoked."""
+    return await db.column("SELECT key_hash FROM revoked_keys ORDER BY revoked_at, key_hash")
+
+
+async def in_use_of(owner: OwnerDb, hashes: Sequence[str]) -> list[ApiKey]:
+    """The keys with these hashes that are not revoked."""
+    found = [await by_hash(owner, one) for one in hashes]
+    return [key for key in found if key is not None]
 
 
 async def by_hash(owner: OwnerDb, key_hash: str) -> ApiKey | None:

@@ -78,6 +78,11 @@ async def last_forwarded(db: PracticeDb) -> int:
 LAST_FORWARDED = "(SELECT id FROM events WHERE forwarded_at IS NOT NULL ORDER BY id DESC LIMIT 1)"
 
 
+async def forwarded_after(db: PracticeDb, position: int) -> int:
+    """The number of events after a position that are marked as forwarded."""
+    return int(await db.value("SELECT count(*) FROM events WHERE id > $1 AND forwarded_at IS NOT NULL", position))
+
+
 def forward_again(unit: Writes, after: int) -> None:
     """Mark the events after a position as not forwarded: the owner's feed has lost them."""
     unit.add("UPDATE events SET forwarded_at = NULL WHERE id > $1 AND forwarded_at IS NOT NULL", after)

@@ -108,6 +108,7 @@ class Opening:
         self.watch = self.directory.watch
         self._open: OrderedDict[int, _Open] = OrderedDict()
         self._forgotten = 0
+        self._is_copied = False
         self._anchors: dict[int, Anchor] = {}  # kept while a database is closed: what was seen of it still counts
 
     async def entry(self, practice_id: int) -> PracticeEntry:
@@ -159,6 +160,7 @@ class Opening:
         cluster = await self.cluster(entry.cluster)
         data_key = self.data_key(entry)
         anchor = self._anchors.setdefault(entry.id, Anchor(entry.id, entry.epoch, entry.mark))
+        anchor.is_copied = self._is_copied
         anchor.read(entry.epoch, entry.mark)
         db = PracticeDb(cluster.engine(entry.database_name, anchor), entry.id, data_key, anchor)
         try:
@@ -192,6 +194,12 @@ class Opening:
         anchor.must_read = False
         await db.engine.verify(anchor)
         anchor.must_read = anchor.must_read or not is_known
+
+    def set_copied(self, is_copied: bool) -> None:
+        """Compare each practice's database again, with or without regard to its place: those of a copy are elsewhere."""
+        self._is_copied = is_copied
+        for anchor in self._anchors.values():
+            anchor.is_copied, anchor.must_read = is_copied, True
 
     def behind(self) -> dict[int, BehindReason]:
         """The practices that this process has opened and whose databases are behind."""
@@ -384,11 +392,12 @@ class NewIdentity:
     home: Locality
     epoch: str
     birthplace: str | None
+    installation: str = ""
 
 
 def stamp_identity(unit: units.Unit, new: NewIdentity, now: Any) -> None:
     """Write the practice's identity into its new database."""
-    anchors.stamp(unit, new.practice_id, new.epoch, new.birthplace, now)
+    anchors.stamp(unit, new.practice_id, new.epoch, new.birthplace, now, new.installation)
     unit.add(
         "INSERT INTO practices (id, name, default_currency_id, created_at, updated_at, country, time_zone)"
         " VALUES ($1, $2, $3, $4, $4, $5, $6)",

@@ -14,6 +14,7 @@ from polytill.domain.states import PracticeState
 from polytill.storage.anchors import Mark
 from polytill.storage.columns import Reader
 from polytill.storage.databases import OwnerDb, Tx, Writes
+from polytill.storage.installations import NEXT_PRACTICE_ID
 
 DATABASE_PREFIX = "practice_"  # of the names of practice databases
 MOST_ID = 2**31 - 1
@@ -64,11 +65,13 @@ _PRACTICES = Reader(
 
 
 async def reserve(tx: Tx, entry: PracticeEntry) -> int:
-    """Insert a row in state ``provisioning`` and return its id, which ``entry`` does not have yet. ``Duplicate`` if
-    another practice has the external id."""
-    practice_id: int = await tx.value(
+    """Insert a row in state ``provisioning`` and return its id, which ``entry`` does not have yet and no practice had
+    before. ``Duplicate`` if another practice has the external id."""
+    practice_id = int(await tx.value(NEXT_PRACTICE_ID))
+    await tx.fetch(
         "INSERT INTO practices (name, default_currency_id, cluster, database_name, state, created_at, updated_at,"
-        " country, time_zone, external_id) VALUES ($1, $2, $3, $4, 'provisioning', $5, $5, $6, $7, $8) RETURNING id",
+        " country, time_zone, external_id, id) VALUES ($1, $2, $3, $4, 'provisioning', $5, $5, $6, $7, $8, $9)"
+        " RETURNING id",
         entry.name,
         CURRENCIES[entry.default_currency].numeric,
         entry.cluster,
@@ -77,6 +80,7 @@ async def reserve(tx: Tx, entry: PracticeEntry) -> int:
         entry.country,
         entry.time_zone,
         entry.external_id,
+        practice_id,
     )
     return practice_id
 

@@ -208,6 +208,19 @@ _table("nodes", given_id(), *text("name", "key_checks"), flag("runs_worker", Non
 # The oldest revision of each tree whose version of polytill may still use the databases as they are now.
 _table("schema_readers", given_id("tree"), *text("oldest"))
 
+# The installation: a text that only its databases have, its name, where this database was created or adopted, since when it
+# is known to be older than what the practices' databases know, the highest id that a practice ever got, and whether its
+# production credentials were destroyed. The migration inserts the only row.
+_table(
+    "installation",
+    *only_row(),
+    *text("uid", "name", default=""),
+    *maybe("place"),
+    *maybe("older_since", kind=Moment),
+    *small("last_practice_id", default=0),
+    flag("is_sandbox_only"),
+)
+
 # The events of all practices in one order, and the destination for the platform.
 _table(
     "event_feed",

@@ -80,9 +80,13 @@ _table(  # ``storage/anchors.py``
     *only_row(),
     *small("practice_id"),
     *text("epoch"),
+    *text("installation", default=""),
     *maybe("birthplace"),
     *moment("created_at", now=True),
 )
+
+# The practice's API keys that were revoked, by their hashes: a restored owner database does not know of the last ones.
+_table("revoked_keys", given_id("key_hash"), *moment("revoked_at"))
 
 _table(
     "practices",

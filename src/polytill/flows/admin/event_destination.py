@@ -11,6 +11,7 @@ from polytill.domain.errors import Conflict, NotFound, Stale, invalid
 from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.flows.context import Context
+from polytill.flows.installation import must_be_adopted
 from polytill.providers.http import origin_of
 from polytill.storage import audit, event_deliveries, events, leases
 from polytill.storage.event_deliveries import Backlog, Destination
@@ -39,6 +40,7 @@ async def set_destination(context: Context, url: str, actor: str) -> str:
 
     Everything pending goes there at once. The replaced secret signs as well for a while.
     """
+    must_be_adopted(context)
     origin = origin_of(url)
     if origin is None or (origin.startswith("http://") and urlsplit(origin).hostname not in _THIS_MACHINE):
         raise invalid("/url", "The destination must be an https address (http only on this machine).")

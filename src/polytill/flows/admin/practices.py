@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +13,7 @@ from types import EllipsisType
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.errors import Conflict, Duplicate, NotFound, NotNow, invalid
+from polytill.domain.errors import Conflict, Duplicate, NotFound, NotNow, PolytillError, invalid
 from polytill.domain.external_ids import read_external_id
 from polytill.domain.ids import new_id
 from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
@@ -21,8 +22,10 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import ApiKeyKind, PracticeState
 from polytill.flows import key_ring
 from polytill.flows.admin import placement
+from polytill.flows.adoption.unknown import check_ids
 from polytill.flows.context import Context, log
-from polytill.storage import api_keys, audit, migrating, practice_profile, practices
+from polytill.flows.installation import must_be_adopted, must_be_current
+from polytill.storage import api_keys, audit, installations, migrating, practice_profile, practices
 from polytill.storage.api_keys import ApiKey
 from polytill.storage.clusters import Cluster
 from polytill.storage.databases import PracticeDb
@@ -50,6 +53,7 @@ async def create_key(
     context: Context, kind: ApiKeyKind, practice_id: int | None, name: str, scopes: list[str] | None, actor: str
 ) -> str:
     """Create an API key, which is shown only once."""
+    must_be_adopted(context)
     if practice_id is not None:
         await context.opening.entry(practice_id)
     name = _name(name, "name of the key")
@@ -127,11 +131,13 @@ async def create_practice(
     caller can keep the key safely, whatever happens to this process. ``Conflict`` if another practice has the external
     id, or if no cluster has room, ``Invalid`` if the named one does not accept it; nothing is created then.
     """
+    must_be_current(context)
     name, currency = _name(new.name), new.currency
     _check_settings(currency, new.country, new.time_zone)
     home = locality(currency, new.country, new.time_zone)
     external_id = _read_external_id(new.external_id)
     await key_ring.may_seal(context)
+    await check_ids(context)
     now = context.world.now()
     database_name = f"{practices.DATABASE_PREFIX}{context.world.random_bytes(8).hex()}"
     entry = PracticeEntry(
@@ -183,7 +189,8 @@ async def _new_database(context: Context, place: Cluster, entry: PracticeEntry) 
     home = Locality(entry.country, entry.time_zone)
     try:
         born = await db.engine.place()
-        identity = NewIdentity(entry.id, entry.name, entry.default_currency, home, epoch, born)
+        uid = (await installations.read(context.owner)).uid
+        identity = NewIdentity(entry.id, entry.name, entry.default_currency, home, epoch, born, uid)
         stamp_identity(stamp, identity, context.world.now())
         await db.commit(stamp)
     finally:
@@ -220,6 +227,7 @@ async def clear_half_made_one(context: Context, entry: PracticeEntry) -> bool:
 
 async def clear_half_made(context: Context, older_than_s: float = 600.0) -> int:
     """Undo onboardings whose process died half-way. Return their number."""
+    must_be_adopted(context)
     before = context.world.after(-older_than_s)
     left = [entry for entry in await practices.half_made(context.owner) if not began_after(entry, before)]
     return sum([await clear_half_made_one(context, entry) for entry in left])
@@ -236,6 +244,7 @@ async def discard(context: Context, practice_id: int, actor: str, without_databa
     ``without_database``: its server is gone or does not answer, and a database that may be there stays. ``NotFound``,
     or ``Conflict`` if the practice was created completely, or if its onboarding may still run.
     """
+    must_be_adopted(context)
     entry = await practices.by_id(context.owner, practice_id)
     if entry is None:
         raise NotFound(f"There is no practice {practice_id}.")
@@ -282,6 +291,7 @@ async def change_practice(
     The practice's own row is written first. A changed time zone applies to all days, past ones included. ``Conflict``
     if another practice has the external id.
     """
+    must_be_adopted(context)
     context.opening.forget(practice_id)
     before = await context.opening.entry(practice_id)
     external_id = changes.external_id
@@ -340,8 +350,17 @@ async def migrate_practice(context: Context, practice_id: int, actor: str) -> li
 
 
 async def revoke_key(context: Context, key_id: int, practice_id: int | None, actor: str) -> None:
-    """Revoke a key; ``Stale`` if there is no such key, or if it is not of this practice."""
+    """Revoke a key; ``Stale`` if there is no such key, or if it is not of this practice.
+
+    The practice's database notes it, too, if it can be reached: a restored owner database would not know.
+    """
     now = context.world.now()
+    holder = await api_keys.practice_of(context.owner, key_id)
+    if holder is not None and practice_id in (None, holder[0]):
+        with suppress(PolytillError):
+            practice, noted = await context.practice(holder[0]), Unit()
+            api_keys.note_revoked(noted, holder[1], now)
+            await practice.db.commit(noted)
     unit = Unit()
     api_keys.revoke(unit, key_id, practice_id, now)
     audit.append(

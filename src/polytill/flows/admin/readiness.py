@@ -15,8 +15,8 @@ from polytill.storage import nodes
 from polytill.storage.files import is_full
 
 OWNER_AWAY, NO_WORKER, DISK_FULL, KEY_RING = "owner_database_unavailable", "no_worker_seen", "disk_full", "key_ring"
-LEASES_ENDED = "leases_ended"
-REASONS = (OWNER_AWAY, LEASES_ENDED, NO_WORKER, DISK_FULL, KEY_RING)
+LEASES_ENDED, COPIED, OWNER_OLDER = "leases_ended", "installation_copied", "owner_database_older"
+REASONS = (OWNER_AWAY, LEASES_ENDED, NO_WORKER, DISK_FULL, KEY_RING, COPIED, OWNER_OLDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,10 @@ async def check(context: Context) -> Readiness:
             found.red = Failing(
                 "database_unavailable", "The owner database cannot be reached, and no practice is known here."
             )
+    if context.installation.copied is not None:
+        found.degraded.append(COPIED)
+    if context.installation.older_since is not None:
+        found.degraded.append(OWNER_OLDER)
     if context.ring.problem is not None and KEY_RING not in found.degraded:
         found.degraded.append(KEY_RING)
     if is_full(context.settings.practice_databases.get_secret_value()):

@@ -23,8 +23,9 @@ from polytill.domain.names import read_name
 from polytill.domain.secret import Secret
 from polytill.domain.states import StaffRole
 from polytill.flows.context import Context, Practice
+from polytill.flows.installation import must_be_current
 from polytill.storage import audit, staff
-from polytill.storage.databases import PracticeDb
+from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.staff import Person, Presence, Session, StaffDb
 from polytill.storage.units import Unit
 
@@ -288,6 +289,8 @@ async def sign_in(context: Context, db: StaffDb | None, email: str, password: st
 async def _begin(context: Context, db: StaffDb, person: Person) -> SignedIn:
     if isinstance(db, PracticeDb):
         db.anchor.must_be_current()  # whoever was deactivated since the copy was made must not come in again
+    else:
+        must_be_current(context)
     token, hashed = _token(context)
     unit = Unit()
     staff.forget_sessions(unit, context.world.after(-ABSOLUTE_S))
@@ -299,8 +302,9 @@ async def _begin(context: Context, db: StaffDb, person: Person) -> SignedIn:
 
 async def session_of(context: Context, db: StaffDb, token: str) -> Session | None:
     """Return the session of a cookie while it is valid: two hours idle, twelve hours in all. None is valid while the
-    practice's database is behind: an ended session would be open again."""
-    if isinstance(db, PracticeDb) and db.anchor.behind is not None:
+    practice's database is behind, or the owner's is older: an ended session would be open again."""
+    ended = context.installation.older_since if isinstance(db, OwnerDb) else db.anchor.behind
+    if ended is not None:
         return None
     found = await staff.session(db, token_hash(token))
     now = context.world.now()

@@ -165,7 +165,7 @@ class Backfill:
         ]
         if not new and not learned:
             return
-        await may_begin(self.context, practice.id)  # its worker groups the search rows
+        await may_begin(self.context, practice.id, Environment.production)  # its worker groups the search rows
         async with practice.db.transaction() as tx:
             for each, known in new:
                 config_id = await batch.config_of(tx, each)

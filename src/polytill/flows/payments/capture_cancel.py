@@ -175,7 +175,7 @@ async def _begin(
     practice: Practice, payment: Payment, attempt: Attempt, kind: OperationKind, amount: int | None, command: Command
 ) -> PaymentDetails:
     handler = await required_handler(practice.context, attempt)
-    await may_begin(practice.context, payment.practice_id)
+    await may_begin(practice.context, payment.practice_id, payment.environment)
     now = practice.now()
     operation = Operation(
         new_id(practice.context.world),

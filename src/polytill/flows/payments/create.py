@@ -9,7 +9,16 @@ from datetime import datetime, timedelta
 from functools import lru_cache, partial
 
 from polytill.domain.audit_actions import AuditAction
-from polytill.domain.errors import Duplicate, FieldError, Forbidden, Invalid, PracticeBehind, Stale, invalid
+from polytill.domain.errors import (
+    Duplicate,
+    FieldError,
+    Forbidden,
+    InstallationCopied,
+    Invalid,
+    PracticeBehind,
+    Stale,
+    invalid,
+)
 from polytill.domain.identifiers import new_number
 from polytill.domain.ids import address, new_id
 from polytill.domain.metadata import read_metadata
@@ -162,7 +171,7 @@ async def _create(
         if entry.state is not PracticeState.active:
             raise Forbidden("This practice is suspended.", reason="practice_suspended")
         raise refused(found, request.amount.currency)
-    if (repeated := await _unless_current(practice, command)) is not None:
+    if (repeated := await _unless_current(practice, found.candidates[0].environment, command)) is not None:
         return repeated
     now = context.world.now()
     by_code = snapshot.configurations
@@ -307,11 +316,12 @@ def return_address(context: Context, payment: Payment) -> str:
     return f"{context.settings.public_url}/pay/{client_token(context, payment)}/return"
 
 
-async def _unless_current(practice: Practice, command: Command) -> PaymentDetails | None:
-    """The payment that was made under this key, if the database is behind; ``PracticeBehind`` if it knows none."""
+async def _unless_current(practice: Practice, environment: Environment, command: Command) -> PaymentDetails | None:
+    """The payment that was made under this key, if no new one may begin: ``PracticeBehind`` or ``InstallationCopied`` if the
+    database knows none."""
     try:
-        await may_begin(practice.context, practice.id)
-    except PracticeBehind:
+        await may_begin(practice.context, practice.id, environment)
+    except (PracticeBehind, InstallationCopied):
         if (repeated := await _repeated(practice, command)) is None:
             raise
         return repeated

@@ -50,7 +50,7 @@ async def confirm_manual_payment(
         raise invalid("/amount", detail, reason="another_amount", amount=Money(payment.amount, payment.currency))
     if payment.status is PaymentStatus.succeeded or attempt.state is AttemptState.succeeded:
         return await details_of(practice.db, (await find(context, practice_id, payment_id))[1])
-    await may_begin(context, practice_id)
+    await may_begin(context, practice_id, payment.environment)
     money = Money(received.amount, payment.currency)
     seen = {"note": received.note, "proof": received.proof}
     said = Succeeded(money, attempt.id, fee=Money(0, payment.currency), response={**seen, "confirmedBy": actor})

@@ -179,7 +179,7 @@ async def _reopened(
     if not decided.ranked:
         return found
     in_turn = [snapshot.configurations[one.code] for one in decided.ranked]
-    await may_begin(context, practice_id)
+    await may_begin(context, practice_id, payment.environment)
     attempt = new_attempt(context, payment, in_turn[0], found.attempts[-1].number + 1, context.world.now())
     try:
         await _write_corrected(practice, payment, right)

@@ -56,7 +56,7 @@ async def continue_payment(
     wants = action.wants
     _check(wants, values)
     values = await _in_normal_form(practice, payment, wants, values)
-    await may_begin(context, practice_id)
+    await may_begin(context, practice_id, payment.environment)
     now = context.world.now()
     unit = Unit()
     anchors.hold(unit, practice.db.anchor)

@@ -96,7 +96,7 @@ async def _create_refund(
         raise _disputed(payment)
     if amount is not None:
         await check_amount(practice.context, attempt, amount)
-    await may_begin(practice.context, practice.id)
+    await may_begin(practice.context, practice.id, payment.environment)
     now = practice.now()
     refund = Refund(
         id=new_id(practice.context.world),

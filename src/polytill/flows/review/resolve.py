@@ -207,7 +207,7 @@ async def mark_not_paid(context: Context, practice_id: int, case_id: str, note: 
         raise Conflict(detail, code="can_be_found")
     payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
-    await may_begin(context, practice_id)
+    await may_begin(context, practice_id, payment.environment)
     said = Declined(Reason.canceled, True, "marked_not_paid", "Staff marked this as not paid.")
     resolution = {"action": CaseResolution.marked_not_paid, "note": note}
 
@@ -255,7 +255,7 @@ async def refund_duplicate(
     if attempt.state is not AttemptState.succeeded:
         raise Conflict("This attempt has no money to refund now. Look it up again.", code="not_refundable")
     await create_refunds.can_refund(context, attempt)
-    await may_begin(context, practice_id)
+    await may_begin(context, practice_id, payment.environment)
     made = await until_committed(partial(_duplicate_refund, practice, case, actor, accept_dispute_risk))
     if made.state is RefundState.sent:
         await asyncio.shield(create_refunds.send(practice, payment, attempt, made))

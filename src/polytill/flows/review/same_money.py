@@ -32,7 +32,7 @@ async def count(
     if not note.strip():
         raise invalid("/note", "Describe the proof, for example the provider's statement.", reason="say_how_known")
     resolution = {"action": COUNTED[counted_as], "note": note.strip()}
-    await may_begin(context, practice_id)
+    await may_begin(context, practice_id, case.environment)
 
     async def count_next() -> bool:
         """Count one dispute of the case. False if none is left, or the case is resolved."""

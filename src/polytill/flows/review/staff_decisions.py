@@ -87,7 +87,7 @@ async def mark_paid(context: Context, practice_id: int, case_id: str, proof: Pro
     await _no_other(practice.db, attempt, transaction)
     payment = await payments.by_id(practice.db, attempt.payment_id)
     assert payment is not None
-    await may_begin(context, practice_id)
+    await may_begin(context, practice_id, attempt.environment)
     named = attempt.provider_transaction_id or transaction
     seen = {"note": note, "transaction": transaction, "confirmedBy": actor}
     decision = _decision(context, attempt, None, True, Proof(note, transaction, amount), actor)
@@ -170,7 +170,7 @@ async def decide(context: Context, practice_id: int, case_id: str, is_done: bool
     named = _identifier(proof.transaction) if proof.transaction and is_done and isinstance(stuck, Refund) else None
     attempt = await attempts.by_id(practice.db, stuck.attempt_id)
     assert attempt is not None
-    await may_begin(context, practice_id)
+    await may_begin(context, practice_id, attempt.environment)
     decision = _decision(context, attempt, stuck, is_done, Proof(note, named, stuck.amount), actor)
     what = decision.decided_on
     decided = CaseResolution.marked_done if is_done else CaseResolution.marked_not_done

@@ -71,7 +71,7 @@ async def receive(
 def begin(practice: Practice) -> None:
     """Forward what is due in a practice, in the background. Does nothing while this process does so already."""
     forwarding = practice.context.relays
-    if forwarding.transport is None:
+    if forwarding.transport is None or practice.context.installation.is_silent:
         return
     if practice.id in forwarding.tasks:
         forwarding.again.add(practice.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from polytill.domain.errors import NotFound, NotNow, Unauthorized
+from polytill.domain.errors import InstallationCopied, NotFound, NotNow, PolytillError, SandboxOnly, Unauthorized
 from polytill.domain.states import Environment
 from polytill.flows.context import CHECKED_TTL_S, Practice, Snapshot, log
 from polytill.flows.handlers import handler_is_missing
@@ -52,12 +52,17 @@ async def _verified(
     entry = (await practice.context.catalog()).get(configuration.provider_code)
     active = configuration.environment
     other = Environment.production if active is Environment.sandbox else Environment.sandbox
+    copied: PolytillError | None = None
     unchecked: str | None = None if entry else "The provider is not in the catalog."
     for environment in (active, other):
         account = configuration.account(environment)
         if entry is None or account is None:
             continue
-        handler = build(practice, entry, account, for_webhook=True)
+        try:
+            handler = build(practice, entry, account, for_webhook=True)
+        except (InstallationCopied, SandboxOnly) as error:  # the installation that it is for is elsewhere
+            copied = error
+            continue
         if isinstance(handler, NotSent):
             unchecked = handler.detail
             continue
@@ -66,6 +71,8 @@ async def _verified(
             return Verified(configuration, environment, handler, snapshot.revision)
         if admitted is None:
             unchecked = "The provider's handler failed."
+    if copied is not None:
+        raise copied
     if unchecked is not None:
         log.error("webhook_not_checked", provider=configuration.provider_code, practice=practice.id, reason=unchecked)
         raise handler_is_missing(configuration.provider_code)

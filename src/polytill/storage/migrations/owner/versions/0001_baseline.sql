@@ -94,6 +94,19 @@ CREATE TABLE feed_state (
 );
 INSERT INTO feed_state (id) VALUES (1);
 
+CREATE TABLE installation (
+    id INTEGER NOT NULL,
+    uid TEXT DEFAULT '' NOT NULL,
+    name TEXT DEFAULT '' NOT NULL,
+    place TEXT,
+    older_since {moment},
+    last_practice_id INTEGER DEFAULT 0 NOT NULL,
+    is_sandbox_only BOOLEAN DEFAULT {false} NOT NULL,
+    CONSTRAINT pk_installation PRIMARY KEY (id),
+    CONSTRAINT ck_installation_one_row CHECK (id = 1)
+);
+INSERT INTO installation (id) VALUES (1);
+
 CREATE TABLE key_ring_keys (
     key_id TEXT NOT NULL,
     check_value TEXT NOT NULL,

@@ -22,10 +22,17 @@ CREATE TABLE identity (
     id INTEGER NOT NULL,
     practice_id INTEGER NOT NULL,
     epoch TEXT NOT NULL,
+    installation TEXT DEFAULT '' NOT NULL,
     birthplace TEXT,
     created_at {moment} DEFAULT CURRENT_TIMESTAMP NOT NULL,
     CONSTRAINT pk_identity PRIMARY KEY (id),
     CONSTRAINT ck_identity_one_row CHECK (id = 1)
+);
+
+CREATE TABLE revoked_keys (
+    key_hash TEXT NOT NULL,
+    revoked_at {moment} NOT NULL,
+    CONSTRAINT pk_revoked_keys PRIMARY KEY (key_hash)
 );
 
 CREATE TABLE payment_search_blocks (

@@ -6,15 +6,13 @@ from pathlib import Path
 
 from polytill.domain.clock import World
 from polytill.domain.errors import KeyRingDiffers, OperatorError
-from polytill.domain.ids import new_id
 from polytill.domain.sealing import KeyRing
-from polytill.flows import key_ring
+from polytill.flows import installation, key_ring
 from polytill.settings import Settings
-from polytill.storage import installations, migrating
+from polytill.storage import migrating
 from polytill.storage.opening import Opening, create_owner, is_postgres, open_owner, sqlite_path
 from polytill.storage.postgres_connect import DatabaseMissing
 from polytill.storage.practices import DATABASE_PREFIX
-from polytill.storage.units import Unit
 
 
 async def migrate_owner(settings: Settings) -> list[str]:
@@ -44,9 +42,7 @@ async def migrate_owner(settings: Settings) -> list[str]:
         opening = Opening(owner, ring, settings.practice_databases.get_secret_value(), 2, world)
         try:
             await key_ring.record_first(owner, opening, ring, world.now())
-            unit = Unit()
-            installations.record_first(unit, new_id(world), settings.installation, await installations.place_of(owner))
-            await owner.commit(unit)
+            await installation.record_first(owner, world, settings.installation)
         except KeyRingDiffers:
             if made:  # another node was first: its ring is the ring of this installation
                 path.unlink()

@@ -100,7 +100,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "flows": (
         "command", "commits", "schedule", "server_clock", "slow_providers", "routing", "provider_pool",
         "provider_health", "active_policies", "provider_messages", "listing_progress", "context", "installation",
-        "pool_exchange", "handler_guard", "handlers", "next_action", "provider_waits", "provider_calls", "identifiers", "payment_records", "events",
+        "pool_exchange", "handler_guard", "handlers", "next_action", "provider_waits", "provider_calls", "identifiers",
+        "payment_records", "events",
         "payment_events", "key_ring", "warm_up", "connection_shares", "presence",
         "lease", "rollout_phase", "unresolved", "finding", "listing", "payments", "refunds", "webhooks", "recovery",
         "reconciliation", "adoption", "backups", "review", "admin", "jobs", "legacy", "rollout", "worker",

@@ -21,7 +21,7 @@ from tests.routing.making import decided
 # Said to programs alone: by the API, to a provider, on the payers' pages, which have texts of their own, or by a command.
 TO_PROGRAMS = {
     *("already_removed", "bad_signature", "nothing_wanted", "payment_changed", "no_provider_for_currency"),
-    *("not_behind", "practice_created"),
+    *("not_behind", "practice_created", "not_copied", "installation_in_use"),
 }
 SAYS = {"Conflict", "Forbidden", "Invalid", "invalid", "NotNow", "NotFound", "TooMany", "FieldError"}
 

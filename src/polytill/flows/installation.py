@@ -7,11 +7,14 @@ worker does nothing, and nothing is sent. Sandbox payments go on in practices wh
 from __future__ import annotations
 
 from polytill.domain.audit_actions import AuditAction
+from polytill.domain.clock import World
 from polytill.domain.copies import CopyReason
 from polytill.domain.errors import InstallationCopied, NotNow, OwnerDatabaseOlder, SandboxOnly, Stale
+from polytill.domain.ids import new_id
 from polytill.domain.states import Environment
 from polytill.flows.context import Context, Practice, log
 from polytill.storage import audit, installations
+from polytill.storage.databases import OwnerDb
 from polytill.storage.installations import Installation
 from polytill.storage.units import Unit
 
@@ -34,6 +37,13 @@ async def check(context: Context) -> None:
             log.info("installation_adopted", name=found.name)
         else:
             log.error("installation_copied", reason=copied, recorded=found.name, setting=wanted)
+
+
+async def record_first(owner: OwnerDb, world: World, name: str) -> None:
+    """Record a new installation with its name. Changes nothing if one is recorded."""
+    unit = Unit()
+    installations.record_first(unit, new_id(world), name, await installations.place_of(owner))
+    await owner.commit(unit)
 
 
 def _copied(context: Context, found: Installation, place: str | None) -> CopyReason | None:

@@ -127,8 +127,8 @@ async def piped_postgres(url: str, snapshot: str, to: str) -> None:
     reading, writing = os.pipe()
     try:
         async with (
-            _started(_program("pg_restore"), words_into, environment_into, given=reading),
-            _started(_program("pg_dump"), words, environment, taken=writing),
+            _started(client_program("pg_restore"), words_into, environment_into, given=reading),
+            _started(client_program("pg_dump"), words, environment, taken=writing),
         ):
             os.close(reading)
             os.close(writing)

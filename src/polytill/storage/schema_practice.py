@@ -28,7 +28,6 @@ from polytill.storage.schema_columns import (
     moment,
     of,
     one_of,
-    only_row,
     partial_index,
     serial_id,
     small,
@@ -37,6 +36,7 @@ from polytill.storage.schema_columns import (
     unique,
     whole,
 )
+from polytill.storage.schema_identity import add_identity_tables
 from polytill.storage.schema_webhooks import add_webhook_tables
 
 practice = sa.MetaData(naming_convention=NAMING)
@@ -74,19 +74,6 @@ def _lookups() -> Iterator[Any]:
     yield from small("lookups", default=0)
     yield index("next_lookup_at")
 
-
-_table(  # ``storage/anchors.py``
-    "identity",
-    *only_row(),
-    *small("practice_id"),
-    *text("epoch"),
-    *text("installation", default=""),
-    *maybe("birthplace"),
-    *moment("created_at", now=True),
-)
-
-# The practice's API keys that were revoked, by their hashes: a restored owner database does not know of the last ones.
-_table("revoked_keys", given_id("key_hash"), *moment("revoked_at"))
 
 _table(
     "practices",
@@ -352,6 +339,7 @@ _table(
 )
 
 add_webhook_tables(practice)
+add_identity_tables(practice)
 
 _table(
     "ledger_lines",

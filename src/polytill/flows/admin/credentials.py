@@ -9,13 +9,15 @@ import jsonschema_rs
 
 from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.secret import Secret
-from polytill.domain.states import Environment
+from polytill.domain.states import CredentialState, Environment
 from polytill.domain.text import in_sentence
 from polytill.flows.admin import key_tests
+from polytill.flows.context import Practice
+from polytill.flows.installation import may_use
 from polytill.providers.contract import Handler
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
-from polytill.storage.provider_configs import Configuration, CredentialSet, Opened, open_credentials
+from polytill.storage.provider_configs import Configuration, CredentialSet, Opened, open_credentials, seal_credentials
 
 # API name of a credential, and its column.
 CREDENTIALS = {"publicKey": "public_key", "secretKey": "secret_key", "webhookSecret": "webhook_secret"}
@@ -135,3 +137,10 @@ def credential_view(db: PracticeDb, configuration: Configuration, kept: Credenti
         for name, value in opened.config.items()
     }
     return shown
+
+
+def seal(practice: Practice, code: str, opened: Opened, state: CredentialState) -> CredentialSet:
+    """Seal the credentials of a provider. ``InstallationCopied`` or ``SandboxOnly`` for those of production, where none are
+    used."""
+    may_use(practice.context, opened.environment)
+    return seal_credentials(practice.db.data_key, code, opened, state, practice.context.world)

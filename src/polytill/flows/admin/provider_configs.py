@@ -15,26 +15,18 @@ from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, Not
 from polytill.domain.rollout import RolloutPhase
 from polytill.domain.states import CredentialState, Environment, ProviderStatus
 from polytill.flows.admin import key_tests
-from polytill.flows.admin.credentials import Keys, check_keys
+from polytill.flows.admin.credentials import Keys, check_keys, seal
 from polytill.flows.admin.key_tests import LiveKeysRefused
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice
 from polytill.flows.handlers import handler_or_reason
-from polytill.flows.installation import may_use
 from polytill.flows.rollout_phase import Guard, StepMade, announce_change, hold
 from polytill.flows.webhooks.receive import new_hook_token
 from polytill.providers.contract import CredentialTest, Handler, environment_of_key
 from polytill.storage import audit, provider_configs
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import Tx
-from polytill.storage.provider_configs import (
-    Account,
-    Configuration,
-    CredentialSet,
-    Opened,
-    open_credentials,
-    seal_credentials,
-)
+from polytill.storage.provider_configs import Account, Configuration, CredentialSet, Opened, open_credentials
 
 NEW_ALLOWED = frozenset({ProviderStatus.active, ProviderStatus.beta})
 
@@ -114,7 +106,6 @@ async def configure(
 
     ``guard``: who may change it in the practice's rollout phase. ``FieldDecides`` if it is changed elsewhere.
     """
-    may_use(context, wish.environment or Environment.sandbox)
     practice = await context.practice(practice_id)
     if patch and wish.environment is not None and not wish.keys.given():
         await activate(context, practice_id, wish.provider_code, wish.environment, actor, guard)
@@ -171,8 +162,6 @@ async def add_missing(
     that were added, and of those that are not the default for this reason.
     """
     practice = await context.practice(practice_id)
-    for one in new:
-        may_use(context, one.wish.environment or Environment.sandbox)
 
     async def decide() -> tuple[list[str], list[str]]:
         return await _added(practice, new, actor, await announce_change(practice))
@@ -214,9 +203,7 @@ async def _added(
                 other = Environment.production if environment is Environment.sandbox else Environment.sandbox
                 prepared = check_keys(handler, entry, other, one.other, None)
                 prepared.version = opened.version + 1
-                sealed = seal_credentials(
-                    practice.db.data_key, code, prepared, CredentialState.prepared, practice.context.world
-                )
+                sealed = seal(practice, code, prepared, CredentialState.prepared)
                 provider_configs.keep(tx, (await provider_configs.all_of(tx))[code], sealed, now)
                 detail = {"environment": other.value, "version": prepared.version}
                 audit.append(tx, now, actor, AuditAction.provider_credentials_prepared, code, detail)
@@ -235,7 +222,7 @@ async def _save(
     active = (
         existing.active
         if unchanged and existing is not None
-        else seal_credentials(practice.db.data_key, entry.code, opened, CredentialState.active, practice.context.world)
+        else seal(practice, entry.code, opened, CredentialState.active)
     )
     gone = existing is not None and existing.removed_at is not None
     base = existing if existing is not None and not gone else None
@@ -307,7 +294,6 @@ async def prepare(
 ) -> Configuration:
     """Do what ``prepare_credentials`` does, with the keys of a wish that names its environment."""
     code, environment, keys = wish.provider_code, wish.environment or Environment.sandbox, wish.keys
-    may_use(context, environment)
     practice, existing = await existing_configuration(context, practice_id, code)
     if environment is existing.environment:
         return (await configure(context, practice_id, wish, actor, patch=True, guard=guard))[0]
@@ -319,7 +305,7 @@ async def prepare(
         if environment is existing.environment:
             raise Stale  # somebody just switched to it
         opened.version = max(s.version for s in (existing.active, *existing.others)) + 1
-        sealed = seal_credentials(practice.db.data_key, code, opened, CredentialState.prepared, context.world)
+        sealed = seal(practice, code, opened, CredentialState.prepared)
         provider_configs.supersede_prepared(tx, existing.id, environment, now)
         provider_configs.keep(tx, existing, sealed, now)
         detail = {"environment": environment.value, "version": opened.version}

@@ -9,13 +9,13 @@ from datetime import datetime
 from polytill import requests, to_results
 from polytill.background import watch_clock
 from polytill.domain.clock import World
-from polytill.domain.errors import OperatorError, TooLarge, invalid
+from polytill.domain.errors import NotNow, OperatorError, TooLarge, invalid
 from polytill.domain.jobs import JobKind, JobState
 from polytill.domain.money import Money
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment, EventState, PaymentStatus
-from polytill.flows import installation, key_ring
+from polytill.flows import installation, key_ring, owner_snapshot
 from polytill.flows.admin import practices, provider_configs
 from polytill.flows.admin.credentials import Keys
 from polytill.flows.context import Context, log
@@ -83,13 +83,14 @@ class Polytill:
         relays = RelayTransport(settings.event_timeout_s, settings.allowed_relay_origins) if transport is None else None
         http = Http(transport or own_transport)  # type: ignore[arg-type]
         try:
-            if (why := await migrating.why_not_opened(owner)) is not None:
-                raise OperatorError(why)
-            await key_ring.check(owner, ring)
             context = Context(settings, world, ring, owner, opening, Registry(settings.handler_modules), http)
             context.feed_seen.process = world.random_bytes(8).hex()
             context.host_transport, context.relays.transport = to_host, transport or relays
-            await installation.check(context)
+            try:
+                await _check(context)
+            except NotNow:
+                if not await owner_snapshot.use(context):
+                    raise
             if not context.installation.is_silent:  # else its process is restarted after it was adopted
                 await host.connect(context)
             till = cls(context)
@@ -298,3 +299,11 @@ class Polytill:
         before = await jobs.unfinished(self.context.owner, JobKind.migrate)
         job = await migrate.begin(self.context, migrate.Wanted(), requests.checked_actor(actor))
         return job is not None and (before is None or before.id != job.id or before.state is not JobState.running)
+
+
+async def _check(context: Context) -> None:
+    """Check that this version and this key ring fit the owner database, and whether the installation is a copy."""
+    if (why := await migrating.why_not_opened(context.owner)) is not None:
+        raise OperatorError(why)
+    await key_ring.check(context.owner, context.ring)
+    await installation.check(context)

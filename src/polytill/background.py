@@ -11,7 +11,7 @@ from typing import Any
 
 from polytill.domain.errors import NotNow, PolytillError
 from polytill.domain.places import places
-from polytill.flows import lease, pool_exchange, presence
+from polytill.flows import lease, owner_snapshot, pool_exchange, presence
 from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
 from polytill.flows.context import Context, log
 from polytill.flows.jobs import backup
@@ -87,8 +87,10 @@ def _tell_clock(context: Context) -> None:
 
 async def learn(context: Context) -> None:
     """Read everything that practices need from the owner database, if it has changed, to serve them while it is away."""
-    await context.opening.learn()
+    has_changed = await context.opening.learn()
     await context.catalog()
+    if not context.opening.watch.away:
+        await owner_snapshot.keep(context, has_changed)
 
 
 async def read_backups(context: Context) -> None:
@@ -100,6 +102,11 @@ async def release_idle(context: Context) -> None:
     """Close connections and files that were unused for a while, and free what was kept of practices for as long."""
     await context.opening.close_idle()
     context.drop_old_snapshots()
+
+
+async def _announce(here: presence.Presence) -> None:
+    if await here.beat():
+        owner_snapshot.announce(here.context, here.id)
 
 
 async def renew_for_ever(context: Context, kind: str = "serve", runs_worker: bool = False) -> None:
@@ -115,7 +122,7 @@ async def renew_for_ever(context: Context, kind: str = "serve", runs_worker: boo
         beside(_repeat(context, "directory", partial(learn, context))),
         beside(_repeat(context, "warm_up", partial(warm_up, context), once=True)),
         beside(_repeat(context, "rollout_overview", partial(read_overview, context), pause_s=OVERVIEW_EVERY_S)),
-        beside(_repeat(context, "presence", here.beat)),
+        beside(_repeat(context, "presence", partial(_announce, here))),
         beside(
             _repeat(
                 context, "providers", partial(pool_exchange.exchange, context), pause_s=pool_exchange.EXCHANGED_EVERY_S
@@ -125,7 +132,7 @@ async def renew_for_ever(context: Context, kind: str = "serve", runs_worker: boo
         try:
             await _repeat(context, "leases", partial(lease.renew, context))
         finally:
-            await here.leave()
+            await owner_snapshot.leave(context, here)
 
 
 @asynccontextmanager

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
         pattern=r"^[a-z0-9-]{0,40}$",
         description="Name of this installation; with another name its databases are only read",
     )
+    snapshot_max_age_s: int = Field(
+        3600, ge=0, description="Seconds for which a process that starts without the owner database uses its local copy"
+    )
     public_url: str = Field(
         "http://127.0.0.1:8420", description="Public URL of this service, for customers and webhooks"
     )

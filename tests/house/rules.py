@@ -102,7 +102,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "provider_health", "active_policies", "provider_messages", "listing_progress", "context", "installation",
         "pool_exchange", "handler_guard", "handlers", "next_action", "provider_waits", "provider_calls", "identifiers",
         "payment_records", "events",
-        "payment_events", "key_ring", "warm_up", "connection_shares", "presence",
+        "payment_events", "key_ring", "warm_up", "connection_shares", "presence", "owner_snapshot",
         "lease", "rollout_phase", "unresolved", "finding", "listing", "payments", "refunds", "webhooks", "recovery",
         "reconciliation", "adoption", "backups", "review", "admin", "jobs", "legacy", "rollout", "worker",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,6 +38,7 @@ from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.event_deliveries import Backlog
 from polytill.storage.events import FeedSeen
 from polytill.storage.opening import Opening
+from polytill.storage.owner_snapshots import AnnouncementFile
 from polytill.storage.practice_backups import BackupOverview
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.webhook_relays import Waiting
@@ -87,6 +88,23 @@ class Health:
     worker_asked_at_s: float = float("-inf")
     without_worker_since_s: float | None = None
     worker_said_at_s: float = float("-inf")
+
+
+@dataclass(slots=True)
+class SnapshotState:
+    """This process's local copy of the owner database (``flows/owner_snapshot.py``).
+
+    Args:
+        written_at_s: By ``elapsed_s``, when it was last written.
+        is_reported: Whether the log says that it cannot be written.
+        announcement: The file of the announcement that counts here: this process's own, or one that it took over.
+        announced_as: The node that has written it, if it is its own.
+    """
+
+    written_at_s: float = float("-inf")
+    is_reported: bool = False
+    announcement: AnnouncementFile | None = None
+    announced_as: str | None = None
 
 
 @dataclass(slots=True)
@@ -164,6 +182,7 @@ class Context:
     numbers: Numbers = field(default_factory=Numbers)
     health: Health = field(default_factory=Health)
     installation: InstallationState = field(default_factory=InstallationState)
+    snapshot: SnapshotState = field(default_factory=SnapshotState)
     slow_providers: SlowProviderLimiter = field(default_factory=SlowProviderLimiter)
     pool: ProviderPool = field(default_factory=ProviderPool)
     provider_health: ProvidersHealth = field(default_factory=ProvidersHealth)
@@ -253,6 +272,10 @@ class Context:
             if changed
             else known
         )
+
+    def fill_catalog(self, entries: Iterable[ProviderEntry]) -> None:
+        """Use a catalog that was read earlier, until the owner database can be reached."""
+        self._catalog, self._catalog_generation = {entry.code: entry for entry in entries}, 0
 
     def forget_catalog(self) -> None:
         """Read the catalog again on next use."""

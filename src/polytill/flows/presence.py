@@ -53,19 +53,20 @@ class Presence:
         """A name by which a person can find the process."""
         return f"{self.kind} on {platform.node()}, process {os.getpid()}"
 
-    async def beat(self) -> None:
-        """Read the key ring again if it has changed, announce, and compare with the recorded ring, every few seconds."""
+    async def beat(self) -> bool:
+        """Read the key ring again if it has changed, announce, and compare with the recorded ring, every few seconds.
+        Returns whether it announced now."""
         context = self.context
         if self._left:
-            return
+            return False
         changed = context.ring.refresh()
-        await installation.check(context)
         if changed:
             log.info("key_ring_read", keys=context.ring.ids)
         elapsed_s = context.world.elapsed_s()
         if not changed and elapsed_s - self._announced_at_s < ANNOUNCED_S:
-            return
+            return False
         self._announced_at_s = elapsed_s
+        await installation.check(context)
         await self._find_older()
         unit = Unit()
         node = Node(self.id, self.name, self.runs_worker and context.installation.copied is None, context.ring.checks())
@@ -80,6 +81,7 @@ class Presence:
         await self._compare()
         await self.sharing.agree()
         await warn_without_worker(context)
+        return True
 
     async def _find_older(self) -> None:
         """Write again what this process relies on if the owner database lacks its last announcement: an older copy was
@@ -109,12 +111,13 @@ class Presence:
             log.error("key_ring_differs", reason=now)
         self.context.health.key_ring = now
 
-    async def leave(self) -> None:
-        """Delete the announcement when the process ends. If the database is unavailable, the row lapses."""
+    async def leave(self) -> bool:
+        """Delete the announcement when the process ends. If the database is unavailable, the row lapses. Returns whether it
+        was deleted."""
         self._left = True
         self.context.announced_until_s = float("-inf")
         if len(self.context.owed_leases) > MOST_OWED:
-            return
+            return False
         unit = Unit()
         for practice_id in self.context.owed_leases:
             leases.hold(unit, practice_id, self.context.shared_after(0), self.context.shared_after(0))
@@ -124,6 +127,8 @@ class Presence:
             await self.context.owner.commit(unit)
         except NotNow:
             unit.take()
+            return False
+        return True
 
 
 async def warn_without_worker(context: Context) -> None:

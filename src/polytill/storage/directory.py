@@ -9,6 +9,8 @@ is known to have changed since it was read is never used: the practice may be su
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from polytill.domain.clock import World
 from polytill.domain.errors import NotFound, NotNow
@@ -24,6 +26,23 @@ MOST_PRACTICES, MOST_KEYS = 20_000, 60_000
 PAGE = 1_000
 READ_EVERY_S = 10.0
 SHARE = 0.02  # the largest part of the time for reads: a directory that takes long to read is read less often
+
+
+_intern = lru_cache(maxsize=10_000)(lambda value: value)  # equal values of many rows are kept once
+
+
+def compact(entry: PracticeEntry) -> PracticeEntry:
+    """The entry in less memory: most values of two practices are equal."""
+    for name in ("default_currency", "cluster", "schema_version", "country", "time_zone"):
+        object.__setattr__(entry, name, _intern(getattr(entry, name)))
+    return entry
+
+
+def compact_key(key: ApiKey) -> ApiKey:
+    """The key in less memory."""
+    for name in ("name", "scopes"):
+        object.__setattr__(key, name, _intern(getattr(key, name)))
+    return key
 
 
 class Directory:
@@ -80,6 +99,19 @@ class Directory:
         """End a key at once, because it was revoked here."""
         self._revoked.add(key_id)
 
+    def entries(self) -> list[PracticeEntry]:
+        """Every practice that is known here."""
+        return [entry for entry, _ in self._entries.values()]
+
+    def keys(self) -> dict[str, ApiKey]:
+        """Every key that is known here and not revoked, by its hash."""
+        return {key_hash: key for key_hash, (key, _) in self._keys.items() if key.id not in self._revoked}
+
+    def fill(self, entries: Iterable[PracticeEntry], keys: Mapping[str, ApiKey]) -> None:
+        """Use what was read earlier, until the owner database can be reached."""
+        self._entries = {entry.id: (entry, 0) for entry in entries}
+        self._keys = {key_hash: (key, 0) for key_hash, key in keys.items()}
+
     def known(self) -> list[PracticeEntry]:
         """Return the practices that can be served without the owner database."""
         changed = self.watch.changed_since
@@ -119,7 +151,11 @@ class Directory:
         after = 0
         while len(found) < MOST_PRACTICES:
             page = await practices.listed(self._owner, after, PAGE)
-            found |= {entry.id: (entry, generation) for entry in page if entry.state is not PracticeState.provisioning}
+            found |= {
+                entry.id: (compact(entry), generation)
+                for entry in page
+                if entry.state is not PracticeState.provisioning
+            }
             if len(page) < PAGE:
                 break
             after = page[-1].id
@@ -130,7 +166,7 @@ class Directory:
         after = 0
         while len(found) < MOST_KEYS:
             page = await api_keys.in_use(self._owner, after, PAGE)
-            found |= {key_hash: (key, generation) for key_hash, key in page}
+            found |= {key_hash: (compact_key(key), generation) for key_hash, key in page}
             if len(page) < PAGE:
                 break
             after = page[-1][1].id

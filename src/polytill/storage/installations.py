@@ -60,10 +60,11 @@ async def place_of(owner: OwnerDb) -> str | None:
     if not isinstance(engine, SqliteEngine):
         return await engine.place()
     path = engine.path.resolve()
-    return json.dumps([_machine(), str(path), path.stat().st_ino])
+    return json.dumps([machine(), str(path), path.stat().st_ino])
 
 
-def _machine() -> str:
+def machine() -> str:
+    """What tells this machine from others; empty if nothing does, as in most containers."""
     try:
         return MACHINE.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):

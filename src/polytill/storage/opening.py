@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from operator import attrgetter
@@ -26,6 +26,7 @@ from polytill.domain.sealing import DataKey, KeyRing, Place
 from polytill.domain.secret import Secret
 from polytill.storage import anchors, cluster_rows, migrating, practices, units
 from polytill.storage.anchors import Anchor
+from polytill.storage.api_keys import ApiKey
 from polytill.storage.clusters import Cluster, create_postgres_database, new_sqlite_file
 from polytill.storage.connection_budget import Budget
 from polytill.storage.databases import OwnerDb, PracticeDb
@@ -115,10 +116,19 @@ class Opening:
         """The directory row, at most a second old. ``NotFound`` if there is no such practice."""
         return await self.directory.entry(practice_id)
 
-    async def learn(self) -> None:
-        """Read what is needed to serve any practice without the owner database: the directory and the clusters."""
-        await self.directory.read()
+    async def learn(self) -> bool:
+        """Read what is needed to serve any practice without the owner database: the directory and the clusters. Returns
+        whether the directory was read again."""
+        was_read = await self.directory.read()
         await self._cluster_rows()
+        return was_read
+
+    def fill(
+        self, entries: Iterable[PracticeEntry], keys: Mapping[str, ApiKey], clusters: Iterable[cluster_rows.ClusterRow]
+    ) -> None:
+        """Use what was read earlier, until the owner database can be reached."""
+        self.directory.fill(entries, keys)
+        self._rows = {row.name: row for row in clusters}, (0, 0)
 
     async def practice(self, practice_id: int) -> PracticeDb:
         """The practice's database as a value. ``NotFound``, or ``WrongPractice`` if the address leads to another one."""
@@ -351,18 +361,19 @@ class Opening:
 
     def seal_owners(self, secret: Secret, place: Place) -> str:
         """Seal a secret of the owner database (a server's address, the key that signs events)."""
-        return self._owners_keys()[0].seal(secret, place, self._world)
+        return self.owners_keys()[0].seal(secret, place, self._world)
 
     def open_owners(self, sealed: str, place: Place) -> Secret:
         """Open what ``seal_owners`` sealed, under any key of the ring. ``SealBroken`` otherwise."""
         while True:
-            for key in self._owners_keys():
+            for key in self.owners_keys():
                 with suppress(SealBroken):
                     return key.open(sealed, place)
             if not self._ring.refresh():
                 raise SealBroken
 
-    def _owners_keys(self) -> list[DataKey]:
+    def owners_keys(self) -> list[DataKey]:
+        """The keys of the ring as they seal what is the owner database's, the one in use first."""
         return [DataKey(CLUSTER_KEY_OWNER, key) for key in self._ring.derived("owner database")]
 
     def data_key(self, entry: PracticeEntry) -> DataKey:

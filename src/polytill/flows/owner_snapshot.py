@@ -128,7 +128,7 @@ def announce(context: Context, node_id: str) -> None:
         assert state.announcement is not None
         # Both clocks count from before the announcement was written.
         until_s = context.world.time_s() + context.announced_until_s - context.world.elapsed_s()
-        text = context.opening.seal_owners(Secret(f"{until_s:.3f}"), _place(context))
+        text = context.opening.seal_owners(Secret(str(int(until_s))), _place(context))
         state.announcement.write(text)
     except OSError:
         return  # without it, a process that starts in an outage begins no payments
@@ -154,7 +154,7 @@ def _announced_s(context: Context) -> float:
     def is_valid(sealed: str) -> bool:
         nonlocal remaining_s
         try:
-            left_s = float(context.opening.open_owners(sealed, place).reveal()) - context.world.time_s()
+            left_s = int(context.opening.open_owners(sealed, place).reveal()) - context.world.time_s()
         except (SealBroken, ValueError):
             return False
         remaining_s = left_s if 0 < left_s <= LEASE_S else 0.0

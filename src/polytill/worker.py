@@ -19,6 +19,7 @@ from typing import Any
 from polytill.app import Polytill
 from polytill.background import adopted, beside, renew_for_ever, sweep, sweep_for_ever
 from polytill.flows.context import Context, log
+from polytill.flows.erasure import finish_erasures
 from polytill.flows.reconciliation.payments import reconcile
 from polytill.flows.rollout.decisions import forget_old
 from polytill.flows.rollout.sync import sync_in_background
@@ -119,6 +120,10 @@ class Scheduled:
         def sweep_everyone(_: Any, __: Any) -> None:
             do(claims.lease_all(context))
 
+        @DBOS.workflow(name="erase_rest")
+        def erase_rest(_: Any, __: Any) -> None:
+            do(finish_erasures(context))
+
         @DBOS.workflow(name="sync_rollout")
         def sync_rollout(_: Any, __: Any) -> None:
             do(sync_in_background(context))
@@ -133,6 +138,7 @@ class Scheduled:
             reconcile_busy: "0 17 * * * *",
             reconcile_all: "0 47 2 * * *",
             sweep_everyone: "0 37 * * * *",
+            erase_rest: "0 27 * * * *",
             sync_rollout: "30 * * * * *",
             clean_up: "0 7 * * * *",
         }

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from polytill.cli.backups import practices_backup, practices_backups, practices_check_backup, practices_restore
+from polytill.cli.erasure import practices_erase_customer
 from polytill.cli.key_test import practices_test_keys
 from polytill.cli.moves import practices_move
 from polytill.cli.opened import PracticeId, console, fail, opened
@@ -27,6 +28,7 @@ practices_app.command("backups")(practices_backups)
 practices_app.command("check-backup")(practices_check_backup)
 practices_app.command("restore")(practices_restore)
 practices_app.command("move")(practices_move)
+practices_app.command("erase-customer")(practices_erase_customer)
 
 
 @practices_app.command("create")
@@ -140,6 +142,8 @@ def _adopted(practice: int, found: Adoption, is_dry: bool) -> None:
         f" {found.looked_up} payments {'are' if is_dry else 'were'} at an earlier state.",
         soft_wrap=True,
     )
+    if found.erased_again:
+        console.print(f"{found.erased_again} rows had data of customers who were erased before, and are erased again.")
     for sentence in found.undecided:
         console.print(f"To decide: {sentence}", soft_wrap=True)
     for sentence in found.notes:

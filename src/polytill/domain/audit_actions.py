@@ -18,6 +18,7 @@ class AuditAction(StrEnum):
     cluster_changed = "cluster.changed"
     cluster_removed = "cluster.removed"
     cluster_added = "cluster.added"
+    customer_erased = "customer.erased"
     dispute_counted_separate = "dispute.counted_separate"
     dispute_counted_same = "dispute.counted_same"
     dispute_open = "dispute.open"

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from polytill.domain.errors import Conflict
+from polytill.domain.personal_data import Digest, keyed
 
 # Members in one order, and no spaces: the same content is always the same bytes.
 _canonical = msgspec.json.Encoder(order="sorted").encode
@@ -31,9 +32,10 @@ class Command:
         that is set already stays."""
         return self if self.fingerprint else Command(self.key, self.actor, fingerprint(operation, *content))
 
-    def check_repeat(self, known: str) -> None:
-        """``Conflict`` unless ``known``, the fingerprint stored under this key, is of the same request."""
-        if known != self.fingerprint:
+    def check_repeat(self, known: str, keyed_hash: Digest | None = None) -> None:
+        """``Conflict`` unless ``known``, the fingerprint stored under this key, is of the same request. ``keyed_hash``: of
+        the practice's data key, where the customer's data may have been erased from the row."""
+        if known != self.fingerprint and (keyed_hash is None or known != keyed(self.fingerprint, keyed_hash)):
             raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
 
 

@@ -64,6 +64,7 @@ class Payment:
     # Of a payment that was taken before polytill: how sure it is, and the ``Doubt``s if it is uncertain.
     certainty: Certainty | None = None
     doubts: list[str] | None = None
+    erasure: str | None = None  # the erasure that erased its customer's personal data
 
 
 @dataclass(slots=True)

@@ -152,7 +152,7 @@ _table(
     *maybe("payment_method", "provider_code", "provider_transaction_id", "provider_fee_currency"),
     *maybe("provider_fee", kind=sa.BigInteger),
     *maybe("customer_email", "customer_name", "customer_phone", "description", "reference", "return_url"),
-    *maybe("failure_reason", "cancel_reason", "saved_method_id"),
+    *maybe("failure_reason", "cancel_reason", "saved_method_id", "erasure"),
     *maybe("provider_response", "metadata", "method_details", kind=Json),
     flag("pinned_provider"),
     flag("save_method"),

@@ -18,9 +18,10 @@ from polytill.domain.review_cases import CaseKind, CaseState
 from polytill.domain.states import Environment
 from polytill.flows.adoption.bring_back import Lost, bring_back, lost
 from polytill.flows.context import Context, Practice
+from polytill.flows.erasure import erase_again
 from polytill.flows.handlers import handler_for
 from polytill.flows.reconciliation.payments import reconcile
-from polytill.storage import anchors, audit, cases, events, listings, practices, staff
+from polytill.storage import anchors, audit, cases, erasures, events, listings, practices, staff
 from polytill.storage.provider_configs import Account
 from polytill.storage.units import Unit
 
@@ -43,6 +44,7 @@ class Adoption:
         undecided: Sentences about what must be decided first; the practice stays behind.
         notes: Sentences about what nothing here can know, for an admin to check.
         is_done: Whether the practice takes payments again.
+        erased_again: How many rows had personal data of customers that were erased after the copy was made.
     """
 
     reason: BehindReason | None
@@ -54,6 +56,7 @@ class Adoption:
     undecided: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     is_done: bool = False
+    erased_again: int = 0
 
     def count(self, found: Lost) -> None:
         """Count what is lost of one payment."""
@@ -91,6 +94,7 @@ async def adopt(context: Context, practice_id: int, actor: str, is_dry: bool = F
     found.notes += await _to_check(practice, found.newest)
     if not is_dry and not found.undecided:
         await _finish(practice, actor, found)
+        found.erased_again = await erase_again(context, practice_id)
     return found
 
 
@@ -172,6 +176,7 @@ async def _finish(practice: Practice, actor: str, found: Adoption) -> None:
     audit.append(unit, now, actor, AuditAction.practice_adopted, str(practice.id), detail)
     await practice.db.commit(unit)
     owners = Unit()
+    erasures.open_again(owners, practice.id)  # the worker goes on with them if this process dies
     practices.adopt(owners, practice.id, epoch, (await events.newest(practice.db))[0], now)
     audit.append(owners, now, actor, AuditAction.practice_adopted, f"practice:{practice.id}", detail)
     await context.owner.commit(owners)

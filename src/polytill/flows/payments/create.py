@@ -333,7 +333,7 @@ async def _repeated(practice: Practice, command: Command) -> PaymentDetails | No
     payment = await payments.by_key(practice.db, command.key)
     if payment is None:
         return None
-    command.check_repeat(payment.fingerprint)
+    command.check_repeat(payment.fingerprint, practice.db.data_key.keyed_hash)
     return PaymentDetails(payment, await storage_attempts.of_payment(practice.db, payment.id), replayed=True)
 
 

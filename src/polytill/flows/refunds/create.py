@@ -65,7 +65,7 @@ async def create_refund(
         practice, payment = await find(context, practice_id, payment_id)
         known = await refunds.by_key(practice.db, command.key)
         if known is not None:
-            return _replayed(known, command), True
+            return _replayed(practice, known, command), True
         try:
             return await _create_refund(practice, payment, request, command)
         except Conflict:
@@ -73,7 +73,7 @@ async def create_refund(
             known = await refunds.by_key(practice.db, command.key)
             if known is None:
                 raise
-            return _replayed(known, command), True
+            return _replayed(practice, known, command), True
 
     return await until_committed(decide)
 
@@ -130,7 +130,7 @@ async def _create_refund(
         known = await refunds.by_key(practice.db, command.key)
         if known is None:
             raise
-        return _replayed(known, command), True
+        return _replayed(practice, known, command), True
     return await asyncio.shield(send(practice, payment, attempt, refund)), False
 
 
@@ -149,8 +149,8 @@ def _disputed(payment: Payment) -> Conflict:
     )
 
 
-def _replayed(refund: Refund, command: Command) -> Refund:
-    command.check_repeat(refund.fingerprint)
+def _replayed(practice: Practice, refund: Refund, command: Command) -> Refund:
+    command.check_repeat(refund.fingerprint, practice.db.data_key.keyed_hash)
     return refund
 
 

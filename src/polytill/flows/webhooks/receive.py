@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from polytill.domain.errors import NotFound, Stale
+from polytill.domain.errors import Conflict, NotFound, Stale
 from polytill.domain.ids import address
+from polytill.domain.personal_data import is_removed
 from polytill.domain.sources import Source
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, EventState
 from polytill.flows.commits import TRIES
@@ -140,7 +141,9 @@ async def response_body(context: Context, event: WebhookEvent) -> JsonObject:
 
 
 async def apply_stored(practice: Practice, event: WebhookEvent) -> None:
-    """Apply a stored webhook: read its stored body again."""
+    """Apply a stored webhook: read its stored body again. One whose body was removed stays as it is."""
+    if is_removed(event.body):
+        return
     configuration = await configuration_of(practice, event.config_id)
     entry = (await practice.context.catalog()).get(event.provider_code)
     account = configuration.account(event.environment) if configuration else None
@@ -169,11 +172,16 @@ async def apply_due(practice: Practice, event: WebhookEvent) -> None:
 
 
 async def replay(context: Context, practice_id: int, event_id: str) -> WebhookEvent:
-    """Apply a stored webhook once more. One of another environment, or that cannot be read, stays parked."""
+    """Apply a stored webhook once more. One of another environment, or that cannot be read, stays parked. ``Conflict`` if
+    its body was removed."""
     practice = await context.practice(practice_id)
     event = await webhook_events.by_id(practice.db, event_id)
     if event is None:
         raise NotFound("There is no such webhook.")
+    if is_removed(event.body):
+        raise Conflict(
+            "The body of this webhook was removed, so that it cannot be applied again.", code="webhook_body_removed"
+        )
     if event.state is EventState.received or (event.state in REPLAYED and event.reason != "environment_mismatch"):
         await apply_stored(practice, event)
     fresh = await webhook_events.by_id(practice.db, event_id)

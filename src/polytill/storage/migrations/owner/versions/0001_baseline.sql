@@ -465,6 +465,18 @@ CREATE TABLE rollout_differences (
 CREATE INDEX ix_rollout_differences_at ON rollout_differences (at);
 CREATE INDEX ix_rollout_differences_reason ON rollout_differences (reason);
 
+CREATE TABLE erasures (
+    id TEXT NOT NULL,
+    practice_id INTEGER NOT NULL,
+    digests {json} NOT NULL,
+    asked_by TEXT NOT NULL,
+    asked_at {moment} NOT NULL,
+    ended_at {moment},
+    CONSTRAINT pk_erasures PRIMARY KEY (id)
+);
+CREATE INDEX ix_erasures_open ON erasures (practice_id) WHERE ended_at IS NULL;
+CREATE INDEX ix_erasures_practice_id ON erasures (practice_id);
+
 CREATE TABLE field_readers (
     caller TEXT NOT NULL,
     reads BIGINT NOT NULL,

@@ -220,6 +220,7 @@ CREATE TABLE payments (
     number TEXT NOT NULL,
     certainty TEXT,
     doubts {json},
+    erasure TEXT,
     CONSTRAINT pk_payments PRIMARY KEY (id),
     CONSTRAINT ck_payments_environment CHECK (environment IN ('sandbox', 'production')),
     CONSTRAINT uq_payments_practice_id_idempotency_key UNIQUE (practice_id, idempotency_key),
@@ -231,6 +232,7 @@ CREATE TABLE payments (
     CONSTRAINT fk_payments_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id)
 );
 CREATE INDEX ix_payments_counts ON payments (environment, currency, status, created_at);
+CREATE INDEX ix_payments_erasure ON payments (erasure) WHERE erasure IS NOT NULL;
 CREATE INDEX ix_payments_environment_created_at_id ON payments (environment, created_at, id);
 CREATE UNIQUE INDEX ix_payments_practice_id_number ON payments (practice_id, number);
 CREATE INDEX ix_payments_status_expires_at ON payments (status, expires_at);

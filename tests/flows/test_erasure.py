@@ -11,6 +11,7 @@ from polytill.domain.personal_data import WhyKept
 from polytill.domain.search import signature
 from polytill.flows import erasure
 from polytill.flows.adoption.adopt import adopt
+from polytill.flows.adoption.installation import adopt_installation
 from polytill.flows.erasure import Customer, erase, erase_late, finish_erasures
 from polytill.flows.payment_records import opened
 from polytill.providers import contract
@@ -59,7 +60,8 @@ async def test_every_marker_is_gone_and_nothing_else_has_changed(scene: Scene) -
             for column, holds in columns.holds().items():
                 place = f"{table}.{column}"
                 if holds in OF_A_CUSTOMER and table != "payment_search_blocks" and place not in NOT_PLANTED:
-                    other = "payments.reference" if table.startswith("rollout") else place
+                    copied = {"event_feed": "events.data", "rollout_decisions": "payments.reference"}
+                    other = (copied | {"rollout_differences": "payments.reference"}).get(table, place)
                     is_email = place == "payments.customer_email"
                     mark = "ada@example.com" if is_email else marker("ada", *other.split("."))
                     assert mark in str(before[tree][table]), (
@@ -245,6 +247,19 @@ async def test_a_restored_database_is_erased_again(scene: Scene) -> None:
     assert (await scene.payment(made.id)).customer_email is None
     assert "ada@example.com" not in str(await both(scene))
     assert found.erased_again > 0
+
+
+async def test_a_restored_owner_database_is_erased_again(scene: Scene) -> None:
+    """It has the events as they were, and the practice's database knows which payments were erased."""
+    ada, _ = await planted(scene)
+    feed = await scene.context.owner.fetch("SELECT id, data FROM event_feed WHERE payment_id = $1", ada)
+    await erase(scene.context, scene.practice_id, ADA, "test")
+    async with scene.context.owner.transaction() as tx:
+        for row in feed:
+            tx.add("UPDATE event_feed SET data = $2 WHERE id = $1", row["id"], row["data"])
+    assert "zqada" in str(await both(scene))
+    await adopt_installation(scene.context, "test", is_restored=True)
+    assert "zqada" not in str(await both(scene))
 
 
 async def test_what_names_a_customer_beside_payments(scene: Scene) -> None:

@@ -21,6 +21,7 @@ from polytill.domain.text import is_blank
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.events import forward
 from polytill.flows.handlers import handler_for
+from polytill.flows.installation import must_be_adopted
 from polytill.flows.payment_records import record_of
 from polytill.flows.payments import saved_methods
 from polytill.storage import audit, erasing, erasures, payments
@@ -109,7 +110,8 @@ async def erase(context: Context, practice_id: int, customer: Customer, actor: s
     """Erase a customer's personal data. Amounts, currencies, times, states, ids of providers and the books stay.
 
     ``Invalid`` if an identifier cannot be read, or none is given; ``PracticeBehind`` if the practice's database is older
-    than what the owner database knows of it. To erase twice changes nothing more.
+    than what the owner database knows of it; ``InstallationCopied`` in a copy that nobody has adopted. To erase twice
+    changes nothing more.
 
     Args:
         context: The process's tools.
@@ -118,6 +120,7 @@ async def erase(context: Context, practice_id: int, customer: Customer, actor: s
         actor: Who asks for it, for the audit log.
         is_dry: Only count, and change nothing.
     """
+    must_be_adopted(context)
     practice = await context.practice(practice_id)
     named = await _named(practice, customer)
     await context.opening.must_be_current(practice_id)
@@ -333,6 +336,14 @@ async def erase_again(context: Context, practice_id: int) -> int:
     for erasure in await erasures.unfinished(context.owner, practice_id):
         rows += (await _run(practice, erasure, ACTOR)).rows
     return rows
+
+
+async def erase_in_feed(practice: Practice) -> None:
+    """Erase every erased customer of a practice from the feed, after an older owner database was restored."""
+    after, changed = "", defaultdict[str, set[object]](set)
+    while ids := await erasing.erased_payments(practice.db, after, AT_ONCE):
+        await _owners(practice, ids, changed, is_dry=False)
+        after = ids[-1]
 
 
 async def erase_late(practice: Practice) -> int:

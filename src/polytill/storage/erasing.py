@@ -243,6 +243,12 @@ async def anything_to_detach(db: PracticeDb, erasure: str) -> bool:
     return found is not None
 
 
+async def erased_payments(db: PracticeDb, after: str, limit: int) -> list[str]:
+    """The ids of payments whose customers were erased, after one."""
+    sql = "SELECT id FROM payments WHERE erasure IS NOT NULL AND id > $1 ORDER BY id LIMIT $2"
+    return await db.column(sql, after, limit)
+
+
 async def arrived_late(db: PracticeDb, limit: int) -> list[tuple[str, str]]:
     """Payments, with their erasures, about which a provider has sent data after they were erased."""
     rows = await db.fetch(

@@ -36,7 +36,8 @@ _SHARED = {
 PRACTICE: dict[str, Columns] = _SHARED | {
     # The subject of a line about staff is their e-mail address.
     "audit_log": Columns("id at actor action", document="detail", staff="subject"),
-    "identity": Columns("id practice_id epoch birthplace created_at"),
+    "identity": Columns("id practice_id epoch installation birthplace created_at"),
+    "revoked_keys": Columns("key_hash revoked_at"),
     "practices": Columns(
         "id name default_currency_id created_at updated_at checkout_color country time_zone rollout_phase"
         " provider_changes"
@@ -171,6 +172,8 @@ OWNER: dict[str, Columns] = _SHARED | {
     "key_ring_keys": Columns("key_id check_value created_at"),
     "nodes": Columns("id name key_checks runs_worker started_at live_until"),
     "schema_readers": Columns("tree oldest"),
+    "installation": Columns("id uid name place older_since last_practice_id is_sandbox_only"),
+    "feed_state": Columns("id position visit"),
     "event_feed": Columns("id practice_id environment event_id type payment_id created_at", document="data"),
     "event_deliveries": Columns(
         "feed_id state practice_id tries payment_id last_error claimed_by last_status next_try_at delivered_at"

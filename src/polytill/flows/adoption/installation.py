@@ -18,6 +18,7 @@ from polytill.domain.states import PracticeState
 from polytill.flows import installation
 from polytill.flows.adoption.unknown import unknown_practices
 from polytill.flows.context import Context, Practice
+from polytill.flows.erasure import erase_in_feed
 from polytill.flows.events import forward, owner_may_lack, revoke_again
 from polytill.flows.lease import note_behind
 from polytill.flows.payment_records import record_new
@@ -108,6 +109,7 @@ async def _practice(
                     break
             await record_new(practice)
             found.keys += await revoke_again(practice)
+            await erase_in_feed(practice)
     except PolytillError as error:
         found.notes.append(f"Practice {practice_id} cannot be opened now: {error.detail} A worker does the rest later.")
 

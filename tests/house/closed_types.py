@@ -22,6 +22,7 @@ from simulation.judged import (
     NOT_JUDGED_EVENTS,
 )
 
+from polytill.cli.erasure import ELSEWHERE, WHY
 from polytill.doctor import BEHIND
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.behind import BehindReason
@@ -30,6 +31,7 @@ from polytill.domain.jobs import JobKind, JobState, PartState, PauseReason
 from polytill.domain.ledger import LedgerAccount, LedgerFact
 from polytill.domain.legacy_findings import ImportAction, LegacyFinding
 from polytill.domain.past_payments import BackfillAction, Certainty, Doubt, Rejection
+from polytill.domain.personal_data import Elsewhere, WhyKept
 from polytill.domain.review_cases import CaseAction, CaseKind, CaseResolution, CaseState
 from polytill.domain.rollout import DifferenceReason, FieldState, RolloutPhase
 from polytill.domain.routing import (
@@ -221,6 +223,14 @@ PLACES: list[Place] = [
     Place(Source, "docs/api.md, the table of actors", table("docs/api.md", "**`actor`** of a line:"), is_exact=False),
     Place(Source, "src/polytill/flows (no outcome has this source)", written_in(FLOWS, Source)),
     Place(Source, "tests (no test has this source)", quoted_in("tests/", Source), is_exact=False),
+    # ── Personal data ──
+    reference(WhyKept),
+    reference(Elsewhere),
+    *texts(WhyKept, "why_kept"),
+    *texts(Elsewhere, "elsewhere"),
+    Place(WhyKept, "docs/personal-data.md", table("docs/personal-data.md", "### What is kept for now")),
+    Place(WhyKept, "cli/erasure.py", lambda: WHY),
+    Place(Elsewhere, "cli/erasure.py", lambda: ELSEWHERE),
     # ── Refunds and disputes ──
     Place(RefundOrigin, "storage/migrations/practice, CHECK of refunds.origin", checked("refunds.origin")),
     Place(RefundOrigin, "docs/events.md, the table of origins", table("docs/events.md", "**`origin`** of a refund:")),

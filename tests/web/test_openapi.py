@@ -234,6 +234,9 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
     await ask("GET", f"{p}/cases/{{caseId}}", caseId=case)
     await ask("POST", f"{p}/cases/{{caseId}}/resolve", {"action": "resolve", "note": "Seen"}, caseId=case)
     await _jobs(house, ask, practice.id)
+    erased = {"email": "nobody@example.com", "dryRun": True}
+    await ask("POST", f"{p}/customer-erasures", erased)
+    await ask("POST", f"{own}/practices/{{practiceId}}/customer-erasures", erased)
     await ask("GET", "/healthz")
     await ask("GET", "/readyz")
     left_out = {

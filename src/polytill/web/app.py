@@ -32,6 +32,7 @@ from polytill.web.api import (
     api_keys,
     cases,
     document,
+    erasures,
     events,
     jobs,
     payment_links,
@@ -67,6 +68,7 @@ from polytill.web.console import (
     shown_once,
     sign_in,
 )
+from polytill.web.console import erasure as console_erasure
 from polytill.web.console import jobs as console_jobs
 from polytill.web.console import owner as console_owner
 from polytill.web.console import payment_links as console_payment_links
@@ -103,6 +105,7 @@ _CONSOLE = (
     console_practice,
     exports,
     manual_payments,
+    console_erasure,
 )
 PAGES = (*(module.router for module in _CONSOLE), sign_in.nowhere)
 
@@ -333,9 +336,11 @@ def _with_routes(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]
         saved_methods,
         rollout,
         jobs,
+        erasures,
         service,
     ):
         app.include_router(module.router)
+    app.include_router(erasures.owner_router)
     pages = (checkout_payment_links.router, payment.router, *PAGES)
     for router in pages:
         app.include_router(router)

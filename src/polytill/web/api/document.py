@@ -21,6 +21,7 @@ GROUPS = {
     "payments": "Create, confirm, capture, cancel and refund payments.",
     "payment links": "Links that staff send to customers, and the branding of the checkout.",
     "saved methods": "Cards and accounts that may be charged again.",
+    "personal data": "Erasing one customer.",
     "review cases": "What only a person can decide.",
     "provider configurations": "A practice's providers, their keys and environments, and the choice of a provider.",
     "routing": "Who takes a payment and why, routing policies, and replays of past payments.",

@@ -104,7 +104,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "payment_records", "events",
         "payment_events", "key_ring", "warm_up", "connection_shares", "presence", "owner_snapshot",
         "lease", "rollout_phase", "unresolved", "finding", "listing", "payments", "refunds", "webhooks", "recovery",
-        "reconciliation", "erasure", "adoption", "backups", "review", "admin", "jobs", "legacy", "rollout", "worker",
+        "reconciliation", "erasure", "adoption", "backups", "review", "admin", "lifecycle", "jobs", "legacy", "rollout", "worker",
     ),
 }  # fmt: skip
 # Packages of ``web``, and the other packages of it that each may import. All may import the modules beside them.
@@ -164,6 +164,7 @@ MAKES_DATABASES = frozenset(
         "storage.dumps",
         "storage.moving_postgres",
         "storage.moving_sqlite",
+        "storage.export_rows",
     }
 )
 # The host application's own database, on a connection of its own: no installation's rows are in it.

@@ -39,6 +39,7 @@ NO_DATABASE = {
     ("keys", "ring"),
     ("legacy", "mapping-schema"),
     ("routing", "schema"),
+    ("practices", "check-export"),
 }
 RUN_FOR_EVER = {("serve",): ["--bind", "127.0.0.1:0"], ("worker",): []}
 ARGUMENTS: dict[tuple[str, ...], list[str]] = {
@@ -56,7 +57,7 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("people", "change"): ["ada@example.com", "--owner", "--inactive"], ("people", "list"): ["--owner"],
     ("clusters", "list"): [], ("clusters", "add"): ["second"], ("clusters", "change"): ["second"],
     ("clusters", "close"): ["second"], ("clusters", "open"): ["second"], ("clusters", "remove"): ["second"],
-    ("practices", "discard"): ["1"],
+    ("practices", "discard"): ["1"], ("practices", "export"): ["1", "--to", "out"],
     ("legacy", "backfill"): ["rows.csv", "--practice", "1", "--amounts", "minor"],
     ("webhooks", "list"): ["1"], ("webhooks", "dismiss"): ["1", "--note", "old", "--all"],
     ("webhooks", "relay"): ["1", "paystack", "--environment", "sandbox", "--off"],

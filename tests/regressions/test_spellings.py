@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 
 from polytill.domain.contacts import InvalidContact, read_email, read_name, read_phone
+from polytill.domain.spreadsheets import cell
 from polytill.domain.typed_amounts import TypedAmountError
-from polytill.web.console.exports import cell
 from polytill.web.words import words_for
 
 RIGHT = {

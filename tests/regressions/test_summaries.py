@@ -20,13 +20,13 @@ import pytest
 
 from polytill.domain.localities import zone_of
 from polytill.domain.money import Money
+from polytill.domain.spreadsheets import cell
 from polytill.domain.states import CaptureMode, Environment
 from polytill.flows.admin.practices import create_key
 from polytill.flows.payments.create import client_token
 from polytill.providers.contract import PaymentFact, RefundFact
 from polytill.providers.outcomes import Succeeded
 from polytill.storage import audit, overview, payment_lists, webhook_events
-from polytill.web.console.exports import cell
 from polytill.web.console.overview import Month, drawn, read_month
 from polytill.web.words import words_for
 from tests import calls

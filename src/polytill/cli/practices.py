@@ -11,6 +11,7 @@ from rich.table import Table
 
 from polytill.cli.backups import practices_backup, practices_backups, practices_check_backup, practices_restore
 from polytill.cli.erasure import practices_erase_customer
+from polytill.cli.exports import practices_check_export, practices_export
 from polytill.cli.key_test import practices_test_keys
 from polytill.cli.moves import practices_move
 from polytill.cli.opened import PracticeId, console, fail, opened
@@ -29,6 +30,8 @@ practices_app.command("check-backup")(practices_check_backup)
 practices_app.command("restore")(practices_restore)
 practices_app.command("move")(practices_move)
 practices_app.command("erase-customer")(practices_erase_customer)
+practices_app.command("export")(practices_export)
+practices_app.command("check-export")(practices_check_export)
 
 
 @practices_app.command("create")

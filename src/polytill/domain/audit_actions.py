@@ -75,6 +75,7 @@ class AuditAction(StrEnum):
     practice_created = "practice.created"
     practice_changed = "practice.changed"
     practice_discarded = "practice.discarded"
+    practice_exported = "practice.exported"
     practice_migrated = "practice.migrated"
     practice_behind = "practice.behind"
     practice_current = "practice.current"

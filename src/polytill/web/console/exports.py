@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query, Response
 from fastapi.responses import StreamingResponse
@@ -19,6 +18,7 @@ from fastapi.responses import StreamingResponse
 from polytill.domain.identifiers import Identifiers
 from polytill.domain.localities import day_of, start_of
 from polytill.domain.money import to_major
+from polytill.domain.spreadsheets import cell
 from polytill.flows.payments.pages import cursor_after
 from polytill.storage import ledger, overview, payment_identifiers, payment_lists
 from polytill.storage.overview import Sums
@@ -51,25 +51,6 @@ BOOKING_COLUMNS = (
     "payment",
     "refund",
 )
-# A plain number is no formula, whatever its sign, and stays unchanged.
-_FORMULA = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "＝",
-    "＋",
-    "－",
-    "＠",
-)  # the last four are full-width, as typed in East Asian spreadsheets
-_number = re.compile(r"[+-]?[0-9][0-9 .,]*").fullmatch
-
-
-def cell(value: Any) -> str:
-    """Escape text that a spreadsheet must not run as a formula."""
-    text = "" if value is None else str(value)
-    is_formula = text.lstrip()[:1] in _FORMULA or text[:1] in ("\t", "\r", "\n")
-    return f"'{text}" if is_formula and not _number(text) else text
 
 
 def _rows(rows: list[list[str]]) -> str:

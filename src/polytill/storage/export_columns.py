@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 Kind = Literal["text", "integer", "flag", "moment", "json"]
 
@@ -50,5 +50,5 @@ def part(name: str, order: str, about: str, columns: str, table: str = "") -> Pa
         given, kind, said = line.split(maxsplit=2)
         column, _, sql = given.partition("=")
         assert kind in get_args(Kind)
-        found.append(Column(column, kind, sql.replace("~", " ") or f"t.{column}", said))
+        found.append(Column(column, cast(Kind, kind), sql.replace("~", " ") or f"t.{column}", said))
     return Part(name, table or name, order, tuple(found), about)

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from polytill.domain.database_urls import wrong_with_owner, wrong_with_place
+from polytill.domain.retention import LEAST_DAYS, MOST_DAYS, RetentionKind, is_allowed
 from polytill.providers.http import origin_of
 
 _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
@@ -83,6 +84,16 @@ class Settings(BaseSettings):
     backup_schedule: str = Field("", description="Time of day in UTC at which workers back up all practices, HH:MM")
     backups_kept: int = Field(0, ge=0, le=100_000, description="Number of backups kept of each practice; 0: all")
     backups_kept_days: int = Field(0, ge=0, le=36_500, description="Days for which backups are kept; 0: for ever")
+    webhook_days: int = Field(
+        400, ge=0, le=MOST_DAYS, description="Days for which the bodies of webhooks are kept; 0: for ever"
+    )
+    response_days: int = Field(
+        400, ge=0, le=MOST_DAYS, description="Days for which providers' answers are kept; 0: for ever"
+    )
+    event_days: int = Field(400, ge=0, le=MOST_DAYS, description="Days for which events are kept; 0: for ever")
+    audit_days: int = Field(
+        0, ge=0, le=MOST_DAYS, description="Days for which practices' audit logs are kept; 0: for ever"
+    )
     payment_expires_s: int = Field(24 * 3600, ge=60, description="Seconds until an unpaid payment expires")
     rotation_overlap_s: int = Field(
         72 * 3600, ge=0, description="Seconds during which a replaced webhook secret is still accepted"
@@ -114,6 +125,16 @@ class Settings(BaseSettings):
         wrong_with = wrong_with_owner if info.field_name == "owner_database_url" else wrong_with_place
         if (wrong := wrong_with(value.get_secret_value())) is not None:
             raise ValueError(wrong)
+        return value
+
+    @field_validator("webhook_days", "response_days", "event_days", "audit_days")
+    @classmethod
+    def _days(cls, value: int, info: ValidationInfo) -> int:
+        kind = {"webhook_days": RetentionKind.webhooks, "response_days": RetentionKind.responses}.get(
+            info.field_name or "", RetentionKind.audit if info.field_name == "audit_days" else RetentionKind.events
+        )
+        if not is_allowed(kind, value):
+            raise ValueError(f"must be 0 (for ever), or at least {LEAST_DAYS[kind]}")
         return value
 
     @field_validator("backup_schedule")

@@ -21,6 +21,7 @@ from polytill.background import adopted, beside, renew_for_ever, sweep, sweep_fo
 from polytill.flows.context import Context, log
 from polytill.flows.erasure import finish_erasures
 from polytill.flows.reconciliation.payments import reconcile
+from polytill.flows.retention import retain_feed, retain_in_background
 from polytill.flows.rollout.decisions import forget_old
 from polytill.flows.rollout.sync import sync_in_background
 from polytill.flows.worker import claims
@@ -124,6 +125,17 @@ class Scheduled:
         def erase_rest(_: Any, __: Any) -> None:
             do(finish_erasures(context))
 
+        @DBOS.workflow(name="retain_practice")
+        def retain_practice(practice_id: int) -> None:
+            do(retain_in_background(context, practice_id))
+
+        @DBOS.workflow(name="retain_all")
+        def retain_all(at: Any, _: Any) -> None:
+            do(retain_feed(context))
+            for entry in do(practices.listed(context.owner, limit=practices.MOST_ID)):
+                with SetWorkflowID(f"retain-{entry.id}-{_moment(at):%Y%m%d}"):
+                    DBOS.enqueue_workflow(LISTINGS, retain_practice, entry.id)
+
         @DBOS.workflow(name="sync_rollout")
         def sync_rollout(_: Any, __: Any) -> None:
             do(sync_in_background(context))
@@ -139,6 +151,7 @@ class Scheduled:
             reconcile_all: "0 47 2 * * *",
             sweep_everyone: "0 37 * * * *",
             erase_rest: "0 27 * * * *",
+            retain_all: "0 12 3 * * *",
             sync_rollout: "30 * * * * *",
             clean_up: "0 7 * * * *",
         }

@@ -104,7 +104,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "payment_records", "events",
         "payment_events", "key_ring", "warm_up", "connection_shares", "presence", "owner_snapshot",
         "lease", "rollout_phase", "unresolved", "finding", "listing", "payments", "refunds", "webhooks", "recovery",
-        "reconciliation", "erasure", "adoption", "backups", "review", "admin", "lifecycle", "jobs", "legacy", "rollout", "worker",
+        "reconciliation", "erasure", "retention", "adoption", "backups", "review", "admin", "lifecycle", "jobs", "legacy",
+        "rollout", "worker",
     ),
 }  # fmt: skip
 # Packages of ``web``, and the other packages of it that each may import. All may import the modules beside them.

@@ -93,7 +93,7 @@ def test_a_counted_text_without_its_number_is_an_error() -> None:
 
 # A number and the noun that it counts: such a text needs plural forms.
 COUNTS = re.compile(r"\{n\} \w")
-NO_NOUN = {"form.latest", "form.of_all", "catalog.more", "fleet.progress"}
+NO_NOUN = {"form.latest", "form.of_all", "catalog.more", "job.done"}
 
 
 def test_a_number_with_a_noun_has_plural_forms() -> None:

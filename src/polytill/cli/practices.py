@@ -15,6 +15,7 @@ from polytill.cli.exports import practices_check_export, practices_export
 from polytill.cli.key_test import practices_test_keys
 from polytill.cli.moves import practices_move
 from polytill.cli.opened import PracticeId, console, fail, opened
+from polytill.cli.retention import practices_retention
 from polytill.domain.states import PracticeState
 from polytill.flows.admin.practices import NewPractice, PracticeChanges, change_practice, create_practice, discard
 from polytill.flows.adoption.adopt import Adoption, adopt
@@ -32,6 +33,7 @@ practices_app.command("move")(practices_move)
 practices_app.command("erase-customer")(practices_erase_customer)
 practices_app.command("export")(practices_export)
 practices_app.command("check-export")(practices_check_export)
+practices_app.command("retention")(practices_retention)
 
 
 @practices_app.command("create")

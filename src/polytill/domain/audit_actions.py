@@ -83,6 +83,7 @@ class AuditAction(StrEnum):
     practice_adopted = "practice.adopted"
     practice_moved = "practice.moved"
     practice_old_copy_dropped = "practice.old_copy_dropped"
+    practice_retention_set = "practice.retention_set"
     practice_checkout_color = "practice.checkout_color"
     practice_key_rewrapped = "practice.key_rewrapped"
     provider_added = "provider.added"

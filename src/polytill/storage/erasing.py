@@ -32,7 +32,7 @@ from polytill.storage.units import json_text, json_value
 
 PAGE = 1000
 _GONE = json_text(placeholder(Gone.erased))
-_IS_THERE = "{0} IS NOT NULL AND CAST({0} AS TEXT) NOT LIKE '{{\"removed\":%'"
+IS_THERE = "{0} IS NOT NULL AND CAST({0} AS TEXT) NOT LIKE '{{\"removed\":%'"
 _LAST4 = IdentifierKind.card_last4.value
 
 
@@ -60,7 +60,7 @@ class Plain:
         sets += [f"{one} = CASE WHEN {one} IS NULL THEN {one} ELSE '{_GONE}' END" for one in self.gone]
         sets += [f"{one} = {value}" for one, value in self.texts]
         left = [f"{one} IS NOT NULL" for one in self.nulls]
-        left += [f"({_IS_THERE.format(one)})" for one in self.gone]
+        left += [f"({IS_THERE.format(one)})" for one in self.gone]
         left += [f"{one} <> {value}" for one, value in self.texts]
         return f"UPDATE {self.table} SET {', '.join(sets)} WHERE {self.of} AND ({' OR '.join(left)}) RETURNING id"  # noqa: S608
 
@@ -73,7 +73,7 @@ _PAYMENT = "payment_id = $1"
 _METHODS = "id IN (SELECT id FROM saved_methods WHERE payment_id = $1)"
 _UNREADABLE = "CASE WHEN reason LIKE 'unreadable:%' THEN 'unreadable' ELSE reason END"
 _WEBHOOK_OPEN = ("received", "parked", "relaying")
-_WEBHOOK_ENDED = f"state NOT IN {_WEBHOOK_OPEN}"
+WEBHOOK_ENDED = f"state NOT IN {_WEBHOOK_OPEN}"
 Changed = dict[str, set[Any]]  # by table, the keys of the rows that changed
 IsMeant = Callable[[Named], bool]
 _PLAIN = (
@@ -90,7 +90,7 @@ _PLAIN = (
     Plain("saved_method_detachments", f"{_METHODS} AND state <> 'due'", nulls=("provider_customer_id", "sealed_token")),
     Plain(
         "webhook_events",
-        f"{_PAYMENT} AND {_WEBHOOK_ENDED}",
+        f"{_PAYMENT} AND {WEBHOOK_ENDED}",
         nulls=("dismissed_note",),
         gone=("body",),
         texts=(("reason", _UNREADABLE),),
@@ -219,6 +219,8 @@ def _when(condition: str) -> str:
 
 
 _WHENS = " ".join(f"WHEN {_when(condition)} THEN '{why}'" for why, condition in _WHY)
+# SQL: something still needs the personal data of payment ``p``; ``$2`` is the time.
+NEEDED = f"CASE {_WHENS} END IS NOT NULL"
 _WHY_KEPT = f"SELECT CASE {_WHENS} END AS why FROM payments AS p WHERE p.id = $1"  # noqa: S608
 
 
@@ -253,10 +255,10 @@ async def arrived_late(db: PracticeDb, limit: int) -> list[tuple[str, str]]:
     """Payments, with their erasures, about which a provider has sent data after they were erased."""
     rows = await db.fetch(
         "SELECT p.id, p.erasure FROM payments AS p WHERE p.erasure IS NOT NULL AND ("  # noqa: S608
-        f"({_IS_THERE.format('p.provider_response')})"
-        f" OR EXISTS (SELECT 1 FROM webhook_events AS w WHERE w.payment_id = p.id AND ({_IS_THERE.format('w.body')}))"
+        f"({IS_THERE.format('p.provider_response')})"
+        f" OR EXISTS (SELECT 1 FROM webhook_events AS w WHERE w.payment_id = p.id AND ({IS_THERE.format('w.body')}))"
         " OR EXISTS (SELECT 1 FROM refunds AS r WHERE r.payment_id = p.id"
-        f" AND (r.reason IS NOT NULL OR ({_IS_THERE.format('r.provider_response')})))) ORDER BY p.id LIMIT $1",
+        f" AND (r.reason IS NOT NULL OR ({IS_THERE.format('r.provider_response')})))) ORDER BY p.id LIMIT $1",
         limit,
     )
     return [(row["id"], row["erasure"]) for row in rows]

@@ -30,6 +30,7 @@ _SHARED = {
     "users": Columns("id role is_active created_at updated_at", staff="email name password_hash"),
     "sessions": Columns("id user_id token_hash created_at last_seen_at"),
     "person_links": Columns("id user_id token_hash created_at expires_at"),
+    "retention_marks": Columns("kind reached removed ran_at"),
     "sign_in_failures": Columns("id at", staff="email_hash address_hash"),
 }
 
@@ -167,6 +168,7 @@ OWNER: dict[str, Columns] = _SHARED | {
         "practice_id lease_until claimed_by visit_due_at claimed_until relays_waiting oldest_relay_at"
     ),
     "practice_backups": Columns("practice_id name place size row_count made_at is_restored"),
+    "practice_retention": Columns("practice_id kind days"),
     "practice_moves": Columns("to_database practice_id to_cluster from_cluster kept started_at moved_at refused_ms"),
     "connection_shares": Columns("server node_id connections wanted most"),
     "key_ring_keys": Columns("key_id check_value created_at"),

@@ -7,6 +7,7 @@ of minor units, percentages are integers in parts per million, times are UTC.
 from __future__ import annotations
 
 from polytill.storage import schema_erasures as schema_erasures
+from polytill.storage import schema_retention as schema_retention
 from polytill.storage import schema_routing as schema_routing
 from polytill.storage.schema_owner import owner as owner
 from polytill.storage.schema_practice import practice as practice

@@ -547,3 +547,21 @@ INSERT INTO currencies (id, code, name, exponent) VALUES
     (951, 'XCD', 'East Caribbean Dollar', 2), (532, 'XCG', 'Caribbean Guilder', 2),
     (952, 'XOF', 'CFA Franc BCEAO', 0), (953, 'XPF', 'CFP Franc', 0), (886, 'YER', 'Yemeni Rial', 2),
     (710, 'ZAR', 'Rand', 2), (967, 'ZMW', 'Zambian Kwacha', 2), (924, 'ZWG', 'Zimbabwe Gold', 2);
+
+CREATE TABLE retention_marks (
+    kind TEXT NOT NULL,
+    reached TEXT DEFAULT '' NOT NULL,
+    removed BIGINT DEFAULT 0 NOT NULL,
+    ran_at {moment} NOT NULL,
+    CONSTRAINT pk_retention_marks PRIMARY KEY (kind),
+    CONSTRAINT ck_retention_marks_kind CHECK (kind IN ('webhooks', 'responses', 'events', 'audit'))
+);
+
+CREATE TABLE practice_retention (
+    practice_id INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    days INTEGER NOT NULL,
+    CONSTRAINT pk_practice_retention PRIMARY KEY (practice_id, kind),
+    CONSTRAINT ck_practice_retention_kind CHECK (kind IN ('webhooks', 'responses', 'events', 'audit')),
+    CONSTRAINT fk_practice_retention_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id) ON DELETE CASCADE
+);

@@ -657,6 +657,15 @@ CREATE TABLE routing_policies (
     CONSTRAINT fk_routing_policies_practice_id FOREIGN KEY(practice_id) REFERENCES practices (id)
 );
 
+CREATE TABLE retention_marks (
+    kind TEXT NOT NULL,
+    reached TEXT DEFAULT '' NOT NULL,
+    removed BIGINT DEFAULT 0 NOT NULL,
+    ran_at {moment} NOT NULL,
+    CONSTRAINT pk_retention_marks PRIMARY KEY (kind),
+    CONSTRAINT ck_retention_marks_kind CHECK (kind IN ('webhooks', 'responses', 'events', 'audit'))
+);
+
 CREATE TABLE routing_active (
     environment TEXT NOT NULL,
     practice_id INTEGER NOT NULL,

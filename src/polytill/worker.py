@@ -104,10 +104,10 @@ class Scheduled:
         def reconcile_practice(practice_id: int) -> int:
             return do(reconcile(context, practice_id))
 
-        def enqueue(practice_ids: list[int], at: Any) -> None:
+        def enqueue(practice_ids: list[int], at: Any, work: Any = reconcile_practice, name: str = "reconcile") -> None:
             for practice_id in practice_ids:
-                with SetWorkflowID(f"reconcile-{practice_id}-{_moment(at):%Y%m%d%H}"):
-                    DBOS.enqueue_workflow(LISTINGS, reconcile_practice, practice_id)
+                with SetWorkflowID(f"{name}-{practice_id}-{_moment(at):%Y%m%d%H}"):
+                    DBOS.enqueue_workflow(LISTINGS, work, practice_id)
 
         @DBOS.workflow(name="reconcile_busy")
         def reconcile_busy(at: Any, _: Any) -> None:
@@ -132,9 +132,7 @@ class Scheduled:
         @DBOS.workflow(name="retain_all")
         def retain_all(at: Any, _: Any) -> None:
             do(retain_feed(context))
-            for entry in do(practices.listed(context.owner, limit=practices.MOST_ID)):
-                with SetWorkflowID(f"retain-{entry.id}-{_moment(at):%Y%m%d}"):
-                    DBOS.enqueue_workflow(LISTINGS, retain_practice, entry.id)
+            enqueue([entry.id for entry in do(practices.listed(context.owner))], at, retain_practice, "retain")
 
         @DBOS.workflow(name="sync_rollout")
         def sync_rollout(_: Any, __: Any) -> None:

@@ -17,17 +17,22 @@ from polytill.flows.context import Context
 from polytill.flows.retention import Period
 from polytill.storage import retention
 
-Days = Annotated[int | None, typer.Option(min=0, help="Days; 0: for ever")]
+
+def _days(given: list[str]) -> dict[RetentionKind, int]:
+    days = {}
+    for one in given:
+        kind, _, number = one.partition("=")
+        if kind not in list(RetentionKind) or not number.isascii() or not number.isdecimal() or len(number) > 9:
+            fail(f"{one!r} is not KIND=DAYS, such as webhooks=90. The kinds are {', '.join(RetentionKind)}.")
+        days[RetentionKind(kind)] = int(number)
+    return days
 
 
 def practices_retention(
     practice: Annotated[
         int | None, typer.Argument(help="The practice's id; without it: the platform's periods")
     ] = None,
-    webhooks: Days = None,
-    responses: Days = None,
-    events: Days = None,
-    audit: Days = None,
+    keep: Annotated[list[str] | None, typer.Option(help="KIND=DAYS, such as webhooks=90; 0: for ever")] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Use the periods of the settings again")] = False,
     run: Annotated[bool, typer.Option("--run", help="Remove now what is too old")] = False,
     as_json: AsJson = False,
@@ -36,8 +41,7 @@ def practices_retention(
 
     The worker removes what is older once a day. What an open payment, refund or dispute needs is never removed.
     """
-    given = (webhooks, responses, events, audit)
-    days = {kind: number for kind, number in zip(RetentionKind, given, strict=True) if number is not None}
+    days = _days(keep or [])
     if practice is None and (days or reset or run):
         fail("Give the practice's id. The platform's periods are settings: POLYTILL_WEBHOOK_DAYS and the like.")
     if days and reset:

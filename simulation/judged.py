@@ -70,6 +70,9 @@ NOT_JUDGED_EVENTS: dict[EventType, str] = {
     EventType.payment_unresolved: _WITH_CASE,
     EventType.refund_succeeded: _WITH_STATUS,
     EventType.refund_failed: _WITH_STATUS,
+    EventType.practice_closed: "no practice of a simulated world is closed",
+    EventType.practice_reopened: "no practice of a simulated world is closed",
+    EventType.practice_deleted: "no practice of a simulated world is deleted",
     EventType.rollout_field_due: "no practice of a simulated world is in a rollout",
     EventType.webhook_parked: "what was reported is compared with the books, whichever webhook brought it",
 }

@@ -15,6 +15,7 @@ from polytill.flows import lease, owner_snapshot, pool_exchange, presence
 from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
 from polytill.flows.context import Context, log
 from polytill.flows.jobs import backup
+from polytill.flows.lifecycle import closing
 from polytill.flows.rollout import keeping, settling
 from polytill.flows.rollout.overview import OVERVIEW_EVERY_S, read_overview
 from polytill.flows.warm_up import warm_up
@@ -62,6 +63,7 @@ async def sweep(context: Context, everyone: bool = False) -> int:
     processed items: none in a copy of an installation."""
     if context.installation.copied is not None:
         return 0
+    await closing.end_run_outs(context)
     done = await claims.sweep(context, everyone) + await event_delivery.deliver(context) + await forward.finish(context)
     _tell_clock(context)
     return done
@@ -171,10 +173,12 @@ async def sweep_for_ever(context: Context) -> None:
         deliveries = _repeat(context, "deliveries", partial(event_delivery.turn, sending, context))
         scheduled = partial(backup.start_scheduled, context)
         backups = _repeat(context, "backup_schedule", scheduled, pause_s=backup.SCHEDULED_EVERY_S)
+        ended = _repeat(context, "run_outs", partial(closing.end_run_outs, context), pause_s=closing.ENDED_EVERY_S)
         async with (
             beside(lapsed),
             beside(deliveries),
             beside(backups),
+            beside(ended),
             beside(_repeat(context, "rollout", partial(_rollout, context))),
         ):
             await _repeat(context, "rounds", partial(claims.turn, going, context))

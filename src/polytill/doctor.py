@@ -170,10 +170,15 @@ async def _practices(context: Context) -> AsyncIterator[Finding]:
     closed: Counter[str] = Counter()
     head = migrating.head("practice")
     for entry in await practices.listed(context.owner):
+        if entry.state is PracticeState.deleted and not entry.cluster:
+            continue
         if closed[entry.cluster]:
             closed[entry.cluster] += 1
             continue
-        if entry.state is PracticeState.provisioning:
+        if entry.state is PracticeState.deleted:
+            said = f"was deleted, and its database {entry.database_name} is not dropped yet."
+            said += f" Run `polytill practices delete {entry.id} --confirm NAME` again."
+        elif entry.state is PracticeState.provisioning:
             said = f"was not created completely. Its database is {entry.database_name}."
             said += f" Run `polytill practices discard {entry.id}`."
         elif entry.schema_version != head:

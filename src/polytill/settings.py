@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     audit_days: int = Field(
         0, ge=0, le=MOST_DAYS, description="Days for which practices' audit logs are kept; 0: for ever"
     )
+    run_out_days: int = Field(
+        180, ge=0, le=3650, description="Days for which refunds, webhooks and lookups of a closed practice go on"
+    )
     payment_expires_s: int = Field(24 * 3600, ge=60, description="Seconds until an unpaid payment expires")
     rotation_overlap_s: int = Field(
         72 * 3600, ge=0, description="Seconds during which a replaced webhook secret is still accepted"

@@ -27,6 +27,7 @@ from polytill.flows.rollout.sync import sync_in_background
 from polytill.flows.worker import claims
 from polytill.job_engine import Beside, Loop, forget_queues, launched
 from polytill.storage import leases, practices
+from polytill.storage.practices import PracticeEntry
 
 LISTINGS, SCHEDULES = "listings", "schedules"
 KEPT = timedelta(days=3)
@@ -115,7 +116,7 @@ class Scheduled:
 
         @DBOS.workflow(name="reconcile_all")
         def reconcile_all(at: Any, _: Any) -> None:
-            enqueue([entry.id for entry in do(practices.listed(context.owner))], at)
+            enqueue([one.id for one in do(practices.listed(context.owner)) if _goes_on(context, one)], at)
 
         @DBOS.workflow(name="sweep_everyone")
         def sweep_everyone(_: Any, __: Any) -> None:
@@ -132,7 +133,8 @@ class Scheduled:
         @DBOS.workflow(name="retain_all")
         def retain_all(at: Any, _: Any) -> None:
             do(retain_feed(context))
-            enqueue([entry.id for entry in do(practices.listed(context.owner))], at, retain_practice, "retain")
+            found = do(practices.listed(context.owner))
+            enqueue([one.id for one in found if one.state.has_database], at, retain_practice, "retain")
 
         @DBOS.workflow(name="sync_rollout")
         def sync_rollout(_: Any, __: Any) -> None:
@@ -173,6 +175,11 @@ class Scheduled:
                 for work, cron in self._due.items()
             ]
         )
+
+
+def _goes_on(context: Context, entry: PracticeEntry) -> bool:
+    """Whether anything of a practice goes on."""
+    return entry.state.has_database and not entry.is_over(context.world.now())
 
 
 def _moment(at: Any) -> datetime:

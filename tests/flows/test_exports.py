@@ -38,7 +38,11 @@ async def scene(tmp_path_factory: pytest.TempPathFactory, file_engine_url: str |
             payment = await made.succeeded(
                 1000 + number, customer=customer, description='Ten\r\n"lines", é', metadata={"a": "1"}
             )
-            fact = PaymentFact(None, paid(1000 + number, transaction=payment.provider_transaction_id or ""))
+            fact = PaymentFact(
+                paid(1000 + number, transaction=payment.provider_transaction_id or ""),
+                None,
+                payment.provider_transaction_id,
+            )
             await made.delivery(configured, fact)
         await create_link(made.context, made.practice_id, LinkWish(500, "NGN", "A chair"), "test")
         yield made

@@ -99,7 +99,7 @@ def private_names_stay_inside(found: list[Module]) -> Iterator[str]:
 ROOMS: dict[str, tuple[str, ...]] = {
     "flows": (
         "command", "commits", "schedule", "server_clock", "slow_providers", "routing", "provider_pool",
-        "provider_health", "active_policies", "provider_messages", "listing_progress", "context", "installation",
+        "provider_health", "active_policies", "provider_messages", "listing_progress", "context", "practice_state", "installation",
         "pool_exchange", "handler_guard", "handlers", "next_action", "provider_waits", "provider_calls", "identifiers",
         "payment_records", "events",
         "payment_events", "key_ring", "warm_up", "connection_shares", "presence", "owner_snapshot",

@@ -50,6 +50,7 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("practices", "backup"): ["1", "--in", "kept"], ("practices", "backups"): ["1", "--in", "kept"],
     ("practices", "check-backup"): ["1", "--in", "kept"], ("practices", "restore"): ["1", "latest", "--in", "kept"],
     ("practices", "move"): ["1", "--to", "second"],
+    ("practices", "close"): ["1"], ("practices", "reopen"): ["1"], ("practices", "delete"): ["1", "--confirm", "A"],
     ("practices", "retention"): ["1"],
     ("practices", "erase-customer"): ["1", "--email", "ada@example.com"],
     ("cases", "list"): [], ("cases", "resolve"): ["1", "c", "look_up"],

@@ -124,7 +124,13 @@ async def test_every_answer_is_as_documented(house: Installation, postgres_url: 
     await ask("PUT", f"{own}/payment-providers/{{code}}/currencies/{{currency}}", terms, code="acme", currency="EUR")
     await ask("GET", f"{own}/payment-providers/{{code}}/currencies", code="acme")
     await ask("DELETE", f"{own}/payment-providers/{{code}}/currencies/{{currency}}", code="acme", currency="EUR")
-    await ask("POST", f"{own}/practices", {"name": "Two", "defaultCurrency": "KES"})
+    other = str((await ask("POST", f"{own}/practices", {"name": "Two", "defaultCurrency": "KES"}))["practice"]["id"])
+    life = f"{own}/practices/{{practiceId}}"
+    await ask("POST", f"{life}/close", {"runOutDays": 3}, practiceId=other)
+    await ask("POST", f"{life}/reopen", practiceId=other)
+    await ask("POST", f"{life}/close", {}, practiceId=other)
+    why = {"now": True, "reason": "A trial"}
+    await ask("POST", f"{own}/jobs/delete", {"practiceId": int(other), "confirm": "Two", **why})
     await ask("GET", f"{own}/practices/{{practiceId}}")
     await ask("PATCH", f"{own}/practices/{{practiceId}}", {"name": "One"})
     await ask("POST", f"{own}/keys", {"name": "second"})
@@ -347,7 +353,11 @@ async def test_campaign(house: Installation) -> None:
     schema.config.update(base_url=house.url)
     places = _places(document, practice, payment)
     # What would take away the ground that the other operations stand on is asked with made-up places only.
-    spared = {("delete", "/api/owner/keys/{keyId}"), ("delete", "/api/practices/{practiceId}/keys/{keyId}")}
+    spared = {
+        ("delete", "/api/owner/keys/{keyId}"),
+        ("delete", "/api/practices/{practiceId}/keys/{keyId}"),
+        ("post", "/api/owner/practices/{practiceId}/close"),
+    }
     heard = Heard()
     await asyncio.to_thread(_campaign, schema, house, practice, places, spared, heard)
     print(heard)

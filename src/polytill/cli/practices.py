@@ -13,6 +13,7 @@ from polytill.cli.backups import practices_backup, practices_backups, practices_
 from polytill.cli.erasure import practices_erase_customer
 from polytill.cli.exports import practices_check_export, practices_export
 from polytill.cli.key_test import practices_test_keys
+from polytill.cli.life import practices_close, practices_delete, practices_reopen, state_of
 from polytill.cli.moves import practices_move
 from polytill.cli.opened import PracticeId, console, fail, opened
 from polytill.cli.retention import practices_retention
@@ -30,6 +31,9 @@ practices_app.command("backups")(practices_backups)
 practices_app.command("check-backup")(practices_check_backup)
 practices_app.command("restore")(practices_restore)
 practices_app.command("move")(practices_move)
+practices_app.command("close")(practices_close)
+practices_app.command("reopen")(practices_reopen)
+practices_app.command("delete")(practices_delete)
 practices_app.command("erase-customer")(practices_erase_customer)
 practices_app.command("export")(practices_export)
 practices_app.command("check-export")(practices_check_export)
@@ -80,7 +84,7 @@ def practices_list(
             e.time_zone,
             e.cluster,
             e.database_name,
-            e.state if e.behind is None else f"{e.state}, to adopt ({e.behind})",
+            state_of(e) if e.behind is None else f"{e.state}, to adopt ({e.behind})",
             e.schema_version,
         )
     console.print(table)

@@ -2,7 +2,7 @@
 
     PolytillError
     ├── CallerError            the caller must change the request (4xx)
-    │   ├── NotFound  Conflict  Invalid  Forbidden  Unauthorized  TooLarge  Unreadable
+    │   ├── NotFound  Gone  Conflict  Invalid  Forbidden  Unauthorized  TooLarge  Unreadable
     ├── NotNow                 temporary: try again later (503)
     ├── ProviderRefused        a provider rejected a request that creates no row (502)
     ├── OperatorError          the installation must be fixed (settings, keys, databases)
@@ -81,11 +81,36 @@ class Forbidden(CallerError):
     code = "forbidden"
 
 
+class PracticeClosed(Forbidden):
+    """This practice is closed, so it takes no new payments, payment links or credentials."""
+
+    code = "practice_closed"
+
+
 class NotFound(CallerError):
     """This address does not exist."""
 
     status = 404
     code = "not_found"
+
+
+class Gone(CallerError):
+    """This no longer exists, and will not exist again."""
+
+    status = 410
+    code = "gone"
+
+
+class PracticeEnded(Gone):
+    """This practice was closed and its run-out has ended, so it takes no refunds, captures or webhooks."""
+
+    code = "practice_ended"
+
+
+class PracticeDeleted(Gone):
+    """This practice was deleted."""
+
+    code = "practice_deleted"
 
 
 class Conflict(CallerError):

@@ -31,4 +31,7 @@ class EventType(StrEnum):
     dispute_lost = "dispute.lost"
     dispute_closed = "dispute.closed"
     webhook_parked = "webhook.parked"
+    practice_closed = "practice.closed"
+    practice_reopened = "practice.reopened"
+    practice_deleted = "practice.deleted"
     rollout_field_due = "rollout.field_due"

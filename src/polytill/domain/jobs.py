@@ -11,6 +11,7 @@ class JobKind(StrEnum):
     migrate = "migrate"
     backup = "backup"
     move = "move"
+    delete = "delete"
 
 
 class JobState(StrEnum):

@@ -30,11 +30,19 @@ class StaffRole(StrEnum):
 
 class PracticeState(StrEnum):
     """Whether a practice takes payments. ``provisioning``: its database is being created; nobody sees it yet.
-    ``suspended``: no new payments; those that exist are finished."""
+    ``suspended``: no new payments; those that exist are finished. ``closed``: no new payments, payment links and
+    credentials; what exists goes on until its run-out ends. ``deleted``: its data key and its database are destroyed."""
 
     provisioning = "provisioning"
     active = "active"
     suspended = "suspended"
+    closed = "closed"
+    deleted = "deleted"
+
+    @property
+    def has_database(self) -> bool:
+        """Whether a practice in this state has a complete database."""
+        return self in (PracticeState.active, PracticeState.suspended, PracticeState.closed)
 
 
 class ClusterState(StrEnum):

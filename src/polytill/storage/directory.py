@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from polytill.domain.clock import World
-from polytill.domain.errors import NotFound, NotNow
+from polytill.domain.errors import NotFound, NotNow, PracticeDeleted
 from polytill.domain.states import PracticeState
 from polytill.storage import api_keys, practices
 from polytill.storage.api_keys import ApiKey
@@ -45,6 +45,12 @@ def compact_key(key: ApiKey) -> ApiKey:
     return key
 
 
+def deleted_sentence(entry: PracticeEntry) -> str:
+    """What is said of a deleted practice."""
+    on = f" on {entry.deleted_at:%Y-%m-%d}" if entry.deleted_at else ""
+    return f"Practice {entry.id} was deleted{on}. Its data key was destroyed, so no backup of it can be opened."
+
+
 class Directory:
     """One process's copy of the directory."""
 
@@ -61,8 +67,15 @@ class Directory:
         self._read_again_at_s = float("-inf")
 
     async def entry(self, practice_id: int) -> PracticeEntry:
-        """Return one practice. ``NotFound`` if there is none, ``NotNow`` if the owner database is unavailable and no copy is
-        usable."""
+        """Return one practice. ``NotFound`` if there is none, ``PracticeDeleted`` if it was deleted, ``NotNow`` if the owner
+        database is unavailable and no copy is usable."""
+        found = await self.any_entry(practice_id)
+        if found.state is PracticeState.deleted:
+            raise PracticeDeleted(deleted_sentence(found))
+        return found
+
+    async def any_entry(self, practice_id: int) -> PracticeEntry:
+        """Return one practice, also a deleted one, of which only its row is left. Raises what ``entry`` raises otherwise."""
         generation, changes = await self.watch.generation(), self._changed_here
         cached = self._entries.get(practice_id)
         if cached and self.watch.is_current("practice", str(practice_id), cached[1]):
@@ -83,6 +96,11 @@ class Directory:
         if changes == self._changed_here:  # else it was changed here during the read
             self._entries[practice_id] = (entry, generation)
         return entry
+
+    def is_deleted(self, practice_id: int) -> bool:
+        """Whether a practice is deleted, as this process knows it."""
+        cached = self._entries.get(practice_id)
+        return cached is not None and cached[0].state is PracticeState.deleted
 
     def forget(self, practice_id: int) -> None:
         """Read this practice again next time, because it was changed here."""

@@ -235,6 +235,7 @@ LEFT_OUT: dict[str, str] = {
     "payment_search_blocks": "An index of what the payments have.",
     "person_links": "Tokens.",
     "provider_credentials": "Keys.",
+    "retention_marks": "How far old rows were removed.",
     "revoked_keys": "Hashes of API keys. `api_keys` says which are revoked.",
     "routing_active": "It is `isActive` of the routing policies.",
     "saved_method_detachments": "Tokens of removed methods that the provider still has to detach.",

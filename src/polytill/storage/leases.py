@@ -31,7 +31,7 @@ def hold_all(unit: Writes, until: datetime) -> None:
     """Write a lease for every practice without one, so that each is visited once more."""
     unit.add(
         "INSERT INTO practice_leases (practice_id, lease_until)"
-        " SELECT id, $1 FROM practices WHERE state <> 'provisioning' ON CONFLICT (practice_id) DO NOTHING",
+        " SELECT id, $1 FROM practices WHERE state NOT IN ('provisioning', 'deleted') ON CONFLICT (practice_id) DO NOTHING",
         until,
     )
 

@@ -20,7 +20,15 @@ from polytill.domain.clock import World
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.database_urls import is_postgres as is_postgres
 from polytill.domain.database_urls import wrong_with_owner
-from polytill.domain.errors import DatabaseUnavailable, NotFound, NotNow, OperatorError, PracticeNotMigrated, SealBroken
+from polytill.domain.errors import (
+    DatabaseUnavailable,
+    NotFound,
+    NotNow,
+    OperatorError,
+    PracticeDeleted,
+    PracticeNotMigrated,
+    SealBroken,
+)
 from polytill.domain.localities import Locality
 from polytill.domain.sealing import DataKey, KeyRing, Place
 from polytill.domain.secret import Secret
@@ -116,10 +124,16 @@ class Opening:
         """The directory row, at most a second old. ``NotFound`` if there is no such practice."""
         return await self.directory.entry(practice_id)
 
+    async def any_entry(self, practice_id: int) -> PracticeEntry:
+        """The directory row, also of a deleted practice. ``NotFound`` if there never was such a practice."""
+        return await self.directory.any_entry(practice_id)
+
     async def learn(self) -> bool:
         """Read what is needed to serve any practice without the owner database: the directory and the clusters. Returns
         whether the directory was read again."""
         was_read = await self.directory.read()
+        for practice_id in [one for one in self._open if self.directory.is_deleted(one)]:
+            await self._discard(practice_id)
         await self._cluster_rows()
         return was_read
 
@@ -136,7 +150,11 @@ class Opening:
         if known is not None and known.is_missing and not self.watch.away:
             known.is_missing = False
             self.directory.forget(practice_id)
-        entry = await self.entry(practice_id)
+        try:
+            entry = await self.entry(practice_id)
+        except PracticeDeleted:
+            await self._discard(practice_id)
+            raise
         version = await self._location_version(entry.cluster)
         held = self._open.get(practice_id)
         if held is not None and (held.entry is entry or held.entry_fits(entry)) and held.version == version:
@@ -165,6 +183,13 @@ class Opening:
         self._open[practice_id] = _Open(entry, version, db)
         await self._close_least_recent()
         return db
+
+    async def _discard(self, practice_id: int) -> None:
+        """Forget the database of a deleted practice, and its data key."""
+        self._anchors.pop(practice_id, None)
+        held = self._open.pop(practice_id, None)
+        if held is not None:
+            await held.db.engine.close()
 
     async def _unchecked(self, entry: PracticeEntry) -> PracticeDb:
         cluster = await self.cluster(entry.cluster)

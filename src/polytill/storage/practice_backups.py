@@ -69,7 +69,7 @@ async def overview(owner: OwnerDb) -> BackupOverview:
     """How many practices have a good backup, and when the oldest one was made."""
     row = await owner.one(
         "SELECT count(*) AS practices, count(b.practice_id) AS with_backup, min(b.made_at) AS oldest_at"
-        " FROM practices p LEFT JOIN practice_backups b ON b.practice_id = p.id WHERE p.state <> 'provisioning'"
+        " FROM practices p LEFT JOIN practice_backups b ON b.practice_id = p.id WHERE p.state NOT IN ('provisioning', 'deleted')"
     )
     assert row is not None
     return BackupOverview(int(row["practices"]), int(row["with_backup"]), moment(row["oldest_at"]))

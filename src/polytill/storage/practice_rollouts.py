@@ -47,12 +47,12 @@ _IN_ROLLOUT = Reader(Rollout, f"{_OF_PRACTICE} FROM practice_rollouts r JOIN pra
 
 async def of_practice(owner: OwnerDb, practice_id: int) -> Rollout | None:
     """One practice's rollout, also if it is not in one. None if there is no such practice."""
-    return await _ALL.one(owner, "WHERE p.id = $1 AND p.state <> 'provisioning'", practice_id)
+    return await _ALL.one(owner, "WHERE p.id = $1 AND p.state NOT IN ('provisioning', 'deleted')", practice_id)
 
 
 async def everyone(owner: OwnerDb) -> list[Rollout]:
     """Every practice, by id, whether it is in a rollout or not."""
-    return await _ALL.all(owner, "WHERE p.state <> 'provisioning' ORDER BY p.id")
+    return await _ALL.all(owner, "WHERE p.state NOT IN ('provisioning', 'deleted') ORDER BY p.id")
 
 
 async def listed(
@@ -88,7 +88,7 @@ async def half_moved(owner: OwnerDb, before: datetime, limit: int = 100) -> list
 
 async def count(owner: OwnerDb) -> int:
     """How many practices there are, in a rollout or not."""
-    return int(await owner.value("SELECT COUNT(*) FROM practices WHERE state <> 'provisioning'"))
+    return int(await owner.value("SELECT COUNT(*) FROM practices WHERE state NOT IN ('provisioning', 'deleted')"))
 
 
 async def count_by_phase(owner: OwnerDb) -> dict[RolloutPhase, int]:

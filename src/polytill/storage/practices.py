@@ -43,6 +43,14 @@ class PracticeEntry:
     mark_event_id: str | None = None
     mark_payment_id: str | None = None
     behind: BehindReason | None = None  # why its database is older than what is known of it, as a process noticed
+    closed_at: datetime | None = None
+    runs_out_at: datetime | None = None  # until when refunds, webhooks and lookups of a closed practice go on
+    deleted_at: datetime | None = None
+    deleted_by: str | None = None
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether the run-out of a closed practice has ended."""
+        return self.state is PracticeState.closed and self.runs_out_at is not None and self.runs_out_at <= now
 
     @property
     def zone(self) -> ZoneInfo:
@@ -59,7 +67,7 @@ _PRACTICES = Reader(
     PracticeEntry,
     "SELECT id, name, default_currency_id AS default_currency, cluster, database_name, schema_version, state,"
     " wrapped_data_key, created_at, updated_at, country, time_zone, external_id, epoch, mark_position, mark_event_id,"
-    " mark_payment_id, behind FROM practices",
+    " mark_payment_id, behind, closed_at, runs_out_at, deleted_at, deleted_by FROM practices",
     default_currency=_CODES.__getitem__,
 )
 
@@ -122,11 +130,12 @@ async def forget(tx: Tx, practice_id: int) -> bool:
     return await tx.one(reserved, practice_id) is not None
 
 
-def update(unit: Writes, entry: PracticeEntry, now: datetime) -> None:
-    """Name, default currency, state, country, time zone and external id. ``Duplicate`` if another practice has that."""
+def update(unit: Writes, entry: PracticeEntry, before: PracticeState, now: datetime) -> None:
+    """Name, default currency, state, country, time zone and external id. ``Duplicate`` if another practice has that,
+    ``Stale`` if the practice is not in the state ``before``."""
     unit.add(
         "UPDATE practices SET name = $2, default_currency_id = $3, state = $4, updated_at = $5, country = $6,"
-        " time_zone = $7, external_id = $8 WHERE id = $1",
+        " time_zone = $7, external_id = $8 WHERE id = $1 AND state = $9",
         entry.id,
         entry.name,
         CURRENCIES[entry.default_currency].numeric,
@@ -135,6 +144,7 @@ def update(unit: Writes, entry: PracticeEntry, now: datetime) -> None:
         entry.country,
         entry.time_zone,
         entry.external_id,
+        before,
         expect=1,
     )
 
@@ -161,7 +171,7 @@ def replace_database(unit: Writes, practice_id: int, epoch: str, version: str, n
     """Record the revision of a database that takes the place of the practice's own, and require another epoch than either
     has: whichever is found is behind until it is adopted."""
     unit.add(
-        "UPDATE practices SET epoch = $2, schema_version = $3, updated_at = $4 WHERE id = $1",
+        "UPDATE practices SET epoch = $2, schema_version = $3, updated_at = $4 WHERE id = $1 AND state <> 'deleted'",
         practice_id,
         epoch,
         version,
@@ -227,14 +237,15 @@ async def listed(owner: OwnerDb, after_id: int = 0, limit: int = MOST_ID) -> lis
 async def at_other_schema(owner: OwnerDb, version: str) -> list[int]:
     """The practices whose databases are at another schema version, by id."""
     return await owner.column(
-        "SELECT id FROM practices WHERE state <> 'provisioning' AND schema_version <> $1 ORDER BY id", version
+        "SELECT id FROM practices WHERE state NOT IN ('provisioning', 'deleted') AND schema_version <> $1 ORDER BY id",
+        version,
     )
 
 
 async def count_by_schema(owner: OwnerDb) -> dict[str, int]:
     """The number of practices at each schema version."""
     rows = await owner.fetch(
-        "SELECT schema_version, count(*) AS n FROM practices WHERE state <> 'provisioning' GROUP BY schema_version"
+        "SELECT schema_version, count(*) AS n FROM practices WHERE state NOT IN ('provisioning', 'deleted') GROUP BY schema_version"
     )
     return {row["schema_version"]: row["n"] for row in rows}
 
@@ -257,7 +268,8 @@ def rewrap(unit: Writes, practice_id: int, before: str, wrapped_data_key: str, n
 
 
 async def homes(owner: OwnerDb | Tx, cluster: str) -> list[tuple[int, str]]:
-    """The practices on a cluster: id and name of the database. Without those that are being created."""
+    """The practices on a cluster: id and name of the database. Without those that are being created, and with deleted ones
+    until their databases are dropped."""
     rows = await owner.fetch(
         "SELECT id, database_name FROM practices WHERE cluster = $1 AND state <> 'provisioning' ORDER BY id", cluster
     )

@@ -16,7 +16,7 @@ from polytill.web.console import pages
 # First path segments of addresses that programs call.
 _OF_PROGRAMS = frozenset({"api", "hooks", "static", "healthz", "readyz", "openapi.json"})
 _OF_STAFF = frozenset({"owner", "practice"})
-_FOR_PAYERS = {404: "not_found", 429: "busy", 500: "unavailable", 503: "busy"}
+_FOR_PAYERS = {404: "not_found", 410: "not_found", 429: "busy", 500: "unavailable", 503: "busy"}
 
 
 def is_for_people(request: Request) -> bool:

@@ -16,8 +16,8 @@ router = APIRouter(tags=["webhooks"])
 async def receive_webhook(request: Request, token: str) -> Response:
     """Receive a webhook from a provider.
 
-    200 once it is stored, 401 for an invalid signature, 404 for an unknown token, 413 if it is too large, 503 while the
-    provider's handler is missing.
+    200 once it is stored, 401 for an invalid signature, 404 for an unknown token, 410 if its practice was deleted or its
+    run-out has ended, 413 if it is too large, 503 while the provider's handler is missing.
     """
     context = request.app.state.till.context
     body = await request.body()

@@ -13,7 +13,7 @@ from types import EllipsisType
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.errors import Conflict, Duplicate, NotFound, NotNow, PolytillError, invalid
+from polytill.domain.errors import Conflict, Duplicate, NotFound, NotNow, PolytillError, PracticeClosed, invalid
 from polytill.domain.external_ids import read_external_id
 from polytill.domain.ids import new_id
 from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
@@ -25,6 +25,7 @@ from polytill.flows.admin import placement
 from polytill.flows.adoption.unknown import check_ids
 from polytill.flows.context import Context, log
 from polytill.flows.installation import must_be_adopted, must_be_current
+from polytill.flows.practice_state import may_have_credentials
 from polytill.storage import api_keys, audit, installations, migrating, practice_profile, practices
 from polytill.storage.api_keys import ApiKey
 from polytill.storage.clusters import Cluster
@@ -55,7 +56,7 @@ async def create_key(
     """Create an API key, which is shown only once."""
     must_be_adopted(context)
     if practice_id is not None:
-        await context.opening.entry(practice_id)
+        await may_have_credentials(context, practice_id)
     name = _name(name, "name of the key")
     key, hashed = new_key(context, kind)
     granted = (
@@ -289,11 +290,13 @@ async def change_practice(
     """Rename a practice, change its default currency, country or time zone, suspend or resume it.
 
     The practice's own row is written first. A changed time zone applies to all days, past ones included. ``Conflict``
-    if another practice has the external id.
+    if another practice has the external id, ``PracticeClosed`` for a state if the practice is closed.
     """
     must_be_adopted(context)
     context.opening.forget(practice_id)
     before = await context.opening.entry(practice_id)
+    if before.state is PracticeState.closed and changes.state is not None:
+        raise PracticeClosed("This practice is closed. Reopen it before you change its state.")
     external_id = changes.external_id
     after = replace(
         before,
@@ -323,7 +326,7 @@ async def change_practice(
             actor = f"practice:{practice_id}"
         await practice.db.commit(own)
     unit = Unit()
-    practices.update(unit, after, now)
+    practices.update(unit, after, before.state, now)
     audit.append(unit, now, actor, AuditAction.practice_changed, f"practice:{practice_id}", detail)
     try:
         await context.owner.commit(unit)

@@ -20,6 +20,7 @@ from polytill.flows.admin.key_tests import LiveKeysRefused
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice
 from polytill.flows.handlers import handler_or_reason
+from polytill.flows.practice_state import may_have_credentials
 from polytill.flows.rollout_phase import Guard, StepMade, announce_change, hold
 from polytill.flows.webhooks.receive import new_hook_token
 from polytill.providers.contract import CredentialTest, Handler, environment_of_key
@@ -107,6 +108,8 @@ async def configure(
     ``guard``: who may change it in the practice's rollout phase. ``FieldDecides`` if it is changed elsewhere.
     """
     practice = await context.practice(practice_id)
+    if not patch or wish.keys.given():
+        await may_have_credentials(context, practice_id)
     if patch and wish.environment is not None and not wish.keys.given():
         await activate(context, practice_id, wish.provider_code, wish.environment, actor, guard)
         wish = replace(wish, environment=None)
@@ -162,6 +165,7 @@ async def add_missing(
     that were added, and of those that are not the default for this reason.
     """
     practice = await context.practice(practice_id)
+    await may_have_credentials(context, practice_id)
 
     async def decide() -> tuple[list[str], list[str]]:
         return await _added(practice, new, actor, await announce_change(practice))
@@ -294,6 +298,7 @@ async def prepare(
 ) -> Configuration:
     """Do what ``prepare_credentials`` does, with the keys of a wish that names its environment."""
     code, environment, keys = wish.provider_code, wish.environment or Environment.sandbox, wish.keys
+    await may_have_credentials(context, practice_id)
     practice, existing = await existing_configuration(context, practice_id, code)
     if environment is existing.environment:
         return (await configure(context, practice_id, wish, actor, patch=True, guard=guard))[0]

@@ -14,7 +14,6 @@ from polytill.domain.audit_actions import AuditAction
 from polytill.domain.behind import BehindReason
 from polytill.domain.copies import CopyReason
 from polytill.domain.errors import Conflict, PolytillError
-from polytill.domain.states import PracticeState
 from polytill.flows import installation
 from polytill.flows.adoption.unknown import unknown_practices
 from polytill.flows.context import Context, Practice
@@ -78,7 +77,7 @@ async def adopt_installation(
     context.opening.set_copied(False)  # each practice's own database is looked at now
     try:
         for entry in await practices.listed(context.owner):
-            if entry.state is not PracticeState.provisioning:
+            if entry.state.has_database:
                 found.practices += 1
                 await _practice(context, entry.id, found, is_dry, nothing_lost)
     finally:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from polytill.domain.audit_actions import AuditAction
 from polytill.domain.errors import Conflict, PolytillError
-from polytill.domain.states import PracticeState
 from polytill.flows import installation
 from polytill.flows.context import Context
 from polytill.storage import anchors, audit, installations, neutralizing, practices
@@ -53,7 +52,7 @@ async def neutralize(context: Context, actor: str, named: str | None = None) -> 
     await installation.check(context)  # from here on no production is used, by any process
     done = Neutralized()
     for entry in await practices.listed(context.owner):
-        if entry.state is PracticeState.provisioning:
+        if not entry.state.has_database:
             continue
         try:
             await _practice(context, entry.id, actor)

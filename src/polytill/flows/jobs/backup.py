@@ -10,7 +10,6 @@ from pathlib import Path
 
 from polytill.domain.errors import Conflict
 from polytill.domain.jobs import JobKind, JobState
-from polytill.domain.states import PracticeState
 from polytill.flows import backups
 from polytill.flows.backups import Retention
 from polytill.flows.context import Context
@@ -77,7 +76,7 @@ def _absolute(place: str) -> str:
 
 async def _everyone(context: Context) -> list[int]:
     found = await practices.listed(context.owner)
-    return [entry.id for entry in found if entry.state is not PracticeState.provisioning]
+    return [entry.id for entry in found if entry.state.has_database]
 
 
 async def start_scheduled(context: Context) -> Job | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from polytill.domain.jobs import JobKind, JobState, PauseReason
-from polytill.domain.states import PracticeState
 from polytill.flows.admin.practices import migrate_practice
 from polytill.flows.context import Context
 from polytill.flows.jobs import control
@@ -61,7 +60,7 @@ async def _chosen(context: Context, wanted: Wanted) -> list[int]:
         return sorted(set(wanted.practice_ids))
     if wanted.everyone:
         found = await practices.listed(context.owner)
-        return [entry.id for entry in found if entry.state is not PracticeState.provisioning]
+        return [entry.id for entry in found if entry.state.has_database]
     return await practices.at_other_schema(context.owner, migrating.head("practice"))
 
 

@@ -122,18 +122,25 @@ def _csv_cell(value: Any) -> str:
     return cell(_text(value) if isinstance(value, dict | list) else value)
 
 
-async def export(context: Context, practice_id: int, place: Path, actor: str) -> Export:
+def new_name(context: Context, practice_id: int) -> str:
+    """A name for the directory of a new export."""
+    return f"practice-{practice_id}-{context.world.now():%Y%m%dT%H%M%SZ}-{context.world.random_bytes(4).hex()}"
+
+
+async def export(context: Context, practice_id: int, place: Path, actor: str, name: str | None = None) -> Export:
     """Export a practice into a new directory below ``place``. The practice goes on being used.
 
+    ``name``: of the directory; what a process that was killed has left under this name is replaced.
     ``NotFound`` if there is no such practice, ``NotNow`` if its database cannot be reached, ``OperatorError`` if the files
     cannot be written. Then nothing of it is left; what a process that was killed leaves is named ``….partial``.
     """
     entry = await context.opening.entry(practice_id)
     db = await context.opening.practice(practice_id)  # whose database it is has been checked
     now = context.world.now()
-    name = f"practice-{practice_id}-{now:%Y%m%dT%H%M%SZ}-{context.world.random_bytes(4).hex()}"
+    name = name or new_name(context, practice_id)
     partial = place / f".{name}.partial"
     with _told(place):
+        shutil.rmtree(partial, ignore_errors=True)
         _make(partial)
         try:
             files, records = await _written(context, entry, db, partial)

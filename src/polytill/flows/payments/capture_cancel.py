@@ -30,6 +30,7 @@ from polytill.flows.lease import may_begin
 from polytill.flows.next_action import charges_at_once, unless_stale
 from polytill.flows.payments.reading import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import settle
+from polytill.flows.practice_state import may_go_on
 from polytill.flows.provider_calls import call_for
 from polytill.flows.provider_messages import messages_of
 from polytill.flows.schedule import after_sent, next_lookup
@@ -175,6 +176,7 @@ async def _begin(
     practice: Practice, payment: Payment, attempt: Attempt, kind: OperationKind, amount: int | None, command: Command
 ) -> PaymentDetails:
     handler = await required_handler(practice.context, attempt)
+    await may_go_on(practice.context, practice.id)
     await may_begin(practice.context, payment.practice_id, payment.environment)
     now = practice.now()
     operation = Operation(

@@ -9,22 +9,13 @@ from datetime import datetime, timedelta
 from functools import lru_cache, partial
 
 from polytill.domain.audit_actions import AuditAction
-from polytill.domain.errors import (
-    Duplicate,
-    FieldError,
-    Forbidden,
-    InstallationCopied,
-    Invalid,
-    PracticeBehind,
-    Stale,
-    invalid,
-)
+from polytill.domain.errors import Duplicate, FieldError, InstallationCopied, Invalid, PracticeBehind, Stale, invalid
 from polytill.domain.identifiers import new_number
 from polytill.domain.ids import address, new_id
 from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
 from polytill.domain.sources import Source
-from polytill.domain.states import AttemptState, CaptureMode, Environment, PaymentStatus, PracticeState
+from polytill.domain.states import AttemptState, CaptureMode, Environment, PaymentStatus
 from polytill.domain.values import with_changes
 from polytill.flows import pool_exchange
 from polytill.flows.command import Command
@@ -39,6 +30,7 @@ from polytill.flows.payments.decide import CLOSED_FOR_CERTAIN, closed_state
 from polytill.flows.payments.reading import PaymentDetails, details_of
 from polytill.flows.payments.request import PaymentRequest, meaning
 from polytill.flows.payments.settle import settle
+from polytill.flows.practice_state import why_nothing_new
 from polytill.flows.provider_calls import build, call
 from polytill.flows.provider_health import Holder
 from polytill.flows.routing.decision import Decision
@@ -165,11 +157,12 @@ async def _create(
     if not found.ranked:
         snapshot = await context.configured(practice.db)  # no request is rejected because of an old snapshot
         found = await choose(context, snapshot, wanted, this)
-    if not found.ranked or entry.state is not PracticeState.active:
+    refusal = why_nothing_new(entry)
+    if not found.ranked or refusal is not None:
         if (repeated := await _repeated(practice, command)) is not None:
             return repeated
-        if entry.state is not PracticeState.active:
-            raise Forbidden("This practice is suspended.", reason="practice_suspended")
+        if refusal is not None:
+            raise refusal
         raise refused(found, request.amount.currency)
     if (repeated := await _unless_current(practice, found.candidates[0].environment, command)) is not None:
         return repeated

@@ -16,6 +16,7 @@ from polytill.flows.handlers import handler_for
 from polytill.flows.lease import may_begin
 from polytill.flows.payments.reading import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import settle
+from polytill.flows.practice_state import may_go_on
 from polytill.providers.outcomes import Succeeded
 from polytill.storage import attempts, audit
 from polytill.storage.units import Unit
@@ -50,6 +51,7 @@ async def confirm_manual_payment(
         raise invalid("/amount", detail, reason="another_amount", amount=Money(payment.amount, payment.currency))
     if payment.status is PaymentStatus.succeeded or attempt.state is AttemptState.succeeded:
         return await details_of(practice.db, (await find(context, practice_id, payment_id))[1])
+    await may_go_on(context, practice_id)
     await may_begin(context, practice_id, payment.environment)
     money = Money(received.amount, payment.currency)
     seen = {"note": received.note, "proof": received.proof}

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from polytill.domain.audit_actions import AuditAction
-from polytill.domain.errors import Conflict, Forbidden, NotFound, Stale, TooMany, invalid
+from polytill.domain.errors import Conflict, NotFound, Stale, TooMany, invalid
 from polytill.domain.ids import address, new_id
 from polytill.domain.money import Money
-from polytill.domain.states import Environment, LinkState, PracticeState
+from polytill.domain.states import Environment, LinkState
 from polytill.flows.command import Command
 from polytill.flows.context import Context, Practice
 from polytill.flows.payments.choose import choose
@@ -24,6 +24,7 @@ from polytill.flows.payments.customers import unless_blank
 from polytill.flows.payments.reading import PaymentDetails, details_of
 from polytill.flows.payments.request import PaymentRequest
 from polytill.flows.payments.retries import is_over_for_certain, may_try_again
+from polytill.flows.practice_state import why_nothing_new
 from polytill.flows.routing.eligibility import Wanted, Way, ways_of
 from polytill.providers.contract import Customer
 from polytill.storage import audit, payment_links, payments
@@ -61,9 +62,8 @@ def link_address(context: Context, link: PaymentLink) -> str:
 
 async def create_link(context: Context, practice_id: int, wish: LinkWish, actor: str) -> PaymentLink:
     """Create a link if a provider of the practice can take its payment."""
-    entry = await context.opening.entry(practice_id)
-    if entry.state is not PracticeState.active:
-        raise Forbidden("This practice is suspended.", reason="practice_suspended")
+    if (refusal := why_nothing_new(await context.opening.entry(practice_id))) is not None:
+        raise refusal
     now = context.world.now()
     expires_at = wish.expires_at or now + timedelta(days=LASTS_DAYS)
     if not now < expires_at <= now + timedelta(days=LONGEST_DAYS):

@@ -26,6 +26,7 @@ from polytill.flows.next_action import open_action
 from polytill.flows.payments import customers
 from polytill.flows.payments.reading import PaymentDetails, current_attempt, details_of, find
 from polytill.flows.payments.settle import settle
+from polytill.flows.practice_state import may_go_on
 from polytill.flows.provider_calls import call_for
 from polytill.flows.recovery import lookup
 from polytill.providers.contract import ContinuePaymentParams
@@ -56,6 +57,7 @@ async def continue_payment(
     wants = action.wants
     _check(wants, values)
     values = await _in_normal_form(practice, payment, wants, values)
+    await may_go_on(context, practice_id)
     await may_begin(context, practice_id, payment.environment)
     now = context.world.now()
     unit = Unit()

@@ -21,6 +21,7 @@ from polytill.flows.payments.customers import unless_blank
 from polytill.flows.payments.past import check_refundable
 from polytill.flows.payments.reading import current_attempt, find
 from polytill.flows.payments.returned_amounts import refundable, undisputed
+from polytill.flows.practice_state import may_go_on
 from polytill.flows.provider_calls import call_for
 from polytill.flows.refunds.settle import settle_refund
 from polytill.flows.schedule import after_sent
@@ -96,6 +97,7 @@ async def _create_refund(
         raise _disputed(payment)
     if amount is not None:
         await check_amount(practice.context, attempt, amount)
+    await may_go_on(practice.context, practice.id)
     await may_begin(practice.context, practice.id, payment.environment)
     now = practice.now()
     refund = Refund(

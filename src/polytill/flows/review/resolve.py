@@ -20,7 +20,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.review_cases import CaseKind, CaseResolution, CaseState
 from polytill.domain.sources import Source
-from polytill.domain.states import AttemptState, OperationState, PracticeState, RefundOrigin, RefundState
+from polytill.domain.states import AttemptState, OperationState, RefundOrigin, RefundState
 from polytill.flows.commits import until_committed
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.finding import ExtraSteps, Finding, FindingKind
@@ -95,7 +95,7 @@ async def across(context: Context, after_id: int) -> tuple[list[tuple[int, Opera
     entries = await practices.listed(context.owner, after_id, PRACTICES_AT_ONCE)
     found = []
     for entry in entries:
-        if entry.state is PracticeState.provisioning:
+        if not entry.state.has_database:
             continue
         try:
             practice = await context.practice(entry.id)

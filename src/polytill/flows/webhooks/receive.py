@@ -25,6 +25,7 @@ from polytill.flows.next_action import unless_stale
 from polytill.flows.payments import contradictions, second_transactions
 from polytill.flows.payments.partial_captures import has_money
 from polytill.flows.payments.settle import settle
+from polytill.flows.practice_state import may_go_on
 from polytill.flows.provider_calls import build, configuration_of, fetched
 from polytill.flows.refunds.disputes import DisputeFinding, apply_dispute_fact, attempt_disputed
 from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
@@ -71,13 +72,15 @@ def new_hook_token(context: Context, practice_id: int) -> str:
 async def receive(
     context: Context, token: str, headers: Mapping[str, str], body: bytes, reference: str | None = None
 ) -> WebhookEvent | None:
-    """Store and apply one webhook. ``NotFound`` for an unknown token, ``Unauthorized`` if verification fails.
+    """Store and apply one webhook. ``NotFound`` for an unknown token, ``Unauthorized`` if verification fails,
+    ``PracticeEnded`` or ``PracticeDeleted`` if the practice takes none any more.
 
     ``reference``: from the address, if a call asked the provider to add it. Only used if the provider does not sign.
     """
     found = context.ring.read_address(HOOK, token)
     if found is None:
         raise NotFound("There is no such webhook address.")
+    await may_go_on(context, found[0])
     for _ in range(TRIES):
         try:
             return await _receive(await context.practice(found[0]), token, headers, body, reference)

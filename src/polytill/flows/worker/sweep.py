@@ -7,18 +7,19 @@ from datetime import datetime
 
 import structlog
 
-from polytill.domain.errors import NotNow
+from polytill.domain.errors import Gone, NotNow
 from polytill.flows.context import Context, Practice, log
 from polytill.flows.events import forward, owner_may_lack
 from polytill.flows.lease import note_behind
 from polytill.flows.payment_records import record_new, recorded_until
 from polytill.flows.payments.saved_methods import detach_due
+from polytill.flows.practice_state import may_go_on
 from polytill.flows.recovery import lookup
 from polytill.flows.schedule import never_after
 from polytill.flows.webhooks.apply import TAKEN_UP_AT_S
 from polytill.flows.webhooks.forward import begin as begin_relays
 from polytill.flows.worker.search_blocks import close_blocks
-from polytill.storage import due_work, leases
+from polytill.storage import due_work, leases, practice_life
 from polytill.storage.due_work import DueWork, Times
 from polytill.storage.units import Unit
 
@@ -31,6 +32,8 @@ async def sweep_practice(context: Context, practice_id: int, lease_until: dateti
     """Do everything that is due in one practice. Return the number of processed items."""
     # Every log line of this sweep has its number, as those of a request have the request's id.
     structlog.contextvars.bind_contextvars(visit=next(_visits), practiceId=practice_id)
+    if not await _goes_on(context, practice_id):
+        return 0
     practice = await context.practice(practice_id)
     await note_behind(context, practice_id)
     due = await _due(practice)
@@ -59,6 +62,18 @@ async def sweep_practice(context: Context, practice_id: int, lease_until: dateti
     leases.end(unit, practice_id, lapsed_before)
     await context.owner.commit(unit)
     return done
+
+
+async def _goes_on(context: Context, practice_id: int) -> bool:
+    """Whether the practice is visited. If it was deleted, or its run-out has ended, its lease ends."""
+    try:
+        await may_go_on(context, practice_id)
+    except Gone:
+        unit = Unit()
+        practice_life.forget_lease(unit, practice_id)
+        await context.owner.commit(unit)
+        return False
+    return True
 
 
 async def _due(practice: Practice) -> DueWork:

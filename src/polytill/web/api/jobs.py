@@ -9,13 +9,14 @@ from fastapi import Path, Response
 from polytill.domain.errors import Conflict, invalid
 from polytill.domain.jobs import PartState
 from polytill.flows.context import Context
-from polytill.flows.jobs import backup, control, move
+from polytill.flows.jobs import backup, control, delete, move
 from polytill.storage import jobs, practice_backups, practice_moves
 from polytill.web.api.auth import Owner
 from polytill.web.api.bodies import strict_router
 from polytill.web.api.models.jobs import (
     BackUpPractices,
     ConfirmMoves,
+    DeletePractice,
     Job,
     JobPractice,
     LastBackup,
@@ -100,6 +101,18 @@ async def confirm_moves(caller: Owner, body: ConfirmMoves) -> Response:
     """
     done = [await move.confirm(caller.context, practice_id, caller.actor) for practice_id in body.practice_ids]
     return respond([Move.from_record(one) for one in done])
+
+
+@router.post("/delete", response_model=Job, status_code=201)
+async def delete_practice(caller: Owner, body: DeletePractice) -> Response:
+    """Delete a practice for ever.
+
+    The workers do it as a job: the data key is destroyed, so that no backup opens, and the databases are dropped. 422 at
+    `/confirm` if that is not the practice's name. 409 `practice_not_closed`, `run_out_not_over` without `now`, and
+    `money_unresolved` without `acceptUnresolved`. 410 `practice_deleted` if it is deleted already.
+    """
+    job = await delete.begin(caller.context, body.wanted(), caller.actor)
+    return respond(Job.of(job, await control.counts(caller.context, job.id)), 201)
 
 
 @router.get("/{jobId}", response_model=Job)

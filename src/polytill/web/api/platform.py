@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import Path, Response
 
 from polytill.domain.secret import Secret
-from polytill.domain.states import PracticeState
 from polytill.flows.admin import clusters
 from polytill.flows.admin.event_destination import read_backlog
 from polytill.flows.handlers import handler_or_reason
@@ -83,9 +82,7 @@ async def list_platform_audit_log(caller: Owner, before: Before = None, limit: L
 @router.get("/health", response_model=Health)
 async def get_platform_health(caller: Owner) -> Response:
     """Get the state of the platform."""
-    entries = [
-        e for e in await practices.listed(caller.context.owner, 0, 100_000) if e.state is not PracticeState.provisioning
-    ]
+    entries = [e for e in await practices.listed(caller.context.owner, 0, 100_000) if e.state.has_database]
     head = migrating.head("practice")
     catalog = await caller.context.catalog()
     ahead_s = caller.context.server_clock.ahead_s(caller.context.world)

@@ -8,10 +8,11 @@ from fastapi import Query, Response
 
 from polytill.domain.states import PracticeState
 from polytill.flows.admin import practices as admin_practices
+from polytill.flows.lifecycle import closing
 from polytill.storage import practices
 from polytill.web.api.auth import Owner, PracticeId
 from polytill.web.api.bodies import strict_router
-from polytill.web.api.models.practices import ChangePractice, CreatePractice, NewPractice, Practice
+from polytill.web.api.models.practices import ChangePractice, ClosePractice, CreatePractice, NewPractice, Practice
 from polytill.web.api.responses import respond
 from polytill.web.api.values import After, ExternalId, Limit
 
@@ -49,8 +50,11 @@ async def create_practice(caller: Owner, body: CreatePractice) -> Response:
 
 @router.get("/{practiceId}", response_model=Practice)
 async def get_practice(caller: Owner, practice_id: PracticeId) -> Response:
-    """Get a practice."""
-    return respond(Practice.from_record(await caller.context.opening.entry(practice_id)))
+    """Get a practice.
+
+    Of a deleted one, only this is left.
+    """
+    return respond(Practice.from_record(await caller.context.opening.any_entry(practice_id)))
 
 
 @router.patch("/{practiceId}", response_model=Practice)
@@ -61,3 +65,24 @@ async def change_practice(caller: Owner, practice_id: PracticeId, body: ChangePr
     """
     entry = await admin_practices.change_practice(caller.context, practice_id, body.changes(), caller.actor)
     return respond(Practice.from_record(entry))
+
+
+@router.post("/{practiceId}/close", response_model=Practice)
+async def close_practice(caller: Owner, practice_id: PracticeId, body: ClosePractice) -> Response:
+    """Close a practice.
+
+    From now on it takes no new payments, payment links or credentials: 403 `practice_closed`. Refunds, webhooks, disputes and
+    lookups go on until `runsOutAt`. For a closed practice, `runOutDays` sets another end, counted from now. 409
+    `run_out_over` if the run-out has ended.
+    """
+    entry = await closing.close(caller.context, practice_id, body.run_out_days, caller.actor)
+    return respond(Practice.from_record(entry))
+
+
+@router.post("/{practiceId}/reopen", response_model=Practice)
+async def reopen_practice(caller: Owner, practice_id: PracticeId) -> Response:
+    """Reopen a closed practice.
+
+    It is active then. 409 `practice_not_closed`, or `run_out_over` if its run-out has ended.
+    """
+    return respond(Practice.from_record(await closing.reopen(caller.context, practice_id, caller.actor)))

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from markupsafe import Markup
 
-from polytill.domain.errors import Conflict, Invalid, NotFound
+from polytill.domain.errors import Conflict, Gone, Invalid, NotFound
 from polytill.domain.ids import new_id
 from polytill.flows.context import Context, Practice
 from polytill.flows.payments import customers
@@ -38,7 +38,7 @@ async def _behind(request: Request, token: str) -> tuple[Practice, PaymentLink]:
     context: Context = request.app.state.till.context
     try:
         return await link_flow.link_behind(context, token)
-    except NotFound:
+    except (NotFound, Gone):
         raise NoLink from None
 
 

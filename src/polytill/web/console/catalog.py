@@ -10,7 +10,6 @@ from fastapi import Response
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import FieldError, NotFound, PolytillError, invalid
-from polytill.domain.states import PracticeState
 from polytill.domain.typed_amounts import typed_percentage, typed_whole
 from polytill.flows.admin import catalog
 from polytill.flows.context import Context
@@ -60,7 +59,7 @@ async def _users(context: Context) -> dict[str, list[Any]]:
             found[code].append((entry, configuration))
 
     entries = await practices.listed(context.owner, 0, USERS_LOOKED_AT)
-    await asyncio.gather(*(one(entry) for entry in entries if entry.state is not PracticeState.provisioning))
+    await asyncio.gather(*(one(entry) for entry in entries if entry.state.has_database))
     return found
 
 

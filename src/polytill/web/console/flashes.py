@@ -93,6 +93,8 @@ class Done(StrEnum):
     job_started = "job_started", Outcome.submitted
     job_resumed = "job_resumed", Outcome.submitted
     job_canceled = "job_canceled", Outcome.succeeded
+    practice_closed = "practice_closed", Outcome.succeeded
+    practice_reopened = "practice_reopened", Outcome.succeeded
     prepared = "prepared", Outcome.submitted
     manual_payment_created = "manual_payment_created", Outcome.submitted
     refund_submitted = "refund_submitted", Outcome.submitted

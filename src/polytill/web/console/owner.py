@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import Path, Response
 
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.errors import CallerError, PolytillError
+from polytill.domain.errors import CallerError, PolytillError, invalid
 from polytill.domain.jobs import JobKind
 from polytill.domain.localities import time_zones
 from polytill.domain.states import DeliveryState, PracticeState
@@ -20,6 +20,8 @@ from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin import staff as people
 from polytill.flows.context import Context
 from polytill.flows.handlers import handler_or_reason
+from polytill.flows.jobs import delete
+from polytill.flows.lifecycle import closing
 from polytill.flows.recovery import lookup
 from polytill.flows.webhooks import receive
 from polytill.storage import (
@@ -71,7 +73,7 @@ async def look(context: Context) -> list[Looked]:
     since, gate = context.world.after(-A_DAY_S), asyncio.Semaphore(AT_ONCE)
 
     async def one(practice_id: int) -> Looked:
-        entry = await context.opening.entry(practice_id)
+        entry = await context.opening.any_entry(practice_id)
         async with gate:
             try:
                 return Looked(entry, await overview.waiting(await context.opening.practice(practice_id), since))
@@ -103,9 +105,7 @@ async def health(context: Context, looked: list[Looked]) -> list[dict[str, Any]]
 async def home(visitor: OwnerViewer) -> Response:
     """Show the state of the platform."""
     context = visitor.context
-    entries = [
-        e for e in await practices.listed(context.owner, 0, 100_000) if e.state is not PracticeState.provisioning
-    ]
+    entries = [e for e in await practices.listed(context.owner, 0, 100_000) if e.state.has_database]
     head = migrating.head("practice")
     looked, backlog = await look(context), await event_destination.read_backlog(context)
     volumes = await overview.volumes(context.owner, context.world.after(-30 * A_DAY_S))
@@ -190,7 +190,9 @@ def _wrong(error: CallerError) -> dict[str, Said]:
 
 async def _practice_page(visitor: OwnerViewer, practice_id: int, **more: Any) -> Response:
     context = visitor.context
-    entry = await context.opening.entry(practice_id)
+    entry = await context.opening.any_entry(practice_id)
+    if entry.state is PracticeState.deleted:
+        return visitor.page("owner/practice_deleted.html", practice=entry)
     try:
         practice = await context.practice(practice_id)
         waiting = await overview.waiting(practice.db, context.world.after(-A_DAY_S))
@@ -222,7 +224,9 @@ async def _practice_page(visitor: OwnerViewer, practice_id: int, **more: Any) ->
         ],
         backup=await practice_backups.find(context.owner, practice_id),
         has_backups=bool(context.settings.backups),
-        **{"email": "", "given": stored, **more},
+        run_out_days=context.settings.run_out_days,
+        is_over=entry.is_over(context.world.now()),
+        **{"email": "", "given": stored, "life": {}, **more},
     )
 
 
@@ -244,6 +248,33 @@ async def change_practice(visitor: OwnerAdmin, practice_id: PracticeId) -> Respo
     except EXPECTED as error:
         return await _practice_page(visitor, practice_id, error=error, given=given, errors=_wrong(error))
     return visitor.see(f"/practices/{practice_id}", Done.saved)
+
+
+@router.post("/practices/{practice_id}/life")
+async def end_practice(visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
+    """Close a practice, reopen it, or let the workers delete it."""
+    context, form, actor = visitor.context, visitor.form, visitor.actor
+    given = form.given("runOutDays", "confirm", "reason")
+    try:
+        match form.text("action"):
+            case "close":
+                days = given.get("runOutDays", "")
+                # No more digits than a number of days has: a longer one is refused as it is.
+                days_or_none = int(days) if days.isdecimal() and len(days) < 7 else -1 if days else None
+                await closing.close(context, practice_id, days_or_none, actor)
+                return visitor.see(f"/practices/{practice_id}", Done.practice_closed)
+            case "reopen":
+                await closing.reopen(context, practice_id, actor)
+                return visitor.see(f"/practices/{practice_id}", Done.practice_reopened)
+            case "delete":
+                ticked = form.has("now"), given.get("reason", ""), form.has("acceptUnresolved")
+                wanted = delete.Wanted(practice_id, given.get("confirm", ""), *ticked)
+                job = await delete.begin(context, wanted, actor)
+                return visitor.see(f"/jobs/{job.id}", Done.job_started)
+            case _:
+                raise invalid("/action", "Choose an action.", reason="job_action")
+    except EXPECTED as error:
+        return await _practice_page(visitor, practice_id, error=error, life=given, errors=errors_by_field(error))
 
 
 @router.post("/practices/{practice_id}/invite")

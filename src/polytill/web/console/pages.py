@@ -203,7 +203,7 @@ def _door(request: Request) -> str:
 def failed(request: Request, status: int) -> Response:
     """An error page whose sentence depends only on the status."""
     words = words_of(request)
-    name = "error.not_found" if status == 404 else f"error.text_{status}"
+    name = "error.not_found" if status in (404, 410) else f"error.text_{status}"
     return _failed(request, status, words(name if words.has(name) else "error.text"))
 
 

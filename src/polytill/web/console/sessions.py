@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Path, Request, Response
 
 from polytill.app import Polytill
-from polytill.domain.errors import Forbidden, NotFound
+from polytill.domain.errors import Forbidden, Gone, NotFound
 from polytill.domain.states import StaffRole
 from polytill.flows.admin import staff
 from polytill.flows.admin.staff import SignedIn
@@ -159,7 +159,7 @@ async def practice_viewer(request: Request, practice_id: PracticeId) -> Practice
         raise SignInNeeded(door)  # whether the practice exists or not
     try:
         entry, db = await context.opening.entry(practice_id), await context.opening.practice(practice_id)
-    except NotFound:
+    except (NotFound, Gone):
         raise SignInNeeded(door) from None
     request.state.zone = entry.zone  # for all times on the page
     return await _visitor(PracticeVisitor, request, door, db, entry)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from polytill.domain.errors import Forbidden, Invalid, NotFound, TooMany, Unauthorized
+from polytill.domain.errors import Forbidden, Gone, Invalid, NotFound, TooMany, Unauthorized
 from polytill.flows.admin import staff
 from polytill.flows.context import Context
 from polytill.storage.staff import StaffDb
@@ -45,7 +45,7 @@ async def _staff_db(request: Request) -> StaffDb | None:
     context, practice_id = _context(request), practice_at(request)
     try:
         return context.owner if practice_id is None else await context.opening.practice(practice_id)
-    except (NotFound, Forbidden):
+    except (NotFound, Forbidden, Gone):
         return None
 
 

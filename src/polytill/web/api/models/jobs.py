@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, StrictBool, StrictInt
+from pydantic import AfterValidator, Field, StrictBool, StrictInt
 
 from polytill.domain.jobs import JobKind, JobState, PartState, PauseReason
+from polytill.flows.jobs import delete
 from polytill.storage import jobs
 from polytill.web.api.requests import RequestBody
 from polytill.web.api.responses import Moment, ResponseBody
+from polytill.web.api.values import no_control
 
 
 class RetryJob(RequestBody):
@@ -43,6 +45,24 @@ class ConfirmMoves(RequestBody):
     """The moved practices whose old databases are dropped."""
 
     practice_ids: PracticeIds
+
+
+class DeletePractice(RequestBody):
+    """The practice that is deleted. `confirm` is its name.
+
+    With `now` it is deleted before its run-out has ended; `reason` then says why, for the audit log. With `acceptUnresolved` it
+    is deleted even with payments, refunds, disputes or review cases that are not resolved.
+    """
+
+    practice_id: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+    confirm: Annotated[str, Field(max_length=200)]
+    now: StrictBool = False
+    reason: Annotated[str, Field(max_length=delete.MOST_REASON), AfterValidator(no_control)] = ""
+    accept_unresolved: StrictBool = False
+
+    def wanted(self) -> delete.Wanted:
+        """The order in the form that the flow takes."""
+        return delete.Wanted(self.practice_id, self.confirm, self.now, self.reason, self.accept_unresolved)
 
 
 class Move(ResponseBody):

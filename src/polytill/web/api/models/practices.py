@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictInt
 
 from polytill.domain.states import PracticeState, StaffRole
 from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin.practices import PracticeChanges
+from polytill.flows.lifecycle import closing
 from polytill.web.api.requests import RequestBody
 from polytill.web.api.responses import Moment, ResponseBody
 from polytill.web.api.values import Code, Country, Currency, ExternalId, TimeZone, Word
@@ -51,8 +54,18 @@ class ChangePractice(RequestBody):
         )
 
 
+class ClosePractice(RequestBody):
+    """For how many days refunds, webhooks, disputes and lookups go on; by default those of `POLYTILL_RUN_OUT_DAYS`."""
+
+    run_out_days: Annotated[StrictInt, Field(ge=0, le=closing.LONGEST_DAYS)] | None = None
+
+
 class Practice(ResponseBody):
-    """A practice as the owner sees it."""
+    """A practice as the owner sees it.
+
+    `runsOutAt` is when refunds, webhooks and lookups of a closed practice end. `deletedAt` and `deletedBy` are of a deleted
+    one.
+    """
 
     id: int
     name: str
@@ -65,6 +78,10 @@ class Practice(ResponseBody):
     updated_at: Moment
     country: str | None
     time_zone: str
+    closed_at: Moment | None
+    runs_out_at: Moment | None
+    deleted_at: Moment | None
+    deleted_by: str | None
 
 
 class NewPractice(ResponseBody):

@@ -79,7 +79,7 @@ CREATE TABLE jobs (
     created_at {moment} NOT NULL,
     ended_at {moment},
     CONSTRAINT pk_jobs PRIMARY KEY (id),
-    CONSTRAINT ck_jobs_kind CHECK (kind IN ('migrate', 'backup', 'move')),
+    CONSTRAINT ck_jobs_kind CHECK (kind IN ('migrate', 'backup', 'move', 'delete')),
     CONSTRAINT ck_jobs_state CHECK (state IN ('running', 'paused', 'succeeded', 'failed', 'canceled')),
     CONSTRAINT ck_jobs_pause_reason CHECK (pause_reason IN ('requested', 'interrupted', 'canary_failed'))
 );
@@ -310,9 +310,15 @@ CREATE TABLE practices (
     mark_event_id TEXT,
     mark_payment_id TEXT,
     behind TEXT,
+    closed_at {moment},
+    runs_out_at {moment},
+    run_out_ended_at {moment},
+    deleted_at {moment},
+    deleted_by TEXT,
+    external_id_hash TEXT,
     CONSTRAINT pk_practices PRIMARY KEY (id),
     CONSTRAINT uq_practices_cluster_database_name UNIQUE (cluster, database_name),
-    CONSTRAINT ck_practices_state CHECK (state IN ('provisioning', 'active', 'suspended')),
+    CONSTRAINT ck_practices_state CHECK (state IN ('provisioning', 'active', 'suspended', 'closed', 'deleted')),
     CONSTRAINT ck_practices_behind CHECK (behind IN ('epoch', 'birthplace', 'mark')),
     CONSTRAINT fk_practices_default_currency_id FOREIGN KEY(default_currency_id) REFERENCES currencies (id)
 );

@@ -149,7 +149,9 @@ async def test_only_a_tombstone_is_left(scene: Scene, tmp_path: Path) -> None:
             PaymentFact(paid(transaction=payment.provider_transaction_id or ""), None, payment.provider_transaction_id),
         )
     assert gone.value.status == 410
-    [line] = [one for one in await audit.listed(context.owner) if one["action"] == "practice.deleted"]
+    lines = await audit.listed(context.owner)
+    assert {one["detail"]["id"] for one in lines if one["action"] == "key.revoked"} == {key.id for key in keys}
+    [line] = [one for one in lines if one["action"] == "practice.deleted"]
     assert (line["actor"], line["detail"]["reason"]) == ("owner:1", "It moved away")
     [data] = await told(scene)
     assert (data["practiceId"], data["externalId"]) == (practice_id, "x-1")

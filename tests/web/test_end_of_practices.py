@@ -83,7 +83,8 @@ async def test_a_deleted_practice_over_the_api(shared: Installation) -> None:
     ):
         gone = await shared.call(method, place, key, body)
         assert (gone.status, gone.body["code"]) == (410, "practice_deleted"), place
-    assert (await clinic.create()).status == 401  # its key is revoked
+    # Its key is revoked, which a process may know a second later than that the practice is deleted.
+    assert (await clinic.create()).status in (401, 410)
     hook = clinic.configuration["webhookUrl"].partition("/hooks/")[2]
     webhook = await shared.call("POST", f"/hooks/{hook}", "", {"event": "charge.success"})
     assert (webhook.status, webhook.body["code"]) == (410, "practice_deleted")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from polytill.cli.jobs import ACTOR, AsJson, Detach, Run, run_job
+from polytill.cli.jobs import ACTOR, AsJson, Run, run_job
 from polytill.cli.opened import PracticeId, console, opened
 from polytill.domain.states import PracticeState
 from polytill.flows.context import Context
@@ -51,24 +51,24 @@ def practices_reopen(practice: PracticeId) -> None:
 def practices_delete(
     practice: PracticeId,
     confirm: Annotated[str, typer.Option(help="The practice's name")],
-    now: Annotated[bool, typer.Option("--now", help="Before its run-out has ended; needs --reason")] = False,
-    reason: Annotated[str, typer.Option(help="Why it is deleted, for the audit log")] = "",
+    now: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Also before its run-out has ended; why, for the audit log")
+    ] = None,
     accept_unresolved: Annotated[
         bool, typer.Option("--accept-unresolved", help="Even if payments, refunds or review cases are not resolved")
     ] = False,
     export_to: Annotated[
         Path | None, typer.Option(help="Write a last export into a new directory in this directory")
     ] = None,
-    detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete a closed practice for ever, as a job: its data key is destroyed, and its databases are dropped.
 
     No backup of it opens afterwards.
     """
-    wanted = delete.Wanted(practice, confirm, now, reason, accept_unresolved, export_to)
+    wanted = delete.Wanted(practice, confirm, now is not None, now or "", accept_unresolved, export_to)
 
     async def begin(context: Context, node: str | None) -> Job:
         return await delete.begin(context, wanted, ACTOR, node)
 
-    run_job(begin, Run(detach, as_json))
+    run_job(begin, Run(detach=False, as_json=as_json))

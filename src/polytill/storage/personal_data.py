@@ -162,6 +162,7 @@ OWNER: dict[str, Columns] = _SHARED | {
     "practices": Columns(
         "id name default_currency_id cluster database_name state schema_version wrapped_data_key created_at updated_at"
         " country time_zone external_id epoch mark_position mark_event_id mark_payment_id behind"
+        " closed_at runs_out_at run_out_ended_at deleted_at deleted_by external_id_hash"
     ),
     "api_keys": Columns("id kind key_hash last4 practice_id name scopes created_at revoked_at"),
     "practice_leases": Columns(

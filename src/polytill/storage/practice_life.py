@@ -46,7 +46,7 @@ def reopen(unit: Writes, practice_id: int, now: datetime) -> None:
 
 
 async def run_out(owner: OwnerDb, now: datetime, limit: int = 100) -> list[int]:
-    """The closed practices whose run-out has ended, and where a worker has not ended what went on."""
+    """The closed practices whose run-out has ended, and which workers still visit."""
     return await owner.column(
         "SELECT id FROM practices WHERE state = 'closed' AND runs_out_at <= $1 AND run_out_ended_at IS NULL"
         " ORDER BY id LIMIT $2",
@@ -56,7 +56,7 @@ async def run_out(owner: OwnerDb, now: datetime, limit: int = 100) -> list[int]:
 
 
 def end_run_out(unit: Writes, practice_id: int, now: datetime) -> None:
-    """Record that what went on has been ended, and visit the practice no more. ``Stale`` if it is recorded already."""
+    """Record that the run-out has ended, and visit the practice no more. ``Stale`` if it is recorded already."""
     unit.add(
         "UPDATE practices SET run_out_ended_at = $2, updated_at = $2"
         " WHERE id = $1 AND state = 'closed' AND run_out_ended_at IS NULL",

@@ -127,7 +127,7 @@ _table(
     *text("epoch", default=""),
     *whole("mark_position", default=0),
     *maybe("mark_event_id", "mark_payment_id", "behind"),
-    # The end of its life (``storage/practice_life.py``). ``run_out_ended_at``: a worker has ended what went on. The last
+    # The end of its life (``storage/practice_life.py``). ``run_out_ended_at``: since when no worker visits it. The last
     # two are left of a deleted practice.
     *maybe("closed_at", "runs_out_at", "run_out_ended_at", "deleted_at", kind=Moment),
     *maybe("deleted_by", "external_id_hash"),

@@ -33,6 +33,7 @@ from polytill.flows.jobs.step import Kind, State, StepFailed
 from polytill.flows.lifecycle.closing import tell
 from polytill.flows.lifecycle.export import export, new_name
 from polytill.storage import (
+    api_keys,
     audit,
     cluster_rows,
     event_deliveries,
@@ -181,6 +182,7 @@ async def _write_tombstone(context: Context, entry: PracticeEntry, state: State)
     now: datetime = context.world.now()
     await practice_life.prepare_to_scrub(context.owner)
     to = await event_deliveries.destination(context.owner, context.shared_after(0))
+    keys = [key for key in await api_keys.listed(context.owner, entry.id) if key.revoked_at is None]
     detail = {name: state[name] for name in ("isNow", "reason", "acceptUnresolved", "exportName")}
     detail |= {"database": entry.database_name, "cluster": entry.cluster, "externalId": entry.external_id}
     if state["exportTo"] is None:
@@ -188,12 +190,17 @@ async def _write_tombstone(context: Context, entry: PracticeEntry, state: State)
     try:
         async with context.owner.transaction() as tx:
             practice_life.destroy_key(tx, entry, state["actor"], now)
+            for key in keys:  # by these lines every process notices that a key has ended
+                about = {"id": key.id}
+                audit.append(tx, now, state["actor"], AuditAction.key_revoked, f"practice:{entry.id}", about)
             audit.append(tx, now, state["actor"], AuditAction.practice_deleted, f"practice:{entry.id}", detail)
             await tell(context, tx, to, entry, EventType.practice_deleted, {"deletedAt": wire_time(now)})
     except Stale:
         raise StepFailed(
             "The practice was reopened or deleted by somebody else meanwhile. Nothing was changed."
         ) from None
+    for key in keys:
+        context.opening.directory.key_revoked(key.id)
 
 
 async def drop_databases(context: Context, practice_id: int, state: State) -> State:

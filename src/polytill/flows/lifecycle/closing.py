@@ -107,7 +107,7 @@ async def tell(
 
 
 async def end_run_outs(context: Context) -> int:
-    """End what went on in closed practices whose run-out has ended. Return their number."""
+    """End the work for closed practices whose run-out has ended. Return their number."""
     ended = 0
     for practice_id in await practice_life.run_out(context.owner, context.surely_past(0)):
         unit, now = Unit(), context.world.now()

@@ -14,6 +14,7 @@ from playwright.async_api import Browser, expect
 
 from tests.browser.scene import chromium, stage, visit
 from tests.installation import Installation, running
+from tests.jobs import node
 from tests.web.browsing import person
 from tests.web.support import Clock, Practice, fresh_keys
 from tests.wording import part, said
@@ -202,6 +203,37 @@ async def test_the_owners_console(
         await page.get_by_role("button", name=said("practices.go")).click()
         await expect(page.get_by_role("heading", name=said("practices.key"))).to_be_visible()
         await seen.look("owner-practice-made")
+
+
+@pytest.mark.parametrize("size", ["desk", "phone"])
+async def test_the_end_of_a_practice(house: Installation, browser: Browser, size: str, tmp_path: Path) -> None:
+    name = f"Jos Dental {size}"
+    practice_id, _ = await house.practice(name, "NGN")
+    if size == "desk":
+        await person(house, house.till.context.owner, "end@example.com", name="Olu Owner")
+    async with visit(house, browser, size, tmp_path) as seen:
+        page = seen.page
+        await seen.sign_in("/owner", "end@example.com")
+        await seen.go(f"/owner/practices/{practice_id}")
+        await page.get_by_role("button", name=said("practices.close")).click()
+        await expect(page.get_by_text(said("done.practice_closed"))).to_be_visible()
+        await seen.look("owner-practice-closed")
+        await page.get_by_label(said("practices.delete_confirm")).fill("Another")
+        await page.get_by_role("button", name=said("practices.delete")).click()
+        await expect(page.get_by_text(said("fault.confirm_name")).first).to_be_visible()
+        await seen.look("owner-practice-delete-wrong")
+        await page.get_by_label(said("practices.delete_confirm")).fill(name)
+        await page.get_by_label(said("practices.delete_now")).check()
+        await page.get_by_label(said("practices.delete_reason")).fill("Opened by mistake")
+        await page.get_by_role("button", name=said("practices.delete")).click()
+        await page.wait_for_url("**/owner/jobs/*")
+        async with node(house.till.context) as engine:
+            await engine.drive(int(page.url.rpartition("/")[2]))
+        await seen.go(f"/owner/practices/{practice_id}")
+        await expect(page.get_by_text(said("practices.deleted_note"))).to_be_visible()
+        await seen.look("owner-practice-deleted")
+        await seen.go("/owner/practices")
+        await seen.look("owner-practices-deleted")
 
 
 @pytest.mark.parametrize("size", ["desk", "phone"])

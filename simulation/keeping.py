@@ -107,10 +107,12 @@ class KeptEngine(SqliteEngine):
 
     def _opened(self) -> sqlite3.Connection:
         self._life.check()
-        if self._connection is None:
-            self._connection = self._kept.take()
-            self._life.engines.append(self)
-        return self._connection
+        if self._connection is not None:
+            return self._connection
+        taken = self._kept.take()
+        self.adopt(taken)
+        self._life.engines.append(self)
+        return taken
 
     async def _alone(self, work: Callable[[], Any]) -> Any:
         async with self._turn:

@@ -68,6 +68,7 @@ async def test_behind_and_then_migrated(installation: Installation) -> None:
     made = await clinic(installation)
     practice_id = made.id
     assert (await made.calls(installation))[0].status == 200
+    installation.till.context.opening._open.clear()  # a process of the newer version has opened nothing yet
     with a_newer_schema():
         all_are(await made.calls(installation), "practice_not_migrated")
         await migrate_practice(installation.till.context, practice_id, "test")

@@ -251,7 +251,7 @@ async def test_cancelled_while_beginning(tmp_path: Path) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow_hop(work: Any) -> Any:
-        if "BEGIN IMMEDIATE" in repr(getattr(work, "args", "")):
+        if getattr(work, "__name__", "") == "_begin_now":
             loop.call_soon(begun.set)
             await go_on.wait()
         return await thread_hop(work)

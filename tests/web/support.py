@@ -184,6 +184,12 @@ async def contents(db: OwnerDb | PracticeDb) -> dict[str, list[Json]]:
     }
 
 
+# Tables that are written by the clock, whoever asks for what.
+BY_THE_CLOCK = (
+    "practice_leases", "nodes", "connection_shares", "routing_outcomes", "routing_fees", "routing_health"
+)  # fmt: skip
+
+
 async def snapshot(house: Installation, *practice_ids: int) -> dict[str, list[str]]:
     """All rows of the owner's database and of some practices, as text: equal before and after means nothing written."""
     found = {}
@@ -192,8 +198,8 @@ async def snapshot(house: Installation, *practice_ids: int) -> dict[str, list[st
         databases[f"practice {practice_id}"] = await house.till.context.opening.practice(practice_id)
     for place, db in databases.items():
         for table, rows in (await contents(db)).items():
-            if table in ("practice_leases", "nodes", "routing_outcomes", "routing_fees", "routing_health"):
-                continue  # written by the clock, whoever asks for what
+            if table in BY_THE_CLOCK:
+                continue
             found[f"{place}: {table}"] = sorted(repr(row) for row in rows)
     return found
 

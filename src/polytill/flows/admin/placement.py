@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from polytill.domain.errors import Conflict, NotFound, NotNow, OperatorError, PolytillError, invalid
+from polytill.domain.errors import Conflict, Invalid, NotFound, NotNow, OperatorError, PolytillError, invalid
 from polytill.domain.states import ClusterState
 from polytill.flows.context import Context, log
 from polytill.storage import cluster_rows, practices
@@ -53,6 +53,23 @@ def why_not(row: ClusterRow, count: int) -> Refusal | None:
     return None
 
 
+async def check_named(context: Context, named: str | None) -> None:
+    """``Invalid`` if the named cluster does not accept a new practice."""
+    if named is not None:
+        rows = {row.name: row for row in await cluster_rows.listed(context.owner)}
+        _accepts(named, rows.get(named), (await cluster_rows.counts(context.owner)).get(named, 0))
+
+
+def _accepts(name: str, row: ClusterRow | None, count: int) -> None:
+    why = _missing(name) if row is None else why_not(row, count)
+    if why is not None:
+        raise _refused(why)
+
+
+def _refused(why: Refusal) -> Invalid:
+    return invalid("/cluster", why.sentence, reason=why.reason)
+
+
 async def reserve(context: Context, entry: PracticeEntry, named: str | None) -> tuple[PracticeEntry, ClusterRow]:
     """Reserve a new practice on a cluster: the ``named`` one, or else the first in order that works. Return both as
     they are now.
@@ -89,14 +106,12 @@ async def _reserve_on(
 ) -> tuple[PracticeEntry, ClusterRow]:
     """Reserve a new practice on the cluster that is named. Its server is checked before a row is written that would be
     left behind if the server does not work."""
-    why = _missing(name) if row is None else why_not(row, count)
-    if why is None:
-        await (await context.opening.cluster(name)).check()
-        reserved = await _reserved(context, replace(entry, cluster=name))
-        if not isinstance(reserved, Refusal):
-            return reserved
-        why = reserved
-    raise invalid("/cluster", why.sentence, reason=why.reason)
+    _accepts(name, row, count)
+    await (await context.opening.cluster(name)).check()
+    reserved = await _reserved(context, replace(entry, cluster=name))
+    if isinstance(reserved, Refusal):
+        raise _refused(reserved)
+    return reserved
 
 
 async def _reserved(context: Context, entry: PracticeEntry) -> tuple[PracticeEntry, ClusterRow] | Refusal:

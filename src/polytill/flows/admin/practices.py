@@ -138,6 +138,7 @@ async def create_practice(
     home = locality(currency, new.country, new.time_zone)
     external_id = _read_external_id(new.external_id)
     await key_ring.may_seal(context)
+    await placement.check_named(context, new.cluster)
     await check_ids(context)
     now = context.world.now()
     database_name = f"{practices.DATABASE_PREFIX}{context.world.random_bytes(8).hex()}"

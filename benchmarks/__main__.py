@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import time
+from dataclasses import replace
 
 from rich.console import Console
 from tests.postgres.server import PostgresError
@@ -13,7 +14,8 @@ from tests.postgres.server import PostgresError
 from benchmarks.capacity import capacity
 from benchmarks.events import deliveries
 from benchmarks.load import WrongAnswer
-from benchmarks.measuring import FULL, PAYMENTS, QUICK
+from benchmarks.measuring import FULL, PAYMENTS, QUICK, Size
+from benchmarks.move import moving
 from benchmarks.pages import pages
 from benchmarks.processes import ProgramFailed
 from benchmarks.results import machine, versions
@@ -31,20 +33,31 @@ BENCHMARKS = {
     "search": search,
     "sums": sums,
     "events": deliveries,
+    "move": moving,
     "routing": routing,
     "capacity": capacity,
     "scale": scale,
 }
 
+MOST_PAYMENTS = 10_000_000
 USAGE = f"""\
-usage: ./run bench [--quick] [--json] [{" | ".join(BENCHMARKS)} ...]
+usage: ./run bench [--quick] [--json] [--payments N] [{" | ".join(BENCHMARKS)} ...]
 
 Without names, all benchmarks run. --quick is a smoke test with rough figures. --json prints one line for each benchmark.
+--payments is the number of payments of the practice that "move" moves (10,000).
 """
 
 
 def main(arguments: list[str]) -> int:
     """Run the requested benchmarks. Returns 0 if every one finished, whatever its figures."""
+    size = QUICK if "--quick" in arguments else FULL
+    if "--payments" in arguments:
+        at = arguments.index("--payments")
+        given = arguments[at + 1] if len(arguments) > at + 1 else ""
+        if not given.isdecimal() or not 1 <= int(given) <= MOST_PAYMENTS:
+            print(f"polytill: --payments is a number from 1 to {MOST_PAYMENTS:,}.", file=sys.stderr)
+            return 2
+        size, arguments = replace(size, moved_payments=int(given)), arguments[:at] + arguments[at + 2 :]
     options = {word for word in arguments if word.startswith("-")}
     names = [word for word in arguments if not word.startswith("-")]
     if options & {"-h", "--help"}:
@@ -58,10 +71,10 @@ def main(arguments: list[str]) -> int:
     if sys.platform != "linux":
         print("polytill: the benchmarks need Linux to read CPU times and memory.", file=sys.stderr)
         return 2
-    return _run(names or list(BENCHMARKS), quick="--quick" in options, as_json="--json" in options)
+    return _run(names or list(BENCHMARKS), size, quick="--quick" in options, as_json="--json" in options)
 
 
-def _run(names: list[str], quick: bool, as_json: bool) -> int:
+def _run(names: list[str], size: Size, quick: bool, as_json: bool) -> int:
     logs.setup(level=logging.ERROR)
     console = Console() if sys.stdout.isatty() else Console(width=120)
     if not as_json:
@@ -69,7 +82,7 @@ def _run(names: list[str], quick: bool, as_json: bool) -> int:
     for name in names:
         began = time.monotonic()
         try:
-            result = BENCHMARKS[name](QUICK if quick else FULL)
+            result = BENCHMARKS[name](size)
         except (WrongAnswer, ProgramFailed, PostgresError, ConnectionError) as error:
             print(f"polytill: {name} was not measured: {error}", file=sys.stderr)
             return 1

@@ -32,6 +32,7 @@ class Size:
     rounds: int
     memory_payments: int
     search_payments: int
+    moved_payments: int
 
     def of(self, program: str) -> int:
         """The number of payments in a round of this program."""
@@ -46,9 +47,17 @@ FULL = Size(
     rounds=7,
     memory_payments=10_000,
     search_payments=100_000,
+    moved_payments=10_000,
 )
 QUICK = Size(
-    practices=8, warm_up=48, payments=96, payments_usual=48, rounds=2, memory_payments=400, search_payments=400
+    practices=8,
+    warm_up=48,
+    payments=96,
+    payments_usual=48,
+    rounds=2,
+    memory_payments=400,
+    search_payments=400,
+    moved_payments=400,
 )
 
 NEEDED_BY_USUAL = ("httpx", "greenlet")

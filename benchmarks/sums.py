@@ -86,7 +86,7 @@ async def _measured(ground: Ground, program: Program, payments: int, days: int) 
     async with Polytill.open(ground.opened_settings()) as till:
         began = time.perf_counter()
         db, model, attempt = await one_payment(till, program, ground)
-        booked = await _fill(ground, db, model, attempt, payments, days)
+        booked = await fill(ground, db, model, attempt, payments, days)
         await settled_down(db)
         filled = time.perf_counter() - began
         starts = starts_of([FIRST + timedelta(days=day) for day in range(30)], ZONE)
@@ -117,7 +117,7 @@ async def _times(function: Callable[[], Awaitable[Any]]) -> list[float]:
     return took
 
 
-async def _fill(ground: Ground, db: PracticeDb, model: Payment, attempt: Attempt, payments: int, days: int) -> int:
+async def fill(ground: Ground, db: PracticeDb, model: Payment, attempt: Attempt, payments: int, days: int) -> int:
     """Payments of three providers that end with the month; 85 in 100 have an amount and a fee. Returns the number of
     those."""
     chance, booked = random.Random(1), 0

@@ -19,7 +19,7 @@ from polytill.flows.admin import clusters
 from polytill.flows.admin.clusters import ClusterChanges, Limits
 from polytill.flows.jobs import move
 from polytill.flows.jobs.move import Wanted
-from polytill.storage import audit, jobs, moving, practice_moves, practices
+from polytill.storage import audit, dumps, jobs, moving, moving_sqlite, practice_moves, practices
 from polytill.storage.anchors import Anchor
 from polytill.storage.clusters import Cluster
 from polytill.storage.databases import Database
@@ -247,6 +247,22 @@ async def test_a_file_that_moves_away_while_a_writer_waits_is_not_written(tmp_pa
             await writing
         assert other.execute("SELECT count(*) FROM t").fetchone() == (0,)
     await engine.close()
+
+
+async def test_a_file_that_is_written_while_it_is_copied_is_copied_as_of_one_moment(tmp_path: Path) -> None:
+    file = tmp_path / "a.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as other, pytest.MonkeyPatch.context() as patch:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("CREATE TABLE identity (epoch TEXT)")
+        other.execute("INSERT INTO identity VALUES ('first')")
+        sound = dumps.sound_sqlite
+
+        def meanwhile(copied: sqlite3.Connection) -> Any:
+            other.execute("INSERT INTO identity VALUES ('second')")
+            return sound(copied)
+
+        patch.setattr(dumps, "sound_sqlite", meanwhile)
+        assert moving_sqlite.copy(file, tmp_path / "b.db")["identity"][0] == 1
 
 
 async def test_one_process_at_a_time(scene: Scene) -> None:

@@ -36,7 +36,8 @@ def copy(old: Path, new: Path) -> Fingerprint:
     target.touch(mode=0o600)
     with closing(sqlite3.connect(f"file:{old}?mode=ro", uri=True, isolation_level=None)) as source:
         source.execute("PRAGMA busy_timeout = 10000")
-        source.execute("BEGIN")  # the copy and the fingerprint are of the same moment
+        source.execute("BEGIN")
+        source.execute("SELECT 1 FROM identity").fetchall()  # from here on: copy and fingerprint are of the same moment
         with closing(sqlite3.connect(target)) as made:
             source.backup(made)
             made.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, without a log beside it

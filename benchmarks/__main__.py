@@ -13,6 +13,7 @@ from tests.postgres.server import PostgresError
 
 from benchmarks.capacity import capacity
 from benchmarks.events import deliveries
+from benchmarks.fleet import fleet
 from benchmarks.load import WrongAnswer
 from benchmarks.measuring import FULL, PAYMENTS, QUICK, Size
 from benchmarks.move import moving
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "search": search,
     "sums": sums,
     "events": deliveries,
+    "fleet": fleet,
     "move": moving,
     "routing": routing,
     "capacity": capacity,

@@ -135,9 +135,7 @@ class Cluster:
             if not self.file(name).exists():
                 await self._make_template(name, self.file(f"{name}.making-{os.getpid()}").stem)
             return name
-        async with self._budget.admin() as connection:
-            exists = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name)
-        if not exists:
+        if not await self.engine(ADMIN).fetch("SELECT 1 FROM pg_database WHERE datname = $1", name):
             await self._make_template(name, f"{name}_making_{os.getpid()}")
         return name
 
@@ -179,8 +177,7 @@ class Cluster:
         if self._budget is None:
             await self._hop(lambda: _check_directory(Path(self.location), self._is_made))
             return
-        async with self._budget.admin() as connection:
-            found = await connection.fetchrow(_ABLE, _template_name())
+        [found] = await self.engine(ADMIN).fetch(_ABLE, _template_name())
         place = place_of(self.location)
         if found["version"] < OLDEST_SERVER * 10_000:
             raise DatabaseRefused(f"The server {place} is older than PostgreSQL {OLDEST_SERVER}.")

@@ -9,6 +9,9 @@ from polytill.storage.columns import Condition, Table
 from polytill.storage.databases import OwnerDb, Reads, Writes
 
 
+KEPT = "_moved"  # at the end of an old database's name
+
+
 @dataclass(frozen=True, slots=True)
 class PracticeMove:
     """One move of a practice.
@@ -32,6 +35,12 @@ class PracticeMove:
     started_at: datetime
     moved_at: datetime | None = None
     refused_ms: int | None = None
+
+    @property
+    def old_names(self) -> tuple[str, str]:
+        """Both names of the database of before: the one under which it is kept, and the one that it had while it was in
+        use. No other database ever gets either."""
+        return self.kept, self.kept.removesuffix(KEPT)
 
 
 _MOVES = Table("practice_moves", PracticeMove)

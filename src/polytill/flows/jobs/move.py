@@ -120,7 +120,7 @@ async def copy_database(context: Context, practice_id: int, state: State) -> Sta
         # A name of its own for each copy: one that is begun again never touches one that is in use.
         database = f"{practices.DATABASE_PREFIX}{context.world.random_bytes(8).hex()}"
         new = Home(await context.opening.cluster(name), database)
-        kept = f"{entry.database_name}_moved"
+        kept = f"{entry.database_name}{practice_moves.KEPT}"
         unit = Unit()
         practice_moves.begin(
             unit, PracticeMove(database, practice_id, name, entry.cluster, kept, context.shared_after(0))
@@ -259,7 +259,9 @@ async def confirm(context: Context, practice_id: int, actor: str) -> PracticeMov
 
 async def _drop_old(context: Context, move: PracticeMove) -> None:
     with suppress(NotFound):  # its cluster was removed
-        await moving.drop(Home(await context.opening.cluster(move.from_cluster), move.kept))
+        cluster = await context.opening.cluster(move.from_cluster)
+        for name in move.old_names:  # the log of an SQLite file that was open as it was closed has the name of before
+            await moving.drop(Home(cluster, name))
     unit = Unit()
     practice_moves.forget(unit, move.to_database)
     await context.owner.commit(unit)

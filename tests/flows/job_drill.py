@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
@@ -18,12 +17,12 @@ from typing import Any
 from polytill import job_engine
 from polytill.app import Polytill
 from polytill.flows import presence
-from polytill.flows.admin import practices
 from polytill.flows.jobs import migrate, parts
 from polytill.flows.jobs.migrate import Wanted
 from polytill.flows.jobs.runner import Runner
 from polytill.job_run import run_here
 from polytill.settings import Settings
+from polytill.storage import migrating
 from tests.fleets import a_counted_schema
 
 LIVE_S = 1.5
@@ -59,8 +58,8 @@ def dies_after_record() -> None:
 BOUNDARIES: dict[str, Callable[[], None]] = {
     "taken, not started": lambda: dies_before(job_engine.DbosEngine, "_start"),
     "started, before the step": lambda: dies_before(parts, "opened"),
-    "inside the step, before the database": lambda: dies_before(practices.migrating, "migrate"),
-    "inside the step, after the database": lambda: dies_after(practices.migrating, "migrate"),
+    "inside the step, before the database": lambda: dies_before(migrating, "migrate"),
+    "inside the step, after the database": lambda: dies_after(migrating, "migrate"),
     "after the step, before its record": lambda: dies_after(migrate, "migrate_practice"),
     "after its record, before the end": dies_after_record,
     "after the end of the part": lambda: dies_after(parts, "finish"),
@@ -94,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

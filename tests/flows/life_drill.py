@@ -20,7 +20,7 @@ from polytill.flows.context import Context
 from polytill.flows.jobs import backup, control, move, parts
 from polytill.job_run import run_here
 from polytill.settings import Settings
-from polytill.storage import jobs, moving, moving_postgres, moving_sqlite, practice_backups
+from polytill.storage import dumps, jobs, moving, moving_postgres, moving_sqlite, practice_backups
 from polytill.storage.backup_stores import DirectoryStore
 from polytill.storage.jobs import Job
 from tests.flows.job_drill import LIVE_S, dies_after, dies_before, kill
@@ -46,7 +46,7 @@ def dies_at_step(name: str) -> None:
         found = await work(running, step, before)
         return kill() if step.__name__ == name else found
 
-    parts.perform = performed  # type: ignore[assignment]
+    parts.perform = performed
 
 
 def each_guard(arm: Callable[[Any, str], None], name: str) -> None:
@@ -57,8 +57,8 @@ def each_guard(arm: Callable[[Any, str], None], name: str) -> None:
 
 def within_copy() -> None:
     """Die when the copy is begun, before it is compared."""
-    dies_before(moving_sqlite.dumps, "sound_sqlite")
-    dies_before(moving_postgres.dumps, "piped_postgres")
+    dies_before(dumps, "sound_sqlite")
+    dies_before(dumps, "piped_postgres")
 
 
 def within_finish() -> None:
@@ -134,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -349,7 +349,7 @@ def _reset(network: Network, call: _Call) -> None:
 
 
 def _health(network: Network, call: _Call) -> object:
-    counts = {"accounts": len(network.accounts), "transactions": len(network.transactions())}
+    counts = {"accounts": len(network.accounts), "transactions": len(network.transactions()), "calls": network.calls}
     return {"status": "ok", "seed": network.seed, "now": iso_time(network.now()), **counts}
 
 

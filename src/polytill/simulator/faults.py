@@ -136,6 +136,7 @@ def cut(request: web.Request) -> web.StreamResponse:
 
 async def exchange(network: Network, name: str, request: web.Request) -> web.StreamResponse:
     """One call to a provider's API, broken if a rule applies."""
+    network.calls += 1
     provider, path = network.providers[name], "/" + request.match_info["tail"]
     rule = network.faults.draw(name, provider.operation(request.method, path), provider.key_of(request.headers))
     if rule is not None and rule.kind == "refuse":

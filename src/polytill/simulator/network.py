@@ -48,6 +48,7 @@ class Network:
 
     def _forget(self) -> None:
         self._offset = 0.0
+        self.calls = 0  # of all providers' APIs
         self.random = random.Random(self.seed)
         self.accounts: dict[tuple[str, str], Account] = {}
         self._due.clear()

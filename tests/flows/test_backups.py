@@ -16,9 +16,11 @@ from moto.server import ThreadedMotoServer
 from polytill.domain.errors import NotFound, OperatorError, PracticeBehind
 from polytill.flows import backups
 from polytill.flows.adoption.adopt import adopt
+from polytill.providers.outcomes import Succeeded
 from polytill.storage import copies, payments, practices
 from polytill.storage.backup_stores import BackupStore, DirectoryStore, S3Store, backup_store
 from polytill.storage.clusters import Cluster
+from tests import calls
 from tests.flows import scenes
 from tests.flows.scenes import Scene, paid
 
@@ -122,6 +124,36 @@ async def test_a_restored_practice_takes_no_payment_until_it_is_adopted(
     assert (await scene.pay("since")).payment.id == since.id
     assert len(scene.wire.of("create")) == asked
     await scene.succeeded(key="afterwards")
+
+
+async def test_a_restore_records_what_only_the_replaced_database_knows(
+    scene: Scene, store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await scene.succeeded(key="refunded since")
+    made = await backups.back_up(scene.context, scene.practice_id, store)
+    scene.wire.says("create", paid(transaction="tx-at-once"))
+    since = (await scene.pay("at once")).payment  # and no worker has recorded it
+    scene.wire.says("refund", Succeeded(paid(400).amount, "rf-at-once"))
+    given_back = await calls.refund(scene.till, scene.practice_id, first.id, key="at once, too", amount=400)
+    scene.wire.always("lookup_refund", Succeeded(paid(400).amount, "rf-at-once"))
+    real = copies.put_in_place
+
+    async def late(*of: Any) -> None:
+        """Somebody pays while the database is being replaced, in a process that does not know of it."""
+        with pytest.raises(PracticeBehind):
+            await scene.pay("too late")
+        await real(*of)
+
+    monkeypatch.setattr(copies, "put_in_place", late)
+    asked = len(scene.wire.of("create"))
+    await backups.restore(scene.context, scene.practice_id, store, made.name, "test")
+    assert len(scene.wire.of("create")) == asked
+    scene.wire.says("lookup", paid(transaction="tx-at-once"))
+    found = await adopt(scene.context, scene.practice_id, "test")
+    assert (found.payments, found.refunds, found.undecided, found.is_done) == (1, 1, [], True)
+    assert (await scene.pay("at once")).payment.id == since.id
+    repeated = await calls.refund(scene.till, scene.practice_id, first.id, key="at once, too", amount=400)
+    assert (repeated.id, len(scene.wire.of("refund"))) == (given_back.id, 1)
 
 
 async def test_a_restore_that_was_killed_before_the_last_step_is_repeated(

@@ -21,6 +21,7 @@ from polytill.domain.errors import OperatorError, SealBroken
 from polytill.domain.ids import new_id
 from polytill.domain.sealed_stream import Sealing, header_of, opened
 from polytill.domain.sealing import DataKey
+from polytill.flows.adoption.last_records import close_and_record
 from polytill.flows.context import Context
 from polytill.storage import audit, copies, dumps, files, migrating, practices
 from polytill.storage.backup_stores import BackupStore
@@ -215,8 +216,9 @@ async def _load_beside(
 async def restore(context: Context, practice_id: int, store: BackupStore, name: str, actor: str) -> str:
     """Put a backup in the place of the practice's database, and return the name under which the database of before is kept.
 
-    The practice takes no payments from then on until it is adopted (``flows/adoption``). Killed at any step, it may be
-    called again: the database is replaced in the last step, and a step before that changes nothing in it.
+    The practice takes no payments from then on until it is adopted (``flows/adoption``). What the backup cannot know is
+    recorded before, if the database of before can be read. Killed at any step, it may be called again: the database is
+    replaced in the last step.
 
     ``OperatorError`` if the backup does not open or is not whole. Then nothing was changed.
     """
@@ -231,14 +233,16 @@ async def restore(context: Context, practice_id: int, store: BackupStore, name: 
     except BaseException:
         await cluster.drop(beside)
         raise
+    since = made_at(name)
+    assert since is not None, "a name that the store lists"
+    recorded = await close_and_record(context, practice_id, since)
     now = context.world.now()
     kept = f"{entry.database_name}_{now:%Y%m%d}_{context.world.random_bytes(3).hex()}"
     unit = Unit()
     # Before the database is replaced: from here on every process holds money back, whichever database it finds.
     practices.replace_database(unit, practice_id, new_id(context.world), migrating.head("practice"), now)
-    audit.append(
-        unit, now, actor, AuditAction.practice_restored, f"practice:{practice_id}", {"backup": name, "kept": kept}
-    )
+    about = {"backup": name, "kept": kept, "recorded": recorded}
+    audit.append(unit, now, actor, AuditAction.practice_restored, f"practice:{practice_id}", about)
     await context.owner.commit(unit)
     await copies.put_in_place(cluster, beside, entry.database_name, kept)
     context.forget(practice_id)

@@ -215,3 +215,13 @@ def stamp(unit: Steps, practice_id: int, epoch: str, birthplace: str | None, now
 def renew(unit: Steps, epoch: str, birthplace: str | None) -> None:
     """Give an adopted database a new epoch, and its place as its birthplace."""
     unit.add("UPDATE identity SET epoch = $1, birthplace = $2 WHERE id = 1", epoch, birthplace, expect=1)
+
+
+def closed(epoch: str) -> str:
+    """The epoch of a database that was current under ``epoch`` until it was closed, because another one takes its place."""
+    return f"{epoch}-closed"
+
+
+def close(unit: Steps, epoch: str) -> None:
+    """Close a database under its epoch: from then on it is behind. ``Stale`` if it has another epoch."""
+    unit.add("UPDATE identity SET epoch = $2 WHERE epoch = $1", epoch, closed(epoch), expect=1)

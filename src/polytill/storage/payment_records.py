@@ -60,6 +60,16 @@ async def made_after(db: PracticeDb, payment_id: str, limit: int) -> list[str]:
     return await db.column("SELECT id FROM payments WHERE id > $1 ORDER BY id LIMIT $2", payment_id, limit)
 
 
+async def changed_since(db: PracticeDb, since: datetime) -> list[str]:
+    """The ids of payments of which anything has changed since a moment, in order. It reads the whole tables."""
+    return await db.column(
+        "SELECT id FROM payments WHERE updated_at >= $1"
+        " UNION SELECT payment_id FROM payment_attempts WHERE updated_at >= $1"
+        " UNION SELECT payment_id FROM refunds WHERE updated_at >= $1 ORDER BY 1",
+        since,
+    )
+
+
 def bring_back(unit: Writes, payment: Payment, attempts: Sequence[Attempt]) -> None:
     """Insert a payment that was lost, with its attempts. ``Duplicate`` if it is there."""
     PAYMENTS.insert(unit, payment)

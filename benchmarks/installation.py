@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ PAYERS = 6
 AMOUNT, GIVEN_BACK = 500_000, 120_000
 REFUND_EVERY = 3  # one in this many payments of each customer is partially refunded
 DRAIN_S = 240.0
+ASKED_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Installation:
     acknowledged_at: list[tuple[float, int]] = field(default_factory=list)  # a moment in seconds, practice
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)  # of each ``serve``
+    failures: dict[str, str] = field(default_factory=dict)  # the last answer to each path that was no success
     refused: int = 0
     restarted: int = 0
     never_sent: int = 0
@@ -137,6 +139,7 @@ class Installation:
                     if answer.status < 300:
                         return await answer.json()
                     self.refused += 1
+                    self.failures[path] = f"{answer.status} {(await answer.text())[:200]}"
                     return None
         return None
 
@@ -233,24 +236,29 @@ class Installation:
         seen: dict[str, str] = {}
         open_ids, give_up_s = set(self.acknowledged), time.monotonic() + DRAIN_S
         while open_ids and time.monotonic() < give_up_s:
-            for payment_id in sorted(open_ids):
-                practice = self.acknowledged[payment_id]
-                path = f"/api/practices/{practice.id}/payments/{payment_id}"
-                payment = await self.ask("GET", path, practice.key)
-                if payment is None:
-                    continue
-                if payment["status"] == "requires_action":
-                    await self.act(payment)
-                    payment = await self.ask("POST", f"{path}/confirm", practice.key) or payment
-                seen[payment_id] = payment["status"]
-                if payment["status"] == "succeeded":
-                    open_ids.discard(payment_id)
+            waiting = iter(sorted(open_ids))
+            await asyncio.gather(*(self._look(waiting, seen) for _ in range(ASKED_AT_ONCE)))
+            open_ids = {payment_id for payment_id in open_ids if seen[payment_id] != "succeeded"}
             await asyncio.sleep(0.5)
         open_refunds = await self.refunds_open()
         while open_refunds and time.monotonic() < give_up_s:
             await asyncio.sleep(0.5)
             open_refunds = await self.refunds_open()
-        return {payment_id: seen.get(payment_id, "never answered") for payment_id in sorted(open_ids)} | open_refunds
+        return {payment_id: seen[payment_id] for payment_id in sorted(open_ids)} | open_refunds
+
+    async def _look(self, waiting: Iterator[str], seen: dict[str, str]) -> None:
+        """Look at payments, one after the other. Those that are not paid are paid."""
+        for payment_id in waiting:
+            practice = self.acknowledged[payment_id]
+            path = f"/api/practices/{practice.id}/payments/{payment_id}"
+            payment = await self.ask("GET", path, practice.key)
+            if payment is None:
+                seen[payment_id] = self.failures.get(path, "never answered")
+                continue
+            if payment["status"] == "requires_action":
+                await self.act(payment)
+                payment = await self.ask("POST", f"{path}/confirm", practice.key) or payment
+            seen[payment_id] = payment["status"]
 
     async def refunds_open(self) -> dict[str, str]:
         """The acknowledged refunds without proof: neither that they succeeded nor that the provider never received them

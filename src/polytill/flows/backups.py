@@ -228,11 +228,14 @@ async def restore(context: Context, practice_id: int, store: BackupStore, name: 
     if different := await _load_beside(context, store, name, key, cluster, beside):
         await cluster.drop(beside)
         raise OperatorError(f"The backup {name} is not what was backed up: {' '.join(different)}")
+    restored = Database(cluster.engine(beside))
     try:
-        await migrating.migrate(Database(cluster.engine(beside)), "practice")
+        await migrating.migrate(restored, "practice")
     except BaseException:
         await cluster.drop(beside)
         raise
+    finally:
+        await restored.engine.close()
     since = made_at(name)
     assert since is not None, "a name that the store lists"
     recorded = await close_and_record(context, practice_id, since)

@@ -12,6 +12,7 @@ from polytill.domain.errors import DatabaseUnavailable, OperatorError
 from polytill.storage import dumps, files
 from polytill.storage.clusters import Cluster, create_postgres_database
 from polytill.storage.dumps import Fingerprint
+from polytill.storage.moving_sqlite import SqliteGuard, delete_log
 from polytill.storage.postgres_connect import ADMIN, connect, with_database
 
 ENDS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
@@ -61,7 +62,7 @@ async def put_in_place(cluster: Cluster, new: str, database: str, kept: str) -> 
     be called again.
     """
     if cluster.budget is None:
-        await asyncio.to_thread(_put_file, cluster.file(new), cluster.file(database), cluster.file(kept))
+        await asyncio.to_thread(_put_file, cluster, new, database, kept)
         return
     for name in (new, database):
         await cluster.budget.forget(name)
@@ -96,11 +97,19 @@ async def _rename(cluster: Cluster, database: str, name: str) -> None:
         await renaming.close()
 
 
-def _put_file(new: Path, file: Path, kept: Path) -> None:
-    if file.exists():
-        with closing(sqlite3.connect(file, timeout=10)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        for suffix in ("-wal", "-shm"):
-            Path(f"{file}{suffix}").unlink(missing_ok=True)
-        file.replace(kept)
-    new.replace(file)
+def _put_file(cluster: Cluster, new: str, database: str, kept: str) -> None:
+    _without_log(cluster.file(new))
+    guard = SqliteGuard(cluster)
+    if guard.exists(database):
+        guard.close(database, kept)
+    # Those that have the file of before open go on with its log; the new file gets one of its own.
+    delete_log(cluster.file(database))
+    guard.reopen(new, database)
+
+
+def _without_log(file: Path) -> None:
+    """Write the log of a file that nobody else uses into the file, so that the file alone is the database."""
+    with closing(sqlite3.connect(file, timeout=10, isolation_level=None)) as connection:
+        [(mode,)] = connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+    if mode != "delete":
+        raise DatabaseUnavailable(f"The database file {file} is in use.")

@@ -117,8 +117,7 @@ def finish(old: Path, new: Path, epochs: tuple[str, str]) -> int:
     if new.exists():  # which it does only under its own epoch
         return 0
     target = partial(new)
-    for suffix in ("-wal", "-shm", "-journal"):  # of an attempt that was killed
-        Path(f"{target}{suffix}").unlink(missing_ok=True)
+    delete_log(target)  # of an attempt that was killed
     with closing(sqlite3.connect(f"file:{old}?immutable=1", uri=True)) as source:
         [(epoch,)] = source.execute("SELECT epoch FROM identity").fetchall()
     if epoch != epochs[0]:
@@ -170,9 +169,15 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _delete(file: Path) -> None:
-    for suffix in ("", "-wal", "-shm", "-journal"):
+def delete_log(file: Path) -> None:
+    """Delete the log of a file, and what else SQLite keeps beside it."""
+    for suffix in ("-wal", "-shm", "-journal"):
         Path(f"{file}{suffix}").unlink(missing_ok=True)
+
+
+def _delete(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    delete_log(file)
 
 
 def drop_partial(new: Path) -> None:

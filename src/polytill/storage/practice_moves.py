@@ -8,7 +8,6 @@ from datetime import datetime
 from polytill.storage.columns import Condition, Table
 from polytill.storage.databases import OwnerDb, Reads, Writes
 
-
 KEPT = "_moved"  # at the end of an old database's name
 
 

@@ -18,6 +18,7 @@ import asyncpg
 
 from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
+from polytill.flows import installation
 from polytill.flows.admin.practices import NewPractice, create_practice
 from polytill.flows.context import Context
 from polytill.providers.http import Http
@@ -200,6 +201,7 @@ class PostgresGround(Ground):
         await create_owner(self.settings.owner_database_url.get_secret_value())
         context = await self._open(world)
         await migrating.migrate(context.owner, "owner")
+        await installation.record_first(context.owner, world, "")  # others have practices on this server, too
         await fill_catalog(context)
         for number in range(1, PRACTICES + 1):
             entry, _ = await create_practice(context, NewPractice(f"Practice {number}", "NGN"), "world")

@@ -16,6 +16,7 @@ import pytest
 
 from polytill.domain.errors import Conflict
 from polytill.domain.money import Money
+from polytill.domain.states import Environment
 from polytill.flows.context import Practice
 from polytill.flows.refunds import create as refunding
 from polytill.flows.refunds.disputes import DisputeFinding
@@ -263,7 +264,7 @@ async def test_a_dispute_that_arrives_during_the_request_counts(scene: Scene, mo
     payment = await scene.succeeded()
     is_first = itertools.count()
 
-    async def late(context: Any, practice_id: int) -> None:
+    async def late(context: Any, practice_id: int, environment: Environment) -> None:
         if not next(is_first):
             await scene.delivery(configuration, dispute(payment, "open", 1000))
 

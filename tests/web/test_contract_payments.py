@@ -206,7 +206,7 @@ async def test_who_may_call_what(shared: Installation) -> None:
         ("GET", "/routing-policies/sandbox/1", None), ("PUT", "/routing-policies/sandbox/1", {}),
         ("POST", "/routing-policies/sandbox/1/publish", {}), ("POST", "/webhook-events/dismiss", {}),
         ("POST", "/rollout/decisions", {}), ("POST", "/rollout/choice", {}), ("PUT", "/rollout/field", {}),
-        ("POST", "/rollout/field-reads", {"reads": []}),
+        ("POST", "/rollout/field-reads", {"reads": []}), ("POST", "/customer-erasures", {}),
     ]  # fmt: skip
     document = (await shared.call("GET", "/openapi.json")).body
     operations = sum(

@@ -19,7 +19,7 @@ POSTGRESQL = {
     "status page, paid": (3, 0, 3),
     "read by the API": (4, 0, 4),
     "refund": (7, 0, 7),
-    "sweep with events": (11, 10, 25),
+    "sweep with events": (12, 11, 28),
     "sweep without work": (1, 0, 1),
     "payment after a minute": (3, 6, 11),
 }
@@ -31,7 +31,7 @@ SQLITE = {
     "status page, paid": (3, 0, 3),
     "read by the API": (4, 0, 4),
     "refund": (16, 0, 7),
-    "sweep with events": (13, 14, 19),
+    "sweep with events": (14, 16, 21),
     "sweep without work": (1, 0, 1),
     "payment after a minute": (16, 6, 9),
 }

@@ -145,5 +145,9 @@ class PracticeDb(Database):
             self.anchor.must_read = True
             raise PracticeBehind
 
+    async def is_closed(self) -> bool:
+        """Whether this was current until it was closed, because another database takes its place."""
+        return bool(await self.value("SELECT epoch FROM identity") == anchors.closed(self.anchor.epoch))
+
     def __repr__(self) -> str:
         return f"PracticeDb({self.practice_id})"

@@ -32,16 +32,15 @@ async def close_and_record(context: Context, practice_id: int, since: datetime) 
 
 async def _close(practice: Practice) -> bool:
     """Whether the database was current when it was closed, now or by an earlier try."""
-    epoch = practice.db.anchor.epoch
     unit = Unit()
-    anchors.close(unit, epoch)
+    anchors.close(unit, practice.db.anchor.epoch)
     if practice.db.anchor.behind is None:
         try:
             await practice.db.commit(unit)
             return True
         except Stale:
             pass  # another process did
-    return bool(await practice.db.value("SELECT epoch FROM identity") == anchors.closed(epoch))
+    return await practice.db.is_closed()
 
 
 async def _record(practice: Practice, since: datetime) -> int:
